@@ -1,0 +1,1 @@
+//! Typed client of the REST surface over the endpoint registry.

@@ -1,0 +1,1 @@
+//! The domain: state machines, scheduler, reconcilers, authorization, quotas.

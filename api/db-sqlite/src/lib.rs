@@ -1,0 +1,1 @@
+//! The embedded storage engine: SQLite with a group-committing writer.

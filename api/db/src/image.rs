@@ -1,0 +1,38 @@
+//! Images and imports.
+
+use async_trait::async_trait;
+use tepui_types::{Digest, ImageId, ImportTaskId, ProjectId};
+
+use crate::model::{Image, ImportTask};
+use crate::{CreateOutcome, DbError, DeleteOutcome};
+
+/// Images and imports.
+#[async_trait]
+pub trait ImageDb: Send + Sync {
+    /// Makes an image available and, when `task` is given, completes it in the same transaction.
+    async fn create_image(
+        &self,
+        image: &Image,
+        task: Option<&ImportTask>,
+    ) -> Result<CreateOutcome<ImageId>, DbError>;
+
+    /// The images that a project may launch: its own and the public ones, by id.
+    async fn images(&self, project: ProjectId) -> Result<Vec<Image>, DbError>;
+
+    /// Withdraws an image of the project.
+    async fn deregister_image(&self, project: ProjectId, id: ImageId) -> Result<DeleteOutcome, DbError>;
+
+    /// Digests that an available image or a live placement needs; every other file of the image
+    /// store is garbage.
+    async fn digests_in_use(&self) -> Result<Vec<Digest>, DbError>;
+
+    /// Writes an import task, new or changed.
+    async fn put_import_task(&self, task: &ImportTask) -> Result<(), DbError>;
+
+    /// A project's import tasks, by id.
+    async fn import_tasks(&self, project: ProjectId) -> Result<Vec<ImportTask>, DbError>;
+
+    /// Fails every active task with this message; returns which. Called at start: their process is
+    /// gone.
+    async fn fail_active_imports(&self, message: &str) -> Result<Vec<ImportTaskId>, DbError>;
+}

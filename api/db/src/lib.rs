@@ -1,0 +1,41 @@
+//! The storage contract.
+//!
+//! One method is one serializable transaction and one verb of the domain, safe to repeat. Time, ids
+//! and randomness come in as arguments. What the domain must decide on comes back as
+//! `Ok(Outcome::…)`; [`DbError`] says only that the store could not answer. No SQL, row, closure or
+//! transaction crosses these traits.
+
+mod error;
+mod identity;
+mod image;
+mod instance;
+mod key_pair;
+pub mod model;
+mod network;
+mod node;
+mod placement;
+mod tag;
+
+pub use error::DbError;
+pub use identity::{AuditRecord, CreateOutcome, DeleteOutcome, IdentityDb};
+pub use image::ImageDb;
+pub use instance::{
+    AttributeChange, InstanceDb, InstanceFilter, Launch, LaunchInstance, LaunchOutcome, NewInterface,
+    PowerChange, PowerOutcome, StartRequest, TokenUse,
+};
+pub use key_pair::KeyPairDb;
+pub use network::{NetworkDb, RuleChange, RuleOutcome};
+pub use node::{EnrolOutcome, NewNode, NodeDb};
+pub use placement::{NodePartState, PlacementDb, Transition};
+pub use tag::TagDb;
+
+/// The whole store.
+pub trait Db:
+    IdentityDb + NodeDb + PlacementDb + InstanceDb + ImageDb + KeyPairDb + NetworkDb + TagDb + Send + Sync
+{
+}
+
+impl<T> Db for T where
+    T: IdentityDb + NodeDb + PlacementDb + InstanceDb + ImageDb + KeyPairDb + NetworkDb + TagDb + Send + Sync
+{
+}

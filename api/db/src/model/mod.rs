@@ -1,0 +1,18 @@
+//! What the store holds, as the domain sees it.
+
+mod identity;
+mod image;
+mod instance;
+mod key_pair;
+mod network;
+mod node;
+
+pub use identity::{AccessKey, Credential, Project, Quota, Role, User};
+pub use image::{Image, ImageState, ImportState, ImportTask};
+pub use instance::{
+    Instance, InstanceRecord, InstanceState, MetadataSettings, Placement, PlacementGroup, PlacementStrategy,
+    RootVolume, ShutdownBehavior, StateReason,
+};
+pub use key_pair::{KeyKind, KeyPair};
+pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
+pub use node::{JoinToken, Node, NodeLoad, NodeState};

@@ -1,0 +1,80 @@
+//! Nodes.
+
+use std::net::Ipv4Addr;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tepui_types::NodeId;
+use tepui_types::agent::NodeCapacity;
+use uuid::Uuid;
+
+use crate::DbError;
+use crate::model::{JoinToken, NodeLoad, NodeState};
+
+/// A host that asks to become a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewNode {
+    /// The id it gets if its machine has none yet.
+    pub id: NodeId,
+    /// Identity of the machine.
+    pub machine_uuid: Uuid,
+    /// The host name.
+    pub name: String,
+    /// Where other nodes reach it.
+    pub underlay_address: Ipv4Addr,
+    /// What it offers.
+    pub capacity: NodeCapacity,
+}
+
+/// What became of an enrolment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnrolOutcome {
+    /// This is its id: new, or the one its machine had. The token is used up for every other machine.
+    Enrolled(NodeId),
+    /// No such token.
+    UnknownToken,
+    /// The token ended at this time.
+    Expired(Timestamp),
+    /// Another machine used it.
+    UsedByOther,
+}
+
+/// Nodes.
+#[async_trait]
+pub trait NodeDb: Send + Sync {
+    /// Stores a join token.
+    async fn create_join_token(&self, token: &JoinToken) -> Result<(), DbError>;
+
+    /// Takes a host in. Repeated by the same machine with the same token it gives the same answer.
+    async fn enrol_node(
+        &self,
+        secret_sha256: &[u8; 32],
+        node: &NewNode,
+        now: Timestamp,
+    ) -> Result<EnrolOutcome, DbError>;
+
+    /// Binds the node to a certificate. The one before stays valid until the new one is first used
+    /// ([`NodeDb::confirm_certificate`]), so that a lost reply locks nobody out.
+    async fn put_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<(), DbError>;
+
+    /// Whether this certificate may act for the node. A pending one becomes the only one.
+    async fn confirm_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, DbError>;
+
+    /// All nodes with what is taken on them, by id.
+    async fn nodes(&self) -> Result<Vec<NodeLoad>, DbError>;
+
+    /// Writes what a node reports of itself, when it differs from what is there.
+    async fn update_node(
+        &self,
+        node: NodeId,
+        capacity: NodeCapacity,
+        agent_version: &str,
+        impaired: Option<&str>,
+    ) -> Result<(), DbError>;
+
+    /// Changes a node's state; `false` when it has that state already, is expunged or unknown.
+    async fn set_node_state(&self, node: NodeId, state: NodeState, now: Timestamp) -> Result<bool, DbError>;
+
+    /// Lets new placements onto the node or keeps them off; `false` when there is no such node.
+    async fn set_schedulable(&self, node: NodeId, schedulable: bool) -> Result<bool, DbError>;
+}

@@ -1,0 +1,79 @@
+//! Desired state as it goes to the nodes, observed state as it comes back.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tepui_types::agent::{HavePart, VpcPart};
+use tepui_types::{Generation, NodeId, PlacementId, VpcId};
+
+use crate::DbError;
+use crate::model::{InstanceRecord, InstanceState, SecurityGroup, StateReason};
+
+/// Everything on one node, from which core builds the node's part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodePartState {
+    /// The part's generation.
+    pub generation: Generation,
+    /// Instances with a placement on the node that is not gone, in order of placement ids. Those
+    /// shutting down or terminated are to be absent.
+    pub records: Vec<InstanceRecord>,
+    /// The groups their interfaces name.
+    pub groups: Vec<SecurityGroup>,
+}
+
+/// A change of an instance's state that an observation brings. Core computes it from a snapshot;
+/// the store applies it only if the instance is still in `from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The incarnation that was observed.
+    pub placement_id: PlacementId,
+    /// The state it was computed for.
+    pub from: InstanceState,
+    /// The new state. `Terminated` with `gone` releases interface, addresses and disk.
+    pub to: InstanceState,
+    /// Why; `None` clears it.
+    pub reason: Option<StateReason>,
+    /// The agent's words, for `explain`.
+    pub observed: String,
+    /// The node confirmed that nothing is left.
+    pub gone: bool,
+}
+
+/// Desired and observed state.
+#[async_trait]
+pub trait PlacementDb: Send + Sync {
+    /// Generations of the parts a node carries: its own and those of the VPCs in which it has a
+    /// placement that is not gone.
+    async fn part_generations(&self, node: NodeId) -> Result<Vec<HavePart>, DbError>;
+
+    /// What the node's own part is made of; `None` for an unknown node.
+    async fn node_part(&self, node: NodeId) -> Result<Option<NodePartState>, DbError>;
+
+    /// A VPC's part with its generation; `None` for an unknown VPC. `domain` and the nodes'
+    /// `vtep_mac` are filled in by core.
+    async fn vpc_part(&self, vpc: VpcId) -> Result<Option<(Generation, VpcPart)>, DbError>;
+
+    /// The nodes that carry a VPC.
+    async fn nodes_of_vpc(&self, vpc: VpcId) -> Result<Vec<NodeId>, DbError>;
+
+    /// Applies transitions of placements on `node`; returns those that took effect. Each one that
+    /// changes what a part says grows that part's generation.
+    async fn apply_transitions(
+        &self,
+        node: NodeId,
+        transitions: &[Transition],
+        now: Timestamp,
+    ) -> Result<Vec<PlacementId>, DbError>;
+
+    /// Marks every placement of an expunged node as gone and its instances as terminated; returns
+    /// how many. The caller vouches that nothing of the node runs.
+    async fn expunge_placements(
+        &self,
+        node: NodeId,
+        reason: &StateReason,
+        now: Timestamp,
+    ) -> Result<u32, DbError>;
+
+    /// Deletes instances terminated before `before`, with their placements and tags; returns how
+    /// many.
+    async fn purge_terminated(&self, before: Timestamp) -> Result<u32, DbError>;
+}

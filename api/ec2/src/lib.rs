@@ -1,0 +1,1 @@
+//! EC2, STS wire protocols over the domain: generated parsers and writers, hand-written handlers.

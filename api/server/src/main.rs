@@ -1,0 +1,3 @@
+//! The control plane: routers, TLS, configuration, wiring.
+
+fn main() {}

@@ -1,0 +1,27 @@
+//! What an agent and the control plane say to each other.
+//!
+//! The agent pulls: it names the parts of the desired state that it has, the control plane answers
+//! with those that changed ([`poll`]), the agent makes the host so and reports what it sees
+//! ([`observed`]). There are no commands; an action such as a reboot is a counter in a part.
+
+mod endpoints;
+mod enrol;
+mod node_part;
+mod observed;
+mod poll;
+mod vpc_part;
+
+pub use endpoints::{CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
+pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
+pub use node_part::{
+    InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
+    PlacementSpec, Power, RootDisk, WantedPlacement,
+};
+pub use observed::{
+    NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementState, RefusedPart, Report, ReportReply,
+};
+pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
+pub use vpc_part::{
+    Direction, FirewallRule, Peer, PortRange, Protocol, SecurityGroupPart, SubnetPart, VpcNode, VpcPart,
+    VpcPort,
+};

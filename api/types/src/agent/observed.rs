@@ -1,0 +1,142 @@
+//! What an agent sees on its host.
+
+use serde::{Deserialize, Serialize};
+
+use super::{HavePart, NodeCapacity};
+use crate::{Epoch, PlacementId};
+
+/// Everything the agent observes, whole each time: a report replaces the one before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The ledger's epoch.
+    pub epoch: Epoch,
+    /// As in the poll.
+    pub agent_run: u64,
+    /// Grows with each report of one run; an older one that was delayed on the way is dropped.
+    pub sequence: u64,
+    /// The observation.
+    pub observed: NodeObserved,
+}
+
+/// The state of the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeObserved {
+    /// The agent's version.
+    pub agent_version: String,
+    /// Changes when the host reboots.
+    pub boot_id: String,
+    /// What the host offers.
+    pub capacity: NodeCapacity,
+    /// What is in use.
+    pub usage: NodeUsage,
+    /// Parts in the ledger that were acted on.
+    pub applied: Vec<HavePart>,
+    /// Parts that were refused; each raises an alarm.
+    pub refused: Vec<RefusedPart>,
+    /// Every placement found on the host, whether a part names it or not, and every one a part
+    /// names, whether it was found or not.
+    pub placements: Vec<PlacementObserved>,
+    /// The reason why the host cannot start guests now (libvirtd away, disk full), for people.
+    pub impaired: Option<String>,
+}
+
+/// What is in use on the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeUsage {
+    /// Free bytes of the file system that holds the disks.
+    pub disk_free_bytes: u64,
+}
+
+/// A part the agent would not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedPart {
+    /// The part and the generation that came.
+    pub part: HavePart,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// One placement as the agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlacementObserved {
+    /// Which.
+    pub id: PlacementId,
+    /// Its state.
+    pub state: PlacementState,
+    /// Whether any part in the ledger names it.
+    pub wanted: bool,
+}
+
+/// Why a guest is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OffReason {
+    /// The desired state asked for it.
+    Requested,
+    /// The guest powered itself off.
+    Guest,
+    /// The hypervisor process died.
+    Crashed,
+}
+
+/// The state of a placement on its host.
+///
+/// ```text
+///            parts arrive          domain runs
+///   (none) ───────────────▶ preparing ───────▶ running ◀──┐
+///                            │  ▲                │  │      │ start_seq grew
+///              cannot be done│  │ try again      │  └▶ off ┘
+///                            ▼  │                ▼      │
+///                           failed          stopping ───┤
+///                                                       ▼ absent
+///                                                     gone
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PlacementState {
+    /// On its way to running.
+    Preparing {
+        /// The step in work, for people: `image 41 %`, `network`, `disk`, `domain`.
+        step: String,
+    },
+    /// The domain runs.
+    Running {
+        /// The start that was carried out.
+        start_seq: u64,
+        /// The reboot that was carried out.
+        reboot_seq: u64,
+    },
+    /// The guest was asked to shut down.
+    Stopping,
+    /// The domain is off, the disks are there.
+    Off {
+        /// The last start that was carried out; 0 when none was.
+        start_seq: u64,
+        /// Why it is off.
+        reason: OffReason,
+    },
+    /// A step failed; the agent tries again by itself.
+    Failed {
+        /// The step that failed.
+        step: String,
+        /// Why, for operators.
+        message: String,
+        /// Trying again cannot help, for example because the image does not match its digest.
+        permanent: bool,
+    },
+    /// Domain, tap and disks are gone, as wanted.
+    Gone,
+}
+
+/// Answers a [`Report`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportReply {
+    /// The database's epoch.
+    pub epoch: Epoch,
+}

@@ -1,0 +1,22 @@
+//! The contract between every part of Tepui: newtype ids, the structs that travel, and the
+//! registry of REST endpoints. It does no I/O and knows no runtime, so that the control plane,
+//! the agent and the clients can share it without pulling each other in.
+
+pub mod agent;
+pub mod endpoint;
+pub mod error;
+pub mod id;
+pub mod rest;
+
+mod value;
+mod version;
+
+pub use error::{ErrorBody, ErrorCode};
+pub use id::{
+    ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, NodeId, ParseIdError, PlacementGroupId,
+    PlacementId, ProjectId, ReservationId, SecurityGroupId, SecurityGroupRuleId, SubnetId, UserId, VolumeId,
+    VpcId,
+};
+pub use jiff::Timestamp;
+pub use value::{Digest, MacAddress, ParseDigestError, ParseMacError};
+pub use version::{Epoch, Generation};

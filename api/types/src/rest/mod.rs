@@ -1,0 +1,1 @@
+//! Structs of the REST surface, one file a resource.

@@ -1,0 +1,1 @@
+//! Images: hostile-header inspection, sandboxed conversion, the content-addressed store, guarded fetch.

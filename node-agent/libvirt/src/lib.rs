@@ -1,0 +1,1 @@
+//! libvirt for the agent: typed domain XML, a bounded pool of connections with deadlines.

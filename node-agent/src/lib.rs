@@ -1,0 +1,1 @@
+//! The host agent: poll, ledger, reconcilers, metadata service, simulated hypervisor.

@@ -1,0 +1,3 @@
+//! The host agent: poll, ledger, reconcilers, metadata service, simulated hypervisor.
+
+fn main() {}

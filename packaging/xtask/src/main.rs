@@ -1,0 +1,3 @@
+//! Developer tasks: code generation from the EC2 service model.
+
+fn main() {}
