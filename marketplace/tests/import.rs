@@ -1,0 +1,95 @@
+//! Good images arrive whole and sealed; nothing is left of bad ones.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "each test file uses its part of the support")]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use support::Bench;
+use tepui_marketplace::{ImportError, Limits};
+use tepui_types::Digest;
+
+#[tokio::test]
+async fn raw_and_qcow2_of_the_same_disk_become_one_sealed_file() {
+    let bench = Bench::new();
+    let raw = bench.raw("disk.raw");
+    let expected = Digest::of(&fs::read(&raw).unwrap());
+    let qcow2 = bench.qcow2("disk.qcow2");
+    bench.qemu_img(&["convert", "-c", "-f", "raw", "-O", "qcow2", "disk.raw", "small.qcow2"]);
+    bench.qemu_img(&["convert", "-f", "raw", "-O", "qcow2", "-o", "compat=0.10", "disk.raw", "v2.qcow2"]);
+    for source in [&raw, &qcow2, &bench.path("small.qcow2"), &bench.path("v2.qcow2")] {
+        let stored = bench.store.import(source, &Limits::default(), Some(expected)).await.unwrap();
+        assert_eq!((stored.digest, stored.size_bytes), (expected, 1 << 20), "{}", source.display());
+    }
+    assert_eq!(bench.stored(), [expected.to_string()]);
+    let sealed = fs::metadata(bench.store.path(&expected)).unwrap();
+    assert_eq!((sealed.uid(), sealed.gid(), sealed.mode() & 0o777), (0, 0, 0o444));
+    assert!(sealed.blocks() * 512 < 100_000, "zeros are holes: {} blocks", sealed.blocks());
+    assert_eq!(fs::read(bench.store.path(&expected)).unwrap(), fs::read(&raw).unwrap());
+    bench.store.remove(&expected).unwrap();
+    bench.store.remove(&expected).unwrap();
+    assert!(bench.store.digests().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_sparse_disk_costs_no_space() {
+    let bench = Bench::new();
+    bench.qcow2("disk.qcow2");
+    bench.qemu_img(&["resize", "-f", "qcow2", "disk.qcow2", "2G"]);
+    let limits = Limits::default();
+    let stored = bench.store.import(&bench.path("disk.qcow2"), &limits, None).await.unwrap();
+    assert_eq!(stored.size_bytes, 2 << 30);
+    assert!(fs::metadata(bench.store.path(&stored.digest)).unwrap().blocks() * 512 < 1 << 20);
+}
+
+#[tokio::test]
+async fn content_other_than_announced_is_refused_and_removed() {
+    let bench = Bench::new();
+    let announced = Digest::of(b"something else");
+    let error =
+        bench.store.import(&bench.raw("disk.raw"), &Limits::default(), Some(announced)).await.unwrap_err();
+    assert!(matches!(error, ImportError::WrongDigest { expected, .. } if expected == announced));
+    assert!(bench.stored().is_empty());
+}
+
+#[tokio::test]
+async fn what_unpacks_to_more_than_the_limit_is_refused_and_removed() {
+    let bench = Bench::new();
+    let mut bytes = vec![b'x'; 8 << 20];
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(bench.path("bomb.raw"), bytes).unwrap();
+    bench.qemu_img(&["convert", "-c", "-f", "raw", "-O", "qcow2", "bomb.raw", "bomb.qcow2"]);
+    assert!(fs::metadata(bench.path("bomb.qcow2")).unwrap().len() < 1 << 20);
+    let limits = Limits { max_stored_bytes: 1 << 20, ..Limits::default() };
+    for name in ["bomb.raw", "bomb.qcow2"] {
+        let error = bench.store.import(&bench.path(name), &limits, None).await.unwrap_err();
+        assert!(error.to_string().contains("more than 1048576 bytes of data"), "{name}: {error}");
+        assert!(bench.stored().is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_removed_and_images_stay() {
+    let bench = Bench::new();
+    let stored = bench.store.import(&bench.raw("disk.raw"), &Limits::default(), None).await.unwrap();
+    fs::write(bench.path("images/.import-torn"), b"half").unwrap();
+    let converter = tepui_marketplace::Converter::new("/nonexistent".into());
+    let reopened = tepui_marketplace::ImageStore::open(bench.path("images"), converter).unwrap();
+    assert_eq!(reopened.digests().unwrap(), [stored.digest]);
+    assert_eq!(bench.stored(), [stored.digest.to_string()]);
+}
+
+#[tokio::test]
+async fn links_and_pipes_are_not_followed() {
+    let bench = Bench::new();
+    bench.raw("disk.raw");
+    std::os::unix::fs::symlink(bench.path("disk.raw"), bench.path("link.raw")).unwrap();
+    nix::unistd::mkfifo(&bench.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for name in ["link.raw", "pipe"] {
+        bench.store.import(&bench.path(name), &Limits::default(), None).await.unwrap_err();
+    }
+    assert!(bench.stored().is_empty());
+}
