@@ -1,0 +1,73 @@
+# The two commands of the README are `make demo` and `make test`; the rest are their parts.
+.DELETE_ON_ERROR:
+.PHONY: demo demo-down test lint unit e2e bench packages-run packages-test venv release images codegen help
+
+PYTHON ?= python3
+VENV   := target/venv
+IMAGES := target/images
+DEMO   := target/demo
+BIN    := target/release
+NEXTEST_PROFILE ?= default
+export TEPUI_BOTOCORE = $(abspath $(VENV))
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make demo        a cloud with one libvirt host, and a Debian VM launched through the EC2 API
+demo: packages-run
+	@packaging/demo/demo.sh $(DEMO)
+
+## make demo-down   end the demo's cloud and everything it made
+demo-down:
+	@packaging/demo/demo-down.sh $(DEMO)
+
+## make test        every test, with formatting, lints and licences; installs what it needs
+test: packages-test venv lint unit e2e
+
+## make lint        formatting, clippy with denied warnings, licences and walls between crates
+lint: packages-test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	packaging/install-cargo-tool.sh cargo-deny
+	cargo deny --log-level error check bans licenses sources
+
+## make unit        the tests of every crate
+unit: packages-test venv
+	packaging/install-cargo-tool.sh cargo-nextest
+	cargo nextest run --workspace --exclude tepui-tests --locked --profile $(NEXTEST_PROFILE)
+
+## make e2e         real daemons, real libvirt, real guests, real EC2 clients
+e2e: packages-test venv release images
+	packaging/install-cargo-tool.sh cargo-nextest
+	cargo nextest run -p tepui-tests --locked --profile $(NEXTEST_PROFILE)
+
+## make bench       ratios against rivals in one interleaved run: target/bench/report.md
+bench: packages-test venv release images
+	$(BIN)/tepui-bench --out target/bench
+
+packages-run:
+	@packaging/install-packages.sh run
+
+packages-test:
+	@packaging/install-packages.sh test
+
+venv: $(VENV)/.done
+
+# Pinned, so that the EC2 clients of a test run are the ones it was written with.
+$(VENV)/.done: packaging/requirements.txt
+	@echo "python: EC2 clients in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+release:
+	cargo build --release --locked --workspace --bins
+
+images: $(IMAGES)/tiny.qcow2 $(IMAGES)/debian-12.qcow2
+
+$(IMAGES)/%.qcow2: packaging/guest-images/build.sh
+	@packaging/guest-images/build.sh $* $@
+
+## make codegen     regenerate the EC2 protocol from the service model
+codegen: venv
+	cargo run --quiet -p xtask -- ec2-codegen --models $$($(VENV)/bin/python -c 'import botocore, os; print(os.path.dirname(botocore.__file__))')/data
