@@ -1,0 +1,286 @@
+//! A dev cloud of the test's own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Output, finish};
+use crate::{binary, python, until};
+
+/// What the hosts of a cloud are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hypervisor {
+    /// Real libvirt and QEMU.
+    Libvirt,
+    /// Simulated hosts, for scale and faults.
+    Simulated,
+}
+
+/// A running cloud; ended when dropped.
+#[derive(Debug)]
+pub struct Cloud {
+    folder: TempDir,
+    hypervisor: Hypervisor,
+    nodes: usize,
+    environment: BTreeMap<String, String>,
+    ended: bool,
+}
+
+impl Cloud {
+    /// Starts a cloud with `nodes` hosts and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not come up; the message holds what `tepui dev up` said.
+    #[track_caller]
+    pub fn start(hypervisor: Hypervisor, nodes: usize) -> Self {
+        let folder = tempfile::Builder::new().prefix("tp-").tempdir_in("/tmp").ok();
+        let Some(folder) = folder else { unreachable!("/tmp is writable") };
+        let mut cloud = Self { folder, hypervisor, nodes, environment: BTreeMap::new(), ended: false };
+        cloud.up();
+        cloud
+    }
+
+    /// Runs `tepui dev up` again: starts what died.
+    #[track_caller]
+    pub fn up(&mut self) {
+        let kind = match self.hypervisor {
+            Hypervisor::Libvirt => "libvirt",
+            Hypervisor::Simulated => "sim",
+        };
+        let port = if self.environment.is_empty() { free_port() } else { self.port() };
+        let (listen, nodes) = (format!("127.0.0.1:{port}"), self.nodes.to_string());
+        let folder = self.cloud_folder();
+        finish(Command::new(binary("tepui")).args(["dev", "up", "--dir"]).arg(folder).args([
+            "--listen",
+            &listen,
+            "--nodes",
+            &nodes,
+            "--hypervisor",
+            kind,
+        ]))
+        .ok();
+        self.environment = read_environment(&self.cloud_folder().join("env"));
+    }
+
+    /// Ends the cloud and shows that it could be ended.
+    #[track_caller]
+    pub fn down(mut self) {
+        self.ended = true;
+        self.dev_down().ok();
+    }
+
+    /// The folder that `tepui dev` was given.
+    pub fn cloud_folder(&self) -> PathBuf {
+        self.folder.path().join("c")
+    }
+
+    /// A folder for the test's own files.
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A variable of the cloud's `env` file.
+    pub fn variable(&self, name: &str) -> &str {
+        self.environment.get(name).map_or("", String::as_str)
+    }
+
+    /// The same cloud as another user: another access key and token.
+    #[must_use]
+    pub fn variables_of(&self, access_key: &str, secret: &str) -> BTreeMap<String, String> {
+        let mut environment = self.environment.clone();
+        environment.insert("AWS_ACCESS_KEY_ID".into(), access_key.into());
+        environment.insert("AWS_SECRET_ACCESS_KEY".into(), secret.into());
+        environment.insert("TEPUI_TOKEN".into(), format!("{access_key}.{secret}"));
+        environment
+    }
+
+    /// Runs `tepui` against this cloud.
+    pub fn tepui(&self, arguments: &[&str]) -> Output {
+        self.tepui_as(&self.environment, arguments)
+    }
+
+    /// Runs `tepui` with other credentials.
+    pub fn tepui_as(&self, environment: &BTreeMap<String, String>, arguments: &[&str]) -> Output {
+        let data = self.folder.path().join("data");
+        finish(Command::new(binary("tepui")).args(arguments).envs(environment).env("XDG_DATA_HOME", data))
+    }
+
+    /// `tepui … --json`, parsed.
+    #[track_caller]
+    pub fn tepui_json(&self, arguments: &[&str]) -> Value {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        parse(&self.tepui(&arguments).ok())
+    }
+
+    /// Runs `aws ec2 …` against this cloud and parses its answer.
+    #[track_caller]
+    pub fn ec2(&self, arguments: &[&str]) -> Value {
+        parse(&self.aws(&self.environment, "ec2", arguments).ok())
+    }
+
+    /// Runs `aws ec2 …` with other credentials.
+    #[track_caller]
+    pub fn ec2_as(&self, environment: &BTreeMap<String, String>, arguments: &[&str]) -> Value {
+        parse(&self.aws(environment, "ec2", arguments).ok())
+    }
+
+    /// What `aws ec2 …` says when it is refused.
+    #[track_caller]
+    pub fn ec2_refused(&self, arguments: &[&str]) -> String {
+        self.aws(&self.environment, "ec2", arguments).refused()
+    }
+
+    /// Runs `aws SERVICE …`.
+    pub fn aws(&self, environment: &BTreeMap<String, String>, service: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(python("aws"));
+        command.args(["--output", "json", service]).args(arguments).envs(environment).env("AWS_PAGER", "");
+        command.env("AWS_MAX_ATTEMPTS", "1").env("HOME", self.folder.path());
+        finish(&mut command)
+    }
+
+    /// Runs a Python script that uses boto3.
+    pub fn python(&self, script: &Path, arguments: &[&str]) -> Output {
+        finish(Command::new(python("python")).arg(script).args(arguments).envs(&self.environment))
+    }
+
+    /// Runs any program with the cloud's environment.
+    pub fn with_environment(&self, command: &mut Command) -> Output {
+        finish(command.envs(&self.environment))
+    }
+
+    /// Imports a guest image from `target/images` under its own name.
+    #[track_caller]
+    pub fn import(&self, name: &str, login_user: &str) {
+        let path = crate::image(name);
+        let path = path.to_string_lossy();
+        self.tepui(&["image", "import", &path, "--name", name, "--login-user", login_user, "--public"]).ok();
+    }
+
+    /// The id of an image by its name.
+    #[track_caller]
+    pub fn image_id(&self, name: &str) -> String {
+        let filter = format!("Name=name,Values={name}");
+        let images = self.ec2(&["describe-images", "--filters", &filter]);
+        text(&images["Images"][0]["ImageId"])
+    }
+
+    /// One instance as DescribeInstances shows it.
+    #[track_caller]
+    pub fn instance(&self, id: &str) -> Value {
+        self.ec2(&["describe-instances", "--instance-ids", id])["Reservations"][0]["Instances"][0].clone()
+    }
+
+    /// Waits until an instance is in a state.
+    #[track_caller]
+    pub fn wait_state(&self, id: &str, state: &str, seconds: u64) -> Value {
+        until(&format!("{id} is {state}"), seconds, || {
+            let instance = self.instance(id);
+            (instance["State"]["Name"] == state).then_some(instance)
+        })
+    }
+
+    /// Waits until the serial console holds these words, and returns it all.
+    #[track_caller]
+    pub fn wait_console(&self, id: &str, words: &str, seconds: u64) -> String {
+        let mut last = String::new();
+        until(&format!("the console of {id} says '{words}'"), seconds, || {
+            let reply = self.ec2(&["get-console-output", "--instance-id", id, "--latest"]);
+            last = text(&reply["Output"]);
+            last.contains(words).then(|| last.clone())
+        })
+    }
+
+    /// Every invariant holds.
+    ///
+    /// # Panics
+    /// With doctor's findings.
+    #[track_caller]
+    pub fn assert_healthy(&self) {
+        let mut last = String::new();
+        until("tepui doctor finds nothing", 30, || {
+            let output = self.tepui(&["doctor"]);
+            let healthy = output.code == Some(0);
+            last = format!("{}{}", output.stdout, output.stderr);
+            if !healthy {
+                eprintln!("{last}");
+            }
+            healthy.then_some(())
+        });
+    }
+
+    fn port(&self) -> u16 {
+        let url = self.variable("AWS_ENDPOINT_URL");
+        url.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok()).unwrap_or(0)
+    }
+
+    fn dev_down(&self) -> Output {
+        finish(Command::new(binary("tepui")).args(["dev", "down", "--dir"]).arg(self.cloud_folder()))
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        if std::thread::panicking() {
+            self.keep_evidence();
+        }
+        let output = self.dev_down();
+        if output.code != Some(0) {
+            eprintln!("{} failed\n{}", output.command, output.stderr);
+        }
+    }
+}
+
+impl Cloud {
+    /// The end of each log, for whoever reads the failed test.
+    fn keep_evidence(&self) {
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg("find . -name '*.log' -size +0 | while read f; do echo \"== $f\"; tail -n 40 \"$f\"; done")
+            .current_dir(self.cloud_folder())
+            .output();
+        if let Ok(output) = output {
+            eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+}
+
+/// A port nobody listens on now; `dev up` is told, so that two clouds of one test run differ.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0");
+    listener.and_then(|listener| listener.local_addr()).map_or(18773, |address| address.port())
+}
+
+/// Reads `export NAME='value'` lines.
+fn read_environment(path: &Path) -> BTreeMap<String, String> {
+    let script = format!("set -a; . '{}'; env -0", path.display());
+    let output = Command::new("env").args(["-i", "sh", "-c", &script]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.split('\0')
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| name.starts_with("AWS_") || name.starts_with("TEPUI_"))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[track_caller]
+fn parse(json: &str) -> Value {
+    if json.is_empty() {
+        return Value::Null;
+    }
+    match serde_json::from_str(json) {
+        Ok(value) => value,
+        Err(error) => unreachable!("not JSON ({error}): {json}"),
+    }
+}
+
+/// A JSON string's text; empty for anything else.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

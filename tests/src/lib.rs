@@ -1,0 +1,16 @@
+//! The test kit: whole clouds of real daemons, driven by the clients that users have.
+//!
+//! Everything here works from outside, through the release binaries in `target/release`, the guest
+//! images in `target/images` and the EC2 clients in `target/venv`, all of which `make e2e` provides.
+
+mod cloud;
+mod footprint;
+mod paths;
+mod process;
+mod until;
+
+pub use cloud::{Cloud, Hypervisor};
+pub use footprint::Footprint;
+pub use paths::{binary, image, python, repository};
+pub use process::{Output, run};
+pub use until::until;

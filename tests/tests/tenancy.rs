@@ -1,0 +1,83 @@
+//! Two projects have the same address ranges, and their guests cannot see each other.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tepui_tests::{Cloud, Hypervisor};
+
+/// Asks the neighbour address for its page and says what came, then says its own id.
+const ASK: &str = "#!/bin/sh
+for try in 1 2 3 4 5 6 7 8 9 10; do
+  answer=$(echo | nc -w 2 NEIGHBOUR 80 2>/dev/null | tr '\\r\\n' '  ')
+  [ -n \"$answer\" ] && break
+  sleep 1
+done
+echo \"neighbour says: [$answer]\"
+";
+
+#[test]
+fn projects_with_equal_ranges_cannot_see_each_other() {
+    let cloud = Cloud::start(Hypervisor::Libvirt, 1);
+    cloud.import("tiny", "root");
+    let first = project(&cloud, "first");
+    let second = project(&cloud, "second");
+    for who in [&first, &second] {
+        let groups = cloud.ec2_as(who, &["describe-security-groups"]);
+        let group = groups["SecurityGroups"][0]["GroupId"].as_str().unwrap_or_default().to_owned();
+        let rule = ["--group-id", &group, "--protocol", "tcp", "--port", "80", "--cidr", "172.31.0.0/16"];
+        cloud.ec2_as(who, &[&["authorize-security-group-ingress"], &rule[..]].concat());
+    }
+
+    // Only the first project has a guest at .20; both have one at .10 that asks .20.
+    let target = run(&cloud, &first, "172.31.0.20", "#!/bin/sh\ntrue\n");
+    wait_console(&cloud, &first, &target, "tepui-tiny: ready");
+    let friend = run(&cloud, &first, "172.31.0.10", &ASK.replace("NEIGHBOUR", "172.31.0.20"));
+    let stranger = run(&cloud, &second, "172.31.0.10", &ASK.replace("NEIGHBOUR", "172.31.0.20"));
+
+    let heard = wait_console(&cloud, &first, &friend, "neighbour says:");
+    assert!(heard.contains(&target), "the friend reaches {target}: {heard}");
+    let heard = wait_console(&cloud, &second, &stranger, "neighbour says:");
+    assert!(heard.contains("neighbour says: []"), "the stranger hears nothing: {heard}");
+
+    let refused = cloud.aws(&second, "ec2", &["describe-instances", "--instance-ids", &target]).refused();
+    assert!(refused.contains("InvalidInstanceID.NotFound"), "{refused}");
+    let refused = cloud.aws(&second, "ec2", &["terminate-instances", "--instance-ids", &target]).refused();
+    assert!(refused.contains("InvalidInstanceID.NotFound"), "{refused}");
+    cloud.assert_healthy();
+    cloud.down();
+}
+
+/// A project with a normal user's access key, as variables for the clients.
+fn project(cloud: &Cloud, name: &str) -> BTreeMap<String, String> {
+    cloud.tepui(&["project", "create", name]).ok();
+    cloud.tepui(&["user", "create", name]).ok();
+    let key = cloud.tepui_json(&["key", "create", "--user", name, "--project", name]);
+    let field = |name: &str| key[name].as_str().unwrap_or_default().to_owned();
+    cloud.variables_of(&field("access_key_id"), &field("secret_access_key"))
+}
+
+fn run(cloud: &Cloud, who: &BTreeMap<String, String>, address: &str, script: &str) -> String {
+    let images = cloud.ec2_as(who, &["describe-images", "--filters", "Name=name,Values=tiny"]);
+    let image = images["Images"][0]["ImageId"].as_str().unwrap_or_default();
+    let arguments = [
+        "run-instances",
+        "--image-id",
+        image,
+        "--instance-type",
+        "t3.nano",
+        "--private-ip-address",
+        address,
+        "--user-data",
+        script,
+    ];
+    let reply: Value = cloud.ec2_as(who, &arguments);
+    reply["Instances"][0]["InstanceId"].as_str().unwrap_or_default().to_owned()
+}
+
+fn wait_console(cloud: &Cloud, who: &BTreeMap<String, String>, id: &str, words: &str) -> String {
+    tepui_tests::until(&format!("the console of {id} says '{words}'"), 150, || {
+        let reply = cloud.ec2_as(who, &["get-console-output", "--instance-id", id, "--latest"]);
+        let text = reply["Output"].as_str().unwrap_or_default().to_owned();
+        text.contains(words).then_some(text)
+    })
+}
