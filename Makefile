@@ -42,8 +42,13 @@ e2e: packages-test venv release images
 	cargo nextest run -p tepui-tests --locked --profile $(NEXTEST_PROFILE)
 
 ## make bench       ratios against rivals in one interleaved run: target/bench/report.md
-bench: packages-test venv release images
-	$(BIN)/tepui-bench --out target/bench
+bench: packages-test venv release images $(VENV)/.bench
+	$(VENV)/bin/python tests/bench/main.py --out target/bench $(PARTS)
+
+$(VENV)/.bench: packaging/requirements-bench.txt $(VENV)/.done
+	@echo "python: rivals of the benchmark"
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 packages-run:
 	@packaging/install-packages.sh run

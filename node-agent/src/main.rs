@@ -1,3 +1,191 @@
-//! The host agent: poll, ledger, reconcilers, metadata service, simulated hypervisor.
+//! `tepui-node`: the agent of one host.
 
-fn main() {}
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use rand::Rng;
+use tepui_agent::config::{self, HypervisorConfig, NodeConfig, SimulationConfig};
+use tepui_agent::hypervisor::{Hypervisor, LibvirtHypervisor, SimulatedSettings};
+use tepui_agent::identity::{JoinToken, Joining, join};
+use tepui_agent::images::CacheLimits;
+use tepui_agent::network::{HostNetwork, HostNetworkConfig, Network};
+use tepui_agent::simulate::{self, Chance, Simulated};
+use tepui_agent::{Agent, AgentParts, DiskChoice, Settings, agent, doctor, failpoint, host};
+use tepui_libvirt::{Accelerator, LibvirtHost, probe_accelerator};
+use tepui_types::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Of a quick call to libvirt.
+const LIBVIRT_DEADLINE: Duration = Duration::from_secs(30);
+/// Fails or kills the agent at a named step; for tests.
+const FAILPOINT: &str = "TEPUI_FAILPOINT";
+
+/// What the names of the network devices begin with.
+const DEVICE_PREFIX: &str = "tp";
+
+#[derive(Parser)]
+#[command(name = "tepui-node", version, about = "The agent of a host of a Tepui cloud.")]
+struct Arguments {
+    /// The configuration: node.toml, or sim.toml for `simulate`.
+    #[arg(long, global = true, default_value = "/etc/tepui/node.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the agent until it is ended by a signal. Guests run on without it.
+    Run,
+    /// Joins a cloud. Repeat it with the same token if it was interrupted.
+    Join {
+        /// What `tepui node token` printed.
+        token: String,
+    },
+    /// Compares the ledger with what is on this host. Prints a JSON object a line for each finding.
+    Doctor,
+    /// Runs many simulated nodes in this process.
+    Simulate,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    failpoint::arm_from(&std::env::var(FAILPOINT).unwrap_or_default())?;
+    if let Command::Simulate = arguments.command {
+        return simulate(&config::read(&arguments.config)?).await;
+    }
+    let config: NodeConfig = config::read(&arguments.config)?;
+    std::fs::create_dir_all(&config.data_dir).with_context(|| config.data_dir.display().to_string())?;
+    match arguments.command {
+        Command::Run | Command::Simulate => run(&config).await,
+        Command::Join { token } => join_cloud(&config, &token).await,
+        Command::Doctor => run_doctor(&config).await,
+    }
+}
+
+async fn run(config: &NodeConfig) -> anyhow::Result<()> {
+    let (settings, parts) = build(config).await?;
+    let agent = Agent::start(&settings, parts)?;
+    tracing::info!(node = %agent.node_id(), "the agent runs");
+    ended().await?;
+    agent.stop().await;
+    tracing::info!("the agent ends; guests run on");
+    Ok(())
+}
+
+async fn simulate(config: &SimulationConfig) -> anyhow::Result<()> {
+    let chance = Chance { clock: now, run: rand::rng().random(), boot_id: host::boot_id()? };
+    let agents = simulate::start(config, &chance).await?;
+    tracing::info!(nodes = agents.len(), "simulated nodes run");
+    ended().await?;
+    Ok(())
+}
+
+async fn join_cloud(config: &NodeConfig, token: &str) -> anyhow::Result<()> {
+    let token: JoinToken = token.parse()?;
+    let joining = Joining {
+        api_url: config.api_url.clone(),
+        name: config.name.clone().map_or_else(host_name, Ok)?,
+        underlay_address: config.underlay_address,
+        capacity: host::capacity(&config.data_dir)?,
+    };
+    let dir = agent::identity_dir(&config.data_dir);
+    let identity = join(&dir, &joining, &token, simulate::uuid_of(rand::rng().random())).await?;
+    println!("{}", identity.node_id);
+    Ok(())
+}
+
+async fn run_doctor(config: &NodeConfig) -> anyhow::Result<()> {
+    let (_, parts) = build(config).await?;
+    let (inventory, mut findings) =
+        doctor::inventory(&config.data_dir, parts.hypervisor.as_ref(), parts.network.as_ref()).await;
+    findings.extend(doctor::compare(&doctor::books(&config.data_dir)?, &inventory));
+    for finding in findings {
+        println!("{}", serde_json::to_string(&finding)?);
+    }
+    Ok(())
+}
+
+async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
+    let (boot_id, capacity) = (host::boot_id()?, host::capacity(&config.data_dir)?);
+    let (accelerator, parts) = match &config.hypervisor {
+        HypervisorConfig::Simulated { start_ms, failure_percent } => {
+            let run = rand::rng().random();
+            let settings =
+                SimulatedSettings { start_ms: *start_ms, failure_percent: *failure_percent, seed: run };
+            let simulated = Simulated { settings, capacity, boot_id, run, clock: now };
+            (Accelerator::Tcg, simulated.parts(&config.data_dir)?)
+        }
+        HypervisorConfig::Libvirt { uri, accelerator, connections } => {
+            let preference = *accelerator;
+            let probe = tokio::task::spawn_blocking(move || probe_accelerator(preference)).await?;
+            tracing::info!(accelerator = ?probe.accelerator, reason = probe.reason, "guests run on");
+            let parts = AgentParts {
+                hypervisor: hypervisor(uri, *connections).await?,
+                network: network(config).await?,
+                disks: DiskChoice::Local(limits(config)),
+                metadata: true,
+                boot_id,
+                capacity,
+                run: rand::rng().random(),
+                clock: now,
+            };
+            (probe.accelerator, parts)
+        }
+    };
+    let settings = Settings {
+        api_url: config.api_url.clone(),
+        data_dir: config.data_dir.clone(),
+        shutdown_grace: Duration::from_secs(config.shutdown.grace_seconds),
+        accelerator,
+    };
+    Ok((settings, parts))
+}
+
+async fn hypervisor(uri: &str, connections: usize) -> anyhow::Result<Arc<dyn Hypervisor>> {
+    let host = LibvirtHost::connect(uri, connections, LIBVIRT_DEADLINE).await?;
+    Ok(Arc::new(LibvirtHypervisor::new(host)))
+}
+
+async fn network(config: &NodeConfig) -> anyhow::Result<Arc<dyn Network>> {
+    let config = HostNetworkConfig {
+        run_dir: config.run_dir.clone(),
+        state_file: config.data_dir.join("network.json"),
+        underlay_address: config.underlay_address,
+        uplink: config.uplink.clone(),
+        name_prefix: DEVICE_PREFIX.to_owned(),
+    };
+    Ok(Arc::new(HostNetwork::new(config).await?))
+}
+
+fn limits(config: &NodeConfig) -> CacheLimits {
+    CacheLimits {
+        max_bytes: config.images.max_cache_gib << 30,
+        grace: Duration::from_secs(config.images.grace_seconds),
+    }
+}
+
+fn host_name() -> anyhow::Result<String> {
+    Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())
+}
+
+async fn ended() -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the composition root owns the clock")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}

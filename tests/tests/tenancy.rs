@@ -8,7 +8,7 @@ use tepui_tests::{Cloud, Hypervisor};
 /// Asks the neighbour address for its page and says what came, then says its own id.
 const ASK: &str = "#!/bin/sh
 for try in 1 2 3 4 5 6 7 8 9 10; do
-  answer=$(echo | nc -w 2 NEIGHBOUR 80 2>/dev/null | tr '\\r\\n' '  ')
+  answer=$(printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 NEIGHBOUR 80 2>/dev/null | tail -n 1)
   [ -n \"$answer\" ] && break
   sleep 1
 done

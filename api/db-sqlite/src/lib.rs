@@ -1,1 +1,77 @@
 //! The embedded storage engine: SQLite with a group-committing writer.
+//!
+//! Reads go to a small pool of read-only connections. Writes go to one thread that owns the only
+//! writing connection: it runs all waiting verbs, each in a savepoint, commits once, and
+//! acknowledges after the commit's fsync. When a commit fails the process has to end: what the file
+//! holds then is known only to the recovery at the next start.
+
+mod backup;
+mod error;
+mod filesystem;
+mod generation;
+mod identity;
+mod image;
+mod instance;
+mod key_pair;
+mod lock;
+mod network;
+mod node;
+mod open;
+mod placement;
+mod project;
+mod readers;
+mod row;
+mod security_group;
+mod tag;
+mod value;
+mod verb;
+mod writer;
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use tepui_db::DbError;
+
+pub use backup::BackupError;
+pub use error::OpenError;
+pub use open::Options;
+
+use readers::Readers;
+use verb::Verb;
+use writer::Writer;
+
+/// An open database. Dropping it finishes the verbs that wait, closes the file and lets another
+/// process open it.
+pub struct SqliteDb {
+    path: PathBuf,
+    // In this order: the readers close before the writer, which then checkpoints the log as the last
+    // connection and releases the lock.
+    readers: Readers,
+    writer: Writer,
+}
+
+impl SqliteDb {
+    /// Runs a reading verb on one snapshot.
+    async fn read<T, F>(&self, verb: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.readers.read(verb).await
+    }
+
+    /// Runs a writing verb; returns once it is durable.
+    async fn write<T, F>(&self, verb: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Verb<T> + Send + 'static,
+    {
+        self.writer.write(verb).await
+    }
+
+    /// How many commits were made since the database was opened. Fewer than the verbs that were
+    /// acknowledged: verbs that wait together share one.
+    pub fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+}

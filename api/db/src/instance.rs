@@ -146,6 +146,8 @@ pub enum PowerOutcome {
     NoCapacity(InstanceId),
     /// The project's quota; name, limit, used.
     QuotaExceeded(&'static str, u64, u64),
+    /// The instance's VPC has no such group.
+    GroupMissing(SecurityGroupId),
 }
 
 /// Starts stopped instances on the nodes their disks are on.

@@ -5,6 +5,8 @@
 //! `Ok(Outcome::…)`; [`DbError`] says only that the store could not answer. No SQL, row, closure or
 //! transaction crosses these traits.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod identity;
 mod image;

@@ -6,7 +6,7 @@ use tepui_types::agent::{HavePart, VpcPart};
 use tepui_types::{Generation, NodeId, PlacementId, VpcId};
 
 use crate::DbError;
-use crate::model::{InstanceRecord, InstanceState, SecurityGroup, StateReason};
+use crate::model::{InstanceRecord, InstanceState, SecurityGroup, StateReason, Subnet, Vpc};
 
 /// Everything on one node, from which core builds the node's part.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,8 +16,12 @@ pub struct NodePartState {
     /// Instances with a placement on the node that is not gone, in order of placement ids. Those
     /// shutting down or terminated are to be absent.
     pub records: Vec<InstanceRecord>,
-    /// The groups their interfaces name.
+    /// The groups their interfaces name, by id.
     pub groups: Vec<SecurityGroup>,
+    /// The VPCs their interfaces are in, by id.
+    pub vpcs: Vec<Vpc>,
+    /// The subnets their interfaces are in, by id.
+    pub subnets: Vec<Subnet>,
 }
 
 /// A change of an instance's state that an observation brings. Core computes it from a snapshot;
@@ -28,13 +32,15 @@ pub struct Transition {
     pub placement_id: PlacementId,
     /// The state it was computed for.
     pub from: InstanceState,
-    /// The new state. `Terminated` with `gone` releases interface, addresses and disk.
+    /// The new state; may equal `from` when only the words or `gone` are news. `Terminated` with
+    /// `gone` releases interface, addresses and disk.
     pub to: InstanceState,
     /// Why; `None` clears it.
     pub reason: Option<StateReason>,
     /// The agent's words, for `explain`.
     pub observed: String,
-    /// The node confirmed that nothing is left.
+    /// The node confirmed that nothing is left. Means nothing unless `to` is `Terminated`: an
+    /// instance that is still wanted keeps its place.
     pub gone: bool,
 }
 
@@ -55,8 +61,9 @@ pub trait PlacementDb: Send + Sync {
     /// The nodes that carry a VPC.
     async fn nodes_of_vpc(&self, vpc: VpcId) -> Result<Vec<NodeId>, DbError>;
 
-    /// Applies transitions of placements on `node`; returns those that took effect. Each one that
-    /// changes what a part says grows that part's generation.
+    /// Applies transitions of placements on `node`; returns those that changed a state or released
+    /// a placement. Each one that changes what a part says grows that part's generation; new words
+    /// alone are stored and grow nothing.
     async fn apply_transitions(
         &self,
         node: NodeId,

@@ -1,2 +1,254 @@
 //! The registry of REST endpoints: the one place where method, path, request and reply of each
 //! operation stand. The server's router, the typed client and the OpenAPI document come from it.
+//!
+//! A path parameter such as `{instance}` takes an id, a name, or a prefix of at least four
+//! characters of either that fits only one object. Requests and replies are in [`crate::rest`].
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::rest::*;
+
+/// With this header set to `true` a change is only rehearsed: authorized and checked as always, and
+/// answered with status 204 where it would have been carried out.
+pub const DRY_RUN_HEADER: &str = "tepui-dry-run";
+
+/// HTTP's method of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Creates or acts.
+    Post,
+    /// Writes whole, safe to repeat.
+    Put,
+    /// Changes in part.
+    Patch,
+    /// Removes, safe to repeat.
+    Delete,
+}
+
+impl Method {
+    /// The method's token in a request line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
+        }
+    }
+
+    /// Whether the same request twice does no more than once (RFC 9110 §9.2.2).
+    pub const fn is_idempotent(self) -> bool {
+        match self {
+            Method::Get | Method::Put | Method::Delete => true,
+            Method::Post | Method::Patch => false,
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where an endpoint's request travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// In the query string.
+    Query,
+    /// As a JSON body.
+    Json,
+    /// In the query string, beside a body of raw bytes.
+    RawBody,
+}
+
+/// One operation of the REST surface.
+pub trait Endpoint {
+    /// The operation's name, for example `RunInstances`.
+    const NAME: &'static str;
+    /// HTTP's method.
+    const METHOD: Method;
+    /// The path with its parameters in braces, for example `/v1/instances/{instance}`.
+    const PATH: &'static str;
+    /// What it does, in a line.
+    const SUMMARY: &'static str;
+    /// Where the request travels.
+    const CARRIER: Carrier;
+    /// What goes to the server.
+    type Request: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
+    /// What comes back with status 200.
+    type Reply: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
+}
+
+/// An [`Endpoint`] as a value, for documents and completeness tests.
+#[derive(Clone, Copy)]
+pub struct EndpointInfo {
+    /// [`Endpoint::NAME`].
+    pub name: &'static str,
+    /// [`Endpoint::METHOD`].
+    pub method: Method,
+    /// [`Endpoint::PATH`].
+    pub path: &'static str,
+    /// [`Endpoint::SUMMARY`].
+    pub summary: &'static str,
+    /// [`Endpoint::CARRIER`].
+    pub carrier: Carrier,
+    /// Schema of the request; shared definitions go into the generator.
+    pub request_schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Schema of the reply; shared definitions go into the generator.
+    pub reply_schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl EndpointInfo {
+    const fn of<E: Endpoint>() -> Self {
+        Self {
+            name: E::NAME,
+            method: E::METHOD,
+            path: E::PATH,
+            summary: E::SUMMARY,
+            carrier: E::CARRIER,
+            request_schema: |generator| generator.subschema_for::<E::Request>(),
+            reply_schema: |generator| generator.subschema_for::<E::Reply>(),
+        }
+    }
+}
+
+/// The names of a path's parameters, in their order.
+pub fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+}
+
+macro_rules! endpoints {
+    ($($carrier:ident $method:ident $path:literal $name:ident($request:ty) -> $reply:ty, $summary:literal;)*) => {
+        $(
+            #[doc = $summary]
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+
+            impl Endpoint for $name {
+                const NAME: &'static str = stringify!($name);
+                const METHOD: Method = Method::$method;
+                const PATH: &'static str = $path;
+                const SUMMARY: &'static str = $summary;
+                const CARRIER: Carrier = Carrier::$carrier;
+                type Request = $request;
+                type Reply = $reply;
+            }
+        )*
+
+        /// Every operation, in the order of this file.
+        pub const ALL: &[EndpointInfo] = &[$(EndpointInfo::of::<$name>()),*];
+    };
+}
+
+endpoints! {
+    Json Post "/v1/instances" RunInstances(RunInstancesRequest) -> List<Instance>, "Launches instances, all or none.";
+    Query Get "/v1/instances" ListInstances(ListInstancesRequest) -> List<Instance>, "Lists the project's instances.";
+    Query Get "/v1/instances/{instance}" ShowInstance(Empty) -> Instance, "Shows an instance.";
+    Json Patch "/v1/instances/{instance}" SetInstance(SetInstanceRequest) -> Instance, "Changes attributes of an instance.";
+    Query Delete "/v1/instances/{instance}" TerminateInstance(Empty) -> Instance, "Terminates an instance; its root disk goes with it.";
+    Json Post "/v1/instances/{instance}/start" StartInstance(Empty) -> Instance, "Starts a stopped instance on the node that holds its disk.";
+    Json Post "/v1/instances/{instance}/stop" StopInstance(StopInstanceRequest) -> Instance, "Stops an instance; disks and addresses stay.";
+    Json Post "/v1/instances/{instance}/reboot" RebootInstance(Empty) -> Instance, "Reboots a running instance.";
+    Query Get "/v1/instances/{instance}/console" ShowConsole(ShowConsoleRequest) -> ConsoleOutput, "Shows the end of an instance's serial console.";
+    Query Get "/v1/instances/{instance}/explain" ExplainInstance(Empty) -> Explanation, "Tells why an instance is where it is.";
+    Query Get "/v1/instance-types" ListInstanceTypes(Empty) -> List<InstanceType>, "Lists the instance types.";
+
+    Query Get "/v1/images" ListImages(Empty) -> List<Image>, "Lists the project's images and the public ones.";
+    Query Get "/v1/images/{image}" ShowImage(Empty) -> Image, "Shows an image.";
+    Query Delete "/v1/images/{image}" DeleteImage(Empty) -> Empty, "Withdraws an image; running instances are untouched.";
+    Json Post "/v1/import-tasks" ImportImage(ImportImageRequest) -> ImportTask, "Imports an image from a URL.";
+    RawBody Post "/v1/images" UploadImage(UploadImageRequest) -> ImportTask, "Imports an image from the request's body.";
+    Json Post "/v1/image-uploads" CreateImageUpload(CreateImageUploadRequest) -> ImageUpload, "Begins an upload that can be resumed.";
+    Query Get "/v1/image-uploads/{upload}" ShowImageUpload(Empty) -> ImageUpload, "Shows how many bytes of an upload are durable.";
+    RawBody Put "/v1/image-uploads/{upload}" AppendImageUpload(AppendImageUploadRequest) -> ImageUpload, "Appends the request's body to an upload.";
+    Query Delete "/v1/image-uploads/{upload}" DeleteImageUpload(Empty) -> Empty, "Gives up an upload.";
+    Json Post "/v1/image-uploads/{upload}/complete" CompleteImageUpload(CompleteImageUploadRequest) -> ImportTask, "Checks an upload's digest and begins its import.";
+    Query Get "/v1/import-tasks" ListImportTasks(Empty) -> List<ImportTask>, "Lists the project's imports.";
+    Query Get "/v1/import-tasks/{task}" ShowImportTask(Empty) -> ImportTask, "Shows an import.";
+
+    Json Post "/v1/key-pairs" CreateKeyPair(CreateKeyPairRequest) -> CreatedKeyPair, "Makes a key pair, or imports a public key.";
+    Query Get "/v1/key-pairs" ListKeyPairs(Empty) -> List<KeyPair>, "Lists the project's key pairs.";
+    Query Get "/v1/key-pairs/{key_pair}" ShowKeyPair(Empty) -> KeyPair, "Shows a key pair.";
+    Query Delete "/v1/key-pairs/{key_pair}" DeleteKeyPair(Empty) -> Empty, "Deletes a key pair; running instances keep their key.";
+
+    Json Post "/v1/security-groups" CreateSecurityGroup(CreateSecurityGroupRequest) -> SecurityGroup, "Creates a security group that lets everything out and nothing in.";
+    Query Get "/v1/security-groups" ListSecurityGroups(Empty) -> List<SecurityGroup>, "Lists the project's security groups.";
+    Query Get "/v1/security-groups/{group}" ShowSecurityGroup(Empty) -> SecurityGroup, "Shows a security group with its rules.";
+    Query Delete "/v1/security-groups/{group}" DeleteSecurityGroup(Empty) -> Empty, "Deletes a security group that nothing uses.";
+    Json Post "/v1/security-groups/{group}/rules" AddSecurityGroupRule(RuleRequest) -> SecurityGroup, "Allows something.";
+    Json Post "/v1/security-groups/{group}/rules/remove" RemoveSecurityGroupRule(RuleRequest) -> SecurityGroup, "Removes the rule that equals this one.";
+
+    Json Post "/v1/placement-groups" CreatePlacementGroup(CreatePlacementGroupRequest) -> PlacementGroup, "Creates a placement group.";
+    Query Get "/v1/placement-groups" ListPlacementGroups(Empty) -> List<PlacementGroup>, "Lists the project's placement groups.";
+    Query Delete "/v1/placement-groups/{placement_group}" DeletePlacementGroup(Empty) -> Empty, "Deletes a placement group without members.";
+
+    Query Get "/v1/vpcs" ListVpcs(Empty) -> List<Vpc>, "Lists the project's VPCs.";
+    Query Get "/v1/subnets" ListSubnets(Empty) -> List<Subnet>, "Lists the project's subnets.";
+
+    Query Get "/v1/nodes" ListNodes(Empty) -> List<Node>, "Lists the nodes. For administrators.";
+    Query Get "/v1/nodes/{node}" ShowNode(Empty) -> Node, "Shows a node. For administrators.";
+    Json Post "/v1/nodes/{node}/drain" DrainNode(Empty) -> Node, "Keeps new instances off a node. For administrators.";
+    Json Post "/v1/nodes/{node}/undrain" UndrainNode(Empty) -> Node, "Lets new instances onto a node again. For administrators.";
+    Json Post "/v1/nodes/{node}/expunge" ExpungeNode(ExpungeNodeRequest) -> ExpungedNode, "Gives a node up for good, and every instance on it. For administrators.";
+    Json Post "/v1/join-tokens" CreateJoinToken(Empty) -> JoinToken, "Makes a token that lets one host enrol, for an hour. For administrators.";
+
+    Json Post "/v1/projects" CreateProject(CreateProjectRequest) -> Project, "Creates a project with its default network. For administrators.";
+    Query Get "/v1/projects" ListProjects(Empty) -> List<Project>, "Lists the projects. For administrators.";
+    Query Get "/v1/projects/{project}" ShowProject(Empty) -> Project, "Shows a project. For administrators.";
+    Query Delete "/v1/projects/{project}" DeleteProject(Empty) -> Empty, "Deletes a project that owns nothing. For administrators.";
+    Json Put "/v1/projects/{project}/quota" SetQuota(Quota) -> Project, "Sets a project's quota. For administrators.";
+
+    Json Post "/v1/users" CreateUser(CreateUserRequest) -> User, "Creates a user. For administrators.";
+    Query Get "/v1/users" ListUsers(Empty) -> List<User>, "Lists the users. For administrators.";
+    Query Delete "/v1/users/{user}" DeleteUser(Empty) -> Empty, "Deletes a user without access keys. For administrators.";
+
+    Json Post "/v1/access-keys" CreateAccessKey(CreateAccessKeyRequest) -> CreatedAccessKey, "Makes an access key and shows its secret, once. For administrators.";
+    Query Get "/v1/access-keys" ListAccessKeys(ListAccessKeysRequest) -> List<AccessKey>, "Lists the access keys of a project.";
+    Query Delete "/v1/access-keys/{access_key}" DeleteAccessKey(ListAccessKeysRequest) -> Empty, "Deletes an access key; it ends at once. For administrators.";
+
+    Json Put "/v1/tags" PutTags(PutTagsRequest) -> Empty, "Sets tags on a resource.";
+    Query Get "/v1/tags" ListTags(ListTagsRequest) -> List<Tag>, "Lists the project's tags.";
+    Query Delete "/v1/tags" DeleteTag(DeleteTagRequest) -> Empty, "Removes a tag from a resource.";
+
+    Query Get "/v1/whoami" Whoami(Empty) -> Identity, "Tells who the credential is, and what its project may use.";
+    Query Get "/v1/events" ListEvents(ListEventsRequest) -> List<Event>, "Lists the project's newest changes: who, when, what.";
+    Query Get "/v1/capacity" ShowCapacity(Empty) -> Capacity, "Tells how many instances of each type fit now. For administrators.";
+    Query Get "/v1/doctor" RunDoctor(Empty) -> DoctorReport, "Compares what should be with what is. For administrators.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_has_a_name_and_a_route_of_its_own() {
+        let names: HashSet<_> = ALL.iter().map(|endpoint| endpoint.name).collect();
+        let routes: HashSet<_> = ALL.iter().map(|endpoint| (endpoint.method, endpoint.path)).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert_eq!(routes.len(), ALL.len());
+    }
+
+    #[test]
+    fn reading_and_removing_travel_in_the_query_and_writing_in_a_body() {
+        for endpoint in ALL {
+            let in_query = matches!(endpoint.method, Method::Get | Method::Delete);
+            assert_eq!(endpoint.carrier == Carrier::Query, in_query, "{}", endpoint.name);
+        }
+    }
+
+    #[test]
+    fn parameters_are_found_in_their_order() {
+        let parameters: Vec<_> = path_parameters("/v1/a/{first}/b/{second}").collect();
+        assert_eq!(parameters, ["first", "second"]);
+    }
+}

@@ -1,1 +1,24 @@
 //! libvirt for the agent: typed domain XML, a bounded pool of connections with deadlines.
+//!
+//! This crate is the only user of the `virt` binding and the only place for unsafe code. It knows
+//! domains named `tepui-<placement id>` and never touches another one.
+
+mod accelerator;
+mod console;
+mod error;
+mod events;
+mod host;
+mod identity;
+mod kvm;
+mod pool;
+mod spec;
+mod status;
+mod xml;
+
+pub use accelerator::{Accelerator, AcceleratorPreference, Probe, probe_accelerator};
+pub use console::rotate_console;
+pub use error::Error;
+pub use host::LibvirtHost;
+pub use identity::{domain_name, system_uuid};
+pub use spec::{DiskFormat, DomainSpec};
+pub use status::{DomainState, DomainStatus, OffReason};

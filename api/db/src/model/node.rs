@@ -46,7 +46,7 @@ pub struct Node {
     pub impaired: Option<String>,
     /// As last reported.
     pub agent_version: String,
-    /// Digest of the certificate that may act for it.
+    /// Digest of the certificate that may act for it; zeros before the first is used.
     pub certificate_sha256: [u8; 32],
     /// When the state last changed.
     pub state_since: Timestamp,
@@ -59,11 +59,12 @@ pub struct Node {
 pub struct NodeLoad {
     /// The node.
     pub node: Node,
-    /// Sum over placements that run or are to run.
+    /// Sum over placements whose instance is neither stopped nor terminated; one that is terminated
+    /// while stopped takes nothing.
     pub used_vcpus: u32,
-    /// Sum over placements that run or are to run, in MiB.
+    /// Sum over the same placements, in MiB.
     pub used_memory_mib: u64,
-    /// Sum of the virtual sizes of all root disks, in GiB, rounded up for each.
+    /// Sum of the virtual sizes of the root disks of all placements that are not gone, in GiB.
     pub used_disk_gib: u64,
 }
 

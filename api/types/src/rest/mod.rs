@@ -1,1 +1,42 @@
-//! Structs of the REST surface, one file a resource.
+//! What travels over the REST surface.
+//!
+//! Requests refuse unknown fields, so that a typing error is an error. Replies do not: an older
+//! client reads a newer server's answers.
+
+mod access;
+mod cloud;
+mod image;
+mod instance;
+mod key_pair;
+mod list;
+mod network;
+mod node;
+mod placement_group;
+mod security_group;
+mod tag;
+mod upload;
+
+pub use access::{
+    AccessKey, CreateAccessKeyRequest, CreateProjectRequest, CreateUserRequest, CreatedAccessKey,
+    ListAccessKeysRequest, Project, Quota, Role, User,
+};
+pub use cloud::{
+    Capacity, CheckOutcome, DoctorCheck, DoctorReport, Event, Explanation, Identity, InstanceType,
+    ListEventsRequest, TypeRoom,
+};
+pub use image::{Image, ImportImageRequest, ImportState, ImportTask};
+pub use instance::{
+    ConsoleOutput, Health, Instance, InstanceState, ListInstancesRequest, RunInstancesRequest,
+    SetInstanceRequest, ShowConsoleRequest, ShutdownBehavior, StopInstanceRequest,
+};
+pub use key_pair::{CreateKeyPairRequest, CreatedKeyPair, KeyKind, KeyPair};
+pub use list::{Empty, List};
+pub use network::{Subnet, Vpc};
+pub use node::{ExpungeNodeRequest, ExpungedNode, JoinToken, Node, NodeState, Resources};
+pub use placement_group::{CreatePlacementGroupRequest, PlacementGroup, PlacementStrategy};
+pub use security_group::{CreateSecurityGroupRequest, Rule, RuleRequest, SecurityGroup};
+pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
+pub use upload::{
+    AppendImageUploadRequest, CompleteImageUploadRequest, CreateImageUploadRequest, ImageUpload,
+    UploadImageRequest,
+};

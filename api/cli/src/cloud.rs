@@ -1,0 +1,102 @@
+//! Calls to the cloud.
+
+use std::error::Error as _;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tepui_client::{Client, ClientError, PreparedRequest};
+use tepui_types::endpoint::Endpoint;
+
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::session::Session;
+
+impl Session {
+    /// Calls an endpoint with the values of its path parameters.
+    ///
+    /// # Errors
+    /// The cloud refused, did not answer, or none is configured.
+    pub async fn call<E: Endpoint>(&mut self, path: &[&str], request: &E::Request) -> Result<E::Reply> {
+        let client = self.client()?;
+        let prepared = client.prepare::<E>(path, request)?;
+        self.show_request(&prepared);
+        Ok(client.send(&prepared).await?)
+    }
+
+    /// Sends a prepared request and returns whatever JSON comes back.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub async fn call_raw(&mut self, prepared: &PreparedRequest) -> Result<Value> {
+        self.show_request(prepared);
+        Ok(self.client()?.send(prepared).await?)
+    }
+
+    /// The client of the configured cloud.
+    ///
+    /// # Errors
+    /// No cloud or no credential is configured, or the URL or the CA file is unusable.
+    pub fn client(&self) -> Result<Client> {
+        let url = self.world.url.as_deref().ok_or_else(no_cloud)?;
+        let token = self.world.token.as_deref().ok_or_else(no_token)?;
+        let ca = self.world.ca_bundle.as_deref().map(read_ca).transpose()?;
+        Ok(Client::new(url, token, ca.as_deref())?)
+    }
+
+    fn show_request(&mut self, prepared: &PreparedRequest) {
+        if !self.show_request {
+            return;
+        }
+        self.note(&format!("{} {}", prepared.method(), prepared.url()));
+        if let Some(body) = prepared.json_body() {
+            self.note(body);
+        }
+    }
+}
+
+fn read_ca(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| {
+        Failure::io(format!("the CA bundle {}", path.display()), &e)
+            .why("TEPUI_CA_BUNDLE or AWS_CA_BUNDLE names it")
+            .docs("tepui help environment")
+    })
+}
+
+fn no_cloud() -> Failure {
+    Failure::failed("no cloud is configured")
+        .why("TEPUI_URL is not set")
+        .try_("sudo tepui dev up --dir demo && . demo/env     (a cloud on this machine)")
+        .try_("export TEPUI_URL=https://HOST:8773 TEPUI_TOKEN=KEY.SECRET     (to join one)")
+        .docs("tepui help environment")
+}
+
+fn no_token() -> Failure {
+    Failure::new(Exit::Unauthenticated, "no credential is configured")
+        .why("TEPUI_TOKEN is not set")
+        .try_("export TEPUI_TOKEN=KEY.SECRET     (an administrator makes one: tepui key create --user NAME)")
+        .docs("tepui help environment")
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        let mut failure = Self::failed(message).docs("tepui help errors");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            failure = failure.why(cause.to_string());
+            source = cause.source();
+        }
+        match error {
+            ClientError::Refused { body, .. } => (*body).into(),
+            ClientError::Unreachable { .. } | ClientError::BadReply { .. } => {
+                failure.try_("check TEPUI_URL and that the cloud is up, then: tepui whoami")
+            }
+            ClientError::BadUrl { .. } => failure.try_("export TEPUI_URL=https://HOST:8773"),
+            ClientError::OtherFile { .. } => failure.try_("the same command without --resume"),
+            ClientError::Unbuildable(_) | ClientError::PathParameters { .. } | ClientError::File { .. } => {
+                failure
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Daemons: started apart from the terminal, recognized again by pid and start time, ended.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use crate::failure::{Failure, Result};
+
+/// How long a daemon may take to end before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A process that cannot be mistaken for a later one with the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    /// Clock ticks from the machine's start to the process's (proc(5)).
+    pub(super) started: u64,
+}
+
+impl Process {
+    /// The process that has this pid now.
+    pub(super) fn with_pid(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, field 2, may hold spaces and parentheses.
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        let is_dead = fields.first().is_none_or(|state| ["Z", "X"].contains(state));
+        let started = fields.get(19)?.parse().ok()?;
+        (!is_dead).then_some(Self { pid, started })
+    }
+
+    /// Whether it still runs.
+    pub(super) fn runs(&self) -> bool {
+        Self::with_pid(self.pid) == Some(*self)
+    }
+}
+
+/// Starts a daemon in a process group of its own, so that the terminal's Ctrl-C is not for it.
+pub(super) fn start(command: &mut Command, input: Option<OwnedFd>, log: &Path) -> Result<Process> {
+    let name = command.get_program().display().to_string();
+    let spawn = || {
+        let output = File::options().create(true).append(true).open(log)?;
+        let errors = output.try_clone()?;
+        command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(output).stderr(errors);
+        command.env("NO_COLOR", "1").process_group(0).spawn()
+    };
+    let child = spawn().map_err(|e: io::Error| Failure::io(format!("starting {name}"), &e))?;
+    let pid = i32::try_from(child.id()).unwrap_or_default();
+    Process::with_pid(pid).ok_or_else(|| died(&name, log))
+}
+
+/// A daemon that ended at once, with its last words.
+pub(super) fn died(name: &str, log: &Path) -> Failure {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(5)..];
+    let failure = last.iter().fold(Failure::failed(format!("{name} ended")), |f, line| f.why(*line));
+    failure.try_(format!("less {}", log.display()))
+}
+
+/// Ends processes: asks, waits, and kills what is left.
+pub(super) async fn end(processes: &[Process]) {
+    signal(processes, Signal::SIGTERM);
+    let deadline = Instant::now() + GRACE;
+    while processes.iter().any(Process::runs) && Instant::now() < deadline {
+        sleep(Duration::from_millis(20)).await;
+    }
+    signal(processes, Signal::SIGKILL);
+    while processes.iter().any(Process::runs) && Instant::now() < deadline + GRACE {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn signal(processes: &[Process], signal: Signal) {
+    for process in processes.iter().filter(|process| process.runs()) {
+        // It may end between the look and the signal.
+        let _ = kill(Pid::from_raw(process.pid), signal);
+    }
+}
+
+/// Every process in the mount namespace that is bound to `pin`: what a host runs, its guests and the
+/// DHCP servers included, whoever started it.
+pub(super) fn inside_mount_namespace(pin: &Path) -> Vec<Process> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(namespace) = fs::metadata(pin) else { return Vec::new() };
+    let is_inside = |pid: &i32| {
+        fs::metadata(format!("/proc/{pid}/ns/mnt"))
+            .is_ok_and(|own| (own.dev(), own.ino()) == (namespace.dev(), namespace.ino()))
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(io::Result::ok);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(is_inside).filter_map(Process::with_pid).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_is_known_by_its_start_and_ends_when_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let daemon = start(Command::new("sleep").arg("60"), None, &log).unwrap();
+        assert!(daemon.runs());
+        let later = Process { started: daemon.started + 1, ..daemon };
+        assert!(!later.runs(), "another process with its pid is not it");
+        end(&[later]).await;
+        assert!(daemon.runs(), "and is not ended in its place");
+        end(&[daemon]).await;
+        assert!(!daemon.runs());
+        end(&[daemon]).await;
+    }
+
+    #[test]
+    fn what_a_dead_daemon_said_last_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("api.log");
+        fs::write(&log, "one\ntwo\nthree\nfour\nfive\nlisten: address in use\n").unwrap();
+        let failure = died("tepui-api", &log);
+        assert_eq!(failure.message, "tepui-api ended");
+        assert_eq!(failure.why, ["two", "three", "four", "five", "listen: address in use"]);
+        assert!(failure.try_[0].ends_with("api.log"));
+    }
+}

@@ -1,0 +1,9 @@
+//! The agents' side: they poll the desired state and report the observed one.
+
+mod identity;
+mod node_part;
+mod poll;
+mod report;
+mod vpc_part;
+
+pub(crate) use identity::IdentityCache;

@@ -1,0 +1,157 @@
+//! The node's own part, from rows.
+
+use std::collections::{BTreeMap, HashMap};
+
+use data_encoding::BASE64;
+use tepui_db::NodePartState;
+use tepui_db::model::{
+    Instance, InstanceRecord, InstanceState, NetworkInterface, RootVolume, SecurityGroup, Subnet, Vpc,
+};
+use tepui_types::agent::{
+    InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
+    PlacementSpec, Power, RootDisk, WantedPlacement,
+};
+use tepui_types::{ProjectId, SecurityGroupId, SubnetId, VpcId};
+
+use crate::{Cloud, Error};
+
+const GIB: u64 = 1 << 30;
+
+/// Rows that specs refer to. None of them changes within a generation.
+struct Surroundings {
+    vpcs: HashMap<VpcId, Vpc>,
+    subnets: HashMap<SubnetId, Subnet>,
+    groups: HashMap<SecurityGroupId, SecurityGroup>,
+}
+
+impl Cloud {
+    /// The body of a node's part.
+    pub(super) async fn build_node_part(&self, state: NodePartState) -> Result<NodePart, Error> {
+        let around = self.surroundings(&state).await?;
+        let wanted = |record: &InstanceRecord| {
+            let id = record.placement.as_ref().map(|placement| placement.id);
+            id.map(|id| Ok(WantedPlacement { id, wanted: self.wanted(record, &around)? }))
+        };
+        let mut placements = state.records.iter().filter_map(wanted).collect::<Result<Vec<_>, Error>>()?;
+        placements.sort_unstable_by_key(|placement| placement.id);
+        Ok(NodePart { placements })
+    }
+
+    async fn surroundings(&self, state: &NodePartState) -> Result<Surroundings, Error> {
+        let mut projects: Vec<ProjectId> = state.records.iter().map(|r| r.instance.project_id).collect();
+        projects.sort_unstable();
+        projects.dedup();
+        let (mut vpcs, mut subnets) = (HashMap::new(), HashMap::new());
+        for project in projects {
+            let (v, s) = futures::try_join!(self.db.vpcs(project), self.db.subnets(project))?;
+            vpcs.extend(v.into_iter().map(|vpc| (vpc.id, vpc)));
+            subnets.extend(s.into_iter().map(|subnet| (subnet.id, subnet)));
+        }
+        let groups = state.groups.iter().map(|group| (group.id, group.clone())).collect();
+        Ok(Surroundings { vpcs, subnets, groups })
+    }
+
+    fn wanted(&self, record: &InstanceRecord, around: &Surroundings) -> Result<PlacementPart, Error> {
+        let instance = &record.instance;
+        let power = match instance.state {
+            InstanceState::Pending | InstanceState::Running => {
+                Power::Running { start_seq: instance.start_seq, reboot_seq: instance.reboot_seq }
+            }
+            InstanceState::Stopping | InstanceState::Stopped => Power::Stopped { force: instance.force },
+            InstanceState::ShuttingDown | InstanceState::Terminated => {
+                return Ok(PlacementPart::Absent { force: instance.force });
+            }
+        };
+        let missing = |what: &str| Error::internal(format!("{} has no {what}", instance.id));
+        let interface = record.interface.as_ref().ok_or_else(|| missing("interface"))?;
+        let volume = record.root_volume.as_ref().ok_or_else(|| missing("root volume"))?;
+        Ok(PlacementPart::Present(Box::new(PlacementSpec {
+            instance_id: instance.id,
+            project_id: instance.project_id,
+            power,
+            vcpus: instance.vcpus,
+            memory_mib: instance.memory_mib,
+            root_disk: root_disk(instance, volume),
+            metadata: self.metadata(record, interface, around)?,
+            user_data: instance.user_data.as_deref().map(|data| BASE64.encode(data)),
+        })))
+    }
+
+    fn metadata(
+        &self,
+        record: &InstanceRecord,
+        interface: &NetworkInterface,
+        around: &Surroundings,
+    ) -> Result<InstanceMetadata, Error> {
+        let instance = &record.instance;
+        let identity = self.identity_of(record)?;
+        let group_name = |id| around.groups.get(id).map(|group| group.name.clone()).unwrap_or_default();
+        Ok(InstanceMetadata {
+            options: options(instance),
+            image_id: instance.image_id,
+            instance_type: instance.instance_type.clone(),
+            launch_index: instance.launch_index,
+            reservation_id: instance.reservation_id,
+            launched_at: instance.launched_at,
+            availability_zone: self.config.zone(),
+            region: self.config.region.clone(),
+            local_hostname: self.config.private_dns(interface.private_ip),
+            public_keys: public_keys(instance),
+            security_groups: interface.group_ids.iter().map(group_name).collect(),
+            interfaces: vec![metadata_interface(interface, around)?],
+            block_devices: block_devices(),
+            tags: record.tags.clone(),
+            identity_document: identity.document,
+            identity_signature: identity.signature,
+        })
+    }
+}
+
+fn root_disk(instance: &Instance, volume: &RootVolume) -> RootDisk {
+    RootDisk {
+        volume_id: volume.id,
+        image_digest: instance.image_digest,
+        image_bytes: instance.image_bytes,
+        size_bytes: u64::from(volume.size_gib) * GIB,
+    }
+}
+
+fn options(instance: &Instance) -> MetadataOptions {
+    let settings = &instance.metadata;
+    MetadataOptions {
+        enabled: settings.enabled,
+        tokens_required: settings.tokens_required,
+        hop_limit: settings.hop_limit,
+        tags_enabled: settings.tags_enabled,
+    }
+}
+
+fn public_keys(instance: &Instance) -> BTreeMap<String, String> {
+    instance.key_name.clone().zip(instance.public_key.clone()).into_iter().collect()
+}
+
+/// The names are AWS's; the device is what the guest sees on virtio.
+fn block_devices() -> Vec<MetadataBlockDevice> {
+    let device = |name: &str| MetadataBlockDevice { name: name.into(), device: "/dev/vda".into() };
+    vec![device("ami"), device("root")]
+}
+
+fn metadata_interface(
+    interface: &NetworkInterface,
+    around: &Surroundings,
+) -> Result<MetadataInterface, Error> {
+    let lost = |what: String| Error::internal(format!("{} is in {what}, which is gone", interface.id));
+    let subnet = around.subnets.get(&interface.subnet_id);
+    let vpc = around.vpcs.get(&interface.vpc_id);
+    Ok(MetadataInterface {
+        id: interface.id,
+        mac: interface.mac,
+        private_ip: interface.private_ip,
+        public_ip: interface.public_ip,
+        subnet_id: interface.subnet_id,
+        subnet_cidr: subnet.ok_or_else(|| lost(interface.subnet_id.to_string()))?.cidr,
+        vpc_id: interface.vpc_id,
+        vpc_cidr: vpc.ok_or_else(|| lost(interface.vpc_id.to_string()))?.cidr,
+        security_group_ids: interface.group_ids.clone(),
+    })
+}

@@ -1,0 +1,105 @@
+//! What nodes observe.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tepui_db::model::InstanceRecord;
+use tepui_db::{NodePartState, Transition};
+use tepui_types::agent::{NodeObserved, Report, ReportReply};
+use tepui_types::{NodeId, PlacementId};
+
+use crate::failpoint::pass;
+use crate::fleet::Facts;
+use crate::transition::plan_transitions;
+use crate::{Cloud, Error, Kind};
+
+impl Cloud {
+    /// Takes a report: applies what it means for the node's instances and keeps it in memory. One
+    /// that was overtaken changes nothing. Reports that bring no news write nothing.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown node, and those of the store; the agent then sends it again.
+    pub async fn report(&self, node: NodeId, report: Report) -> Result<ReportReply, Error> {
+        self.hear(node, report.agent_run);
+        let epoch = self.epoch().await?;
+        let report = Arc::new(report);
+        if self.fleet.is_overtaken(node, &report) {
+            return Ok(ReportReply { epoch });
+        }
+        self.take_facts(node, &report.observed).await?;
+        // Counters from another life of the database mean nothing in this one.
+        if report.epoch == epoch {
+            self.take_observations(node, &report.observed).await?;
+        }
+        // Only now: a report whose effect was not stored must not make its repeat look old.
+        self.fleet.keep(node, report);
+        Ok(ReportReply { epoch })
+    }
+
+    /// Writes what the node says of itself, when it differs from what it said before.
+    async fn take_facts(&self, node: NodeId, seen: &NodeObserved) -> Result<(), Error> {
+        for refused in &seen.refused {
+            tracing::error!(%node, part = ?refused.part.key, reason = refused.reason, "alarm: part refused");
+        }
+        let facts = self.facts(node, seen);
+        if self.fleet.is_written(node, &facts) {
+            return Ok(());
+        }
+        let Facts { capacity, agent_version, impaired } = &facts;
+        self.db.update_node(node, *capacity, agent_version, impaired.as_deref()).await?;
+        self.fleet.wrote(node, facts);
+        Ok(())
+    }
+
+    fn facts(&self, node: NodeId, seen: &NodeObserved) -> Facts {
+        let duplicate = self.fleet.is_duplicate(node, self.now());
+        let two = || "duplicate node identity: two agents report as this node".to_owned();
+        Facts {
+            capacity: seen.capacity,
+            agent_version: seen.agent_version.clone(),
+            impaired: if duplicate { Some(two()) } else { seen.impaired.clone() },
+        }
+    }
+
+    async fn take_observations(&self, node: NodeId, seen: &NodeObserved) -> Result<(), Error> {
+        let state = self.db.node_part(node).await?;
+        let state = state.ok_or_else(|| Error::not_found(Kind::Node, node))?;
+        let transitions = plan_transitions(&state.records, &seen.placements);
+        pass("core::report::planned")?;
+        if transitions.is_empty() {
+            return Ok(());
+        }
+        let applied = self.db.apply_transitions(node, &transitions, self.now()).await?;
+        pass("core::report::applied")?;
+        self.wake_after(node, &state, &transitions, &applied).await;
+        pass("core::report::woken")
+    }
+
+    /// Other nodes see only that a placement left their VPC.
+    async fn wake_after(
+        &self,
+        node: NodeId,
+        state: &NodePartState,
+        transitions: &[Transition],
+        applied: &[PlacementId],
+    ) {
+        let gone: BTreeSet<PlacementId> =
+            transitions.iter().filter(|t| t.gone).map(|t| t.placement_id).collect();
+        let left = |record: &&InstanceRecord| {
+            let id = record.placement.as_ref().map(|placement| placement.id);
+            id.is_some_and(|id| gone.contains(&id) && applied.contains(&id))
+        };
+        let mut vpcs = BTreeSet::new();
+        for record in state.records.iter().filter(left) {
+            self.identities.forget(record.instance.id);
+            vpcs.insert(record.instance.vpc_id);
+        }
+        for id in &gone {
+            self.consoles.remove(*id).await;
+        }
+        for vpc in vpcs {
+            self.wake_vpc(vpc).await;
+        }
+        self.wakes.wake([node]);
+    }
+}

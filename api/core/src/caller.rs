@@ -1,0 +1,50 @@
+//! Who asks.
+
+use tepui_db::model::Role;
+use tepui_types::{ProjectId, UserId};
+
+use crate::Error;
+
+/// The authenticated sender of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name.
+    pub user_name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The project that the request acts in: that of the access key, or for an administrator any.
+    pub project: ProjectId,
+    /// The access key that signed the request; empty for the control plane itself.
+    pub access_key_id: String,
+    /// Names the request in logs, replies and audit records.
+    pub request_id: String,
+    /// Rehearse: authorize and validate, then answer [`Error::DryRunOk`] instead of writing.
+    pub dry_run: bool,
+}
+
+impl Caller {
+    /// The same caller, acting in another project.
+    ///
+    /// # Errors
+    /// `Forbidden` unless the caller is an administrator or it is the caller's own project.
+    pub fn acting_in(mut self, project: ProjectId) -> Result<Self, Error> {
+        if project != self.project {
+            self.require_administrator()?;
+            self.project = project;
+        }
+        Ok(self)
+    }
+
+    /// Lets only administrators pass.
+    ///
+    /// # Errors
+    /// `Forbidden` for every other role.
+    pub fn require_administrator(&self) -> Result<(), Error> {
+        match self.role {
+            Role::Administrator => Ok(()),
+            Role::Member => Err(Error::Forbidden { needs: "administrator" }),
+        }
+    }
+}

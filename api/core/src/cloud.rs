@@ -1,0 +1,78 @@
+//! The one object that every protocol talks to.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tepui_db::Db;
+use tepui_types::Epoch;
+use tokio::sync::{Notify, OnceCell};
+use tokio_util::task::TaskTracker;
+
+use crate::auth::CredentialCache;
+use crate::console::Consoles;
+use crate::fleet::Fleet;
+use crate::wake::Wakes;
+use crate::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Keyring};
+
+/// The domain. Shared as an `Arc`; its verbs are methods, one file for each resource.
+pub struct Cloud {
+    pub(crate) db: Arc<dyn Db>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) signer: Arc<dyn IdentitySigner>,
+    pub(crate) keyring: Keyring,
+    pub(crate) config: CloudConfig,
+    pub(crate) wakes: Wakes,
+    pub(crate) fleet: Fleet,
+    pub(crate) credentials: CredentialCache,
+    pub(crate) consoles: Consoles,
+    pub(crate) identities: crate::agents::IdentityCache,
+    pub(crate) audits: TaskTracker,
+    /// Ends the reconcilers' wait.
+    pub(crate) reconcile: Notify,
+    pub(crate) epoch: OnceCell<Epoch>,
+}
+
+impl Cloud {
+    /// Builds the domain. Does no I/O.
+    pub fn new(parts: CloudParts) -> Self {
+        let consoles = Consoles::new(parts.config.consoles_dir.clone());
+        Self {
+            db: parts.db,
+            fleet: Fleet::new(parts.clock.now()),
+            clock: parts.clock,
+            entropy: parts.entropy,
+            signer: parts.signer,
+            keyring: parts.keyring,
+            config: parts.config,
+            wakes: Wakes::default(),
+            credentials: CredentialCache::default(),
+            consoles,
+            identities: crate::agents::IdentityCache::default(),
+            audits: TaskTracker::new(),
+            reconcile: Notify::new(),
+            epoch: OnceCell::new(),
+        }
+    }
+
+    /// The operator's settings.
+    pub const fn config(&self) -> &CloudConfig {
+        &self.config
+    }
+
+    /// The time of day, from the cloud's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Waits until every audit record so far is in the store. Called at shutdown.
+    pub async fn flush_audit(&self) {
+        self.audits.close();
+        self.audits.wait().await;
+        self.audits.reopen();
+    }
+
+    pub(crate) fn random(&self) -> u128 {
+        self.entropy.random()
+    }
+}

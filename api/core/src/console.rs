@@ -1,0 +1,143 @@
+//! Serial consoles: one file for each placement, uploaded when somebody waits for it.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tepui_types::{NodeId, PlacementId};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
+
+use crate::{Cloud, Error, limits};
+
+/// How long a reader waits for its node.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The end of a serial console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsoleOutput {
+    /// When it was uploaded.
+    pub at: Timestamp,
+    /// At most 64 KiB, as the guest wrote them.
+    pub bytes: Vec<u8>,
+}
+
+/// Stored consoles, and who waits for new ones.
+pub(crate) struct Consoles {
+    dir: PathBuf,
+    wanted: Mutex<HashMap<PlacementId, Wanted>>,
+}
+
+/// A console that somebody waits for.
+struct Wanted {
+    node: NodeId,
+    /// Counts uploads; its receivers are the readers.
+    uploads: watch::Sender<u64>,
+    /// A poll's reply has named it. Naming it in each reply would make the agent poll in a circle.
+    handed_out: bool,
+}
+
+impl Consoles {
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir, wanted: Mutex::default() }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, HashMap<PlacementId, Wanted>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscribe(&self, node: NodeId, placement: PlacementId) -> watch::Receiver<u64> {
+        let mut wanted = self.wanted();
+        let new = || Wanted { node, uploads: watch::Sender::new(0), handed_out: false };
+        let entry = wanted.entry(placement).or_insert_with(new);
+        entry.handed_out = false;
+        entry.uploads.subscribe()
+    }
+
+    /// The consoles of a node that somebody waits for and no reply has named yet.
+    pub(crate) fn hand_out(&self, node: NodeId) -> Vec<PlacementId> {
+        let mut wanted = self.wanted();
+        // A reader that gave up no longer holds a receiver.
+        wanted.retain(|_, one| one.uploads.receiver_count() > 0);
+        let due = wanted.iter_mut().filter(|(_, one)| one.node == node && !one.handed_out);
+        let mut ids: Vec<_> = due
+            .map(|(id, one)| {
+                one.handed_out = true;
+                *id
+            })
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn uploaded(&self, placement: PlacementId) {
+        if let Some(one) = self.wanted().remove(&placement) {
+            one.uploads.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// What was stored last.
+    pub(crate) async fn read(&self, placement: PlacementId) -> Result<Option<ConsoleOutput>, Error> {
+        let path = self.dir.join(placement.to_string());
+        let bytes = match tokio::fs::read(&path).await {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::internal(format!("{}: {error}", path.display()))),
+        };
+        let written = tokio::fs::metadata(&path).await.and_then(|meta| meta.modified());
+        let at = written.map_err(Error::internal)?.try_into().map_err(Error::internal)?;
+        Ok(Some(ConsoleOutput { at, bytes }))
+    }
+
+    /// Forgets the console of a placement that is gone.
+    pub(crate) async fn remove(&self, placement: PlacementId) {
+        let path = self.dir.join(placement.to_string());
+        if let Err(error) = tokio::fs::remove_file(&path).await
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "console not removed");
+        }
+    }
+
+    /// Stores under a temporary name first, so that no reader sees half of one.
+    async fn write(&self, placement: PlacementId, nonce: u128, bytes: &[u8]) -> std::io::Result<()> {
+        tokio::fs::create_dir_all(&self.dir).await?;
+        let temporary = self.dir.join(format!(".{placement}.{nonce:x}"));
+        let mut file = tokio::fs::File::create_new(&temporary).await?;
+        file.write_all(bytes).await?;
+        file.sync_all().await?;
+        tokio::fs::rename(&temporary, self.dir.join(placement.to_string())).await
+    }
+}
+
+impl Cloud {
+    /// Asks a node for a console and waits until it came or the time is over.
+    pub(crate) async fn request_console(&self, node: NodeId, placement: PlacementId) {
+        let mut uploads = self.consoles.subscribe(node, placement);
+        self.wakes.wake([node]);
+        let _late = tokio::time::timeout(PATIENCE, uploads.changed()).await;
+    }
+
+    /// Takes a console that a node uploads. Bytes before the last 64 KiB are cut off.
+    ///
+    /// # Errors
+    /// `NotFound` when the placement is not on this node, `Internal` when it cannot be stored.
+    pub async fn put_console(&self, node: NodeId, placement: PlacementId, bytes: &[u8]) -> Result<(), Error> {
+        if !self.is_on_node(node, placement).await? {
+            return Err(Error::not_found(crate::Kind::Instance, placement));
+        }
+        let end = &bytes[bytes.len().saturating_sub(limits::CONSOLE_BYTES)..];
+        self.consoles.write(placement, self.random(), end).await.map_err(Error::internal)?;
+        self.consoles.uploaded(placement);
+        Ok(())
+    }
+
+    async fn is_on_node(&self, node: NodeId, placement: PlacementId) -> Result<bool, Error> {
+        let state = self.db.node_part(node).await?;
+        let mut placements = state.iter().flat_map(|s| &s.records).filter_map(|r| r.placement.as_ref());
+        Ok(placements.any(|p| p.id == placement))
+    }
+}

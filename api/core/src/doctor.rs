@@ -1,0 +1,179 @@
+//! What is wrong, and the cure: rows against what the nodes said last.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tepui_db::model::{InstanceRecord, InstanceState, NodeState};
+use tepui_types::agent::{PlacementObserved, PlacementState};
+use tepui_types::{NodeId, PlacementId};
+
+use crate::explain::part_name;
+use crate::instance::state_name;
+use crate::transition::words;
+use crate::{Caller, Cloud, Error, NodeView};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth a look; nothing is broken.
+    Warning,
+    /// Something does not work.
+    Failure,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// The object, for example `node node-1`.
+    pub object: String,
+    /// What is wrong.
+    pub what: String,
+    /// What helps.
+    pub cure: String,
+}
+
+impl Cloud {
+    /// Compares rows with the nodes' last reports; empty when all is well. Administrators only.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub async fn doctor(&self, caller: &Caller) -> Result<Vec<Finding>, Error> {
+        let (nodes, records) = (self.nodes(caller).await?, self.db.all_instances().await?);
+        let mut by_node: BTreeMap<NodeId, Vec<&InstanceRecord>> = BTreeMap::new();
+        for record in &records {
+            if let Some(placement) = &record.placement {
+                by_node.entry(placement.node_id).or_default().push(record);
+            }
+        }
+        let none = Vec::new();
+        let examine = |view: &NodeView| {
+            let records = by_node.get(&view.load.node.id).unwrap_or(&none);
+            node_findings(view).into_iter().chain(placement_findings(view, records)).collect::<Vec<_>>()
+        };
+        Ok(nodes.iter().flat_map(examine).collect())
+    }
+}
+
+fn failure(object: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Failure, object: object.into(), what: what.into(), cure: cure.into() }
+}
+
+fn warning(object: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Warning, ..failure(object, what, cure) }
+}
+
+fn node_findings(view: &NodeView) -> Vec<Finding> {
+    let node = &view.load.node;
+    let name = || format!("node {}", node.name);
+    let mut findings = Vec::new();
+    match node.state {
+        NodeState::Expunged => return findings,
+        NodeState::Unreachable => findings.push(failure(
+            name(),
+            format!("unreachable since {}", node.state_since),
+            format!("start tepui-node on {}, or give it up: tepui node expunge {}", node.name, node.id),
+        )),
+        NodeState::Up if view.report.is_none() => findings.push(warning(
+            name(),
+            "has not reported since the control plane started",
+            "wait a minute; if it stays, look at tepui-node's log on the host",
+        )),
+        NodeState::Up => {}
+    }
+    if view.duplicate_identity {
+        let cure = "stop one of the two; a cloned host must join with a machine UUID of its own";
+        findings.push(failure(name(), "two agents use its identity", cure));
+    } else if let Some(why) = &node.impaired {
+        findings.push(failure(name(), format!("cannot start guests: {why}"), "mend this on the host"));
+    }
+    findings.extend(refusals(view));
+    findings
+}
+
+fn refusals(view: &NodeView) -> impl Iterator<Item = Finding> + use<'_> {
+    let refused = view.report.iter().flat_map(|report| &report.observed.refused);
+    refused.map(|refused| {
+        failure(
+            format!("node {}", view.load.node.name),
+            format!("refused {}: {}", part_name(refused.part.key), refused.reason),
+            "if the database was restored, begin a new epoch; else report this as a bug",
+        )
+    })
+}
+
+/// Rows and the host's word, side by side. A node that is silent says nothing of its placements.
+fn placement_findings(view: &NodeView, records: &[&InstanceRecord]) -> Vec<Finding> {
+    let (NodeState::Up, Some(report)) = (view.load.node.state, &view.report) else { return Vec::new() };
+    let seen: BTreeMap<PlacementId, &PlacementObserved> =
+        report.observed.placements.iter().map(|seen| (seen.id, seen)).collect();
+    let known: BTreeSet<PlacementId> =
+        records.iter().filter_map(|record| record.placement.as_ref()).map(|p| p.id).collect();
+    let unknown = seen.values().filter(|seen| !known.contains(&seen.id) && !is_gone(seen)).map(|seen| {
+        warning(
+            format!("placement {} on node {}", seen.id, view.load.node.name),
+            format!("no row knows it; the host says: {}", words(&seen.state)),
+            "it is left running; remove it on the host once you know what it is",
+        )
+    });
+    let missing = records.iter().filter_map(|record| {
+        let placement = record.placement.as_ref()?;
+        mismatch(record, seen.get(&placement.id).map(|seen| &seen.state), &view.load.node.name)
+    });
+    unknown.chain(missing).collect()
+}
+
+fn is_gone(seen: &PlacementObserved) -> bool {
+    matches!(seen.state, PlacementState::Gone)
+}
+
+/// What is wrong between a row and its domain, if anything is.
+fn mismatch(record: &InstanceRecord, seen: Option<&PlacementState>, node: &str) -> Option<Finding> {
+    let instance = &record.instance;
+    let object = format!("instance {}", instance.id);
+    let state = state_name(instance.state);
+    let explain = format!("tepui instance explain {}", instance.id);
+    match (instance.state, seen) {
+        (InstanceState::Running | InstanceState::Stopped, None | Some(PlacementState::Gone)) => {
+            let what = format!("is {state}, but node {node} has no domain or disk of it");
+            Some(failure(object, what, format!("terminate it: tepui instance delete {}", instance.id)))
+        }
+        (InstanceState::Terminated | InstanceState::ShuttingDown, None | Some(PlacementState::Gone)) => None,
+        (InstanceState::Pending | InstanceState::Stopping, None | Some(PlacementState::Gone)) => None,
+        (
+            InstanceState::Pending
+            | InstanceState::Running
+            | InstanceState::Stopping
+            | InstanceState::Stopped
+            | InstanceState::ShuttingDown
+            | InstanceState::Terminated,
+            Some(failed @ PlacementState::Failed { .. }),
+        ) => Some(failure(object, format!("is {state}: {}", words(failed)), explain)),
+        (
+            InstanceState::Running,
+            Some(
+                off @ (PlacementState::Off { .. }
+                | PlacementState::Preparing { .. }
+                | PlacementState::Stopping),
+            ),
+        )
+        | (InstanceState::Stopped, Some(off @ PlacementState::Running { .. })) => {
+            let what = format!("is {state}, but node {node} says: {}", words(off));
+            Some(warning(object, what, explain))
+        }
+        (
+            InstanceState::Pending
+            | InstanceState::Running
+            | InstanceState::Stopping
+            | InstanceState::Stopped
+            | InstanceState::ShuttingDown
+            | InstanceState::Terminated,
+            Some(
+                PlacementState::Preparing { .. }
+                | PlacementState::Running { .. }
+                | PlacementState::Stopping
+                | PlacementState::Off { .. },
+            ),
+        ) => None,
+    }
+}

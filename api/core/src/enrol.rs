@@ -1,0 +1,80 @@
+//! How a host becomes a node. Certificates are made by the server; here stands who may have one.
+
+use sha2::{Digest as _, Sha256};
+use tepui_db::model::JoinToken;
+use tepui_db::{EnrolOutcome, NewNode};
+use tepui_types::agent::EnrolRequest;
+use tepui_types::{NodeId, Timestamp};
+
+use crate::{Caller, Cloud, Error};
+
+/// A new join token. The secret is shown this once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewJoinToken {
+    /// 43 characters.
+    pub secret: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl Cloud {
+    /// Makes a token that lets one host join. Administrators only.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub async fn create_join_token(&self, caller: &Caller) -> Result<NewJoinToken, Error> {
+        caller.require_administrator()?;
+        let mut bytes = [0; 32];
+        self.entropy.fill(&mut bytes);
+        let secret = data_encoding::BASE64URL_NOPAD.encode(&bytes);
+        let expires_at = self.now().checked_add(self.config.join_token_life).map_err(Error::internal)?;
+        let token = JoinToken { secret_sha256: Sha256::digest(&secret).into(), expires_at };
+        self.commit(caller, "CreateJoinToken", String::new(), async {
+            Ok(self.db.create_join_token(&token).await?)
+        })
+        .await?;
+        Ok(NewJoinToken { secret, expires_at })
+    }
+
+    /// Takes a host in; the same host may repeat it with the same token.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `JoinRefused` for an unknown, expired or used token.
+    pub async fn enrol(&self, request: &EnrolRequest) -> Result<NodeId, Error> {
+        crate::limits::check_name("name", &request.name, 64)?;
+        let node = NewNode {
+            id: NodeId::from_random(self.random()),
+            machine_uuid: request.machine_uuid,
+            name: request.name.clone(),
+            underlay_address: request.underlay_address,
+            capacity: request.capacity,
+        };
+        let secret = Sha256::digest(&request.token).into();
+        let why = match self.db.enrol_node(&secret, &node, self.now()).await? {
+            EnrolOutcome::Enrolled(id) => {
+                self.fleet.seen(id, self.now());
+                return Ok(id);
+            }
+            EnrolOutcome::UnknownToken => "there is no such token".into(),
+            EnrolOutcome::Expired(at) => format!("it ended at {at}; make a new one"),
+            EnrolOutcome::UsedByOther => "another host used it; make a new one".into(),
+        };
+        Err(Error::JoinRefused { why })
+    }
+
+    /// Binds a node to a new certificate. The one before stays valid until this one is first used.
+    ///
+    /// # Errors
+    /// Only those of the store.
+    pub async fn bind_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<(), Error> {
+        Ok(self.db.put_certificate(node, sha256).await?)
+    }
+
+    /// Whether this certificate may act for the node; asked once for each connection.
+    ///
+    /// # Errors
+    /// Only those of the store.
+    pub async fn confirm_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, Error> {
+        Ok(self.db.confirm_certificate(node, sha256).await?)
+    }
+}

@@ -1,0 +1,183 @@
+//! What nodes said last. Only in memory: heartbeats never reach the store, and after a restart every
+//! node has its full time to be heard again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tepui_db::model::NodeLoad;
+use tepui_types::NodeId;
+use tepui_types::agent::{NodeCapacity, Report};
+
+use crate::Health;
+
+/// A node with what is taken on it and what it said last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeView {
+    /// The rows.
+    pub load: NodeLoad,
+    /// When it last polled or reported to this process.
+    pub seen_at: Option<Timestamp>,
+    /// Its last report to this process.
+    pub report: Option<Arc<Report>>,
+    /// Two agents use this node's identity.
+    pub duplicate_identity: bool,
+}
+
+/// How long a sign of a second agent keeps new guests away. Two agents alternate with each poll, at
+/// least every minute, so that silence for so long means that one of them is gone.
+const DUPLICATE_MEMORY: Duration = Duration::from_secs(600);
+
+/// What a node says of itself, as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) capacity: NodeCapacity,
+    pub(crate) agent_version: String,
+    pub(crate) impaired: Option<String>,
+}
+
+#[derive(Default)]
+struct Member {
+    seen_at: Option<Timestamp>,
+    /// It was unreachable when this process began, and has not spoken since.
+    presumed_silent: bool,
+    report: Option<Arc<Report>>,
+    written: Option<Facts>,
+    /// The current agent process.
+    run: u64,
+    /// The one before it. One that comes back is a second agent with this identity.
+    previous_run: Option<u64>,
+    came_back_at: Option<Timestamp>,
+}
+
+impl Member {
+    fn is_duplicate(&self, now: Timestamp) -> bool {
+        self.came_back_at.is_some_and(|at| !is_longer_ago(at, now, DUPLICATE_MEMORY))
+    }
+}
+
+/// What every node said last.
+pub(crate) struct Fleet {
+    started_at: Timestamp,
+    members: Mutex<HashMap<NodeId, Member>>,
+}
+
+impl Fleet {
+    pub(crate) fn new(started_at: Timestamp) -> Self {
+        Self { started_at, members: Mutex::default() }
+    }
+
+    fn members(&self) -> MutexGuard<'_, HashMap<NodeId, Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a sign of life.
+    pub(crate) fn seen(&self, node: NodeId, now: Timestamp) {
+        let mut members = self.members();
+        let member = members.entry(node).or_default();
+        member.seen_at = Some(now);
+        member.presumed_silent = false;
+    }
+
+    /// Counts a node as silent until it speaks to this process.
+    pub(crate) fn presume_silent(&self, node: NodeId) {
+        let mut members = self.members();
+        let member = members.entry(node).or_default();
+        member.presumed_silent = member.seen_at.is_none();
+    }
+
+    /// Notes which agent process spoke; returns whether that is news of a second one.
+    pub(crate) fn heard_run(&self, node: NodeId, run: u64, now: Timestamp) -> bool {
+        let mut members = self.members();
+        let member = members.entry(node).or_default();
+        if member.run == run {
+            return false;
+        }
+        let was_duplicate = member.is_duplicate(now);
+        let came_back = member.previous_run == Some(run);
+        member.previous_run = Some(member.run);
+        member.run = run;
+        if came_back {
+            member.came_back_at = Some(now);
+        }
+        came_back && !was_duplicate
+    }
+
+    /// Whether a report of the same agent process that is as new or newer was taken already.
+    pub(crate) fn is_overtaken(&self, node: NodeId, report: &Report) -> bool {
+        let known = self.report(node);
+        known.is_some_and(|old| old.agent_run == report.agent_run && old.sequence >= report.sequence)
+    }
+
+    /// Keeps a report that was taken, unless a newer one was meanwhile.
+    pub(crate) fn keep(&self, node: NodeId, report: Arc<Report>) {
+        if !self.is_overtaken(node, &report) {
+            self.members().entry(node).or_default().report = Some(report);
+        }
+    }
+
+    /// The last report of a node.
+    pub(crate) fn report(&self, node: NodeId) -> Option<Arc<Report>> {
+        self.members().get(&node).and_then(|member| member.report.clone())
+    }
+
+    /// Whether these facts are in the store, as far as this process knows.
+    pub(crate) fn is_written(&self, node: NodeId, facts: &Facts) -> bool {
+        self.members().get(&node).is_some_and(|member| member.written.as_ref() == Some(facts))
+    }
+
+    /// Notes that these facts are in the store.
+    pub(crate) fn wrote(&self, node: NodeId, facts: Facts) {
+        self.members().entry(node).or_default().written = Some(facts);
+    }
+
+    /// When the node was last heard of; the start of this process counts.
+    pub(crate) fn last_seen(&self, node: NodeId) -> Timestamp {
+        self.members().get(&node).and_then(|member| member.seen_at).unwrap_or(self.started_at)
+    }
+
+    /// Whether two agents use the node's identity.
+    pub(crate) fn is_duplicate(&self, node: NodeId, now: Timestamp) -> bool {
+        self.members().get(&node).is_some_and(|member| member.is_duplicate(now))
+    }
+
+    /// Whether the node was silent for longer than `timeout`.
+    pub(crate) fn is_silent(&self, node: NodeId, now: Timestamp, timeout: Duration) -> bool {
+        let presumed = self.members().get(&node).is_some_and(|member| member.presumed_silent);
+        presumed || is_longer_ago(self.last_seen(node), now, timeout)
+    }
+
+    /// What is wrong with a node, if anything is.
+    pub(crate) fn trouble(&self, node: NodeId, now: Timestamp, timeout: Duration) -> Option<Health> {
+        if self.is_silent(node, now, timeout) {
+            return Some(Health::Unknown);
+        }
+        let report = self.report(node);
+        let impaired = report.is_some_and(|report| report.observed.impaired.is_some());
+        (impaired || self.is_duplicate(node, now)).then_some(Health::Impaired)
+    }
+
+    pub(crate) fn view(&self, load: NodeLoad, now: Timestamp) -> NodeView {
+        let members = self.members();
+        let member = members.get(&load.node.id);
+        NodeView {
+            seen_at: member.and_then(|m| m.seen_at),
+            report: member.and_then(|m| m.report.clone()),
+            duplicate_identity: member.is_some_and(|m| m.is_duplicate(now)),
+            load,
+        }
+    }
+
+    pub(crate) fn forget(&self, node: NodeId) {
+        self.members().remove(&node);
+    }
+}
+
+/// A time in the future, by a clock that went back, is not long ago.
+fn is_longer_ago(at: Timestamp, now: Timestamp, age: Duration) -> bool {
+    Duration::try_from(now.duration_since(at)).is_ok_and(|passed| passed > age)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! `ModifyInstanceAttribute` and `ModifyInstanceMetadataOptions`.
+
+use tepui_db::AttributeChange;
+use tepui_db::model::{InstanceRecord, ShutdownBehavior};
+use tepui_types::{InstanceId, SecurityGroupId};
+
+use super::MetadataChange;
+use super::power::{node_of, power_result};
+use crate::{Caller, Cloud, Error, Kind, instance_type, limits};
+
+/// One change of an instance's attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceChange {
+    /// Only while stopped.
+    InstanceType(String),
+    /// Only while stopped; raw bytes, at most 16 KiB.
+    UserData(Option<Vec<u8>>),
+    /// What a guest's own power-off means.
+    ShutdownBehavior(ShutdownBehavior),
+    /// Refuse Terminate.
+    DisableApiTermination(bool),
+    /// Refuse Stop.
+    DisableApiStop(bool),
+    /// The interface's groups; at least one.
+    Groups(Vec<SecurityGroupId>),
+    /// How the guest reads its metadata.
+    Metadata(MetadataChange),
+}
+
+impl Cloud {
+    /// Changes one attribute.
+    ///
+    /// # Errors
+    /// `NotFound` for the instance or a group, `InvalidInput`, `WrongState` where it must be stopped.
+    pub async fn modify_instance(
+        &self,
+        caller: &Caller,
+        id: InstanceId,
+        change: InstanceChange,
+    ) -> Result<(), Error> {
+        let records = self.records(caller.project, &[id]).await?;
+        let record = records.first().ok_or_else(|| Error::not_found(Kind::Instance, id))?;
+        let moves_rules = matches!(change, InstanceChange::Groups(_));
+        let change = self.checked_change(caller, record, change).await?;
+        self.commit(caller, "ModifyInstanceAttribute", id.to_string(), async {
+            let outcome = self.db.change_attribute(caller.project, id, &change, self.now()).await?;
+            power_result(outcome, "stopped", "").map(drop)
+        })
+        .await?;
+        self.wakes.wake(node_of(record));
+        if moves_rules {
+            self.wake_vpc(record.instance.vpc_id).await;
+        }
+        Ok(())
+    }
+
+    async fn checked_change(
+        &self,
+        caller: &Caller,
+        record: &InstanceRecord,
+        change: InstanceChange,
+    ) -> Result<AttributeChange, Error> {
+        Ok(match change {
+            InstanceChange::InstanceType(name) => {
+                let size = instance_type(&name).ok_or_else(|| Error::not_found(Kind::InstanceType, &name))?;
+                AttributeChange::InstanceType(name, size.vcpus, size.memory_mib)
+            }
+            InstanceChange::UserData(data) => {
+                check_user_data(data.as_deref())?;
+                AttributeChange::UserData(data)
+            }
+            InstanceChange::ShutdownBehavior(behavior) => AttributeChange::ShutdownBehavior(behavior),
+            InstanceChange::DisableApiTermination(on) => AttributeChange::DisableApiTermination(on),
+            InstanceChange::DisableApiStop(on) => AttributeChange::DisableApiStop(on),
+            InstanceChange::Groups(ids) => {
+                AttributeChange::Groups(self.groups_of_vpc(caller, record.instance.vpc_id, &ids).await?)
+            }
+            InstanceChange::Metadata(change) => {
+                AttributeChange::Metadata(change.applied_to(record.instance.metadata)?)
+            }
+        })
+    }
+}
+
+/// Lets user data pass that AWS would.
+pub(super) fn check_user_data(data: Option<&[u8]>) -> Result<(), Error> {
+    let length = data.map_or(0, <[u8]>::len);
+    if length > limits::USER_DATA_BYTES {
+        let rule = format!("has at most {} bytes before base64", limits::USER_DATA_BYTES);
+        return Err(Error::invalid("user_data", format!("{length} bytes"), rule));
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Instances as they are shown.
+
+use std::collections::{HashMap, HashSet};
+
+use tepui_db::InstanceFilter;
+use tepui_db::model::{InstanceRecord, InstanceState};
+use tepui_types::{InstanceId, PlacementGroupId, ProjectId, SecurityGroupId};
+
+use crate::{Caller, Cloud, Error, Kind};
+
+/// An instance with everything that Describe shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceView {
+    /// The rows.
+    pub record: InstanceRecord,
+    /// The interface's groups with their names, in the order they were given.
+    pub groups: Vec<(SecurityGroupId, String)>,
+    /// Internal name, for example `ip-172-31-0-10.tepui-1.compute.internal`.
+    pub private_dns: Option<String>,
+    /// Name of the placement group.
+    pub placement_group: Option<String>,
+    /// Whether the cloud can see that it is well.
+    pub health: Health,
+}
+
+/// What is known of a guest's host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// The node polls.
+    Ok,
+    /// On its way to running.
+    Initializing,
+    /// It neither runs nor is about to.
+    NotApplicable,
+    /// The node does not poll: the guest may well run, nobody can say. Its state is the last known.
+    Unknown,
+    /// The node says that it cannot start guests now.
+    Impaired,
+}
+
+/// What `DescribeInstanceStatus` shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceStatus {
+    /// The instance.
+    pub id: InstanceId,
+    /// Its state.
+    pub state: InstanceState,
+    /// What is known of its host.
+    pub health: Health,
+    /// When the state last changed.
+    pub since: tepui_types::Timestamp,
+}
+
+/// A state as EC2 spells it.
+pub(crate) const fn state_name(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Pending => "pending",
+        InstanceState::Running => "running",
+        InstanceState::Stopping => "stopping",
+        InstanceState::Stopped => "stopped",
+        InstanceState::ShuttingDown => "shutting-down",
+        InstanceState::Terminated => "terminated",
+    }
+}
+
+/// Names that rows refer to by id.
+struct Names {
+    groups: HashMap<SecurityGroupId, String>,
+    placement_groups: HashMap<PlacementGroupId, String>,
+}
+
+impl Cloud {
+    /// The caller's instances in order of launch: these, or all when `ids` is empty.
+    ///
+    /// # Errors
+    /// `NotFound` for the first id that is unknown or foreign.
+    pub async fn describe_instances(
+        &self,
+        caller: &Caller,
+        ids: &[InstanceId],
+    ) -> Result<Vec<InstanceView>, Error> {
+        let records = self.records(caller.project, ids).await?;
+        self.views(caller.project, records).await
+    }
+
+    /// One of the caller's instances.
+    ///
+    /// # Errors
+    /// `NotFound`, also for a foreign one.
+    pub async fn instance(&self, caller: &Caller, id: InstanceId) -> Result<InstanceView, Error> {
+        let views = self.describe_instances(caller, &[id]).await?;
+        views.into_iter().next().ok_or_else(|| Error::not_found(Kind::Instance, id))
+    }
+
+    /// The status of these instances, or of all when `ids` is empty; those that do not run only with
+    /// `include_all`.
+    ///
+    /// # Errors
+    /// `NotFound` for the first id that is unknown or foreign.
+    pub async fn instance_status(
+        &self,
+        caller: &Caller,
+        ids: &[InstanceId],
+        include_all: bool,
+    ) -> Result<Vec<InstanceStatus>, Error> {
+        let records = self.records(caller.project, ids).await?;
+        let status = |record: &InstanceRecord| InstanceStatus {
+            id: record.instance.id,
+            state: record.instance.state,
+            health: self.health(record),
+            since: record.instance.state_since,
+        };
+        let shown = |record: &&InstanceRecord| include_all || record.instance.state == InstanceState::Running;
+        Ok(records.iter().filter(shown).map(status).collect())
+    }
+
+    /// The rows of these instances of a project, each of which must exist.
+    pub(crate) async fn records(
+        &self,
+        project: ProjectId,
+        ids: &[InstanceId],
+    ) -> Result<Vec<InstanceRecord>, Error> {
+        let filter = InstanceFilter { ids: ids.to_vec(), reservation: None };
+        let records = self.db.instances(project, &filter).await?;
+        let found: HashSet<InstanceId> = records.iter().map(|r| r.instance.id).collect();
+        match ids.iter().find(|id| !found.contains(id)) {
+            Some(missing) => Err(Error::not_found(Kind::Instance, missing)),
+            None => Ok(records),
+        }
+    }
+
+    pub(crate) async fn views(
+        &self,
+        project: ProjectId,
+        records: Vec<InstanceRecord>,
+    ) -> Result<Vec<InstanceView>, Error> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = self.names(project).await?;
+        Ok(records.into_iter().map(|record| self.view(record, &names)).collect())
+    }
+
+    async fn names(&self, project: ProjectId) -> Result<Names, Error> {
+        let (groups, placement_groups) =
+            futures::try_join!(self.db.security_groups(project), self.db.placement_groups(project))?;
+        Ok(Names {
+            groups: groups.into_iter().map(|g| (g.id, g.name)).collect(),
+            placement_groups: placement_groups.into_iter().map(|g| (g.id, g.name)).collect(),
+        })
+    }
+
+    fn view(&self, record: InstanceRecord, names: &Names) -> InstanceView {
+        let group = |id: &SecurityGroupId| (*id, names.groups.get(id).cloned().unwrap_or_default());
+        let interface = record.interface.as_ref();
+        let placement_group = record.instance.placement_group_id.as_ref();
+        InstanceView {
+            groups: interface.map_or_else(Vec::new, |i| i.group_ids.iter().map(group).collect()),
+            private_dns: interface.map(|i| self.config.private_dns(i.private_ip)),
+            placement_group: placement_group.and_then(|id| names.placement_groups.get(id).cloned()),
+            health: self.health(&record),
+            record,
+        }
+    }
+
+    pub(crate) fn health(&self, record: &InstanceRecord) -> Health {
+        match record.instance.state {
+            InstanceState::Stopped | InstanceState::Terminated => Health::NotApplicable,
+            InstanceState::Pending => self.host_health(record).unwrap_or(Health::Initializing),
+            InstanceState::Running | InstanceState::Stopping | InstanceState::ShuttingDown => {
+                self.host_health(record).unwrap_or(Health::Ok)
+            }
+        }
+    }
+
+    fn host_health(&self, record: &InstanceRecord) -> Option<Health> {
+        let node = record.placement.as_ref()?.node_id;
+        self.fleet.trouble(node, self.now(), self.config.node_timeout)
+    }
+}

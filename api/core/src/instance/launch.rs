@@ -1,0 +1,116 @@
+//! The rows of a launch.
+
+use tepui_db::model::{Instance, InstanceState, RootVolume};
+use tepui_db::{Launch, LaunchInstance, NewInterface};
+use tepui_types::{
+    InstanceId, MacAddress, NetworkInterfaceId, NodeId, PlacementId, ReservationId, Timestamp, VolumeId,
+};
+
+use super::resolve::Resolved;
+use crate::limits::Tags;
+use crate::{Caller, Cloud};
+
+impl Cloud {
+    /// One instance for each of these nodes.
+    pub(super) fn build_launch(
+        &self,
+        caller: &Caller,
+        resolved: &Resolved,
+        reservation: ReservationId,
+        nodes: &[NodeId],
+    ) -> Launch {
+        let now = self.now();
+        let instances: Vec<_> = (0u32..)
+            .zip(nodes)
+            .map(|(index, node)| LaunchInstance {
+                instance: self.row(caller, resolved, reservation, index, now),
+                placement_id: PlacementId::from_random(self.random()),
+                node_id: *node,
+                interface: self.interface(resolved),
+                root_volume: self.volume(resolved, now),
+            })
+            .collect();
+        let over = &self.config.overcommit;
+        Launch {
+            project_id: caller.project,
+            token: resolved.token.clone(),
+            tags: instances.iter().flat_map(|one| tags_of(one, resolved)).collect(),
+            instances,
+            public_pool: self.config.public_pool,
+            vcpu_overcommit: over.vcpus,
+            memory_overcommit: over.memory,
+            disk_overcommit: over.disk,
+        }
+    }
+
+    fn row(
+        &self,
+        caller: &Caller,
+        resolved: &Resolved,
+        reservation_id: ReservationId,
+        launch_index: u32,
+        now: Timestamp,
+    ) -> Instance {
+        Instance {
+            id: InstanceId::from_random(self.random()),
+            project_id: caller.project,
+            reservation_id,
+            launch_index,
+            image_id: resolved.image.id,
+            image_digest: resolved.image.digest,
+            image_bytes: resolved.image.size_bytes,
+            instance_type: resolved.size.name.into(),
+            vcpus: resolved.size.vcpus,
+            memory_mib: resolved.size.memory_mib,
+            key_name: resolved.key.as_ref().map(|key| key.name.clone()),
+            public_key: resolved.key.as_ref().map(|key| key.public_key.clone()),
+            user_data: resolved.user_data.clone(),
+            vpc_id: resolved.subnet.vpc_id,
+            subnet_id: resolved.subnet.id,
+            placement_group_id: resolved.placement_group.as_ref().map(|group| group.id),
+            shutdown_behavior: resolved.shutdown_behavior,
+            disable_api_termination: resolved.disable_api_termination,
+            disable_api_stop: resolved.disable_api_stop,
+            metadata: resolved.metadata,
+            state: InstanceState::Pending,
+            state_reason: None,
+            state_since: now,
+            start_seq: 1,
+            reboot_seq: 0,
+            force: false,
+            launched_at: now,
+        }
+    }
+
+    fn interface(&self, resolved: &Resolved) -> NewInterface {
+        NewInterface {
+            id: NetworkInterfaceId::from_random(self.random()),
+            mac: MacAddress::from_random(self.random()),
+            private_ip: resolved.private_ip,
+            public_ip: resolved.public_ip,
+            group_ids: resolved.groups.clone(),
+        }
+    }
+
+    fn volume(&self, resolved: &Resolved, created_at: Timestamp) -> RootVolume {
+        RootVolume {
+            id: VolumeId::from_random(self.random()),
+            size_gib: resolved.disk_gib,
+            device: resolved.device.clone(),
+            delete_on_termination: true,
+            created_at,
+        }
+    }
+}
+
+fn tags_of<'a>(
+    one: &LaunchInstance,
+    resolved: &'a Resolved,
+) -> impl Iterator<Item = (String, String, String)> + use<'a> {
+    let on = |id: String, tags: &'a Tags| {
+        tags.iter().map(move |(key, value)| (id.clone(), key.clone(), value.clone()))
+    };
+    on(one.instance.id.to_string(), &resolved.instance_tags)
+        .chain(on(one.root_volume.id.to_string(), &resolved.volume_tags))
+        .chain(on(one.interface.id.to_string(), &resolved.interface_tags))
+}

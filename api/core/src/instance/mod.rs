@@ -1,0 +1,20 @@
+//! Instances: what is asked for and what is shown.
+
+mod attribute;
+mod console_output;
+mod describe;
+mod launch;
+mod power;
+mod request;
+mod resolve;
+mod run;
+mod token;
+
+pub use attribute::InstanceChange;
+pub use describe::{Health, InstanceStatus, InstanceView};
+pub use power::StateChange;
+pub use request::{MetadataChange, RootVolumeRequest, RunInstances};
+pub use run::Reservation;
+
+pub(crate) use describe::state_name;
+pub(crate) use power::node_of;

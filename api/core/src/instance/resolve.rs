@@ -1,0 +1,224 @@
+//! From names and wishes to rows: everything that a launch refers to, checked.
+
+use std::net::Ipv4Addr;
+
+use tepui_db::TokenUse;
+use tepui_db::model::{
+    Image, KeyPair, MetadataSettings, PlacementGroup, SecurityGroup, ShutdownBehavior, Subnet,
+};
+use tepui_types::SecurityGroupId;
+
+use super::attribute::check_user_data;
+use super::{MetadataChange, RootVolumeRequest, RunInstances};
+use crate::limits::{self, Tags};
+use crate::scheduler::Demand;
+use crate::security_group::without_repeats;
+use crate::{Caller, Cloud, Error, InstanceType, Kind, instance_type};
+
+const GIB: u64 = 1 << 30;
+
+/// A launch whose every reference is a row of the caller's.
+pub(super) struct Resolved {
+    pub(super) token: Option<TokenUse>,
+    pub(super) image: Image,
+    pub(super) size: &'static InstanceType,
+    pub(super) min_count: usize,
+    pub(super) max_count: usize,
+    pub(super) key: Option<KeyPair>,
+    pub(super) user_data: Option<Vec<u8>>,
+    pub(super) subnet: Subnet,
+    pub(super) groups: Vec<SecurityGroupId>,
+    pub(super) private_ip: Option<Ipv4Addr>,
+    pub(super) public_ip: bool,
+    pub(super) disk_gib: u32,
+    pub(super) device: String,
+    pub(super) placement_group: Option<PlacementGroup>,
+    pub(super) metadata: MetadataSettings,
+    pub(super) shutdown_behavior: ShutdownBehavior,
+    pub(super) disable_api_termination: bool,
+    pub(super) disable_api_stop: bool,
+    pub(super) instance_tags: Tags,
+    pub(super) volume_tags: Tags,
+    pub(super) interface_tags: Tags,
+}
+
+impl Resolved {
+    pub(super) fn demand(&self) -> Demand {
+        let InstanceType { vcpus, memory_mib, .. } = *self.size;
+        Demand { vcpus, memory_mib, disk_gib: self.disk_gib.into() }
+    }
+
+    /// How much of a quota `count` instances take.
+    pub(super) fn asked_of(&self, quota: &str, count: usize) -> u64 {
+        let each = match quota {
+            "vcpus" => u64::from(self.size.vcpus),
+            "memory_mib" => self.size.memory_mib,
+            _ => 1,
+        };
+        each.saturating_mul(count as u64)
+    }
+}
+
+impl Cloud {
+    /// Checks a request and finds what it names.
+    pub(super) async fn resolve(
+        &self,
+        caller: &Caller,
+        request: &RunInstances,
+        token: Option<TokenUse>,
+    ) -> Result<Resolved, Error> {
+        self.check_request(request)?;
+        let name = &request.instance_type;
+        let size = instance_type(name).ok_or_else(|| Error::not_found(Kind::InstanceType, name))?;
+        let (image, key, subnet, placement_group) = futures::try_join!(
+            self.image(caller, request.image_id),
+            self.wanted_key(caller, request),
+            self.wanted_subnet(caller, request),
+            self.wanted_placement_group(caller, request)
+        )?;
+        Ok(Resolved {
+            token,
+            size,
+            min_count: request.min_count as usize,
+            max_count: request.max_count as usize,
+            disk_gib: disk_size(&request.root_volume, &image)?,
+            device: request.root_volume.device.clone().unwrap_or_else(|| "/dev/sda1".into()),
+            groups: self.wanted_groups(caller, request, &subnet).await?,
+            private_ip: checked_address(request.private_ip, &subnet)?,
+            public_ip: self.wants_public_ip(request, &subnet)?,
+            metadata: request.metadata.applied_to(MetadataChange::INITIAL)?,
+            shutdown_behavior: request.shutdown_behavior,
+            disable_api_termination: request.disable_api_termination,
+            disable_api_stop: request.disable_api_stop,
+            user_data: request.user_data.clone().filter(|data| !data.is_empty()),
+            instance_tags: request.instance_tags.clone(),
+            volume_tags: request.volume_tags.clone(),
+            interface_tags: request.interface_tags.clone(),
+            image,
+            key,
+            subnet,
+            placement_group,
+        })
+    }
+
+    fn check_request(&self, request: &RunInstances) -> Result<(), Error> {
+        check_counts(request)?;
+        check_user_data(request.user_data.as_deref())?;
+        for tags in [&request.instance_tags, &request.volume_tags, &request.interface_tags] {
+            limits::check_tags(tags)?;
+        }
+        if request.root_volume.delete_on_termination == Some(false) {
+            let rule = "must be true: a local root disk goes with its instance";
+            return Err(Error::invalid("delete_on_termination", false, rule));
+        }
+        match &request.zone {
+            Some(zone) if *zone != self.config.zone() => Err(Error::not_found(Kind::Zone, zone)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn wanted_key(&self, caller: &Caller, request: &RunInstances) -> Result<Option<KeyPair>, Error> {
+        let Some(name) = &request.key_name else { return Ok(None) };
+        let found = self.key_pairs(caller).await?.into_iter().find(|key| key.name == *name);
+        found.map(Some).ok_or_else(|| Error::not_found(Kind::KeyPair, name))
+    }
+
+    async fn wanted_subnet(&self, caller: &Caller, request: &RunInstances) -> Result<Subnet, Error> {
+        if let Some(id) = request.subnet_id {
+            return self.subnet(caller, id).await;
+        }
+        let found = self.subnets(caller).await?.into_iter().find(|subnet| subnet.is_default);
+        found.ok_or_else(|| Error::not_found(Kind::Subnet, "default"))
+    }
+
+    async fn wanted_placement_group(
+        &self,
+        caller: &Caller,
+        request: &RunInstances,
+    ) -> Result<Option<PlacementGroup>, Error> {
+        match &request.placement_group {
+            Some(name) => self.placement_group_named(caller, name).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn wanted_groups(
+        &self,
+        caller: &Caller,
+        request: &RunInstances,
+        subnet: &Subnet,
+    ) -> Result<Vec<SecurityGroupId>, Error> {
+        let mut known = self.security_groups(caller).await?;
+        known.retain(|group| group.vpc_id == subnet.vpc_id);
+        let by_id = request.security_group_ids.iter().map(|id| {
+            let found = known.iter().find(|group| group.id == *id);
+            found.map(|group| group.id).ok_or_else(|| Error::not_found(Kind::SecurityGroup, id))
+        });
+        let by_name = request.security_groups.iter().map(|name| group_named(&known, name));
+        let groups = by_id.chain(by_name).collect::<Result<Vec<_>, Error>>()?;
+        if groups.is_empty() {
+            Ok(vec![group_named(&known, "default")?])
+        } else {
+            Ok(without_repeats(&groups))
+        }
+    }
+
+    /// A subnet that maps public addresses does so only where there is a pool; who asks for one by
+    /// name is told that there is none.
+    fn wants_public_ip(&self, request: &RunInstances, subnet: &Subnet) -> Result<bool, Error> {
+        match (request.associate_public_ip, self.config.public_pool.is_some()) {
+            (Some(true), false) => Err(Error::PoolExhausted),
+            (Some(wanted), _) => Ok(wanted),
+            (None, pool) => Ok(pool && subnet.map_public_ip),
+        }
+    }
+}
+
+fn check_counts(request: &RunInstances) -> Result<(), Error> {
+    let RunInstances { min_count, max_count, .. } = *request;
+    if min_count == 0 {
+        return Err(Error::invalid("min_count", min_count, "is at least 1"));
+    }
+    if max_count < min_count {
+        return Err(Error::invalid("max_count", max_count, format!("is at least min_count, {min_count}")));
+    }
+    if max_count > limits::INSTANCES_PER_LAUNCH {
+        let rule = format!("is at most {}", limits::INSTANCES_PER_LAUNCH);
+        return Err(Error::invalid("max_count", max_count, rule));
+    }
+    if request.private_ip.is_some() && max_count > 1 {
+        return Err(Error::invalid("private_ip", "", "goes with one instance only"));
+    }
+    Ok(())
+}
+
+fn disk_size(wanted: &RootVolumeRequest, image: &Image) -> Result<u32, Error> {
+    let least = u32::try_from(image.size_bytes.div_ceil(GIB).max(1)).unwrap_or(u32::MAX);
+    let size = wanted.size_gib.unwrap_or(least);
+    if !(least..=limits::DISK_GIB).contains(&size) {
+        let rule = format!("is {least} (the image's size) to {} GiB", limits::DISK_GIB);
+        return Err(Error::invalid("root volume size", size, rule));
+    }
+    if let Some(device) = &wanted.device {
+        limits::check_name("device name", device, 32)?;
+    }
+    Ok(size)
+}
+
+fn group_named(known: &[SecurityGroup], name: &str) -> Result<SecurityGroupId, Error> {
+    let found = known.iter().find(|group| group.name == name);
+    found.map(|group| group.id).ok_or_else(|| Error::not_found(Kind::SecurityGroup, name))
+}
+
+/// The first four addresses and the last are reserved, as on AWS (VPC user guide, "Subnet CIDR
+/// blocks").
+fn checked_address(wanted: Option<Ipv4Addr>, subnet: &Subnet) -> Result<Option<Ipv4Addr>, Error> {
+    let Some(address) = wanted else { return Ok(None) };
+    let first = u32::from(subnet.cidr.network()).saturating_add(4);
+    let usable = first..u32::from(subnet.cidr.broadcast());
+    if !usable.contains(&address.into()) {
+        let rule = format!("is in {} and not one of its first four addresses or its last", subnet.cidr);
+        return Err(Error::invalid("private_ip", address, rule));
+    }
+    Ok(Some(address))
+}

@@ -1,0 +1,32 @@
+//! Idempotency tokens: the same token with the same parameters is the same launch.
+
+use sha2::{Digest as _, Sha256};
+use tepui_db::TokenUse;
+use tepui_types::ReservationId;
+
+use super::RunInstances;
+use crate::{Caller, Cloud, Error, limits};
+
+impl Cloud {
+    /// What the token of this request stands for; `None` when it has none.
+    pub(super) fn token_use(&self, request: &RunInstances) -> Result<Option<TokenUse>, Error> {
+        let Some(token) = &request.client_token else { return Ok(None) };
+        limits::check_name("client_token", token, limits::CLIENT_TOKEN)?;
+        let parameters = serde_json::to_vec(request).map_err(Error::internal)?;
+        Ok(Some(TokenUse { token: token.clone(), parameters_sha256: Sha256::digest(parameters).into() }))
+    }
+
+    /// The reservation that this token made before.
+    pub(super) async fn repeated(
+        &self,
+        caller: &Caller,
+        token: Option<&TokenUse>,
+    ) -> Result<Option<ReservationId>, Error> {
+        let Some(token) = token else { return Ok(None) };
+        match self.db.reservation_of_token(caller.project, &token.token).await? {
+            None => Ok(None),
+            Some((reservation, parameters)) if parameters == token.parameters_sha256 => Ok(Some(reservation)),
+            Some(_) => Err(Error::TokenMismatch { token: token.token.clone() }),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Work that no request asks for. Each reconciler takes no input, looks at the whole, changes what
+//! is due, and is safe to run at any time. They do not retry: the next round is the retry.
+
+use jiff::Timestamp;
+use std::time::Duration;
+use tepui_db::model::{NodeLoad, NodeState};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Cloud, Error};
+
+impl Cloud {
+    /// Runs every reconciler, on a signal and on a timer, until `cancel`.
+    pub async fn run_reconcilers(&self, cancel: CancellationToken) {
+        while !cancel.is_cancelled() {
+            self.reconcile_once().await;
+            let wait = tokio::time::timeout(self.config.reconcile_interval, self.reconcile.notified());
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                _signal_or_timer = wait => {}
+            }
+        }
+    }
+
+    /// Runs every reconciler once. A failure is logged and keeps no other from its work.
+    pub async fn reconcile_once(&self) {
+        log("node liveness", self.reconcile_liveness().await.map(|()| 0));
+        log("purge of terminated instances", self.purge_terminated().await);
+        log("purge of client tokens", self.purge_tokens().await);
+    }
+
+    /// Turns silent nodes unreachable and those that speak again up.
+    async fn reconcile_liveness(&self) -> Result<(), Error> {
+        let now = self.now();
+        for load in self.db.nodes().await? {
+            if load.node.state == NodeState::Unreachable {
+                // After a restart it is not silent yet; only its own word makes it up again.
+                self.fleet.presume_silent(load.node.id);
+            }
+            if let Some(state) = self.due_state(&load, now)
+                && self.db.set_node_state(load.node.id, state, now).await?
+            {
+                tracing::warn!(node = %load.node.id, name = load.node.name, ?state, "node changed state");
+            }
+        }
+        Ok(())
+    }
+
+    fn due_state(&self, load: &NodeLoad, now: Timestamp) -> Option<NodeState> {
+        let silent = self.fleet.is_silent(load.node.id, now, self.config.node_timeout);
+        match (load.node.state, silent) {
+            (NodeState::Up, true) => Some(NodeState::Unreachable),
+            (NodeState::Unreachable, false) => Some(NodeState::Up),
+            (NodeState::Up, false) | (NodeState::Unreachable, true) | (NodeState::Expunged, true | false) => {
+                None
+            }
+        }
+    }
+
+    async fn purge_terminated(&self) -> Result<u32, Error> {
+        let before = self.ago(self.config.terminated_retention)?;
+        Ok(self.db.purge_terminated(before).await?)
+    }
+
+    async fn purge_tokens(&self) -> Result<u32, Error> {
+        let before = self.ago(self.config.client_token_retention)?;
+        Ok(self.db.purge_tokens(before).await?)
+    }
+
+    fn ago(&self, age: Duration) -> Result<Timestamp, Error> {
+        self.now().checked_sub(age).map_err(Error::internal)
+    }
+
+    /// The nodes as the scheduler may use them: what this process knows and no row says yet counts.
+    pub(crate) async fn live_nodes(&self) -> Result<Vec<NodeLoad>, Error> {
+        let mut nodes = self.db.nodes().await?;
+        for load in &mut nodes {
+            if self.fleet.is_duplicate(load.node.id, self.now()) {
+                load.node.impaired = Some("duplicate node identity".into());
+            }
+        }
+        Ok(nodes)
+    }
+}
+
+fn log(work: &str, result: Result<u32, Error>) {
+    match result {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(work, count, "reconciled"),
+        Err(error) => tracing::warn!(work, %error, "not reconciled; the next round tries again"),
+    }
+}

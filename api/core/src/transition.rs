@@ -1,0 +1,181 @@
+//! What an observation means for an instance. Pure, and total over every pair of states.
+//!
+//! ```text
+//!                 │ running at   │ off since the  │ failed for │ gone
+//!                 │ this start   │ wanted start   │ good       │
+//!   ──────────────┼──────────────┼────────────────┼────────────┼───────────
+//!   pending       │ running      │ stopped / s.d. │ s.d. / st. │ (same)*
+//!   running       │ (same)       │ stopped / s.d. │ (same)     │ (same)*
+//!   stopping      │ (wait)       │ stopped        │ (wait)     │ (same)*
+//!   stopped       │ (same)       │ (same)         │ (same)     │ (same)*
+//!   shutting-down │ (wait)       │ (wait)         │ (wait)     │ terminated
+//!   terminated    │ (same)       │ (same)         │ (same)     │ terminated
+//! ```
+//!
+//! A guest's own power-off stops it, or shuts it down for good (s.d.) where its owner chose so. Off
+//! before the start that is wanted is news of the past, except while stopping, where off is off. A
+//! first start that cannot be done ends the instance; a later one only stops it (st.), because its
+//! disk holds data. A placement that vanished without our asking (*) is never taken for an end: the
+//! row stays, and doctor tells.
+//!
+//! Preparing and stopping are not written: their words are in the last report, which is in memory.
+
+use tepui_db::Transition;
+use tepui_db::model::{Instance, InstanceRecord, InstanceState, Placement, ShutdownBehavior, StateReason};
+use tepui_types::agent::{OffReason, PlacementObserved, PlacementState};
+
+/// The transitions that a whole report brings; placements that no row knows bring none.
+pub fn plan_transitions(snapshot: &[InstanceRecord], observed: &[PlacementObserved]) -> Vec<Transition> {
+    let find = |seen: &PlacementObserved| {
+        snapshot.iter().find_map(|record| {
+            let placement = record.placement.as_ref().filter(|placement| placement.id == seen.id)?;
+            transition(&record.instance, placement, &seen.state)
+        })
+    };
+    observed.iter().filter_map(find).collect()
+}
+
+/// What one observation means for its instance, if it means anything new.
+pub fn transition(instance: &Instance, placement: &Placement, seen: &PlacementState) -> Option<Transition> {
+    let next = Next { instance, placement, words: words(seen) };
+    match seen {
+        PlacementState::Preparing { .. } | PlacementState::Stopping => None,
+        PlacementState::Running { start_seq, .. } => on_running(&next, *start_seq),
+        PlacementState::Off { start_seq, reason } => on_off(&next, *start_seq, *reason),
+        PlacementState::Failed { permanent, .. } => on_failed(&next, *permanent),
+        PlacementState::Gone => on_gone(&next),
+    }
+}
+
+fn on_running(next: &Next<'_>, start_seq: u64) -> Option<Transition> {
+    match next.instance.state {
+        InstanceState::Pending if start_seq >= next.instance.start_seq => {
+            next.to(InstanceState::Running, None)
+        }
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::Stopped
+        | InstanceState::ShuttingDown
+        | InstanceState::Terminated => None,
+    }
+}
+
+fn on_off(next: &Next<'_>, start_seq: u64, why: OffReason) -> Option<Transition> {
+    let current = start_seq >= next.instance.start_seq;
+    match next.instance.state {
+        InstanceState::Pending | InstanceState::Running if current => next.off_by_itself(why),
+        InstanceState::Stopping => next.to(InstanceState::Stopped, next.instance.state_reason.clone()),
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopped
+        | InstanceState::ShuttingDown
+        | InstanceState::Terminated => None,
+    }
+}
+
+fn on_failed(next: &Next<'_>, permanent: bool) -> Option<Transition> {
+    match next.instance.state {
+        InstanceState::Pending if permanent && next.instance.start_seq <= 1 => {
+            next.to(InstanceState::ShuttingDown, server_error(&next.words))
+        }
+        InstanceState::Pending if permanent => next.to(InstanceState::Stopped, server_error(&next.words)),
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::Stopped
+        | InstanceState::ShuttingDown => next.same(),
+        InstanceState::Terminated => None,
+    }
+}
+
+fn on_gone(next: &Next<'_>) -> Option<Transition> {
+    match next.instance.state {
+        InstanceState::ShuttingDown | InstanceState::Terminated => {
+            let reason = next.instance.state_reason.clone();
+            next.to(InstanceState::Terminated, reason).map(|t| Transition { gone: true, ..t })
+        }
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::Stopped => next.same(),
+    }
+}
+
+/// One instance, and what was seen of it.
+struct Next<'a> {
+    instance: &'a Instance,
+    placement: &'a Placement,
+    words: String,
+}
+
+impl Next<'_> {
+    fn to(&self, to: InstanceState, reason: Option<StateReason>) -> Option<Transition> {
+        Some(Transition {
+            placement_id: self.placement.id,
+            from: self.instance.state,
+            to,
+            reason,
+            observed: self.words.clone(),
+            gone: false,
+        })
+    }
+
+    /// The state stays; only news of the agent's words is worth a write.
+    fn same(&self) -> Option<Transition> {
+        if self.placement.observed.as_ref() == Some(&self.words) {
+            return None;
+        }
+        self.to(self.instance.state, self.instance.state_reason.clone())
+    }
+
+    fn off_by_itself(&self, why: OffReason) -> Option<Transition> {
+        match (why, self.instance.shutdown_behavior) {
+            (OffReason::Guest, ShutdownBehavior::Stop) => self.to(InstanceState::Stopped, guest_shutdown()),
+            (OffReason::Guest, ShutdownBehavior::Terminate) => {
+                self.to(InstanceState::ShuttingDown, guest_shutdown())
+            }
+            (OffReason::Crashed, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
+                self.to(InstanceState::Stopped, server_error("the hypervisor process of the guest ended"))
+            }
+            (OffReason::Requested, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
+                self.to(InstanceState::Stopped, server_error("the guest is off though nobody asked for it"))
+            }
+        }
+    }
+}
+
+/// As AWS words it (EC2 user guide, "Troubleshoot instance termination").
+fn guest_shutdown() -> Option<StateReason> {
+    Some(StateReason {
+        code: "Client.InstanceInitiatedShutdown".into(),
+        message: "Client.InstanceInitiatedShutdown: Instance initiated shutdown".into(),
+    })
+}
+
+fn server_error(why: &str) -> Option<StateReason> {
+    let code = "Server.InternalError";
+    Some(StateReason { code: code.into(), message: format!("{code}: {why}") })
+}
+
+/// An observation for people.
+pub(crate) fn words(seen: &PlacementState) -> String {
+    match seen {
+        PlacementState::Preparing { step } => format!("preparing: {step}"),
+        PlacementState::Running { .. } => "running".into(),
+        PlacementState::Stopping => "stopping".into(),
+        PlacementState::Off { reason: OffReason::Requested, .. } => "off, as asked".into(),
+        PlacementState::Off { reason: OffReason::Guest, .. } => "off, by the guest itself".into(),
+        PlacementState::Off { reason: OffReason::Crashed, .. } => "off, crashed".into(),
+        PlacementState::Failed { step, message, permanent: true } => {
+            format!("{step} failed for good: {message}")
+        }
+        PlacementState::Failed { step, message, permanent: false } => {
+            format!("{step} failed, trying again: {message}")
+        }
+        PlacementState::Gone => "gone".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use tepui_types::{
+    Digest, ImageId, InstanceId, NodeId, PlacementId, ProjectId, ReservationId, SubnetId, Timestamp, VpcId,
+};
+
+use super::*;
+use crate::MetadataChange;
+
+const STATES: [InstanceState; 6] = [
+    InstanceState::Pending,
+    InstanceState::Running,
+    InstanceState::Stopping,
+    InstanceState::Stopped,
+    InstanceState::ShuttingDown,
+    InstanceState::Terminated,
+];
+
+fn instance(state: InstanceState, start_seq: u64, shutdown_behavior: ShutdownBehavior) -> Instance {
+    Instance {
+        id: InstanceId::from_random(1),
+        project_id: ProjectId::from_random(1),
+        reservation_id: ReservationId::from_random(1),
+        launch_index: 0,
+        image_id: ImageId::from_random(1),
+        image_digest: Digest::of(b""),
+        image_bytes: 1,
+        instance_type: "t3.nano".into(),
+        vcpus: 2,
+        memory_mib: 512,
+        key_name: None,
+        public_key: None,
+        user_data: None,
+        vpc_id: VpcId::from_random(1),
+        subnet_id: SubnetId::from_random(1),
+        placement_group_id: None,
+        shutdown_behavior,
+        disable_api_termination: false,
+        disable_api_stop: false,
+        metadata: MetadataChange::INITIAL,
+        state,
+        state_reason: None,
+        state_since: Timestamp::UNIX_EPOCH,
+        start_seq,
+        reboot_seq: 0,
+        force: false,
+        launched_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn placement() -> Placement {
+    Placement {
+        id: PlacementId::from_random(1),
+        instance_id: InstanceId::from_random(1),
+        node_id: NodeId::from_random(1),
+        observed: None,
+        gone_at: None,
+    }
+}
+
+fn next(state: InstanceState, start_seq: u64, seen: &PlacementState) -> Option<InstanceState> {
+    let planned = transition(&instance(state, start_seq, ShutdownBehavior::Stop), &placement(), seen);
+    planned.map(|t| t.to).filter(|to| *to != state)
+}
+
+fn running(start_seq: u64) -> PlacementState {
+    PlacementState::Running { start_seq, reboot_seq: 0 }
+}
+
+fn off(start_seq: u64, reason: OffReason) -> PlacementState {
+    PlacementState::Off { start_seq, reason }
+}
+
+fn failed(permanent: bool) -> PlacementState {
+    PlacementState::Failed { step: "disk".into(), message: "no space".into(), permanent }
+}
+
+#[test]
+fn only_a_pending_instance_becomes_running_and_only_by_the_wanted_start() {
+    for state in STATES {
+        let expected = (state == InstanceState::Pending).then_some(InstanceState::Running);
+        assert_eq!(next(state, 2, &running(2)), expected, "{state:?}");
+        assert_eq!(next(state, 2, &running(1)), None, "{state:?}, an older start");
+    }
+}
+
+#[test]
+fn off_after_the_wanted_start_stops_and_off_before_it_only_ends_a_stop() {
+    use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
+    for reason in [OffReason::Requested, OffReason::Guest, OffReason::Crashed] {
+        for state in STATES {
+            let (now, before) = match state {
+                Pending | Running => (Some(Stopped), None),
+                Stopping => (Some(Stopped), Some(Stopped)),
+                Stopped | ShuttingDown | Terminated => (None, None),
+            };
+            assert_eq!(next(state, 2, &off(2, reason)), now, "{state:?} {reason:?}");
+            assert_eq!(next(state, 2, &off(1, reason)), before, "{state:?} {reason:?}, an older start");
+        }
+    }
+}
+
+#[test]
+fn only_the_guests_own_power_off_may_terminate() {
+    let to = |reason| {
+        let instance = instance(InstanceState::Running, 1, ShutdownBehavior::Terminate);
+        transition(&instance, &placement(), &off(1, reason)).map(|t| (t.to, t.reason.unwrap().code))
+    };
+    let guest = "Client.InstanceInitiatedShutdown".to_owned();
+    let server = "Server.InternalError".to_owned();
+    assert_eq!(to(OffReason::Guest), Some((InstanceState::ShuttingDown, guest)));
+    assert_eq!(to(OffReason::Crashed), Some((InstanceState::Stopped, server.clone())));
+    assert_eq!(to(OffReason::Requested), Some((InstanceState::Stopped, server)));
+}
+
+#[test]
+fn a_first_start_that_cannot_be_done_ends_the_instance_and_a_later_one_keeps_the_disk() {
+    use InstanceState::{Pending, ShuttingDown, Stopped};
+    for state in STATES {
+        let (first, later) =
+            if state == Pending { (Some(ShuttingDown), Some(Stopped)) } else { (None, None) };
+        assert_eq!(next(state, 1, &failed(true)), first, "{state:?}");
+        assert_eq!(next(state, 2, &failed(true)), later, "{state:?}");
+        assert_eq!(next(state, 1, &failed(false)), None, "{state:?}");
+    }
+}
+
+#[test]
+fn a_transient_failure_is_noted_once() {
+    let instance = instance(InstanceState::Pending, 1, ShutdownBehavior::Stop);
+    let first = transition(&instance, &placement(), &failed(false)).unwrap();
+    assert_eq!((first.from, first.to), (InstanceState::Pending, InstanceState::Pending));
+    assert_eq!(first.observed, "disk failed, trying again: no space");
+    let noted = Placement { observed: Some(first.observed), ..placement() };
+    assert_eq!(transition(&instance, &noted, &failed(false)), None);
+}
+
+#[test]
+fn only_what_was_asked_to_go_is_terminated_when_it_is_gone() {
+    for state in STATES {
+        let planned =
+            transition(&instance(state, 1, ShutdownBehavior::Stop), &placement(), &PlacementState::Gone)
+                .unwrap();
+        let asked = matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated);
+        assert_eq!(planned.gone, asked, "{state:?}");
+        assert_eq!(planned.to, if asked { InstanceState::Terminated } else { state });
+    }
+}
+
+#[test]
+fn work_in_progress_changes_nothing() {
+    for state in STATES {
+        assert_eq!(next(state, 1, &PlacementState::Preparing { step: "image 4 %".into() }), None);
+        assert_eq!(next(state, 1, &PlacementState::Stopping), None);
+    }
+}
+
+#[test]
+fn a_placement_that_no_row_knows_brings_nothing() {
+    let stranger = PlacementObserved { id: PlacementId::from_random(9), state: running(1), wanted: false };
+    assert_eq!(plan_transitions(&[], &[stranger]), Vec::new());
+}

@@ -1,0 +1,65 @@
+//! Serial consoles.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tepui_core::Error;
+use tepui_types::agent::PlacementState;
+
+use super::harness::{Harness, placement_of};
+
+#[tokio::test]
+async fn a_reader_of_the_latest_console_waits_for_the_upload() {
+    let t = Harness::new().await;
+    let host = Arc::new(t.host(1).await);
+    let made = t.run_one(&t.admin).await;
+    let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
+    assert_eq!(t.cloud.console_output(&t.admin, id, false).await.unwrap(), None);
+    let known = host.poll().await.parts;
+    let have: Vec<_> = known
+        .iter()
+        .map(|part| tepui_types::agent::HavePart { key: part.key, generation: part.generation })
+        .collect();
+    let reader = tokio::spawn({
+        let (cloud, admin) = (Arc::clone(&t.cloud), t.admin.clone());
+        async move { cloud.console_output(&admin, id, true).await.unwrap().unwrap() }
+    });
+    let poll = host.poll_with(have.clone(), 30_000);
+    let reply = tokio::time::timeout(Duration::from_secs(10), poll).await.unwrap();
+    assert_eq!(reply.wanted_consoles, [placement]);
+    assert_eq!(host.poll_with(have, 0).await.wanted_consoles, [], "named once");
+    let mut bytes = vec![b'a'; 70_000];
+    bytes.extend(b"login:");
+    t.cloud.put_console(host.id, placement, &bytes).await.unwrap();
+    let output = reader.await.unwrap();
+    assert_eq!(output.bytes.len(), 64 * 1024);
+    assert!(output.bytes.ends_with(b"login:"));
+    let stored = t.cloud.console_output(&t.admin, id, false).await.unwrap().unwrap();
+    assert_eq!(stored.bytes, output.bytes);
+}
+
+#[tokio::test]
+async fn a_node_uploads_only_consoles_of_its_own_placements() {
+    let t = Harness::new().await;
+    let first = t.host(1).await;
+    let made = t.run_one(&t.admin).await;
+    let second = t.host(2).await;
+    let placement = placement_of(&made);
+    let refused = t.cloud.put_console(second.id, placement, b"lies").await;
+    assert!(matches!(refused, Err(Error::NotFound { .. })));
+    t.cloud.put_console(first.id, placement, b"truth").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_console_goes_with_its_placement() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let made = t.run_one(&t.admin).await;
+    let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
+    t.cloud.put_console(host.id, placement, b"secrets of a tenant").await.unwrap();
+    let files = || std::fs::read_dir(&t.cloud.config().consoles_dir).unwrap().count();
+    assert_eq!(files(), 1);
+    t.cloud.terminate_instances(&t.admin, &[id]).await.unwrap();
+    host.report(vec![(placement, PlacementState::Gone)]).await;
+    assert_eq!(files(), 0);
+}

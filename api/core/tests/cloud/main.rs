@@ -1,0 +1,19 @@
+//! The domain's verbs on the real embedded store, with a clock and a source of chance that the test
+//! owns.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test stop at the first surprise, as the tests do"
+)]
+
+mod agents;
+mod consoles;
+mod harness;
+mod identity;
+mod instances;
+mod launch;
+mod networks;
+mod nodes;
+mod tenancy;

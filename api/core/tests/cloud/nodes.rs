@@ -1,0 +1,144 @@
+//! Enrolment, liveness, giving up.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tepui_core::{Error, RunInstances};
+use tepui_db::model::{InstanceState, NodeState};
+use tepui_types::agent::{EnrolRequest, NodeCapacity, PollRequest};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::harness::{Harness, placement_of, running};
+
+fn enrol(token: &str, machine: u128) -> EnrolRequest {
+    EnrolRequest {
+        token: token.into(),
+        machine_uuid: Uuid::from_u128(machine),
+        name: "host".into(),
+        csr_pem: String::new(),
+        underlay_address: Ipv4Addr::LOCALHOST,
+        capacity: NodeCapacity { vcpus: 1, memory_mib: 1024, disk_gib: 10 },
+    }
+}
+
+#[tokio::test]
+async fn a_join_token_is_for_one_host_and_one_hour() {
+    let t = Harness::new().await;
+    let token = t.cloud.create_join_token(&t.admin).await.unwrap().secret;
+    let id = t.cloud.enrol(&enrol(&token, 1)).await.unwrap();
+    assert_eq!(t.cloud.enrol(&enrol(&token, 1)).await.unwrap(), id, "a lost reply");
+    assert!(matches!(t.cloud.enrol(&enrol(&token, 2)).await, Err(Error::JoinRefused { .. })));
+    assert!(matches!(t.cloud.enrol(&enrol("guess", 2)).await, Err(Error::JoinRefused { .. })));
+    let late = t.cloud.create_join_token(&t.admin).await.unwrap().secret;
+    t.clock.advance(3601);
+    assert!(matches!(t.cloud.enrol(&enrol(&late, 3)).await, Err(Error::JoinRefused { .. })));
+}
+
+#[tokio::test]
+async fn the_old_certificate_works_until_the_new_one_was_used() {
+    let t = Harness::new().await;
+    let node = t.host(1).await.id;
+    let (old, new) = ([1; 32], [2; 32]);
+    let works = async |sha256| t.cloud.confirm_certificate(node, &sha256).await.unwrap();
+    t.cloud.bind_certificate(node, &old).await.unwrap();
+    assert!(works(old).await);
+    t.cloud.bind_certificate(node, &new).await.unwrap();
+    assert!(works(old).await);
+    assert!(works(new).await);
+    assert!(!works(old).await);
+}
+
+#[tokio::test]
+async fn a_drained_node_takes_nothing_new() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let image = t.image(&t.admin, "i").await;
+    let run = async || t.cloud.run_instances(&t.admin, RunInstances::new(image, "t3.nano")).await;
+    t.cloud.set_schedulable(&t.admin, host.id, false).await.unwrap();
+    assert!(matches!(run().await, Err(Error::NoCapacity { why, .. }) if why[0].rule == "draining"));
+    t.cloud.set_schedulable(&t.admin, host.id, true).await.unwrap();
+    run().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_a_silent_node_can_be_given_up_and_its_instances_end_with_a_reason() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let made = t.run_one(&t.admin).await;
+    host.report(vec![(placement_of(&made), running(1))]).await;
+    assert!(matches!(t.cloud.expunge_node(&t.admin, host.id).await, Err(Error::WrongState { .. })));
+    t.clock.advance(91);
+    t.cloud.reconcile_once().await;
+    assert_eq!(t.cloud.node(&t.admin, host.id).await.unwrap().load.node.state, NodeState::Unreachable);
+    assert_eq!(t.cloud.expunge_node(&t.admin, host.id).await.unwrap(), 1);
+    assert_eq!(t.cloud.expunge_node(&t.admin, host.id).await.unwrap(), 0, "repeated");
+    let id = made.instances[0].record.instance.id;
+    let instance = t.cloud.instance(&t.admin, id).await.unwrap().record.instance;
+    assert_eq!(instance.state, InstanceState::Terminated);
+    assert!(instance.state_reason.unwrap().message.contains("given up"));
+}
+
+#[tokio::test]
+async fn a_restarted_control_plane_gives_every_node_its_time() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    t.clock.advance(1000);
+    let anew = t.restarted();
+    anew.reconcile_once().await;
+    assert_eq!(anew.node(&t.admin, host.id).await.unwrap().load.node.state, NodeState::Up);
+}
+
+#[tokio::test]
+async fn a_node_lost_before_a_restart_stays_so_until_it_speaks() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    t.clock.advance(91);
+    t.cloud.reconcile_once().await;
+    let anew = t.restarted();
+    let state = async || anew.node(&t.admin, host.id).await.unwrap().load.node.state;
+    anew.reconcile_once().await;
+    assert_eq!(state().await, NodeState::Unreachable);
+    let request = PollRequest { epoch: tepui_types::Epoch(1), agent_run: 1, have: Vec::new(), wait_ms: 0 };
+    anew.poll(host.id, request).await.unwrap();
+    anew.reconcile_once().await;
+    assert_eq!(state().await, NodeState::Up);
+}
+
+#[tokio::test]
+async fn the_word_of_a_silent_node_wakes_the_reconcilers() {
+    let t = Harness::with(|config| config.reconcile_interval = Duration::from_secs(3600)).await;
+    let host = t.host(1).await;
+    t.clock.advance(91);
+    t.cloud.reconcile_once().await;
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn({
+        let (cloud, cancel) = (Arc::clone(&t.cloud), cancel.clone());
+        async move { cloud.run_reconcilers(cancel).await }
+    });
+    host.poll().await;
+    let up = async {
+        while t.cloud.node(&t.admin, host.id).await.unwrap().load.node.state != NodeState::Up {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), up).await.unwrap();
+    cancel.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn doctor_is_clean_when_all_is_well_and_names_what_is_not() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let made = t.run_one(&t.admin).await;
+    host.report(vec![(placement_of(&made), running(1))]).await;
+    assert_eq!(t.cloud.doctor(&t.admin).await.unwrap(), []);
+    let stranger = tepui_types::PlacementId::from_random(77);
+    host.report(vec![(stranger, running(1))]).await;
+    let findings = t.cloud.doctor(&t.admin).await.unwrap();
+    let objects: Vec<_> = findings.iter().map(|finding| finding.object.as_str()).collect();
+    let instance = format!("instance {}", made.instances[0].record.instance.id);
+    assert_eq!(objects, [format!("placement {stranger} on node node-1"), instance]);
+}

@@ -1,0 +1,282 @@
+//! Writing a launch: every check of the scheduler's choice again, then the rows, in one transaction.
+
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use tepui_db::model::{Instance, PlacementStrategy, RootVolume};
+use tepui_db::{DbError, Launch, LaunchInstance, LaunchOutcome, TokenUse};
+use tepui_types::{NodeId, ProjectId, ReservationId};
+
+use super::address::{self, Subnet};
+use super::capacity::{Amount, Exceeded, Host, Overcommit, check_quota};
+use crate::generation::Touched;
+use crate::row::{execute, exists, first};
+use crate::security_group;
+use crate::tag;
+use crate::value::{S, pack_groups};
+use crate::verb::{Undo, Verb};
+
+type Step = Result<(), Undo<LaunchOutcome>>;
+
+/// Launches all instances or none.
+pub(super) fn launch(connection: &Connection, launch: &Launch, now: Timestamp) -> Verb<LaunchOutcome> {
+    let Some(reservation) = launch.instances.first().map(|first| first.instance.reservation_id) else {
+        return Err(Undo::Failed(DbError::Bug("a launch without instances".into())));
+    };
+    if let Some(token) = &launch.token
+        && let Some(outcome) = use_token(connection, launch.project_id, token, reservation, now)?
+    {
+        return Ok(outcome);
+    }
+    check_launch_quota(connection, launch)?;
+    // In order of ids, so that instances launched together are listed in that order.
+    let mut instances: Vec<_> = launch.instances.iter().collect();
+    instances.sort_by_key(|new| new.instance.id);
+    let mut touched = Touched::default();
+    for new in instances {
+        launch_one(connection, launch, new)?;
+        touched.node(new.node_id);
+        touched.vpc(new.instance.vpc_id);
+    }
+    for (resource, key, value) in &launch.tags {
+        tag::insert(connection, launch.project_id, resource, key, value)?;
+    }
+    touched.grow(connection)?;
+    Ok(LaunchOutcome::Launched(reservation))
+}
+
+/// The reservation that a token made, with its parameters' digest.
+pub(super) fn reservation_of_token(
+    connection: &Connection,
+    project: ProjectId,
+    token: &str,
+) -> rusqlite::Result<Option<(ReservationId, [u8; 32])>> {
+    let sql = "SELECT reservation_id, parameters_sha256 FROM launch_token
+               WHERE project_id = ?1 AND token = ?2";
+    first(connection, sql, params![S(project), token], |c| Ok((c.stored()?, c.plain()?)))
+}
+
+/// Answers a token that was used before; keeps a new one.
+fn use_token(
+    connection: &Connection,
+    project: ProjectId,
+    token: &TokenUse,
+    reservation: ReservationId,
+    now: Timestamp,
+) -> rusqlite::Result<Option<LaunchOutcome>> {
+    if let Some((made, parameters)) = reservation_of_token(connection, project, &token.token)? {
+        let same = parameters == token.parameters_sha256;
+        return Ok(Some(if same { LaunchOutcome::Repeated(made) } else { LaunchOutcome::TokenMismatch }));
+    }
+    let sql = "INSERT INTO launch_token (project_id, token, parameters_sha256, reservation_id, used_at)
+               VALUES (?1, ?2, ?3, ?4, ?5)";
+    let values = params![S(project), token.token, token.parameters_sha256, S(reservation), S(now)];
+    execute(connection, sql, values)?;
+    Ok(None)
+}
+
+fn check_launch_quota(connection: &Connection, launch: &Launch) -> Step {
+    let count = launch.instances.len() as u64;
+    let vcpus = launch.instances.iter().map(|new| u64::from(new.instance.vcpus)).sum();
+    let memory_mib = launch.instances.iter().map(|new| new.instance.memory_mib).sum();
+    match check_quota(connection, launch.project_id, count, vcpus, memory_mib)? {
+        None => Ok(()),
+        Some(Exceeded { quota, limit, used }) => {
+            Err(Undo::Answer(LaunchOutcome::QuotaExceeded { quota, limit, used }))
+        }
+    }
+}
+
+fn launch_one(connection: &Connection, launch: &Launch, new: &LaunchInstance) -> Step {
+    let subnet = check_parents(connection, launch.project_id, new)?;
+    check_node(connection, launch, new)?;
+    check_spread(connection, new)?;
+    insert_instance(connection, &new.instance)?;
+    let n = connection.last_insert_rowid();
+    insert_placement(connection, n, new)?;
+    insert_interface(connection, n, launch.public_pool, new, &subnet)?;
+    insert_root_volume(connection, n, new.instance.project_id, &new.root_volume)?;
+    Ok(())
+}
+
+/// Whatever was there when the launch was checked may have been deleted since.
+fn check_parents(
+    connection: &Connection,
+    project: ProjectId,
+    new: &LaunchInstance,
+) -> Result<Subnet, Undo<LaunchOutcome>> {
+    let instance = &new.instance;
+    let sql = "SELECT 1 FROM image WHERE id = ?1 AND state = 'available' AND (public OR project_id = ?2)";
+    require(exists(connection, sql, params![S(instance.image_id), S(project)])?, instance.image_id)?;
+    if let Some(name) = &instance.key_name {
+        let sql = "SELECT 1 FROM key_pair WHERE project_id = ?1 AND name = ?2";
+        require(exists(connection, sql, params![S(project), name])?, name)?;
+    }
+    if let Some(group) = instance.placement_group_id {
+        let sql = "SELECT 1 FROM placement_group WHERE id = ?1 AND project_id = ?2";
+        require(exists(connection, sql, params![S(group), S(project)])?, group)?;
+    }
+    for group in &new.interface.group_ids {
+        require(security_group::in_vpc(connection, *group, instance.vpc_id)?, group)?;
+    }
+    let sql = "SELECT cidr FROM subnet WHERE id = ?1 AND vpc_id = ?2 AND project_id = ?3";
+    let keys = params![S(instance.subnet_id), S(instance.vpc_id), S(project)];
+    let cidr = first(connection, sql, keys, |c| c.stored())?;
+    let cidr = cidr.ok_or_else(|| missing(instance.subnet_id))?;
+    Ok(Subnet { id: instance.subnet_id, vpc_id: instance.vpc_id, cidr })
+}
+
+fn require(there: bool, what: impl ToString) -> Step {
+    if there { Ok(()) } else { Err(missing(what)) }
+}
+
+fn missing(what: impl ToString) -> Undo<LaunchOutcome> {
+    Undo::Answer(LaunchOutcome::ParentMissing(what.to_string()))
+}
+
+fn check_node(connection: &Connection, launch: &Launch, new: &LaunchInstance) -> Step {
+    let more = Amount {
+        vcpus: new.instance.vcpus.into(),
+        memory_mib: new.instance.memory_mib,
+        disk_gib: new.root_volume.size_gib.into(),
+    };
+    let overcommit = Overcommit {
+        vcpu: launch.vcpu_overcommit,
+        memory: launch.memory_overcommit,
+        disk: launch.disk_overcommit,
+    };
+    let host = Host::read(connection, new.node_id)?;
+    let holds = host.is_some_and(|host| host.up && host.schedulable && host.fits(more, overcommit));
+    if holds { Ok(()) } else { Err(Undo::Answer(LaunchOutcome::NodeLost(new.node_id))) }
+}
+
+fn check_spread(connection: &Connection, new: &LaunchInstance) -> Step {
+    let Some(group) = new.instance.placement_group_id else { return Ok(()) };
+    let sql = "SELECT strategy FROM placement_group WHERE id = ?1";
+    let strategy = first(connection, sql, params![S(group)], |c| c.stored())?;
+    let shared = match strategy {
+        Some(PlacementStrategy::Spread) => has_member(connection, new)?,
+        Some(PlacementStrategy::Cluster) | None => false,
+    };
+    if shared { Err(Undo::Answer(LaunchOutcome::AntiAffinity(new.node_id))) } else { Ok(()) }
+}
+
+/// Whether a member of the same group is on the node, until nothing of it is left there.
+fn has_member(connection: &Connection, new: &LaunchInstance) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM instance i JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
+               WHERE i.placement_group_id = ?1 AND p.node_id = ?2";
+    exists(connection, sql, params![new.instance.placement_group_id.map(S), S::<NodeId>(new.node_id)])
+}
+
+fn insert_instance(connection: &Connection, i: &Instance) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO instance (id, project_id, reservation_id, launch_index, image_id, image_digest,
+                   image_bytes, instance_type, vcpus, memory_mib, key_name, public_key, vpc_id, subnet_id,
+                   placement_group_id, shutdown_behavior, disable_api_termination, disable_api_stop,
+                   metadata_enabled, metadata_tokens_required, metadata_hop_limit, metadata_tags_enabled,
+                   state, state_reason_code, state_reason_message, state_since, start_seq, reboot_seq, force,
+                   launched_at, user_data)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                       ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)";
+    let values = params![
+        S(i.id),
+        S(i.project_id),
+        S(i.reservation_id),
+        i.launch_index,
+        S(i.image_id),
+        S(i.image_digest),
+        S(i.image_bytes),
+        i.instance_type,
+        i.vcpus,
+        S(i.memory_mib),
+        i.key_name,
+        i.public_key,
+        S(i.vpc_id),
+        S(i.subnet_id),
+        i.placement_group_id.map(S),
+        S(i.shutdown_behavior),
+        i.disable_api_termination,
+        i.disable_api_stop,
+        i.metadata.enabled,
+        i.metadata.tokens_required,
+        i.metadata.hop_limit,
+        i.metadata.tags_enabled,
+        S(i.state),
+        i.state_reason.as_ref().map(|reason| &reason.code),
+        i.state_reason.as_ref().map(|reason| &reason.message),
+        S(i.state_since),
+        S(i.start_seq),
+        S(i.reboot_seq),
+        i.force,
+        S(i.launched_at),
+        i.user_data,
+    ];
+    execute(connection, sql, values)
+}
+
+fn insert_placement(connection: &Connection, n: i64, new: &LaunchInstance) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO placement (instance_n, id, project_id, node_id, vcpus, memory_mib, disk_gib)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let values = params![
+        n,
+        S(new.placement_id),
+        S(new.instance.project_id),
+        S(new.node_id),
+        new.instance.vcpus,
+        S(new.instance.memory_mib),
+        new.root_volume.size_gib,
+    ];
+    execute(connection, sql, values)
+}
+
+fn insert_interface(
+    connection: &Connection,
+    n: i64,
+    public_pool: Option<Ipv4Net>,
+    new: &LaunchInstance,
+    subnet: &Subnet,
+) -> Step {
+    let interface = &new.interface;
+    let private_ip = address::private(connection, subnet, interface.private_ip)?;
+    let public_ip = match interface.public_ip {
+        true => Some(address::public(connection, public_pool)?),
+        false => None,
+    };
+    let sql =
+        "INSERT INTO interface (instance_n, id, project_id, vpc_id, subnet_id, mac, private_ip, public_ip,
+                                      group_ids)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let values = params![
+        n,
+        S(interface.id),
+        S(new.instance.project_id),
+        S(subnet.vpc_id),
+        S(subnet.id),
+        S(interface.mac),
+        S(private_ip),
+        public_ip.map(S),
+        pack_groups(&interface.group_ids),
+    ];
+    execute(connection, sql, values)?;
+    Ok(())
+}
+
+fn insert_root_volume(
+    connection: &Connection,
+    n: i64,
+    project: ProjectId,
+    volume: &RootVolume,
+) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO root_volume
+                   (instance_n, id, project_id, size_gib, device, delete_on_termination, created_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let values = params![
+        n,
+        S(volume.id),
+        S(project),
+        volume.size_gib,
+        volume.device,
+        volume.delete_on_termination,
+        S(volume.created_at),
+    ];
+    execute(connection, sql, values)
+}

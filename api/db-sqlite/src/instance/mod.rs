@@ -1,0 +1,116 @@
+//! Instances.
+
+mod address;
+mod attribute;
+mod capacity;
+mod group;
+mod launch;
+mod power;
+mod purge;
+pub(crate) mod record;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::params;
+use tepui_db::model::{InstanceRecord, PlacementGroup};
+use tepui_db::{
+    AttributeChange, CreateOutcome, DbError, DeleteOutcome, InstanceDb, InstanceFilter, Launch,
+    LaunchOutcome, PowerChange, PowerOutcome, StartRequest,
+};
+use tepui_types::{InstanceId, PlacementGroupId, ProjectId, ReservationId};
+
+pub(crate) use purge::purge_terminated;
+
+use crate::SqliteDb;
+use crate::row::{all, execute};
+use crate::value::S;
+
+#[async_trait]
+impl InstanceDb for SqliteDb {
+    async fn launch(&self, launch: &Launch, now: Timestamp) -> Result<LaunchOutcome, DbError> {
+        let launch = launch.clone();
+        self.write(move |connection| launch::launch(connection, &launch, now)).await
+    }
+
+    async fn reservation_of_token(
+        &self,
+        project: ProjectId,
+        token: &str,
+    ) -> Result<Option<(ReservationId, [u8; 32])>, DbError> {
+        let token = token.to_owned();
+        self.read(move |connection| launch::reservation_of_token(connection, project, &token)).await
+    }
+
+    async fn instances(
+        &self,
+        project: ProjectId,
+        filter: &InstanceFilter,
+    ) -> Result<Vec<InstanceRecord>, DbError> {
+        let filter = filter.clone();
+        self.read(move |connection| record::of_project(connection, project, &filter)).await
+    }
+
+    async fn all_instances(&self) -> Result<Vec<InstanceRecord>, DbError> {
+        self.read(|connection| {
+            let sql = "SELECT n FROM instance WHERE state <> 'terminated'";
+            let wanted = all(connection, sql, [], |c| c.plain())?;
+            record::of_numbers(connection, &wanted)
+        })
+        .await
+    }
+
+    async fn change_power(
+        &self,
+        project: ProjectId,
+        ids: &[InstanceId],
+        change: PowerChange,
+        now: Timestamp,
+    ) -> Result<PowerOutcome, DbError> {
+        let ids = ids.to_vec();
+        self.write(move |connection| power::change(connection, project, &ids, change, now)).await
+    }
+
+    async fn start(&self, request: &StartRequest, now: Timestamp) -> Result<PowerOutcome, DbError> {
+        let request = request.clone();
+        self.write(move |connection| power::start(connection, &request, now)).await
+    }
+
+    async fn change_attribute(
+        &self,
+        project: ProjectId,
+        id: InstanceId,
+        change: &AttributeChange,
+        _now: Timestamp,
+    ) -> Result<PowerOutcome, DbError> {
+        let change = change.clone();
+        self.write(move |connection| attribute::change(connection, project, id, &change)).await
+    }
+
+    async fn create_placement_group(
+        &self,
+        group: &PlacementGroup,
+    ) -> Result<CreateOutcome<PlacementGroupId>, DbError> {
+        let group = group.clone();
+        self.write(move |connection| group::create(connection, &group)).await
+    }
+
+    async fn placement_groups(&self, project: ProjectId) -> Result<Vec<PlacementGroup>, DbError> {
+        self.read(move |connection| group::of_project(connection, project)).await
+    }
+
+    async fn delete_placement_group(
+        &self,
+        project: ProjectId,
+        id: PlacementGroupId,
+    ) -> Result<DeleteOutcome, DbError> {
+        self.write(move |connection| group::delete(connection, project, id)).await
+    }
+
+    async fn purge_tokens(&self, before: Timestamp) -> Result<u32, DbError> {
+        self.write(move |connection| {
+            let sql = "DELETE FROM launch_token WHERE used_at < ?1";
+            Ok(execute(connection, sql, params![S(before)])?.try_into().unwrap_or(u32::MAX))
+        })
+        .await
+    }
+}

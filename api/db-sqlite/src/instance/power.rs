@@ -1,0 +1,226 @@
+//! Stop, reboot, terminate, start.
+//!
+//! ```text
+//!   pending ───────▶ shutting-down        stop:      running ─▶ stopping (force may be added)
+//!   running ──┬────▶      │               reboot:    running
+//!   stopping ─┤           ▼               terminate: any ─▶ shutting-down, terminated stays
+//!   stopped ──┘      terminated           start:     stopped ─▶ pending
+//! ```
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use tepui_db::model::InstanceState;
+use tepui_db::{PowerChange, PowerOutcome, StartRequest};
+use tepui_types::{InstanceId, NodeId, ProjectId};
+
+use super::capacity::{Amount, Host, Overcommit};
+use crate::generation::Touched;
+use crate::row::{execute, first};
+use crate::value::S;
+use crate::verb::{Undo, Verb};
+
+/// The code and text that AWS shows for a stop or terminate that the user asked for.
+const USER_INITIATED: &str = "Client.UserInitiatedShutdown";
+const USER_INITIATED_MESSAGE: &str = "Client.UserInitiatedShutdown: User initiated shutdown";
+
+/// What a change of power depends on.
+pub(super) struct Current {
+    pub(super) n: i64,
+    pub(super) id: InstanceId,
+    pub(super) state: InstanceState,
+    pub(super) vcpus: u64,
+    pub(super) memory_mib: u64,
+    pub(super) node_id: Option<NodeId>,
+    force: bool,
+    disable_api_stop: bool,
+    disable_api_termination: bool,
+}
+
+/// Reads an instance of the project.
+pub(super) fn current(
+    connection: &Connection,
+    project: ProjectId,
+    id: InstanceId,
+) -> Result<Current, Undo<PowerOutcome>> {
+    let sql = "SELECT i.n, i.state, i.vcpus, i.memory_mib, p.node_id, i.force, i.disable_api_stop,
+                      i.disable_api_termination
+               FROM instance i LEFT JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
+               WHERE i.id = ?1 AND i.project_id = ?2";
+    let found = first(connection, sql, params![S(id), S(project)], |c| {
+        Ok(Current {
+            n: c.plain()?,
+            id,
+            state: c.stored()?,
+            vcpus: c.stored()?,
+            memory_mib: c.stored()?,
+            node_id: c.optional()?,
+            force: c.plain()?,
+            disable_api_stop: c.plain()?,
+            disable_api_termination: c.plain()?,
+        })
+    })?;
+    found.ok_or(Undo::Answer(PowerOutcome::NotFound(id)))
+}
+
+/// The state after a change, or why there is none.
+type Next = Result<InstanceState, Undo<PowerOutcome>>;
+
+/// Stops, reboots or terminates.
+pub(super) fn change(
+    connection: &Connection,
+    project: ProjectId,
+    ids: &[InstanceId],
+    change: PowerChange,
+    now: Timestamp,
+) -> Verb<PowerOutcome> {
+    let mut touched = Touched::default();
+    let mut changed = Vec::with_capacity(ids.len());
+    for id in ids {
+        let before = current(connection, project, *id)?;
+        let after = match change {
+            PowerChange::Stop { force } => stop(connection, &before, force, now, &mut touched)?,
+            PowerChange::Reboot => reboot(connection, &before, &mut touched)?,
+            PowerChange::Terminate => terminate(connection, &before, now, &mut touched)?,
+        };
+        changed.push((*id, before.state, after));
+    }
+    touched.grow(connection)?;
+    Ok(PowerOutcome::Changed(changed))
+}
+
+fn stop(c: &Connection, instance: &Current, force: bool, now: Timestamp, touched: &mut Touched) -> Next {
+    match instance.state {
+        InstanceState::Running if instance.disable_api_stop => {
+            Err(Undo::Answer(PowerOutcome::Protected(instance.id)))
+        }
+        InstanceState::Running => {
+            set_force(c, instance, force, touched)?;
+            leave(c, instance, InstanceState::Stopping, now, touched)
+        }
+        InstanceState::Stopping if force && !instance.force => {
+            set_force(c, instance, true, touched)?;
+            Ok(InstanceState::Stopping)
+        }
+        InstanceState::Stopping => Ok(InstanceState::Stopping),
+        InstanceState::Stopped => Ok(InstanceState::Stopped),
+        InstanceState::Pending | InstanceState::ShuttingDown | InstanceState::Terminated => {
+            Err(wrong_state(instance))
+        }
+    }
+}
+
+fn reboot(c: &Connection, instance: &Current, touched: &mut Touched) -> Next {
+    match instance.state {
+        InstanceState::Running => {
+            execute(c, "UPDATE instance SET reboot_seq = reboot_seq + 1 WHERE n = ?1", params![instance.n])?;
+            touch(instance, touched);
+            Ok(InstanceState::Running)
+        }
+        InstanceState::Pending
+        | InstanceState::Stopping
+        | InstanceState::Stopped
+        | InstanceState::ShuttingDown
+        | InstanceState::Terminated => Err(wrong_state(instance)),
+    }
+}
+
+fn terminate(c: &Connection, instance: &Current, now: Timestamp, touched: &mut Touched) -> Next {
+    match instance.state {
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::Stopped => {
+            if instance.disable_api_termination {
+                return Err(Undo::Answer(PowerOutcome::Protected(instance.id)));
+            }
+            leave(c, instance, InstanceState::ShuttingDown, now, touched)
+        }
+        InstanceState::ShuttingDown => Ok(InstanceState::ShuttingDown),
+        InstanceState::Terminated => Ok(InstanceState::Terminated),
+    }
+}
+
+fn leave(
+    connection: &Connection,
+    instance: &Current,
+    state: InstanceState,
+    now: Timestamp,
+    touched: &mut Touched,
+) -> Next {
+    let sql = "UPDATE instance SET state = ?2, state_since = ?3, state_reason_code = ?4,
+                   state_reason_message = ?5
+               WHERE n = ?1";
+    let values = params![instance.n, S(state), S(now), USER_INITIATED, USER_INITIATED_MESSAGE];
+    execute(connection, sql, values)?;
+    touch(instance, touched);
+    Ok(state)
+}
+
+fn set_force(
+    connection: &Connection,
+    instance: &Current,
+    force: bool,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
+    execute(connection, "UPDATE instance SET force = ?2 WHERE n = ?1", params![instance.n, force])?;
+    touch(instance, touched);
+    Ok(())
+}
+
+fn touch(instance: &Current, touched: &mut Touched) {
+    if let Some(node) = instance.node_id {
+        touched.node(node);
+    }
+}
+
+/// The verb is refused in this state.
+pub(super) fn wrong_state(instance: &Current) -> Undo<PowerOutcome> {
+    Undo::Answer(PowerOutcome::WrongState(instance.id, instance.state))
+}
+
+/// Starts stopped instances where their disks are.
+pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timestamp) -> Verb<PowerOutcome> {
+    let overcommit =
+        Overcommit { vcpu: request.vcpu_overcommit, memory: request.memory_overcommit, disk: 1.0 };
+    let mut touched = Touched::default();
+    let mut changed = Vec::with_capacity(request.ids.len());
+    for id in &request.ids {
+        let before = current(connection, request.project_id, *id)?;
+        let after = match before.state {
+            InstanceState::Stopped => start_one(connection, &before, overcommit, now, &mut touched)?,
+            InstanceState::Pending => InstanceState::Pending,
+            InstanceState::Running => InstanceState::Running,
+            InstanceState::Stopping | InstanceState::ShuttingDown | InstanceState::Terminated => {
+                return Err(wrong_state(&before));
+            }
+        };
+        changed.push((*id, before.state, after));
+    }
+    touched.grow(connection)?;
+    Ok(PowerOutcome::Changed(changed))
+}
+
+/// A drained node takes its own instances back: they cannot start anywhere else. Their disks are
+/// counted already.
+fn start_one(
+    connection: &Connection,
+    instance: &Current,
+    overcommit: Overcommit,
+    now: Timestamp,
+    touched: &mut Touched,
+) -> Next {
+    let more = Amount { vcpus: instance.vcpus, memory_mib: instance.memory_mib, disk_gib: 0 };
+    let host = match instance.node_id {
+        Some(node) => Host::read(connection, node)?,
+        None => None,
+    };
+    if !host.is_some_and(|host| host.up && host.fits(more, overcommit)) {
+        return Err(Undo::Answer(PowerOutcome::NoCapacity(instance.id)));
+    }
+    let sql = "UPDATE instance SET state = ?2, state_since = ?3, launched_at = ?3, force = 0,
+                   start_seq = start_seq + 1, state_reason_code = NULL, state_reason_message = NULL
+               WHERE n = ?1";
+    execute(connection, sql, params![instance.n, S(InstanceState::Pending), S(now)])?;
+    touch(instance, touched);
+    Ok(InstanceState::Pending)
+}

@@ -1,0 +1,246 @@
+//! Nodes: enrolment, certificates, state, load.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use tepui_db::model::{JoinToken, Node, NodeLoad, NodeState};
+use tepui_db::{DbError, EnrolOutcome, NewNode, NodeDb};
+use tepui_types::NodeId;
+use tepui_types::agent::NodeCapacity;
+use uuid::Uuid;
+
+use crate::SqliteDb;
+use crate::generation::Touched;
+use crate::row::{Columns, all, execute, first};
+use crate::value::S;
+use crate::verb::Verb;
+
+#[async_trait]
+impl NodeDb for SqliteDb {
+    async fn create_join_token(&self, token: &JoinToken) -> Result<(), DbError> {
+        let token = token.clone();
+        self.write(move |connection| {
+            let sql = "INSERT INTO join_token (secret_sha256, expires_at) VALUES (?1, ?2)
+                       ON CONFLICT DO NOTHING";
+            execute(connection, sql, params![token.secret_sha256, S(token.expires_at)])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn enrol_node(
+        &self,
+        secret_sha256: &[u8; 32],
+        node: &NewNode,
+        now: Timestamp,
+    ) -> Result<EnrolOutcome, DbError> {
+        let (secret, node) = (*secret_sha256, node.clone());
+        self.write(move |connection| enrol(connection, &secret, &node, now)).await
+    }
+
+    async fn put_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<(), DbError> {
+        let sha256 = *sha256;
+        self.write(move |connection| {
+            let sql = "UPDATE node SET pending_certificate_sha256 = ?2 WHERE id = ?1";
+            execute(connection, sql, params![S(node), sha256])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn confirm_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, DbError> {
+        let sha256 = *sha256;
+        let (current, pending) =
+            self.read(move |connection| certificates(connection, node)).await?.unwrap_or_default();
+        if current == Some(sha256) {
+            return Ok(true);
+        }
+        if pending != Some(sha256) {
+            return Ok(false);
+        }
+        self.write(move |connection| promote_certificate(connection, node, &sha256)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeLoad>, DbError> {
+        self.read(|connection| {
+            let sql = "SELECT id, machine_uuid, name, state, schedulable, underlay_address, vcpus,
+                              memory_mib, disk_gib, impaired, agent_version, certificate_sha256, state_since,
+                              created_at, used_vcpus, used_memory_mib, used_disk_gib
+                       FROM node ORDER BY id";
+            all(connection, sql, [], read_load)
+        })
+        .await
+    }
+
+    async fn update_node(
+        &self,
+        node: NodeId,
+        capacity: NodeCapacity,
+        agent_version: &str,
+        impaired: Option<&str>,
+    ) -> Result<(), DbError> {
+        let report = (capacity, agent_version.to_owned(), impaired.map(str::to_owned));
+        let known = self.read(move |connection| reported(connection, node)).await?;
+        if known.is_none_or(|known| known == report) {
+            return Ok(());
+        }
+        self.write(move |connection| Ok(store_report(connection, node, &report)?)).await
+    }
+
+    async fn set_node_state(&self, node: NodeId, state: NodeState, now: Timestamp) -> Result<bool, DbError> {
+        self.write(move |connection| {
+            let sql = "UPDATE node SET state = ?2, state_since = ?3
+                       WHERE id = ?1 AND state NOT IN (?2, 'expunged')";
+            Ok(execute(connection, sql, params![S(node), S(state), S(now)])? > 0)
+        })
+        .await
+    }
+
+    async fn set_schedulable(&self, node: NodeId, schedulable: bool) -> Result<bool, DbError> {
+        self.write(move |connection| {
+            let sql = "UPDATE node SET schedulable = ?2 WHERE id = ?1";
+            Ok(execute(connection, sql, params![S(node), schedulable])? > 0)
+        })
+        .await
+    }
+}
+
+fn read_load(c: &Columns<'_>) -> rusqlite::Result<NodeLoad> {
+    let node = Node {
+        id: c.stored()?,
+        machine_uuid: c.stored()?,
+        name: c.plain()?,
+        state: c.stored()?,
+        schedulable: c.plain()?,
+        underlay_address: c.stored()?,
+        capacity: read_capacity(c)?,
+        impaired: c.plain()?,
+        agent_version: c.plain()?,
+        certificate_sha256: c.plain::<Option<[u8; 32]>>()?.unwrap_or_default(),
+        state_since: c.stored()?,
+        created_at: c.stored()?,
+    };
+    Ok(NodeLoad { node, used_vcpus: c.plain()?, used_memory_mib: c.stored()?, used_disk_gib: c.stored()? })
+}
+
+fn read_capacity(c: &Columns<'_>) -> rusqlite::Result<NodeCapacity> {
+    Ok(NodeCapacity { vcpus: c.plain()?, memory_mib: c.stored()?, disk_gib: c.stored()? })
+}
+
+fn enrol(connection: &Connection, secret: &[u8; 32], node: &NewNode, now: Timestamp) -> Verb<EnrolOutcome> {
+    let sql = "SELECT expires_at, used_by FROM join_token WHERE secret_sha256 = ?1";
+    let token =
+        first(connection, sql, params![secret], |c| Ok((c.stored::<Timestamp>()?, c.optional::<Uuid>()?)))?;
+    let Some((expires_at, used_by)) = token else { return Ok(EnrolOutcome::UnknownToken) };
+    if used_by.is_some_and(|machine| machine != node.machine_uuid) {
+        return Ok(EnrolOutcome::UsedByOther);
+    }
+    if expires_at <= now {
+        return Ok(EnrolOutcome::Expired(expires_at));
+    }
+    let sql = "UPDATE join_token SET used_by = ?2 WHERE secret_sha256 = ?1";
+    execute(connection, sql, params![secret, S(node.machine_uuid)])?;
+    take_in(connection, node, now)
+}
+
+fn take_in(connection: &Connection, node: &NewNode, now: Timestamp) -> Verb<EnrolOutcome> {
+    let sql = "SELECT id FROM node WHERE machine_uuid = ?1 AND state <> 'expunged'";
+    match first(connection, sql, params![S(node.machine_uuid)], |c| c.stored())? {
+        Some(id) => {
+            move_underlay(connection, id, node)?;
+            Ok(EnrolOutcome::Enrolled(id))
+        }
+        None => {
+            insert(connection, node, now)?;
+            Ok(EnrolOutcome::Enrolled(node.id))
+        }
+    }
+}
+
+fn insert(connection: &Connection, node: &NewNode, now: Timestamp) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO node (id, machine_uuid, name, state, schedulable, underlay_address, vcpus,
+                                 memory_mib, disk_gib, agent_version, state_since, created_at)
+               VALUES (?1, ?2, ?3, 'up', 1, ?4, ?5, ?6, ?7, '', ?8, ?8)";
+    let values = params![
+        S(node.id),
+        S(node.machine_uuid),
+        node.name,
+        S(node.underlay_address),
+        node.capacity.vcpus,
+        S(node.capacity.memory_mib),
+        S(node.capacity.disk_gib),
+        S(now),
+    ];
+    execute(connection, sql, values)
+}
+
+/// A host that enrols again may have another name, size or address; the address is in the part of
+/// every VPC it carries.
+fn move_underlay(connection: &Connection, id: NodeId, node: &NewNode) -> rusqlite::Result<()> {
+    let sql = "UPDATE node SET name = ?2, underlay_address = ?3, vcpus = ?4, memory_mib = ?5, disk_gib = ?6
+               WHERE id = ?1";
+    let values = params![
+        S(id),
+        node.name,
+        S(node.underlay_address),
+        node.capacity.vcpus,
+        S(node.capacity.memory_mib),
+        S(node.capacity.disk_gib),
+    ];
+    execute(connection, sql, values)?;
+    let mut touched = Touched::default();
+    for vpc in vpcs_of_node(connection, id)? {
+        touched.vpc(vpc);
+    }
+    touched.grow(connection)
+}
+
+/// The VPCs in which a node has a placement that is not gone, by id.
+pub(crate) fn vpcs_of_node(
+    connection: &Connection,
+    node: NodeId,
+) -> rusqlite::Result<Vec<tepui_types::VpcId>> {
+    let sql = "SELECT DISTINCT i.vpc_id FROM placement p JOIN instance i ON i.n = p.instance_n
+               WHERE p.node_id = ?1 AND p.gone_at IS NULL ORDER BY i.vpc_id";
+    all(connection, sql, params![S(node)], |c| c.stored())
+}
+
+type Certificates = (Option<[u8; 32]>, Option<[u8; 32]>);
+
+fn certificates(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Certificates>> {
+    let sql = "SELECT certificate_sha256, pending_certificate_sha256 FROM node
+               WHERE id = ?1 AND state <> 'expunged'";
+    first(connection, sql, params![S(node)], |c| Ok((c.plain()?, c.plain()?)))
+}
+
+fn promote_certificate(connection: &Connection, node: NodeId, sha256: &[u8; 32]) -> Verb<bool> {
+    let sql = "UPDATE node SET certificate_sha256 = ?2, pending_certificate_sha256 = NULL
+               WHERE id = ?1 AND pending_certificate_sha256 = ?2 AND state <> 'expunged'";
+    execute(connection, sql, params![S(node), sha256])?;
+    // Another request may have promoted it between the look and this.
+    let current = certificates(connection, node)?.and_then(|(current, _)| current);
+    Ok(current.as_ref() == Some(sha256))
+}
+
+type Reported = (NodeCapacity, String, Option<String>);
+
+fn reported(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Reported>> {
+    let sql = "SELECT vcpus, memory_mib, disk_gib, agent_version, impaired FROM node WHERE id = ?1";
+    first(connection, sql, params![S(node)], |c| Ok((read_capacity(c)?, c.plain()?, c.plain()?)))
+}
+
+fn store_report(connection: &Connection, node: NodeId, report: &Reported) -> rusqlite::Result<()> {
+    let sql = "UPDATE node SET vcpus = ?2, memory_mib = ?3, disk_gib = ?4, agent_version = ?5, impaired = ?6
+               WHERE id = ?1";
+    let (capacity, agent_version, impaired) = report;
+    let values = params![
+        S(node),
+        capacity.vcpus,
+        S(capacity.memory_mib),
+        S(capacity.disk_gib),
+        agent_version,
+        impaired,
+    ];
+    execute(connection, sql, values)?;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Desired state as it goes to the nodes, observed state as it comes back.
+
+mod parts;
+mod transition;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tepui_db::model::StateReason;
+use tepui_db::{DbError, NodePartState, PlacementDb, Transition};
+use tepui_types::agent::{HavePart, VpcPart};
+use tepui_types::{Generation, NodeId, PlacementId, VpcId};
+
+use crate::{SqliteDb, instance};
+
+#[async_trait]
+impl PlacementDb for SqliteDb {
+    async fn part_generations(&self, node: NodeId) -> Result<Vec<HavePart>, DbError> {
+        self.read(move |connection| parts::generations(connection, node)).await
+    }
+
+    async fn node_part(&self, node: NodeId) -> Result<Option<NodePartState>, DbError> {
+        self.read(move |connection| parts::node(connection, node)).await
+    }
+
+    async fn vpc_part(&self, vpc: VpcId) -> Result<Option<(Generation, VpcPart)>, DbError> {
+        self.read(move |connection| parts::vpc(connection, vpc)).await
+    }
+
+    async fn nodes_of_vpc(&self, vpc: VpcId) -> Result<Vec<NodeId>, DbError> {
+        self.read(move |connection| parts::nodes_of_vpc(connection, vpc)).await
+    }
+
+    /// Looks first and queues nothing for the writer when there is no news: nearly every report says
+    /// what the one before said.
+    async fn apply_transitions(
+        &self,
+        node: NodeId,
+        transitions: &[Transition],
+        now: Timestamp,
+    ) -> Result<Vec<PlacementId>, DbError> {
+        let candidates = transitions.to_vec();
+        let news = self.read(move |connection| transition::news(connection, node, candidates)).await?;
+        if news.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(move |connection| transition::apply(connection, node, &news, now)).await
+    }
+
+    async fn expunge_placements(
+        &self,
+        node: NodeId,
+        reason: &StateReason,
+        now: Timestamp,
+    ) -> Result<u32, DbError> {
+        let reason = reason.clone();
+        self.write(move |connection| transition::expunge(connection, node, &reason, now)).await
+    }
+
+    async fn purge_terminated(&self, before: Timestamp) -> Result<u32, DbError> {
+        self.write(move |connection| instance::purge_terminated(connection, before)).await
+    }
+}

@@ -1,0 +1,188 @@
+//! Observations that change an instance's state.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use tepui_db::Transition;
+use tepui_db::model::{InstanceState, StateReason};
+use tepui_types::{NetworkInterfaceId, NodeId, PlacementId, ProjectId, VolumeId, VpcId};
+
+use crate::generation::Touched;
+use crate::row::{Columns, all, execute, first};
+use crate::tag;
+use crate::value::S;
+use crate::verb::Verb;
+
+const CURRENT: &str = "SELECT i.n, i.project_id, i.vpc_id, i.state, p.id, p.observed,
+                              i.state_reason_code, i.state_reason_message
+                       FROM placement p JOIN instance i ON i.n = p.instance_n";
+
+/// A placement that is not gone, with what a transition may change.
+struct Current {
+    n: i64,
+    project: ProjectId,
+    vpc: VpcId,
+    state: InstanceState,
+    placement: PlacementId,
+    observed: Option<String>,
+    reason: Option<StateReason>,
+}
+
+/// What a node's part says of an instance. Only a change of this grows the part.
+#[derive(PartialEq, Eq)]
+enum Wanted {
+    On,
+    Off,
+    Absent,
+}
+
+fn wanted(state: InstanceState) -> Wanted {
+    match state {
+        InstanceState::Pending | InstanceState::Running => Wanted::On,
+        InstanceState::Stopping | InstanceState::Stopped => Wanted::Off,
+        InstanceState::ShuttingDown | InstanceState::Terminated => Wanted::Absent,
+    }
+}
+
+impl Current {
+    fn read(c: &Columns<'_>) -> rusqlite::Result<Self> {
+        let (n, project, vpc, state) = (c.plain()?, c.stored()?, c.stored()?, c.stored()?);
+        let (placement, observed) = (c.stored()?, c.plain()?);
+        let (code, message) = (c.plain::<Option<_>>()?, c.plain::<Option<_>>()?);
+        let reason = code.zip(message).map(|(code, message)| StateReason { code, message });
+        Ok(Self { n, project, vpc, state, placement, observed, reason })
+    }
+
+    /// Whether the transition was computed for this state and says something new.
+    fn is_news(&self, t: &Transition) -> bool {
+        self.state == t.from
+            && (t.from != t.to
+                || releases(t)
+                || self.reason != t.reason
+                || self.observed.as_deref() != Some(&t.observed))
+    }
+}
+
+fn releases(t: &Transition) -> bool {
+    t.gone && t.to == InstanceState::Terminated
+}
+
+fn current(connection: &Connection, node: NodeId, id: PlacementId) -> rusqlite::Result<Option<Current>> {
+    let sql = format!("{CURRENT} WHERE p.id = ?1 AND p.node_id = ?2 AND p.gone_at IS NULL");
+    first(connection, &sql, params![S(id), S(node)], Current::read)
+}
+
+/// Those transitions that would change something.
+pub(super) fn news(
+    connection: &Connection,
+    node: NodeId,
+    transitions: Vec<Transition>,
+) -> rusqlite::Result<Vec<Transition>> {
+    let mut news = Vec::new();
+    for t in transitions {
+        if current(connection, node, t.placement_id)?.is_some_and(|current| current.is_news(&t)) {
+            news.push(t);
+        }
+    }
+    Ok(news)
+}
+
+/// Applies those transitions that still hold; returns those that changed a state or released.
+pub(super) fn apply(
+    connection: &Connection,
+    node: NodeId,
+    transitions: &[Transition],
+    now: Timestamp,
+) -> Verb<Vec<PlacementId>> {
+    let mut touched = Touched::default();
+    let mut effective = Vec::new();
+    for t in transitions {
+        let Some(current) = current(connection, node, t.placement_id)?.filter(|c| c.is_news(t)) else {
+            continue;
+        };
+        store_words(connection, &current, t)?;
+        if t.from != t.to {
+            store_state(connection, &current, t.to, now)?;
+        }
+        if wanted(t.from) != wanted(t.to) {
+            touched.node(node);
+        }
+        if releases(t) {
+            release(connection, &current, now)?;
+            touched.node(node);
+            touched.vpc(current.vpc);
+        }
+        if t.from != t.to || releases(t) {
+            effective.push(t.placement_id);
+        }
+    }
+    touched.grow(connection)?;
+    Ok(effective)
+}
+
+fn store_words(connection: &Connection, current: &Current, t: &Transition) -> rusqlite::Result<()> {
+    let sql = "UPDATE placement SET observed = ?3 WHERE instance_n = ?1 AND id = ?2";
+    execute(connection, sql, params![current.n, S(current.placement), t.observed])?;
+    store_reason(connection, current, t.reason.as_ref())
+}
+
+fn store_reason(
+    connection: &Connection,
+    current: &Current,
+    reason: Option<&StateReason>,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE instance SET state_reason_code = ?2, state_reason_message = ?3 WHERE n = ?1";
+    let values = params![current.n, reason.map(|r| &r.code), reason.map(|r| &r.message)];
+    execute(connection, sql, values)?;
+    Ok(())
+}
+
+/// `force` stays as it is: it is in the node's part, which "stopping" and "stopped" share.
+fn store_state(
+    connection: &Connection,
+    current: &Current,
+    state: InstanceState,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE instance SET state = ?2, state_since = ?3 WHERE n = ?1";
+    execute(connection, sql, params![current.n, S(state), S(now)])?;
+    Ok(())
+}
+
+/// Nothing is left on the node: its place, interface, addresses and disk are free.
+fn release(connection: &Connection, current: &Current, now: Timestamp) -> rusqlite::Result<()> {
+    let sql = "UPDATE placement SET gone_at = ?3, vcpus = 0, memory_mib = 0, disk_gib = 0
+               WHERE instance_n = ?1 AND id = ?2";
+    execute(connection, sql, params![current.n, S(current.placement), S(now)])?;
+    let sql = "DELETE FROM interface WHERE instance_n = ?1 RETURNING id";
+    for id in all(connection, sql, params![current.n], |c| c.stored::<NetworkInterfaceId>())? {
+        tag::delete_all(connection, current.project, &id.to_string())?;
+    }
+    let sql = "DELETE FROM root_volume WHERE instance_n = ?1 RETURNING id";
+    for id in all(connection, sql, params![current.n], |c| c.stored::<VolumeId>())? {
+        tag::delete_all(connection, current.project, &id.to_string())?;
+    }
+    Ok(())
+}
+
+/// Gives up everything on a node.
+pub(super) fn expunge(
+    connection: &Connection,
+    node: NodeId,
+    reason: &StateReason,
+    now: Timestamp,
+) -> Verb<u32> {
+    let sql = format!("{CURRENT} WHERE p.node_id = ?1 AND p.gone_at IS NULL");
+    let lost = all(connection, &sql, params![S(node)], Current::read)?;
+    let mut touched = Touched::default();
+    for current in &lost {
+        if current.state != InstanceState::Terminated {
+            store_reason(connection, current, Some(reason))?;
+            store_state(connection, current, InstanceState::Terminated, now)?;
+        }
+        release(connection, current, now)?;
+        touched.node(node);
+        touched.vpc(current.vpc);
+    }
+    touched.grow(connection)?;
+    Ok(lost.len().try_into().unwrap_or(u32::MAX))
+}

@@ -1,0 +1,201 @@
+//! The one writer: a thread that owns the only writing connection.
+//!
+//! ```text
+//!   wait for a verb ─▶ BEGIN ─▶ savepoint, verb, release ─▶ COMMIT (fsync) ─▶ acknowledge all ─┐
+//!         ▲                          ▲        │ another waits       │ failed                    │
+//!         │                          └────────┘                     ▼                           │
+//!         │                                           refuse all, end the process               │
+//!         └─────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tepui_db::DbError;
+use tokio::sync::oneshot;
+
+use crate::error::db_error;
+use crate::lock::Lock;
+use crate::open::{OnFailure, Options};
+use crate::verb::{Undo, Verb};
+
+/// A verb in the queue.
+trait Job: Send {
+    /// Runs in a savepoint and keeps the answer.
+    fn run(&mut self, connection: &Connection);
+    /// Answers: with what the verb said if it is durable, with the failure otherwise.
+    fn acknowledge(self: Box<Self>, committed: Result<(), DbError>);
+}
+
+struct Queued<F, T> {
+    verb: Option<F>,
+    answer: Result<T, DbError>,
+    reply: oneshot::Sender<Result<T, DbError>>,
+}
+
+impl<F, T> Job for Queued<F, T>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Verb<T> + Send,
+{
+    fn run(&mut self, connection: &Connection) {
+        if let Some(verb) = self.verb.take() {
+            self.answer = in_savepoint(connection, verb);
+        }
+    }
+
+    fn acknowledge(self: Box<Self>, committed: Result<(), DbError>) {
+        // Nobody listens when the caller's future was dropped: the verb is done all the same.
+        let _ = self.reply.send(committed.and(self.answer));
+    }
+}
+
+/// The handle of the writer's thread.
+pub(crate) struct Writer {
+    queue: Option<SyncSender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(crate) fn start(connection: Connection, lock: Lock, options: &Options) -> std::io::Result<Self> {
+        let (queue, jobs) = sync_channel(options.queue);
+        let commits = Arc::new(AtomicU64::new(0));
+        let work = Work {
+            connection,
+            jobs,
+            group: options.group,
+            commits: Arc::clone(&commits),
+            on_failure: Arc::clone(&options.on_failure),
+            _lock: lock,
+        };
+        let thread = std::thread::Builder::new().name("db-writer".into()).spawn(move || work.run())?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), commits })
+    }
+
+    /// Queues a verb and waits until it is durable.
+    pub(crate) async fn write<T, F>(&self, verb: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Verb<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        let job = Queued { verb: Some(verb), answer: Err(stopped()), reply };
+        queue.try_send(Box::new(job)).map_err(|refused| match refused {
+            TrySendError::Full(_) => DbError::Busy,
+            TrySendError::Disconnected(_) => stopped(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Commits so far.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was handled there.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    connection: Connection,
+    jobs: Receiver<Box<dyn Job>>,
+    group: usize,
+    commits: Arc<AtomicU64>,
+    on_failure: OnFailure,
+    // Released after the connection is closed: fields are dropped in order.
+    _lock: Lock,
+}
+
+impl Work {
+    fn run(self) {
+        let end = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        match end {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => (self.on_failure)(&format!("a commit failed: {error}")),
+            Err(_) => (self.on_failure)("a verb panicked"),
+        }
+    }
+
+    /// Commits groups until the queue is closed or a commit fails.
+    fn serve(&self) -> Result<(), DbError> {
+        while let Ok(first) = self.jobs.recv() {
+            if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
+                // Nothing was begun: only this verb is refused.
+                first.acknowledge(Err(db_error(&error)));
+                continue;
+            }
+            let group = self.run_group(first);
+            let committed = self.commit();
+            for job in group {
+                job.acknowledge(committed.clone());
+            }
+            committed?;
+        }
+        Ok(())
+    }
+
+    /// Runs `first` and whatever waits behind it.
+    fn run_group(&self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
+        let mut group = vec![first];
+        while let Some(job) = group.last_mut() {
+            job.run(&self.connection);
+            // A full disk or a failed device can make SQLite roll the whole group back.
+            if self.connection.is_autocommit() || group.len() >= self.group {
+                break;
+            }
+            match self.jobs.try_recv() {
+                Ok(next) => group.push(next),
+                Err(_) => break,
+            }
+        }
+        group
+    }
+
+    fn commit(&self) -> Result<(), DbError> {
+        self.connection.execute_batch("COMMIT").map_err(|error| DbError::Unavailable(error.to_string()))?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn in_savepoint<T>(connection: &Connection, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T, DbError> {
+    let run = |sql| connection.prepare_cached(sql)?.execute([]);
+    run("SAVEPOINT verb").map_err(|error| db_error(&error))?;
+    let (answer, end) = match verb(connection) {
+        Ok(answer) => (Ok(answer), run("RELEASE verb")),
+        Err(Undo::Answer(answer)) => (Ok(answer), undo(connection)),
+        Err(Undo::Failed(error)) => (Err(error), undo(connection)),
+    };
+    // A failed rollback shows in the commit, which then fails too.
+    end.map_err(|error| db_error(&error))?;
+    answer
+}
+
+fn undo(connection: &Connection) -> rusqlite::Result<usize> {
+    if connection.is_autocommit() {
+        return Ok(0);
+    }
+    connection.prepare_cached("ROLLBACK TO verb")?.execute([])?;
+    connection.prepare_cached("RELEASE verb")?.execute([])
+}
+
+fn stopped() -> DbError {
+    DbError::Unavailable("the writer has stopped".into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What every engine must do, as cases that an engine's tests run: see [`conformance_suite`].
+//!
+//! [`conformance_suite`]: crate::conformance_suite
+#![expect(missing_docs, reason = "the name of a case is the sentence that it proves")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+pub mod attribute;
+pub mod identity;
+pub mod image;
+pub mod launch;
+pub mod network;
+pub mod node;
+pub mod observe;
+pub mod power;
+pub mod random;
+pub mod tag;
+pub mod world;
+
+/// Expands to one test a case. The argument is an async function without arguments that returns a
+/// new, empty `Arc<dyn Db>` and whatever must outlive it, for example its directory.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($open:path) => {
+        $crate::conformance_suite! { @cases $open;
+            identity: a_new_database_is_in_epoch_one, a_project_comes_with_its_network,
+                names_of_projects_and_users_are_unique, a_project_in_use_is_not_deleted,
+                access_keys_need_their_parents_and_stay_in_their_project,
+                audit_is_newest_first_and_limited;
+            image: images_are_seen_by_their_project_or_by_all_if_public,
+                a_withdrawn_image_frees_its_name_but_not_a_running_guests_digest,
+                imports_complete_with_their_image_and_fail_at_a_restart;
+            tag: tags_are_set_replaced_removed_and_limited, tags_of_an_instance_grow_its_node,
+                key_pairs_have_unique_names_and_stay_in_their_project;
+            network: rules_change_all_or_nothing, groups_in_use_stay,
+                a_foreign_group_is_not_found, vpc_parts_name_ports_nodes_and_groups;
+            node: enrolment_is_bound_to_the_first_machine, a_certificate_counts_once_it_is_used,
+                a_new_underlay_address_is_news_to_the_vpcs, an_expunged_node_is_final,
+                reports_change_only_what_differs;
+            launch: a_launch_is_read_back_whole, a_token_makes_one_reservation,
+                a_refused_launch_leaves_nothing, quotas_count_stopped_instances,
+                a_full_drained_or_lost_node_is_refused, overcommit_multiplies_capacity,
+                spread_groups_share_no_node, addresses_are_lowest_free_and_return,
+                a_full_subnet_and_pool_say_so, missing_parents_are_named,
+                parallel_launches_never_exceed_capacity, parallel_repeats_make_one_reservation,
+                filters_select_within_the_project;
+            power: stop_start_and_terminate_follow_the_states, reboot_is_for_running_instances,
+                protection_refuses_all_of_the_call, starting_takes_capacity_again,
+                foreign_instances_are_not_found;
+            attribute: sizes_and_user_data_need_a_stopped_instance, groups_must_be_in_the_vpc,
+                only_what_a_node_sees_grows_generations;
+            observe: a_transition_needs_its_state, gone_releases_everything,
+                only_changes_of_a_part_grow_it, a_vpc_that_returns_has_a_newer_generation,
+                an_expunge_ends_what_was_there, terminated_instances_are_purged_after_a_while,
+                a_node_part_has_all_that_its_placements_name;
+        }
+
+        #[test]
+        fn random_verbs_keep_the_invariants() {
+            let runtime = ::tokio::runtime::Runtime::new().unwrap();
+            $crate::conformance::random::random_verbs_keep_the_invariants(|verbs| {
+                runtime.block_on(async {
+                    let (db, _alive) = $open().await;
+                    $crate::conformance::random::run(db, verbs).await
+                })
+            });
+        }
+    };
+    (@cases $open:path; $($module:ident: $($case:ident),+;)+) => {$($(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $case() {
+            let (db, _alive) = $open().await;
+            $crate::conformance::$module::$case(db).await;
+        }
+    )+)+};
+}

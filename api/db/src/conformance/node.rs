@@ -1,0 +1,100 @@
+//! Nodes.
+
+use std::sync::Arc;
+
+use tepui_types::NodeId;
+use tepui_types::agent::NodeCapacity;
+
+use super::world::{CAPACITY, END, World};
+use crate::model::{JoinToken, NodeState};
+use crate::{Db, EnrolOutcome};
+
+pub async fn enrolment_is_bound_to_the_first_machine(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let secret = [7; 32];
+    let (first, second) = (world.new_node(11, CAPACITY), world.new_node(12, CAPACITY));
+    let enrol = async |secret: &[u8; 32], node, now| world.db.enrol_node(secret, node, now).await.unwrap();
+    assert_eq!(enrol(&secret, &first, world.now()).await, EnrolOutcome::UnknownToken);
+    world.db.create_join_token(&JoinToken { secret_sha256: secret, expires_at: END }).await.unwrap();
+    assert_eq!(enrol(&secret, &first, END).await, EnrolOutcome::Expired(END));
+    assert_eq!(enrol(&secret, &first, world.now()).await, EnrolOutcome::Enrolled(first.id));
+    let mut again = first.clone();
+    again.id = NodeId::from_random(world.bits());
+    assert_eq!(enrol(&secret, &again, world.now()).await, EnrolOutcome::Enrolled(first.id));
+    assert_eq!(enrol(&secret, &second, world.now()).await, EnrolOutcome::UsedByOther);
+    assert_eq!(world.db.nodes().await.unwrap().len(), 1);
+}
+
+pub async fn a_certificate_counts_once_it_is_used(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let node = world.node(CAPACITY).await;
+    let confirm = async |sha256| world.db.confirm_certificate(node, &sha256).await.unwrap();
+    assert!(!confirm([0; 32]).await, "a node without a certificate accepts none");
+    world.db.put_certificate(node, &[1; 32]).await.unwrap();
+    assert!(confirm([1; 32]).await);
+    world.db.put_certificate(node, &[2; 32]).await.unwrap();
+    assert!(confirm([1; 32]).await, "the old one is valid until the new one is used");
+    assert!(confirm([2; 32]).await);
+    assert!(confirm([2; 32]).await);
+    assert!(!confirm([1; 32]).await);
+    assert_eq!(world.db.nodes().await.unwrap()[0].node.certificate_sha256, [2; 32]);
+}
+
+pub async fn a_new_underlay_address_is_news_to_the_vpcs(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let alpha = world.tenant("alpha").await;
+    let node = world.node(CAPACITY).await;
+    world.running(&alpha, node).await;
+    let before = world.vpc_generation(alpha.vpc).await;
+    let machine = world.db.nodes().await.unwrap()[0].node.machine_uuid;
+    let token = JoinToken { secret_sha256: [3; 32], expires_at: END };
+    world.db.create_join_token(&token).await.unwrap();
+    let mut moved = world.new_node(world.bits(), CAPACITY);
+    moved.machine_uuid = machine;
+    let outcome = world.db.enrol_node(&[3; 32], &moved, world.now()).await.unwrap();
+    assert_eq!(outcome, EnrolOutcome::Enrolled(node));
+    let (generation, part) = world.db.vpc_part(alpha.vpc).await.unwrap().unwrap();
+    assert!(generation > before);
+    assert_eq!(part.nodes[0].underlay_address, moved.underlay_address);
+}
+
+pub async fn an_expunged_node_is_final(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let node = world.node(CAPACITY).await;
+    world.db.put_certificate(node, &[1; 32]).await.unwrap();
+    let set = async |state| world.db.set_node_state(node, state, world.now()).await.unwrap();
+    assert!(!set(NodeState::Up).await);
+    assert!(set(NodeState::Unreachable).await);
+    assert!(set(NodeState::Up).await);
+    assert!(set(NodeState::Expunged).await);
+    assert!(!set(NodeState::Up).await);
+    assert!(!set(NodeState::Expunged).await);
+    assert!(!world.db.confirm_certificate(node, &[1; 32]).await.unwrap());
+    let unknown = NodeId::from_random(world.bits());
+    assert!(!world.db.set_node_state(unknown, NodeState::Up, world.now()).await.unwrap());
+    let machine = world.db.nodes().await.unwrap()[0].node.machine_uuid;
+    let token = JoinToken { secret_sha256: [3; 32], expires_at: END };
+    world.db.create_join_token(&token).await.unwrap();
+    let mut again = world.new_node(world.bits(), CAPACITY);
+    again.machine_uuid = machine;
+    let outcome = world.db.enrol_node(&[3; 32], &again, world.now()).await.unwrap();
+    assert_eq!(outcome, EnrolOutcome::Enrolled(again.id), "its machine comes back as a new node");
+}
+
+pub async fn reports_change_only_what_differs(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let node = world.node(CAPACITY).await;
+    let before = world.node_generation(node).await;
+    let more = NodeCapacity { vcpus: 16, ..CAPACITY };
+    for _ in 0..2 {
+        world.db.update_node(node, more, "0.1.0", Some("disk full")).await.unwrap();
+    }
+    let stored = world.db.nodes().await.unwrap().remove(0).node;
+    assert_eq!((stored.capacity, stored.agent_version.as_str()), (more, "0.1.0"));
+    assert_eq!(stored.impaired.as_deref(), Some("disk full"));
+    assert_eq!(world.node_generation(node).await, before);
+    assert!(world.db.set_schedulable(node, false).await.unwrap());
+    assert!(!world.db.nodes().await.unwrap()[0].node.schedulable);
+    assert!(!world.db.set_schedulable(NodeId::from_random(world.bits()), false).await.unwrap());
+    assert_eq!(world.db.node_part(NodeId::from_random(world.bits())).await.unwrap(), None);
+}

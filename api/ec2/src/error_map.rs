@@ -1,0 +1,141 @@
+//! What the domain refuses, in EC2's words. The one place where a domain error gets a code and a
+//! status (EC2 API reference, "Error codes for the Amazon EC2 API").
+
+use tepui_core::{Error, Kind};
+
+use crate::error::ApiError;
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::DryRunOk => Self::dry_run(),
+            Error::InvalidInput { .. } => Self::new("InvalidParameterValue", message),
+            Error::Malformed { kind, value } => {
+                Self::new(malformed(kind), format!("Invalid id: \"{value}\""))
+            }
+            Error::NotFound { kind, .. } => Self::new(not_found(kind), message),
+            Error::WrongState { .. } => Self::new("IncorrectInstanceState", message),
+            Error::Protected { .. } => Self::new("OperationNotPermitted", message),
+            // 500, not 400: SDKs and auto-scalers try elsewhere or again on a server's fault only.
+            Error::NoCapacity { .. } | Error::NodeFull { .. } => {
+                Self::with_status(500, "InsufficientInstanceCapacity", message)
+            }
+            Error::QuotaExceeded { quota, .. } => Self::new(quota_code(quota), message),
+            Error::LimitExceeded { what, .. } => Self::new(limit_code(what), message),
+            Error::AlreadyExists { kind, .. } => Self::new(duplicate(kind), message),
+            Error::DuplicateRule { .. } => Self::new("InvalidPermission.Duplicate", message),
+            Error::RuleNotFound { .. } => Self::new("InvalidPermission.NotFound", message),
+            Error::InUse { kind, .. } => Self::new(in_use(kind), message),
+            Error::CannotDelete { .. } => Self::new("CannotDelete", message),
+            Error::TokenMismatch { .. } => Self::new("IdempotentParameterMismatch", message),
+            Error::AddressInUse { .. } => Self::new("InvalidIPAddress.InUse", message),
+            Error::PoolExhausted => Self::with_status(500, "InsufficientAddressCapacity", message),
+            Error::SubnetFull { .. } => Self::new("InsufficientFreeAddressesInSubnet", message),
+            Error::Forbidden { .. } => Self::with_status(403, "UnauthorizedOperation", message),
+            Error::JoinRefused { .. } => Self::with_status(403, "UnauthorizedOperation", message),
+            Error::Busy => Self::with_status(503, "RequestLimitExceeded", "Request limit exceeded."),
+            Error::Unavailable { .. } => Self::with_status(503, "Unavailable", message),
+            Error::Internal { .. } => Self::internal(),
+        }
+    }
+}
+
+/// The code of an id that names nothing the caller can see.
+const fn not_found(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Instance => "InvalidInstanceID.NotFound",
+        Kind::Image => "InvalidAMIID.NotFound",
+        Kind::ImportTask => "InvalidConversionTaskId",
+        Kind::Volume => "InvalidVolume.NotFound",
+        Kind::KeyPair => "InvalidKeyPair.NotFound",
+        Kind::Vpc => "InvalidVpcID.NotFound",
+        Kind::Subnet => "InvalidSubnetID.NotFound",
+        Kind::SecurityGroup => "InvalidGroup.NotFound",
+        Kind::SecurityGroupRule => "InvalidSecurityGroupRuleId.NotFound",
+        Kind::NetworkInterface => "InvalidNetworkInterfaceID.NotFound",
+        Kind::PlacementGroup => "InvalidPlacementGroup.Unknown",
+        Kind::InstanceType => "InvalidInstanceType",
+        Kind::Zone => "InvalidParameterValue",
+        Kind::Project | Kind::User | Kind::AccessKey | Kind::Node | Kind::Resource => "InvalidID",
+    }
+}
+
+/// The code of a text that is no id of its kind.
+const fn malformed(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Instance => "InvalidInstanceID.Malformed",
+        Kind::Image => "InvalidAMIID.Malformed",
+        Kind::ImportTask => "InvalidConversionTaskId.Malformed",
+        Kind::Volume => "InvalidVolumeID.Malformed",
+        Kind::KeyPair => "InvalidKeyPair.Format",
+        Kind::Vpc => "InvalidVpcID.Malformed",
+        Kind::Subnet => "InvalidSubnetID.Malformed",
+        Kind::SecurityGroup => "InvalidGroupId.Malformed",
+        Kind::SecurityGroupRule => "InvalidSecurityGroupRuleId.Malformed",
+        Kind::NetworkInterface => "InvalidNetworkInterfaceId.Malformed",
+        Kind::PlacementGroup
+        | Kind::InstanceType
+        | Kind::Zone
+        | Kind::Project
+        | Kind::User
+        | Kind::AccessKey
+        | Kind::Node
+        | Kind::Resource => "InvalidParameterValue",
+    }
+}
+
+/// The code of a name that is taken.
+const fn duplicate(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Image | Kind::ImportTask => "InvalidAMIName.Duplicate",
+        Kind::KeyPair => "InvalidKeyPair.Duplicate",
+        Kind::SecurityGroup => "InvalidGroup.Duplicate",
+        Kind::PlacementGroup => "InvalidPlacementGroup.Duplicate",
+        Kind::Instance
+        | Kind::Volume
+        | Kind::Vpc
+        | Kind::Subnet
+        | Kind::SecurityGroupRule
+        | Kind::NetworkInterface
+        | Kind::InstanceType
+        | Kind::Zone
+        | Kind::Project
+        | Kind::User
+        | Kind::AccessKey
+        | Kind::Node
+        | Kind::Resource => "InvalidParameterValue",
+    }
+}
+
+/// The code of an object that something still needs.
+const fn in_use(kind: Kind) -> &'static str {
+    match kind {
+        Kind::PlacementGroup => "InvalidPlacementGroup.InUse",
+        Kind::Instance
+        | Kind::Image
+        | Kind::ImportTask
+        | Kind::Volume
+        | Kind::KeyPair
+        | Kind::Vpc
+        | Kind::Subnet
+        | Kind::SecurityGroup
+        | Kind::SecurityGroupRule
+        | Kind::NetworkInterface
+        | Kind::InstanceType
+        | Kind::Zone
+        | Kind::Project
+        | Kind::User
+        | Kind::AccessKey
+        | Kind::Node
+        | Kind::Resource => "DependencyViolation",
+    }
+}
+
+fn quota_code(quota: &str) -> &'static str {
+    if quota == "instances" { "InstanceLimitExceeded" } else { "VcpuLimitExceeded" }
+}
+
+fn limit_code(what: &str) -> &'static str {
+    if what.starts_with("rules") { "RulesPerSecurityGroupLimitExceeded" } else { "TagLimitExceeded" }
+}

@@ -1,0 +1,206 @@
+//! What every action has in common: the rules that the model gives it and the way of one call.
+
+use std::sync::Arc;
+
+use tepui_core::{Caller, Cloud};
+
+use crate::Ec2Config;
+use crate::error::ApiError;
+use crate::generated::Filter;
+use crate::mechanism::PageRequest;
+use crate::wire::{Params, Read, Text, Write, Xml, list_index, printable};
+
+/// A service of this endpoint, told apart by the scope of the signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Service {
+    /// `ec2`: ec2Query.
+    Ec2,
+    /// `sts`: awsQuery.
+    Sts,
+}
+
+/// What the model says about an action.
+pub(crate) struct Rules {
+    /// Its name.
+    pub(crate) action: &'static str,
+    pub(crate) service: Service,
+    /// It takes `DryRun`.
+    pub(crate) dry_run: bool,
+    /// It takes `MaxResults` and `NextToken`.
+    pub(crate) paginated: bool,
+    /// The parameter that carries its filters.
+    pub(crate) filters: Option<&'static str>,
+    /// The parameter that carries its idempotency token.
+    pub(crate) token: Option<&'static str>,
+    /// Lists of ids, which exclude `MaxResults`.
+    pub(crate) ids: &'static [&'static str],
+    /// Parameters that no handler reads, with the values that ask for what happens anyway.
+    pub(crate) accepted: &'static [(&'static str, &'static [&'static str])],
+    /// Every parameter of the model.
+    pub(crate) parameters: &'static [&'static str],
+}
+
+/// A request of an action.
+pub(crate) trait Operation: Read + Default + Send {
+    type Reply: Write;
+    const RULES: Rules;
+}
+
+/// An action with its handler.
+pub(crate) trait Handle: Operation {
+    fn handle(self, cx: &Context) -> impl Future<Output = Result<Self::Reply, ApiError>> + Send;
+}
+
+/// The reply of an action that returns nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Void;
+
+impl Write for Void {
+    fn write(&self, to: &mut Xml) {
+        to.field("return", "true");
+    }
+}
+
+/// What a handler works with.
+pub(crate) struct Context {
+    pub(crate) cloud: Arc<Cloud>,
+    pub(crate) config: Arc<Ec2Config>,
+    pub(crate) caller: Caller,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) page: PageRequest,
+    /// The idempotency token, where the action takes one.
+    pub(crate) token: Option<Text>,
+}
+
+/// One call on its way to its handler.
+pub(crate) struct Call {
+    pub(crate) params: Params,
+    pub(crate) context: Context,
+    /// The API version the client asked for, echoed in the reply's namespace.
+    pub(crate) version: String,
+}
+
+impl Call {
+    /// Reads the request, applies the model's rules, runs the handler and writes the reply.
+    pub(crate) async fn run<O: Handle>(mut self) -> Result<String, ApiError> {
+        let rules = O::RULES;
+        self.apply(&rules)?;
+        let request = O::read(&mut self.params)?.unwrap_or_default();
+        refuse_rest(&mut self.params, &rules)?;
+        let reply = request.handle(&self.context).await?;
+        if self.context.caller.dry_run {
+            // A verb that writes has rehearsed and said so; one that only reads comes here.
+            return Err(ApiError::dry_run());
+        }
+        Ok(document(&rules, &self.version, &self.context.caller.request_id, &reply))
+    }
+
+    fn apply(&mut self, rules: &Rules) -> Result<(), ApiError> {
+        let (params, cx) = (&mut self.params, &mut self.context);
+        if rules.dry_run {
+            cx.caller.dry_run = params.optional("DryRun")?.unwrap_or(false);
+        }
+        if rules.paginated {
+            cx.page = PageRequest::read(params, rules)?;
+        }
+        if let Some(name) = rules.filters {
+            cx.filters = params.list(name)?;
+        }
+        if let Some(name) = rules.token {
+            cx.token = params.optional(name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what no parser took, unless its value asks for what happens anyway.
+fn refuse_rest(params: &mut Params, rules: &Rules) -> Result<(), ApiError> {
+    params.drop_if(&|name, value| {
+        let name = pattern(name);
+        rules
+            .accepted
+            .iter()
+            .any(|(known, values)| *known == name && (values.contains(&"*") || values.contains(&value)))
+    });
+    let Some((name, value)) = params.rest() else { return Ok(()) };
+    let top = name.split('.').next().unwrap_or_default();
+    let (name, value) = (printable(name), printable(value));
+    if rules.parameters.contains(&top) {
+        let message =
+            format!("The parameter {name} with the value '{value}' is not supported by this cloud.");
+        return Err(ApiError::unsupported(message));
+    }
+    Err(ApiError::new("UnknownParameter", format!("The parameter {name} is not recognized")))
+}
+
+/// A parameter's name with `N` for each index.
+fn pattern(name: &str) -> String {
+    let parts: Vec<&str> =
+        name.split('.').map(|part| if list_index(part).is_some() { "N" } else { part }).collect();
+    parts.join(".")
+}
+
+fn document(rules: &Rules, version: &str, request_id: &str, reply: &impl Write) -> String {
+    let mut xml = Xml::document();
+    let root = format!("{}Response", rules.action);
+    match rules.service {
+        Service::Ec2 => {
+            // The trailing slash matters: libcloud searches by this very namespace.
+            let namespace = format!("http://ec2.amazonaws.com/doc/{version}/");
+            xml.root(&root, &namespace, |to| {
+                to.field("requestId", request_id);
+                reply.write(to);
+            });
+        }
+        Service::Sts => {
+            let namespace = format!("https://sts.amazonaws.com/doc/{version}/");
+            xml.root(&root, &namespace, |to| {
+                to.element(&format!("{}Result", rules.action), |to| reply.write(to));
+                to.element("ResponseMetadata", |to| to.field("RequestId", request_id));
+            });
+        }
+    }
+    xml.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generated::{DescribeInstancesRequest, RunInstancesRequest};
+
+    fn refusal<O: Operation>(pairs: &[(&str, &str)]) -> Option<ApiError> {
+        let pairs = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        let mut params = Params::new(pairs).unwrap();
+        O::read(&mut params).and_then(|_| refuse_rest(&mut params, &O::RULES)).err()
+    }
+
+    const RUN: [(&str, &str); 2] = [("MinCount", "1"), ("MaxCount", "1")];
+
+    fn run_with(name: &str, value: &str) -> Option<ApiError> {
+        refusal::<RunInstancesRequest>(&[RUN[0], RUN[1], (name, value)])
+    }
+
+    #[test]
+    fn a_parameter_nobody_acts_on_is_refused_by_its_name() {
+        let error = run_with("BlockDeviceMapping.2.Ebs.Iops", "4000").unwrap();
+        assert_eq!(error.code, "UnsupportedOperation");
+        assert!(error.message.contains("BlockDeviceMapping.2.Ebs.Iops"), "{}", error.message);
+        assert_eq!(run_with("Colour", "red").unwrap().code, "UnknownParameter");
+        assert_eq!(run_with("EbsOptimized", "true").unwrap().code, "UnsupportedOperation");
+    }
+
+    #[test]
+    fn a_value_that_asks_for_what_happens_anyway_is_let_through() {
+        assert_eq!(run_with("BlockDeviceMapping.2.Ebs.Iops", "3000"), None);
+        assert_eq!(run_with("EbsOptimized", "false"), None);
+        assert_eq!(run_with("AdditionalInfo", "anything"), None);
+    }
+
+    #[test]
+    fn the_rules_come_from_the_model() {
+        let rules = DescribeInstancesRequest::RULES;
+        assert!(rules.dry_run && rules.paginated);
+        assert_eq!((rules.filters, rules.token, rules.ids), (Some("Filter"), None, &["InstanceId"][..]));
+        assert_eq!(RunInstancesRequest::RULES.token, Some("ClientToken"));
+    }
+}

@@ -1,0 +1,104 @@
+//! Verification of AWS Signature Version 4, in an `Authorization` header or in the query ("Create a
+//! signed AWS API request", AWS IAM user guide).
+//!
+//! Host and date must be signed, and so must every `x-amz-` header that is there; the body always
+//! is, by its digest. Any region name is accepted, since clients invent one for a private endpoint.
+//! An unknown key is checked against a secret that nobody has, so that it costs what a wrong
+//! signature costs.
+
+mod canonical;
+mod credential;
+mod key_cache;
+#[cfg(test)]
+mod tests;
+
+use hmac::{Hmac, Mac as _};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+pub use canonical::canonical_request;
+pub(crate) use credential::Signature;
+pub(crate) use key_cache::KeyCache;
+
+use credential::Lifetime;
+
+use crate::service::Request;
+
+/// How far a client's clock may be off, in seconds: five minutes, as EC2 allows.
+const MAX_SKEW: i64 = 300;
+/// What an unknown key is checked against.
+const NOBODYS_SECRET: &str = "no key has this secret of forty letters.";
+
+/// Why a request is not taken for its key's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SignatureError {
+    /// Neither form of a signature is there.
+    #[error("the request carries no signature")]
+    Missing,
+    /// The signature cannot be read, or does not cover what it must.
+    #[error("the request's signature is incomplete: {0}")]
+    Incomplete(&'static str),
+    /// Too old, or from the future.
+    #[error("the request's time {signed_at} is not within the time allowed around {now}")]
+    Expired {
+        /// When it says it was signed.
+        signed_at: Timestamp,
+        /// The cloud's time.
+        now: Timestamp,
+    },
+    /// Another key, secret or request.
+    #[error("the request's signature does not match")]
+    Mismatch,
+}
+
+/// Checks a signature that was read from `request`. `secret` is that of the key it names, `None` when
+/// there is no such key.
+pub(crate) fn verify(
+    request: &Request<'_>,
+    signature: &Signature<'_>,
+    secret: Option<&str>,
+    keys: &KeyCache,
+    now: Timestamp,
+) -> Result<(), SignatureError> {
+    check_time(signature, now)?;
+    let text = string_to_sign(request, signature)?;
+    let key = keys.get(signature, secret.unwrap_or(NOBODYS_SECRET));
+    let expected = hmac(key.bytes(), text.as_bytes());
+    let equal = bool::from(expected.ct_eq(&signature.bytes));
+    if !equal || secret.is_none() {
+        return Err(SignatureError::Mismatch);
+    }
+    keys.keep(key);
+    Ok(())
+}
+
+fn check_time(signature: &Signature<'_>, now: Timestamp) -> Result<(), SignatureError> {
+    let age = now.as_second() - signature.signed_at.as_second();
+    let oldest = match signature.lifetime {
+        Lifetime::Header => MAX_SKEW,
+        Lifetime::Query { seconds } => seconds,
+    };
+    if (-MAX_SKEW..=oldest).contains(&age) {
+        return Ok(());
+    }
+    Err(SignatureError::Expired { signed_at: signature.signed_at, now })
+}
+
+fn string_to_sign(request: &Request<'_>, signature: &Signature<'_>) -> Result<String, SignatureError> {
+    let canonical = canonical_request(request, &signature.signed_headers)
+        .ok_or(SignatureError::Incomplete("a signed header is missing or the request cannot be read"))?;
+    let digest = hex(&Sha256::digest(canonical.as_bytes()));
+    Ok(format!("AWS4-HMAC-SHA256\n{}\n{}\n{digest}", signature.date_time, signature.scope()))
+}
+
+fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    // HMAC takes keys of every length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}

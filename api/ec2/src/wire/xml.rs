@@ -1,0 +1,133 @@
+//! A writer that appends to one string: 5,000 instances are a few megabytes, which a document tree
+//! would hold many times over.
+
+/// The document so far.
+#[derive(Debug, Default)]
+pub(crate) struct Xml(String);
+
+/// The content of an element.
+pub(crate) trait Write {
+    fn write(&self, to: &mut Xml);
+}
+
+impl Xml {
+    /// `<?xml …?>`.
+    pub(crate) fn document() -> Self {
+        Self("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".into())
+    }
+
+    /// An element with what `content` writes.
+    pub(crate) fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
+        self.open(name);
+        content(self);
+        self.close(name);
+    }
+
+    /// An element in a namespace.
+    pub(crate) fn root(&mut self, name: &str, namespace: &str, content: impl FnOnce(&mut Self)) {
+        self.0.extend(["<", name, " xmlns=\"", namespace, "\">"]);
+        content(self);
+        self.close(name);
+    }
+
+    /// An element, or nothing: an absent scalar is left out, never empty.
+    pub(crate) fn optional<T: Write>(&mut self, name: &str, value: &Option<T>) {
+        if let Some(value) = value {
+            self.element(name, |to| value.write(to));
+        }
+    }
+
+    /// An element with one `item` for each value; without values it is empty.
+    pub(crate) fn list<T: Write>(&mut self, name: &str, values: &[T]) {
+        self.element(name, |to| values.iter().for_each(|value| to.element("item", |to| value.write(to))));
+    }
+
+    /// An element with a text.
+    pub(crate) fn field(&mut self, name: &str, text: &str) {
+        self.element(name, |to| to.text(text));
+    }
+
+    /// Text with markup escaped. A character that XML 1.0 forbids even as a reference becomes
+    /// U+FFFD, so that no tag or console can make a reply unreadable.
+    pub(crate) fn text(&mut self, text: &str) {
+        let mut plain = 0;
+        for (at, c) in text.char_indices() {
+            let Some(escape) = escape(c) else { continue };
+            self.0.push_str(&text[plain..at]);
+            self.0.push_str(escape);
+            plain = at + c.len_utf8();
+        }
+        self.0.push_str(&text[plain..]);
+    }
+
+    pub(crate) fn finish(self) -> String {
+        self.0
+    }
+
+    fn open(&mut self, name: &str) {
+        self.0.extend(["<", name, ">"]);
+    }
+
+    fn close(&mut self, name: &str) {
+        self.0.extend(["</", name, ">"]);
+    }
+}
+
+const fn escape(c: char) -> Option<&'static str> {
+    match c {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        '"' => Some("&quot;"),
+        // A parser would turn it into a line feed.
+        '\r' => Some("&#13;"),
+        '\t' | '\n' => None,
+        '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => Some("\u{fffd}"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use quick_xml::Reader;
+    use quick_xml::events::Event;
+
+    use super::*;
+
+    fn text_of(xml: &str) -> String {
+        let mut reader = Reader::from_str(xml);
+        let mut text = String::new();
+        loop {
+            match reader.read_event().unwrap() {
+                Event::Text(piece) => text.push_str(&piece.xml10_content()),
+                Event::GeneralRef(name) => match name.resolve_char_ref().unwrap() {
+                    Some(c) => text.push(c),
+                    None => text.push_str(quick_xml::escape::resolve_xml_entity(&name).unwrap()),
+                },
+                Event::Eof => return text,
+                _ => {}
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_but_for_what_xml_forbids(text: String) {
+            let mut xml = Xml::default();
+            xml.field("a", &text);
+            let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+            let expected: String = text.chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect();
+            prop_assert_eq!(text_of(&xml.finish()), expected);
+        }
+    }
+
+    #[test]
+    fn an_empty_list_is_an_empty_element_and_an_absent_scalar_nothing() {
+        let mut xml = Xml::default();
+        xml.list::<bool>("set", &[]);
+        xml.optional::<bool>("flag", &None);
+        xml.list("set", &[true, false]);
+        assert_eq!(xml.finish(), "<set></set><set><item>true</item><item>false</item></set>");
+    }
+}

@@ -1,0 +1,16 @@
+//! The whole protocol over a real domain and a real store: signed requests in, validated XML out.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where its expectation does; the lints exempt test functions only, not their helpers"
+)]
+
+mod client;
+mod harness;
+mod instances;
+mod protocol;
+mod reply;
+mod resources;
+mod tenancy;
+mod validator;

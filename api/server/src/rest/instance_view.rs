@@ -1,0 +1,109 @@
+//! Instances as they are shown.
+
+use std::collections::HashMap;
+
+use tepui_core::InstanceView;
+use tepui_db::model::{self, Image, Role};
+use tepui_types::rest::{Health, Instance, InstanceState, ShutdownBehavior};
+use tepui_types::{ImageId, InstanceId};
+
+use super::routes::Call;
+use crate::failure::Failure;
+
+/// Shows instances to one caller.
+pub(super) struct Viewer {
+    images: HashMap<ImageId, Image>,
+    shows_nodes: bool,
+}
+
+impl Viewer {
+    pub(super) async fn new(call: &Call) -> Result<Self, Failure> {
+        let images = call.cloud().images(&call.caller).await?;
+        Ok(Self {
+            images: images.into_iter().map(|image| (image.id, image)).collect(),
+            shows_nodes: call.caller.role == Role::Administrator,
+        })
+    }
+
+    pub(super) fn show(&self, view: InstanceView) -> Instance {
+        let health = health(view.health);
+        let record = view.record;
+        let instance = record.instance;
+        let image = self.images.get(&instance.image_id);
+        let interface = record.interface.as_ref();
+        let placement = record.placement.as_ref();
+        Instance {
+            id: instance.id,
+            name: record.tags.get("Name").cloned(),
+            state: state(instance.state),
+            state_reason: instance.state_reason.map(|reason| reason.message),
+            state_since: instance.state_since,
+            health,
+            observed: placement.and_then(|placement| placement.observed.clone()),
+            reservation_id: instance.reservation_id,
+            image_id: instance.image_id,
+            image_name: image.map(|image| image.name.clone()),
+            login_user: image.map(|image| image.login_user.clone()),
+            instance_type: instance.instance_type,
+            vcpus: instance.vcpus,
+            memory_mib: instance.memory_mib,
+            key_name: instance.key_name,
+            private_ip: interface.map(|interface| interface.private_ip),
+            public_ip: interface.and_then(|interface| interface.public_ip),
+            interface_id: interface.map(|interface| interface.id),
+            group_ids: view.groups.into_iter().map(|(id, _)| id).collect(),
+            vpc_id: instance.vpc_id,
+            subnet_id: instance.subnet_id,
+            root_volume_id: record.root_volume.as_ref().map(|volume| volume.id),
+            root_gib: record.root_volume.as_ref().map(|volume| volume.size_gib),
+            placement_id: placement.map(|placement| placement.id),
+            node_id: placement.filter(|_| self.shows_nodes).map(|placement| placement.node_id),
+            shutdown_behavior: shown_behavior(instance.shutdown_behavior),
+            disable_api_termination: instance.disable_api_termination,
+            disable_api_stop: instance.disable_api_stop,
+            tags: record.tags,
+            launched_at: instance.launched_at,
+        }
+    }
+}
+
+/// The instance of this id, as the caller sees it now.
+pub(super) async fn shown(call: &Call, id: InstanceId) -> Result<Instance, Failure> {
+    let view = call.cloud().instance(&call.caller, id).await?;
+    Ok(Viewer::new(call).await?.show(view))
+}
+
+pub(super) fn state(state: model::InstanceState) -> InstanceState {
+    match state {
+        model::InstanceState::Pending => InstanceState::Pending,
+        model::InstanceState::Running => InstanceState::Running,
+        model::InstanceState::Stopping => InstanceState::Stopping,
+        model::InstanceState::Stopped => InstanceState::Stopped,
+        model::InstanceState::ShuttingDown => InstanceState::ShuttingDown,
+        model::InstanceState::Terminated => InstanceState::Terminated,
+    }
+}
+
+fn health(health: tepui_core::Health) -> Health {
+    match health {
+        tepui_core::Health::Ok | tepui_core::Health::Initializing | tepui_core::Health::NotApplicable => {
+            Health::Ok
+        }
+        tepui_core::Health::Unknown => Health::Unknown,
+        tepui_core::Health::Impaired => Health::Impaired,
+    }
+}
+
+fn shown_behavior(behavior: model::ShutdownBehavior) -> ShutdownBehavior {
+    match behavior {
+        model::ShutdownBehavior::Stop => ShutdownBehavior::Stop,
+        model::ShutdownBehavior::Terminate => ShutdownBehavior::Terminate,
+    }
+}
+
+pub(super) fn stored_behavior(behavior: ShutdownBehavior) -> model::ShutdownBehavior {
+    match behavior {
+        ShutdownBehavior::Stop => model::ShutdownBehavior::Stop,
+        ShutdownBehavior::Terminate => model::ShutdownBehavior::Terminate,
+    }
+}

@@ -1,0 +1,266 @@
+//! A running control plane.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use listenfd::ListenFd;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tepui_core::Error;
+use tepui_ec2::{Ec2, Ec2Config};
+use tepui_marketplace::fetch::AddressPolicy;
+use tepui_marketplace::{Converter, ImageStore, Limits, StoreError};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::config::{Config, Public};
+use crate::files::FileError;
+use crate::imports::{Importer, UrlImports};
+use crate::listen::Listener;
+use crate::metrics::{self, Metrics};
+use crate::pki::{PkiError, agents_tls};
+use crate::uploads::Uploads;
+use crate::wiring::{self, Parts, WiringError};
+use crate::{admin, agents, public};
+
+/// Clients of the public surface at once.
+const PUBLIC_CONNECTIONS: usize = 4096;
+/// Ten thousand agents, some of them with a second connection; below the usual limit of 20,000 files.
+const AGENT_CONNECTIONS: usize = 14_000;
+/// Scrapers.
+const METRICS_CONNECTIONS: usize = 16;
+/// How often forgotten uploads and unused images are looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
+
+/// Why a control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Files, keys or the database.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
+    /// A folder under `data_dir`.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The image store.
+    #[error(transparent)]
+    Images(#[from] StoreError),
+    /// An address is taken or not this machine's.
+    #[error("cannot listen on {field} = \"{address}\"")]
+    Listen {
+        /// The field of the configuration.
+        field: &'static str,
+        /// Its value.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The public certificate or its key cannot be read.
+    #[error("cannot read {}", path.display())]
+    PublicCertificate {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The public certificate and its key do not fit together.
+    #[error("public.certificate and public.key cannot be used")]
+    PublicTls(#[source] rustls::Error),
+    /// The agents' TLS.
+    #[error(transparent)]
+    AgentsTls(#[from] PkiError),
+    /// The books.
+    #[error("cannot tidy up after the last run")]
+    Domain(#[from] Error),
+}
+
+/// Starts control planes.
+pub struct Server;
+
+/// A control plane that answers.
+pub struct RunningServer {
+    /// EC2 and REST.
+    pub public_addr: SocketAddr,
+    /// Agents.
+    pub agents_addr: SocketAddr,
+    /// Metrics.
+    pub metrics_addr: SocketAddr,
+    app: Arc<App>,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Starts a control plane whose `data_dir` was initialized; ports may be 0. It answers when this
+    /// returns.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub async fn start(config: &Config) -> Result<RunningServer, StartError> {
+        // Downloads take their cryptography from the process, where a program may have put its own.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let public = public_listener(&config.public).await?;
+        let agents = agents_listener(config).await?;
+        let metrics = bind("metrics.listen", config.metrics.listen).await?;
+        let metrics = Listener::new("metrics", metrics, METRICS_CONNECTIONS);
+        let address = |listener: &Listener, field| {
+            let unknown = |source| StartError::Listen { field, address: String::new(), source };
+            listener.address().map_err(unknown)
+        };
+        let public_addr = address(&public, "public.listen")?;
+        let agents_addr = address(&agents, "agents.listen")?;
+        let metrics_addr = address(&metrics, "metrics.listen")?;
+        let parts = wiring::open(config, false)?;
+        let tls = agents_tls(
+            Arc::clone(&parts.authority),
+            &config.agents.names,
+            Arc::clone(&parts.clock),
+            Arc::clone(&parts.entropy),
+        )?;
+        let agents = agents.with_tls(TlsAcceptor::from(Arc::new(tls)));
+        let app = Arc::new(wire(config, parts, public_addr)?);
+        app.cloud.fail_interrupted_imports().await?;
+        let running =
+            RunningServer { public_addr, agents_addr, metrics_addr, app, tasks: TaskTracker::new() };
+        running.spawn(public, agents, metrics, config)?;
+        Ok(running)
+    }
+}
+
+impl RunningServer {
+    fn spawn(
+        &self,
+        public: Listener,
+        agents: Listener,
+        metrics: Listener,
+        config: &Config,
+    ) -> Result<(), StartError> {
+        let (app, stop) = (&self.app, &self.app.stop);
+        let scrape =
+            Router::new().route("/metrics", get(metrics::serve)).with_state(Arc::clone(&app.metrics));
+        self.tasks.spawn(public.serve(public::router(Arc::clone(app)), stop.clone()));
+        self.tasks.spawn(agents.serve(agents::router(Arc::clone(app)), stop.clone()));
+        self.tasks.spawn(metrics.serve(scrape, stop.clone()));
+        self.tasks.spawn(admin::serve(&config.layout().admin_socket(), Arc::clone(&app.db), stop.clone())?);
+        self.tasks.spawn(tidy(Arc::clone(app)));
+        let (cloud, cancel) = (Arc::clone(&app.cloud), stop.clone());
+        self.tasks.spawn(async move { cloud.run_reconcilers(cancel).await });
+        Ok(())
+    }
+
+    /// Takes no more requests, lets those under way end, and closes the database.
+    pub async fn shutdown(self) {
+        self.app.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.app.changes.close();
+        self.app.changes.wait().await;
+        self.app.cloud.flush_audit().await;
+    }
+}
+
+fn wire(config: &Config, parts: Parts, public_addr: SocketAddr) -> Result<App, StartError> {
+    let layout = config.layout();
+    let converter = Converter::new(converter_program(config));
+    let store = ImageStore::open(layout.images(), converter)?;
+    let policy = match config.images.allow_private_urls {
+        true => AddressPolicy::Any,
+        false => AddressPolicy::PublicOnly,
+    };
+    let Parts { cloud, db, authority, identity_pem, clock, entropy } = parts;
+    let importer =
+        Importer::new(Arc::clone(&cloud), store, policy, layout.downloads(), Arc::clone(&entropy))?;
+    let importer = Arc::new(importer);
+    let largest = Limits::default().max_stored_bytes;
+    let uploads = Uploads::open(layout.uploads(), largest, clock, Arc::clone(&entropy))?;
+    let imports = Arc::new(UrlImports { importer: Arc::clone(&importer) });
+    let ec2 = Ec2::new(Arc::clone(&cloud), Ec2Config { endpoint: public_addr.to_string(), imports });
+    Ok(App {
+        ec2,
+        cloud,
+        metrics: Arc::new(Metrics::new(Arc::clone(&db))),
+        db,
+        entropy,
+        authority,
+        identity_pem,
+        importer,
+        uploads: Arc::new(uploads),
+        changes: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    })
+}
+
+fn converter_program(config: &Config) -> PathBuf {
+    const NAME: &str = "tepui-image-convert";
+    let beside = || std::env::current_exe().ok()?.parent().map(|folder| folder.join(NAME));
+    config.images.converter.clone().or_else(beside).unwrap_or_else(|| NAME.into())
+}
+
+async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Listen { field, address: address.to_string(), source };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+async fn public_listener(config: &Public) -> Result<Listener, StartError> {
+    let listener = Listener::new("public", bind("public.listen", config.listen).await?, PUBLIC_CONNECTIONS);
+    let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else { return Ok(listener) };
+    let unreadable = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| StartError::PublicCertificate { path, source }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate).map_err(unreadable(certificate))?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unreadable(certificate))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(StartError::PublicTls)?;
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(listener.with_tls(TlsAcceptor::from(Arc::new(tls))))
+}
+
+/// Either an address of our own or the first socket that the service manager opened for us.
+async fn agents_listener(config: &Config) -> Result<Listener, StartError> {
+    let socket = match config.agents.listen {
+        Some(address) => bind("agents.listen", address).await?,
+        None => inherited().map_err(|source| StartError::Listen {
+            field: "agents.socket",
+            address: "systemd".into(),
+            source,
+        })?,
+    };
+    Ok(Listener::new("agents", socket, AGENT_CONNECTIONS))
+}
+
+fn inherited() -> io::Result<TcpListener> {
+    let socket = ListenFd::from_env().take_tcp_listener(0)?;
+    let socket = socket.ok_or_else(|| io::Error::other("LISTEN_FDS names no socket"))?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
+}
+
+/// Removes what nobody needs, now and every hour.
+async fn tidy(app: Arc<App>) {
+    let mut ticks = tokio::time::interval(TIDY_EVERY);
+    loop {
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        match app.uploads.sweep() {
+            Ok(count) => tracing::debug!(count, "forgotten uploads removed"),
+            Err(error) => tracing::warn!(%error, "cannot remove forgotten uploads"),
+        }
+        match app.importer.remove_unused().await {
+            Ok(count) => tracing::debug!(count, "unused images removed"),
+            Err(reason) => tracing::warn!(reason, "cannot remove unused images"),
+        }
+    }
+}

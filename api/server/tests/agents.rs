@@ -1,0 +1,164 @@
+//! The agents' listener: who may join, who is let in, and who is not.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may")]
+
+mod kit;
+
+use kit::Kit;
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
+use reqwest::{Certificate, Identity, StatusCode};
+use serde_json::{Value, json};
+use tepui_types::Digest;
+use tepui_types::endpoint::CreateJoinToken;
+use tepui_types::rest::Empty;
+
+const MACHINE: &str = "6f2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c11";
+const OTHER_MACHINE: &str = "7f2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c12";
+
+async fn join_token(kit: &Kit) -> String {
+    let token = kit.admin().call::<CreateJoinToken>(&[], &Empty {}).await.unwrap().token;
+    let (secret, fingerprint) = token.split_once('.').unwrap();
+    let pem = std::fs::read_to_string(&kit.first.ca_pem_path).unwrap();
+    let (_, der) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
+    assert_eq!(fingerprint, Digest::of(&der.contents).to_string());
+    secret.to_owned()
+}
+
+fn agent(kit: &Kit, identity: Option<(&str, &KeyPair)>) -> reqwest::Client {
+    let pem = std::fs::read(&kit.first.ca_pem_path).unwrap();
+    let builder = reqwest::Client::builder().tls_certs_only([Certificate::from_pem(&pem).unwrap()]);
+    let builder = match identity {
+        None => builder,
+        Some((certificate, key)) => {
+            let pem = format!("{}{certificate}", key.serialize_pem());
+            builder.identity(Identity::from_pem(pem.as_bytes()).unwrap())
+        }
+    };
+    builder.build().unwrap()
+}
+
+fn url(kit: &Kit, path: &str) -> String {
+    format!("https://{}{path}", kit.server.agents_addr)
+}
+
+fn csr(key: &KeyPair) -> String {
+    let mut params = CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.serialize_request(key).unwrap().pem().unwrap()
+}
+
+async fn enrol(kit: &Kit, token: &str, machine: &str, csr_pem: &str) -> (StatusCode, Value) {
+    let request = json!({
+        "token": token, "machine_uuid": machine, "name": "node-1", "csr_pem": csr_pem,
+        "underlay_address": "10.213.0.11",
+        "capacity": { "vcpus": 4, "memory_mib": 8192, "disk_gib": 100 },
+    });
+    let response = agent(kit, None).post(url(kit, "/agent/v1/enrol")).json(&request).send().await.unwrap();
+    (response.status(), response.json().await.unwrap())
+}
+
+async fn poll(kit: &Kit, agent: &reqwest::Client) -> reqwest::Result<StatusCode> {
+    let request = json!({ "epoch": 0, "agent_run": 1, "have": [], "wait_ms": 0 });
+    Ok(agent.post(url(kit, "/agent/v1/poll")).json(&request).send().await?.status())
+}
+
+/// A certificate of the cloud's own authority, for any name and time.
+fn certify(kit: &Kit, key: &KeyPair, name: &str, from: i32, to: i32) -> String {
+    let pki = kit.folder.path().join("pki");
+    let ca_key = KeyPair::from_pem(&std::fs::read_to_string(pki.join("ca.key")).unwrap()).unwrap();
+    let ca = std::fs::read_to_string(pki.join("ca.pem")).unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(to, 1, 1);
+    params.signed_by(key, &Issuer::from_ca_cert_pem(&ca, ca_key).unwrap()).unwrap().pem()
+}
+
+#[tokio::test]
+async fn a_host_joins_polls_and_renews_and_its_old_certificate_ends_with_the_first_use_of_the_new() {
+    let kit = Kit::start().await;
+    let (token, key) = (join_token(&kit).await, KeyPair::generate().unwrap());
+    let (status, reply) = enrol(&kit, &token, MACHINE, &csr(&key)).await;
+    assert_eq!(status, StatusCode::OK, "{reply}");
+    let first = reply["certificate_pem"].as_str().unwrap();
+    let (_, pem) = x509_parser::pem::parse_x509_pem(first.as_bytes()).unwrap();
+    assert!(!pem.parse_x509().unwrap().is_ca(), "the request's own wishes are ignored");
+    let old = agent(&kit, Some((first, &key)));
+    assert_eq!(poll(&kit, &old).await.unwrap(), StatusCode::OK);
+
+    let new_key = KeyPair::generate().unwrap();
+    let renewal = json!({ "csr_pem": csr(&new_key) });
+    let response = old.post(url(&kit, "/agent/v1/renew")).json(&renewal).send().await.unwrap();
+    let reply: Value = response.json().await.unwrap();
+    let second = reply["certificate_pem"].as_str().unwrap();
+    assert_eq!(poll(&kit, &agent(&kit, Some((first, &key)))).await.unwrap(), StatusCode::OK);
+    assert_eq!(poll(&kit, &agent(&kit, Some((second, &new_key)))).await.unwrap(), StatusCode::OK);
+    assert_eq!(poll(&kit, &agent(&kit, Some((first, &key)))).await.unwrap(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_token_is_for_one_machine_which_may_repeat_itself() {
+    let kit = Kit::start().await;
+    let (token, key) = (join_token(&kit).await, KeyPair::generate().unwrap());
+    let (_, once) = enrol(&kit, &token, MACHINE, &csr(&key)).await;
+    let (_, twice) = enrol(&kit, &token, MACHINE, &csr(&key)).await;
+    assert_eq!(once["node_id"], twice["node_id"]);
+    let (status, body) = enrol(&kit, &token, OTHER_MACHINE, &csr(&key)).await;
+    assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{body}");
+    assert_eq!(enrol(&kit, "unknown", MACHINE, &csr(&key)).await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_bad_signing_request_does_not_use_the_token_up() {
+    let kit = Kit::start().await;
+    let (token, key) = (join_token(&kit).await, KeyPair::generate().unwrap());
+    let (status, body) = enrol(&kit, &token, OTHER_MACHINE, "nonsense").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+    assert!(body["message"].as_str().unwrap().starts_with("csr_pem"), "{body}");
+    assert_eq!(enrol(&kit, &token, MACHINE, &csr(&key)).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_a_certificate_only_enrolment_answers() {
+    let kit = Kit::start().await;
+    let stranger = agent(&kit, None);
+    assert_eq!(poll(&kit, &stranger).await.unwrap(), StatusCode::UNAUTHORIZED);
+    for path in ["/agent/v1/renew", "/agent/v1/report"] {
+        let status = stranger.post(url(&kit, path)).json(&json!({})).send().await.unwrap().status();
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let image = format!("/agent/v1/images/{}", Digest::of(b"x"));
+    assert_eq!(stranger.get(url(&kit, &image)).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn foreign_and_expired_certificates_do_not_get_through_the_handshake() {
+    let kit = Kit::start().await;
+    let name = tepui_types::NodeId::from_random(1).to_string();
+    let key = KeyPair::generate().unwrap();
+    let foreign = CertificateParams::default().self_signed(&key).unwrap().pem();
+    let expired = certify(&kit, &key, &name, 2000, 2001);
+    let early = certify(&kit, &key, &name, 2090, 2091);
+    for certificate in [foreign, expired, early] {
+        assert!(poll(&kit, &agent(&kit, Some((&certificate, &key)))).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_ours_that_no_node_holds_is_refused() {
+    let kit = Kit::start().await;
+    let key = KeyPair::generate().unwrap();
+    for name in [tepui_types::NodeId::from_random(1).to_string(), "somebody".into()] {
+        let certificate = certify(&kit, &key, &name, 2020, 2090);
+        let status = poll(&kit, &agent(&kit, Some((&certificate, &key)))).await.unwrap();
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_public_listener_gives_the_identity_certificate_to_everybody() {
+    let kit = Kit::start().await;
+    let pem =
+        reqwest::get(format!("{}/v1/identity-certificate", kit.url())).await.unwrap().text().await.unwrap();
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
+}

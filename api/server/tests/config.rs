@@ -1,0 +1,54 @@
+//! What a wrong configuration file is told.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use tepui_server::Config;
+
+const GOOD: &str = r#"data_dir = "/var/lib/tepui-api"
+region = "tepui-1"
+[public]
+listen = "127.0.0.1:8773"
+[agents]
+listen = "127.0.0.1:8774"
+names = ["10.213.0.1"]
+[metrics]
+listen = "127.0.0.1:9773"
+"#;
+
+const CHANGES: &[(&str, &str)] = &[
+    ("region = \"tepui-1\"", ""),
+    ("region = \"tepui-1\"", "region = \"Tepui 1\""),
+    ("region = \"tepui-1\"", "region = \"tepui\""),
+    ("region = \"tepui-1\"", "region = \"tepui-1\"\ncolour = \"red\""),
+    ("\"/var/lib/tepui-api\"", "\"data\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"0.0.0.0:8773\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"localhost\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"127.0.0.1:8773\"\ncertificate = \"/tls.pem\""),
+    ("listen = \"127.0.0.1:8774\"", ""),
+    ("listen = \"127.0.0.1:8774\"", "listen = \"127.0.0.1:8774\"\nsocket = \"systemd\""),
+    ("listen = \"127.0.0.1:8774\"", "socket = \"inetd\""),
+    ("[\"10.213.0.1\"]", "[]"),
+    ("listen = \"127.0.0.1:9773\"", "listen = \"10.0.0.1:9773\""),
+    ("[metrics]", "[scheduling]\nvcpu_overcommit = 0.0\n[metrics]"),
+    ("[metrics]", "[scheduling]\nmemory_overcommit = nan\n[metrics]"),
+    ("[metrics]", "[scheduling]\nstrategy = \"random\"\n[metrics]"),
+    ("[metrics]", "[network]\npublic_pool = \"198.18.0.1/24\"\n[metrics]"),
+    ("[metrics]", "[network]\npublic_pool = \"10.0.0.0/8\"\n[metrics]"),
+    ("[metrics]", "[images]\nallow_private_urls = \"no\"\n[metrics]"),
+    ("[public]", "[public"),
+];
+
+#[test]
+fn each_mistake_is_told_with_file_field_and_rule() {
+    let path = Path::new("api.toml");
+    Config::parse(path, GOOD).unwrap();
+    let mut told = String::new();
+    for (old, new) in CHANGES {
+        let text = GOOD.replacen(old, new, 1);
+        assert_ne!(text, GOOD, "{old}");
+        let error = Config::parse(path, &text).expect_err(new);
+        writeln!(told, "--- {old} -> {new}\n{error}").unwrap();
+    }
+    insta::assert_snapshot!(told);
+}

@@ -1,0 +1,184 @@
+//! The REST surface through its real listener, on a real database.
+
+mod kit;
+
+use kit::{Kit, code, refused};
+use tepui_types::endpoint::*;
+use tepui_types::rest::*;
+use tepui_types::{ErrorCode, ProjectId};
+
+fn group(name: &str) -> CreateSecurityGroupRequest {
+    CreateSecurityGroupRequest { name: name.into(), description: String::new() }
+}
+
+#[tokio::test]
+async fn whoami_tells_user_project_and_use() {
+    let kit = Kit::start().await;
+    let identity = kit.admin().call::<Whoami>(&[], &Empty {}).await.unwrap();
+    assert_eq!(identity.user.name, "admin");
+    assert_eq!(identity.user.role, Role::Administrator);
+    assert_eq!(identity.project.id, kit.first.project_id);
+    assert_eq!((identity.used.instances, identity.region.as_str()), (0, "tepui-1"));
+}
+
+#[tokio::test]
+async fn without_a_good_token_nothing_is_answered() {
+    let kit = Kit::start().await;
+    let (key, secret) = kit.first.token.split_once('.').unwrap();
+    let wrong = format!("{key}.{}x", &secret[1..]);
+    for token in ["", "nonsense", key, wrong.as_str(), "TPAKAAAAAAAAAAAAAAAA.secret"] {
+        let outcome = kit.client(token).call::<ListInstances>(&[], &ListInstancesRequest::default()).await;
+        assert_eq!(code(outcome), (401, ErrorCode::Unauthenticated), "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_member_may_not_do_what_is_for_administrators() {
+    let kit = Kit::start().await;
+    let member = kit.member("mia").await;
+    let project = CreateProjectRequest { name: "another".into(), quota: None };
+    assert_eq!(code(member.call::<CreateProject>(&[], &project).await), (403, ErrorCode::Forbidden));
+    assert_eq!(code(member.call::<ListNodes>(&[], &Empty {}).await).0, 403);
+    assert_eq!(code(member.call::<CreateJoinToken>(&[], &Empty {}).await).0, 403);
+    assert_eq!(code(member.call::<RunDoctor>(&[], &Empty {}).await).0, 403);
+    assert_eq!(code(member.call::<ListUsers>(&[], &Empty {}).await).0, 403);
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_project_does_not_exist() {
+    let kit = Kit::start().await;
+    let (mia, tom) = (kit.member("mia").await, kit.member("tom").await);
+    let of_mia = mia.call::<CreateSecurityGroup>(&[], &group("web")).await.unwrap();
+    let key = CreateKeyPairRequest { name: "mias".into(), ..CreateKeyPairRequest::default() };
+    mia.call::<CreateKeyPair>(&[], &key).await.unwrap();
+    let id = of_mia.id.to_string();
+    let not_found = (404, ErrorCode::NotFound);
+    assert_eq!(code(tom.call::<ShowSecurityGroup>(&[&id], &Empty {}).await), not_found);
+    assert_eq!(code(tom.call::<DeleteSecurityGroup>(&[&id], &Empty {}).await), not_found);
+    assert_eq!(code(tom.call::<ShowKeyPair>(&["mias"], &Empty {}).await), not_found);
+    assert_eq!(code(tom.call::<DeleteKeyPair>(&["mias"], &Empty {}).await), not_found);
+    let tag = PutTagsRequest { resource: id.clone(), tags: [("a".into(), "b".into())].into() };
+    assert_eq!(code(tom.call::<PutTags>(&[], &tag).await), not_found);
+    let project = kit.first.project_id.to_string();
+    assert_eq!(code(tom.call::<ShowProject>(&[&project], &Empty {}).await), not_found);
+    let keys = ListAccessKeysRequest { project: Some(project) };
+    assert_eq!(code(tom.call::<ListAccessKeys>(&[], &keys).await), not_found);
+    mia.call::<ShowSecurityGroup>(&[&id], &Empty {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn names_ids_and_their_beginnings_all_find_an_object() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    let made = admin.call::<CreateSecurityGroup>(&[], &group("frontend")).await.unwrap();
+    let id = made.id.to_string();
+    for text in ["frontend", "fron", &id, &id[..12]] {
+        let found = admin.call::<ShowSecurityGroup>(&[text], &Empty {}).await.unwrap();
+        assert_eq!(found.id, made.id, "{text}");
+    }
+    admin.call::<CreateSecurityGroup>(&[], &group("front-2")).await.unwrap();
+    let (status, body) = refused(admin.call::<ShowSecurityGroup>(&["front"], &Empty {}).await);
+    assert_eq!((status, body.code, body.why.len()), (400, ErrorCode::InvalidInput, 2));
+    assert_eq!(code(admin.call::<ShowSecurityGroup>(&["fro"], &Empty {}).await).0, 404);
+}
+
+#[tokio::test]
+async fn rules_are_added_shown_and_removed() {
+    use tepui_types::agent::{Direction, Peer, PortRange, Protocol};
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    admin.call::<CreateSecurityGroup>(&[], &group("ssh")).await.unwrap();
+    let rule = RuleRequest {
+        direction: Direction::Ingress,
+        protocol: Protocol::Tcp(PortRange { from: 22, to: 22 }),
+        peer: Peer::Cidr("0.0.0.0/0".parse().unwrap()),
+        description: None,
+    };
+    let with = admin.call::<AddSecurityGroupRule>(&["ssh"], &rule).await.unwrap();
+    assert!(with.rules.iter().any(|shown| shown.protocol == rule.protocol));
+    assert_eq!(
+        code(admin.call::<AddSecurityGroupRule>(&["ssh"], &rule).await),
+        (409, ErrorCode::AlreadyExists)
+    );
+    let without = admin.call::<RemoveSecurityGroupRule>(&["ssh"], &rule).await.unwrap();
+    assert!(!without.rules.iter().any(|shown| shown.protocol == rule.protocol));
+    assert_eq!(code(admin.call::<RemoveSecurityGroupRule>(&["ssh"], &rule).await).0, 404);
+}
+
+#[tokio::test]
+async fn a_rehearsal_is_judged_and_changes_nothing() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    admin.rehearse::<CreateSecurityGroup>(&[], &group("web")).await.unwrap();
+    assert_eq!(code(admin.call::<ShowSecurityGroup>(&["web"], &Empty {}).await).0, 404);
+    assert_eq!(
+        code(admin.rehearse::<CreateSecurityGroup>(&[], &group("")).await),
+        (400, ErrorCode::InvalidInput)
+    );
+    assert_eq!(code(admin.rehearse::<TerminateInstance>(&["nothing"], &Empty {}).await).0, 404);
+}
+
+#[tokio::test]
+async fn a_launch_without_nodes_says_that_there_is_no_room_and_leaves_nothing() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    let unknown = RunInstancesRequest { image: "debian-12".into(), ..RunInstancesRequest::default() };
+    assert_eq!(code(admin.call::<RunInstances>(&[], &unknown).await), (404, ErrorCode::NotFound));
+    let all = ListInstancesRequest { terminated: true };
+    assert!(admin.call::<ListInstances>(&[], &all).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_key_that_was_deleted_ends_at_once() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    let key = admin.call::<CreateAccessKey>(&[], &CreateAccessKeyRequest::default()).await.unwrap();
+    let second = kit.client(&key.token);
+    second.call::<Whoami>(&[], &Empty {}).await.unwrap();
+    let own = ListAccessKeysRequest::default();
+    admin.call::<DeleteAccessKey>(&[&key.access_key.id], &own).await.unwrap();
+    assert_eq!(code(second.call::<Whoami>(&[], &Empty {}).await).0, 401);
+}
+
+#[tokio::test]
+async fn quotas_are_set_and_shown() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    let quota = Quota { instances: 2, vcpus: 4, memory_mib: 4096 };
+    let project = admin.call::<SetQuota>(&["default"], &quota).await.unwrap();
+    assert_eq!(project.quota, quota);
+    let unknown = ProjectId::from_random(7).to_string();
+    assert_eq!(code(admin.call::<SetQuota>(&[&unknown], &quota).await).0, 404);
+}
+
+#[tokio::test]
+async fn changes_stand_in_the_events_with_their_request() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    let made = admin.call::<CreateSecurityGroup>(&[], &group("seen")).await.unwrap();
+    let request = ListEventsRequest { resource: Some(made.id.to_string()), limit: None };
+    let event = kit::until(|| async {
+        admin.call::<ListEvents>(&[], &request).await.unwrap().items.into_iter().next()
+    })
+    .await;
+    assert_eq!((event.action.as_str(), event.outcome.as_str()), ("CreateSecurityGroup", "ok"));
+    let none = ListEventsRequest { resource: None, limit: Some(0) };
+    assert_eq!(code(admin.call::<ListEvents>(&[], &none).await), (400, ErrorCode::InvalidInput));
+}
+
+#[tokio::test]
+async fn the_doctor_finds_an_empty_cloud_well() {
+    let kit = Kit::start().await;
+    let report = kit.admin().call::<RunDoctor>(&[], &Empty {}).await.unwrap();
+    assert!(report.checks.iter().all(|check| check.outcome == CheckOutcome::Pass), "{report:?}");
+}
+
+#[tokio::test]
+async fn instance_types_and_networks_are_listed() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    assert!(!admin.call::<ListInstanceTypes>(&[], &Empty {}).await.unwrap().items.is_empty());
+    assert!(admin.call::<ListVpcs>(&[], &Empty {}).await.unwrap().items[0].is_default);
+    assert!(admin.call::<ListSubnets>(&[], &Empty {}).await.unwrap().items[0].is_default);
+    assert_eq!(admin.call::<ShowCapacity>(&[], &Empty {}).await.unwrap().nodes, 0);
+}

@@ -1,0 +1,54 @@
+//! What a call to libvirt can end with.
+
+use std::time::Duration;
+
+use tepui_types::PlacementId;
+
+/// Why a verb of [`LibvirtHost`](crate::LibvirtHost) failed. Every verb is idempotent, so after any
+/// of these the caller may repeat it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// libvirtd cannot be reached, or every connection hangs. It says nothing about the guests:
+    /// they run on without libvirtd.
+    #[error("libvirt at {uri} cannot be used: {message}")]
+    Unavailable {
+        /// The connection's address.
+        uri: String,
+        /// libvirt's words, or what the pool found.
+        message: String,
+    },
+    /// No answer in time. The call cannot be taken back and may still take effect.
+    #[error("libvirt did not answer '{call}' within {after:?}")]
+    Deadline {
+        /// The verb.
+        call: &'static str,
+        /// How long the caller waited.
+        after: Duration,
+    },
+    /// The domain vanished while the verb worked on it.
+    #[error("there is no domain for {id}")]
+    NoSuchDomain {
+        /// The placement.
+        id: PlacementId,
+    },
+    /// libvirt or QEMU answered and would not do it.
+    #[error("libvirt refused '{call}': {message} (code {code})")]
+    Refused {
+        /// The verb.
+        call: &'static str,
+        /// libvirt's `virErrorNumber`.
+        code: u32,
+        /// libvirt's words.
+        message: String,
+    },
+    /// The spec cannot become a domain; nothing was tried.
+    #[error("{field} '{value}': {rule}")]
+    Spec {
+        /// The field of [`DomainSpec`](crate::DomainSpec).
+        field: &'static str,
+        /// Its value, with control characters escaped.
+        value: String,
+        /// What the field must be.
+        rule: &'static str,
+    },
+}

@@ -1,0 +1,177 @@
+//! The verbs on domains.
+
+use std::time::Duration;
+
+use tepui_types::PlacementId;
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::sys;
+
+use crate::identity::{domain_name, placement_of};
+use crate::pool::{Call, Pool};
+use crate::{DomainSpec, DomainState, DomainStatus, Error, xml};
+
+/// What starting, asking to shut down and forcing off may take longer than a look at a state: QEMU
+/// that hangs in disk I/O takes libvirt ten seconds to kill.
+const SLOW_CALL_EXTRA: Duration = Duration::from_secs(15);
+
+/// How long the guest agent may take to answer, in seconds.
+const AGENT_SECONDS: i32 = 1;
+const AGENT_SHUTDOWN: &str = r#"{"execute":"guest-shutdown","arguments":{"mode":"powerdown"}}"#;
+
+/// One libvirtd, spoken to over a bounded pool of connections. Dropping it closes them.
+#[derive(Debug)]
+pub struct LibvirtHost {
+    pool: Pool,
+    deadline: Duration,
+}
+
+impl LibvirtHost {
+    /// Connects to libvirtd at `uri` with up to `connections` connections, each served by a thread
+    /// of its own. `deadline` bounds this call and each quick call after it; starting, asking to
+    /// shut down and forcing off have 15 seconds more. A libvirtd that restarts later is found
+    /// again by itself.
+    pub async fn connect(uri: &str, connections: usize, deadline: Duration) -> Result<Self, Error> {
+        let host = Self { pool: Pool::start(uri, connections)?, deadline };
+        host.pool.call(host.quick("connect", None), |_| Ok(())).await?;
+        Ok(host)
+    }
+
+    /// Our domains with their states, and nothing that QEMU would have to be asked for.
+    pub async fn domains(&self) -> Result<Vec<DomainStatus>, Error> {
+        self.pool.call(self.quick("list", None), list).await
+    }
+
+    /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as
+    /// it is.
+    pub async fn start(&self, spec: &DomainSpec) -> Result<(), Error> {
+        let id = spec.placement_id;
+        let xml = xml::domain_xml(spec)?;
+        self.pool.call(self.slow("start", id), move |connect| start(connect, id, &xml)).await
+    }
+
+    /// Asks the guest to power off, by its power button and by its guest agent if it has one. It
+    /// may ignore both, and a guest that still boots does: ask again, then force. A domain that is
+    /// off or missing is fine.
+    pub async fn request_shutdown(&self, id: PlacementId) -> Result<(), Error> {
+        self.on_active("request shutdown", id, request_shutdown).await
+    }
+
+    /// Pulls the plug. A domain that is off or missing is fine.
+    pub async fn force_off(&self, id: PlacementId) -> Result<(), Error> {
+        self.on_active("force off", id, Domain::destroy).await
+    }
+
+    /// Presses the reset button. A domain that is off or missing is fine: its next start boots anew.
+    pub async fn reset(&self, id: PlacementId) -> Result<(), Error> {
+        self.on_active("reset", id, |domain| domain.reset().map(drop)).await
+    }
+
+    /// Forces the domain off and removes its definition with all that libvirt keeps for it. A
+    /// missing one is fine.
+    pub async fn forget(&self, id: PlacementId) -> Result<(), Error> {
+        self.pool.call(self.slow("forget", id), move |connect| forget(connect, id)).await
+    }
+
+    async fn on_active<F>(&self, name: &'static str, id: PlacementId, verb: F) -> Result<(), Error>
+    where
+        F: FnOnce(&Domain) -> Result<(), virt::error::Error> + Send + 'static,
+    {
+        self.pool.call(self.slow(name, id), move |connect| on_active(connect, id, verb)).await
+    }
+
+    fn quick(&self, name: &'static str, id: Option<PlacementId>) -> Call {
+        Call { name, id, deadline: self.deadline }
+    }
+
+    fn slow(&self, name: &'static str, id: PlacementId) -> Call {
+        Call { name, id: Some(id), deadline: self.deadline + SLOW_CALL_EXTRA }
+    }
+}
+
+type Outcome<T> = Result<T, virt::error::Error>;
+
+fn list(connect: &Connect) -> Outcome<Vec<DomainStatus>> {
+    let domains = connect.list_all_domains(0)?;
+    domains.iter().filter_map(|domain| status(domain).transpose()).collect()
+}
+
+/// None for a domain that is not ours or vanished since it was listed.
+fn status(domain: &Domain) -> Outcome<Option<DomainStatus>> {
+    let Some(id) = placement_of(&domain.get_name()?) else { return Ok(None) };
+    let state = present(domain.get_state())?;
+    Ok(state.map(|(state, reason)| DomainStatus { id, state: DomainState::from_libvirt(state, reason) }))
+}
+
+fn start(connect: &Connect, id: PlacementId, xml: &str) -> Outcome<()> {
+    if let Some(domain) = lookup(connect, id)?
+        && domain.is_active()?
+    {
+        return wake(&domain);
+    }
+    let domain = Domain::define_xml(connect, xml)?;
+    match domain.create() {
+        // Another call was faster.
+        Err(error) if is_invalid(&error) && domain.is_active()? => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+fn wake(domain: &Domain) -> Outcome<()> {
+    match domain.get_state()? {
+        // Another call is about to start it.
+        (sys::VIR_DOMAIN_PAUSED, reason) if reason == sys::VIR_DOMAIN_PAUSED_STARTING_UP as i32 => Ok(()),
+        (sys::VIR_DOMAIN_PAUSED, _) => domain.resume().map(drop),
+        (sys::VIR_DOMAIN_PMSUSPENDED, _) => domain.pm_wakeup(0).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// The button comes first because it returns at once, also when the agent hangs. An agent that
+/// obeys never answers, so what its call returns says nothing.
+fn request_shutdown(domain: &Domain) -> Outcome<()> {
+    domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)?;
+    if let Err(error) = domain.qemu_agent_command(AGENT_SHUTDOWN, AGENT_SECONDS, 0) {
+        tracing::debug!(%error, "the guest agent did not answer");
+    }
+    Ok(())
+}
+
+fn forget(connect: &Connect, id: PlacementId) -> Outcome<()> {
+    on_active(connect, id, Domain::destroy)?;
+    let flags = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_NVRAM
+        | sys::VIR_DOMAIN_UNDEFINE_TPM;
+    match lookup(connect, id)? {
+        Some(domain) => present(domain.undefine_flags(flags)).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Does nothing when the domain is missing or off, or becomes so meanwhile.
+fn on_active(connect: &Connect, id: PlacementId, verb: impl FnOnce(&Domain) -> Outcome<()>) -> Outcome<()> {
+    let Some(domain) = lookup(connect, id)? else { return Ok(()) };
+    match present(verb(&domain)) {
+        Err(error) if is_invalid(&error) && present(domain.is_active())? != Some(true) => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+fn lookup(connect: &Connect, id: PlacementId) -> Outcome<Option<Domain>> {
+    present(Domain::lookup_by_name(connect, &domain_name(id)))
+}
+
+/// Turns "there is no such domain" into none.
+fn present<T>(outcome: Outcome<T>) -> Outcome<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.code().to_raw() == sys::VIR_ERR_NO_DOMAIN => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_invalid(error: &virt::error::Error) -> bool {
+    error.code().to_raw() == sys::VIR_ERR_OPERATION_INVALID
+}

@@ -1,0 +1,119 @@
+//! The devices of a domain. All are virtio but the serial port; there is no screen, no USB, and
+//! nothing that a caller could choose.
+
+use std::path::Path;
+
+use super::elements::{
+    Address, Backend, BackingStore, Balloon, Channel, ChannelTarget, CharacterDevice, Controller, Devices,
+    Disk, DiskDriver, FileSource, Format, Interface, LogSource, ModelType, Mtu, PortTarget, Rng, Rom,
+    SecurityLabel, Target,
+};
+use crate::{DiskFormat, DomainSpec, Error};
+
+/// Root ports that the devices of this file fill: disk, network, serial bus of the guest agent,
+/// balloon, rng.
+const USED_PORTS: usize = 5;
+/// Root ports for disks and interfaces that are attached later: a running q35 machine cannot grow
+/// ports.
+const SPARE_PORTS: usize = 8;
+
+pub(super) fn devices(spec: &DomainSpec) -> Result<Devices<'_>, Error> {
+    Ok(Devices {
+        disk: root_disk(spec)?,
+        controller: controllers(),
+        interface: interface(spec),
+        serial: serial_port(spec, "isa-serial")?,
+        console: serial_port(spec, "serial")?,
+        channel: Channel {
+            kind: "unix",
+            target: ChannelTarget { kind: "virtio", name: "org.qemu.guest_agent.0" },
+        },
+        memballoon: Balloon { model: "virtio", free_page_reporting: "on" },
+        rng: Rng { model: "virtio", backend: Backend { model: "random", path: "/dev/urandom" } },
+    })
+}
+
+/// - `writeback` shows the guest a disk with a write cache. A guest's flush becomes an fdatasync of
+///   the overlay and returns after it, so what the guest was told is durable is durable, as with
+///   `none`. Unlike with `none` (O_DIRECT, which also holds for the base below), all guests of an
+///   image share its blocks in the host's page cache, and any file system will do.
+/// - `threads`, because `native` needs O_DIRECT and io_uring is switched off on many hosts.
+/// - A failed write stops the guest instead of telling it: it goes on undamaged once the host has
+///   space again.
+fn root_disk(spec: &DomainSpec) -> Result<Disk<'_>, Error> {
+    Ok(Disk {
+        kind: "file",
+        device: "disk",
+        driver: DiskDriver {
+            name: "qemu",
+            format: format_name(DiskFormat::Qcow2),
+            cache: "writeback",
+            error_policy: "stop",
+            rerror_policy: "stop",
+            io: "threads",
+            discard: "unmap",
+        },
+        source: FileSource { file: text("overlay", &spec.overlay)?, seclabel: None },
+        backing_store: base(spec)?,
+        target: Target { dev: "vda", bus: Some("virtio"), managed: None },
+        serial: &spec.volume_serial,
+    })
+}
+
+/// Without the label libvirt would give the base to QEMU's user at the first start and never take
+/// it back, and an owner may make a read-only file writable.
+fn base(spec: &DomainSpec) -> Result<BackingStore<'_>, Error> {
+    let seclabel = Some(SecurityLabel { model: "dac", relabel: "no" });
+    Ok(BackingStore {
+        kind: "file",
+        format: Format { kind: format_name(spec.base_format) },
+        source: FileSource { file: text("base", &spec.base)?, seclabel },
+        end: (),
+    })
+}
+
+fn format_name(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Raw => "raw",
+        DiskFormat::Qcow2 => "qcow2",
+    }
+}
+
+fn controllers() -> Vec<Controller> {
+    let pci = |model| Controller { kind: "pci", model };
+    let mut controllers = vec![Controller { kind: "usb", model: "none" }, pci("pcie-root")];
+    controllers.resize(controllers.len() + USED_PORTS + SPARE_PORTS, pci("pcie-root-port"));
+    controllers
+}
+
+/// The agent owns the tap (`managed='no'`), so its filters are complete before the first packet.
+/// Without its boot ROM the interface costs the firmware no time: nothing boots from the network.
+fn interface(spec: &DomainSpec) -> Interface<'_> {
+    Interface {
+        kind: "ethernet",
+        mac: Address { address: spec.mac.to_string() },
+        target: Target { dev: &spec.tap, bus: None, managed: Some("no") },
+        model: ModelType { kind: "virtio" },
+        mtu: Mtu { size: spec.mtu },
+        rom: Rom { enabled: "no" },
+    }
+}
+
+/// `append` makes QEMU write at the end of the file wherever that is, which is what lets
+/// [`rotate_console`](crate::rotate_console) cut it while the guest runs. virtlogd would rotate by
+/// itself, but is not there on every host.
+fn serial_port<'a>(spec: &'a DomainSpec, target: &'static str) -> Result<CharacterDevice<'a>, Error> {
+    Ok(CharacterDevice {
+        kind: "file",
+        source: LogSource { path: text("console_log", &spec.console_log)?, append: "on" },
+        target: PortTarget { kind: target, port: 0 },
+    })
+}
+
+fn text<'a>(field: &'static str, path: &'a Path) -> Result<&'a str, Error> {
+    path.to_str().ok_or_else(|| Error::Spec {
+        field,
+        value: path.display().to_string(),
+        rule: "must be valid UTF-8",
+    })
+}

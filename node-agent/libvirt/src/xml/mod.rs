@@ -1,0 +1,27 @@
+//! The domain XML: [`elements`] is the part of libvirt's format that we use, [`machine`] and
+//! [`devices`] fill it in. Values are escaped by the serializer and nowhere else.
+
+mod devices;
+mod elements;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+use quick_xml::se::Serializer;
+use serde::Serialize;
+
+use crate::{DomainSpec, Error};
+
+/// The XML of the domain that `spec` asks for.
+pub(crate) fn domain_xml(spec: &DomainSpec) -> Result<String, Error> {
+    spec.validate()?;
+    let mut text = String::new();
+    let mut serializer = Serializer::new(&mut text);
+    serializer.indent(' ', 2);
+    let written = machine::domain(spec)?.serialize(serializer);
+    written.map(|_| text).map_err(|error| Error::Spec {
+        field: "spec",
+        value: error.to_string(),
+        rule: "must be writable as XML",
+    })
+}

@@ -1,0 +1,211 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
+use tepui_types::{InstanceId, MacAddress, PlacementId};
+
+use super::domain_xml;
+use crate::{Accelerator, DiskFormat, DomainSpec, Error, domain_name, system_uuid};
+
+fn spec() -> DomainSpec {
+    DomainSpec {
+        placement_id: PlacementId::from_random(0x11),
+        instance_id: InstanceId::from_random(0x22),
+        vcpus: 2,
+        memory_mib: 1024,
+        accelerator: Accelerator::Tcg,
+        overlay: "/var/lib/tepui-node/disks/p-00000000000000011.qcow2".into(),
+        base: "/var/lib/tepui-node/images/0123abcd".into(),
+        base_format: DiskFormat::Raw,
+        volume_serial: "vol0123456789abcdef0".into(),
+        tap: "tpt1".into(),
+        mac: MacAddress::from_octets([2, 0, 0, 0, 0, 1]),
+        mtu: 1450,
+        console_log: "/var/lib/tepui-node/consoles/p-00000000000000011.log".into(),
+    }
+}
+
+#[test]
+fn an_emulated_guest_on_a_raw_base() {
+    insta::assert_snapshot!(domain_xml(&spec()).unwrap());
+}
+
+#[test]
+fn a_hardware_guest_on_a_qcow2_base() {
+    let spec = DomainSpec {
+        accelerator: Accelerator::Kvm,
+        base_format: DiskFormat::Qcow2,
+        vcpus: 96,
+        memory_mib: 786_432,
+        mtu: 9000,
+        ..spec()
+    };
+    insta::assert_snapshot!(domain_xml(&spec).unwrap());
+}
+
+#[test]
+fn metacharacters_in_paths_are_escaped() {
+    let spec = DomainSpec {
+        overlay: "/a'/\"><source file='/etc/shadow'/>&amp;".into(),
+        base: "/b & <b>".into(),
+        console_log: "/c]]>ü".into(),
+        ..spec()
+    };
+    insta::assert_snapshot!(domain_xml(&spec).unwrap());
+}
+
+#[test]
+fn a_bad_field_is_named_with_its_value_and_rule() {
+    let refused = |change: fn(&mut DomainSpec)| {
+        let mut spec = spec();
+        change(&mut spec);
+        domain_xml(&spec).unwrap_err().to_string()
+    };
+    let messages = [
+        refused(|spec| spec.vcpus = 0),
+        refused(|spec| spec.memory_mib = 0),
+        refused(|spec| spec.volume_serial = "vol-0123456789abcdef0".into()),
+        refused(|spec| spec.tap = "vnet7".into()),
+        refused(|spec| spec.tap = "../../etc".into()),
+        refused(|spec| spec.overlay = "disk.qcow2".into()),
+        refused(|spec| spec.base = "/base\n".into()),
+        refused(|spec| spec.console_log = "/log\0".into()),
+    ];
+    insta::assert_snapshot!(messages.join("\n"));
+}
+
+fn awkward_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[-_.a-z0-9]{0,22}",
+        proptest::collection::vec(
+            prop_oneof![
+                Just("<"),
+                Just(">"),
+                Just("&"),
+                Just("'"),
+                Just("\""),
+                Just("]]>"),
+                Just("<!--"),
+                Just("&lt;"),
+                Just("&#10;"),
+                Just("{}"),
+                Just(" "),
+                Just("\u{a0}"),
+                Just("\u{fffe}"),
+                Just("x"),
+                Just("é")
+            ],
+            0..12
+        )
+        .prop_map(|pieces| pieces.concat()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_text_is_refused_or_parses_back(
+        [overlay, base, console_log, tap, volume_serial] in [(); 5].map(|()| awkward_text())
+    ) {
+        let path = |text: &str| PathBuf::from(format!("/{text}"));
+        let spec = DomainSpec {
+            overlay: path(&overlay),
+            base: path(&base),
+            console_log: path(&console_log),
+            tap,
+            volume_serial,
+            ..spec()
+        };
+        // One bad field must not hide the others.
+        for spec in [
+            DomainSpec { tap: "tpt1".into(), volume_serial: "vol1".into(), ..spec.clone() },
+            spec,
+        ] {
+            match domain_xml(&spec) {
+                Ok(xml) => prop_assert_eq!(read_back(&xml), intent(&spec)),
+                Err(error) => prop_assert!(matches!(error, Error::Spec { .. }), "{}", error),
+            }
+        }
+    }
+}
+
+/// The values of `spec` by the place where libvirt looks for them.
+fn intent(spec: &DomainSpec) -> BTreeMap<String, String> {
+    let uuid = system_uuid(spec.placement_id).to_string();
+    let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
+    [
+        ("/domain/name", domain_name(spec.placement_id)),
+        ("/domain/uuid", uuid),
+        ("/domain/devices/disk/source@file", path(&spec.overlay)),
+        ("/domain/devices/disk/backingStore/source@file", path(&spec.base)),
+        ("/domain/devices/disk/serial", spec.volume_serial.clone()),
+        ("/domain/devices/interface/target@dev", spec.tap.clone()),
+        ("/domain/devices/serial/source@path", path(&spec.console_log)),
+        ("/domain/devices/console/source@path", path(&spec.console_log)),
+    ]
+    .map(|(place, value)| (place.to_owned(), value))
+    .into()
+}
+
+/// The same places as a parser that knows nothing of our structs finds them.
+fn read_back(xml: &str) -> BTreeMap<String, String> {
+    let wanted = intent(&spec());
+    let mut found = BTreeMap::new();
+    let mut path = Vec::new();
+    let mut reader = Reader::from_str(xml);
+    let mut text = String::new();
+    loop {
+        match reader.read_event().unwrap() {
+            Event::Start(element) => {
+                path.push(name(&element));
+                note_attributes(&path, &element, &wanted, &mut found);
+                text.clear();
+            }
+            Event::Empty(element) => {
+                path.push(name(&element));
+                note_attributes(&path, &element, &wanted, &mut found);
+                path.pop();
+            }
+            Event::Text(piece) => text.push_str(&piece.xml10_content()),
+            Event::GeneralRef(_) => panic!("no element has a text that needs escapes"),
+            Event::End(_) => {
+                note(format!("/{}", path.join("/")), std::mem::take(&mut text), &wanted, &mut found);
+                path.pop();
+            }
+            Event::Eof => return found,
+            _ => {}
+        }
+    }
+}
+
+fn note_attributes(
+    path: &[String],
+    element: &BytesStart<'_>,
+    wanted: &BTreeMap<String, String>,
+    found: &mut BTreeMap<String, String>,
+) {
+    for attribute in element.attributes() {
+        let attribute = attribute.unwrap();
+        let key = attribute.key.as_ref().to_owned();
+        let place = format!("/{}@{key}", path.join("/"));
+        let value = attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).unwrap();
+        note(place, value.into_owned(), wanted, found);
+    }
+}
+
+fn note(
+    place: String,
+    value: String,
+    wanted: &BTreeMap<String, String>,
+    found: &mut BTreeMap<String, String>,
+) {
+    if wanted.contains_key(&place) {
+        assert_eq!(found.insert(place.clone(), value), None, "{place} twice");
+    }
+}
+
+fn name(element: &BytesStart<'_>) -> String {
+    element.name().as_ref().to_owned()
+}

@@ -1,0 +1,160 @@
+//! The verbs against a real libvirtd and a real guest. Needs root and libvirt; emulation is enough.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test; clippy sees only test functions as tests"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use support::{Guest, PATIENCE, PrivateHost, signal, wait_for_state, wait_gone};
+use tepui_libvirt::{DomainState, Error, LibvirtHost, OffReason};
+use tepui_types::PlacementId;
+
+const DEADLINE: Duration = PATIENCE;
+
+fn off(reason: OffReason) -> DomainState {
+    DomainState::Off { reason }
+}
+
+#[tokio::test]
+async fn a_guest_starts_once_resets_obeys_the_power_button_and_is_forgotten() {
+    let host = PrivateHost::start();
+    let guest = Guest::new(&host, 1);
+    let id = guest.id();
+    fs::set_permissions(&guest.spec.base, fs::Permissions::from_mode(0o444)).unwrap();
+    let libvirt = host.connect(2, DEADLINE).await;
+
+    libvirt.start(&guest.spec).await.unwrap();
+    guest.wait_for_console("tepui-tiny: boot 1");
+    wait_for_state(&libvirt, id, DomainState::Running).await;
+    let qemu = host.qemu_pid(id);
+    libvirt.start(&guest.spec).await.unwrap();
+    assert_eq!(host.qemu_pid(id), qemu, "a second start changes nothing");
+
+    libvirt.reset(id).await.unwrap();
+    guest.wait_for_console("tepui-tiny: boot 2");
+    assert_eq!(host.qemu_pid(id), qemu, "a reset keeps the process");
+
+    guest.wait_for_console("boot 2");
+    libvirt.request_shutdown(id).await.unwrap();
+    wait_for_state(&libvirt, id, off(OffReason::Guest)).await;
+    assert!(guest.console().contains("tepui-tiny: power button"));
+    libvirt.request_shutdown(id).await.unwrap();
+
+    libvirt.start(&guest.spec).await.unwrap();
+    guest.wait_for_console("tepui-tiny: boot 3");
+    let base = fs::metadata(&guest.spec.base).unwrap();
+    assert_eq!((base.uid(), base.mode() & 0o777), (0, 0o444), "QEMU's user never owns the base");
+    libvirt.force_off(id).await.unwrap();
+    wait_for_state(&libvirt, id, off(OffReason::Requested)).await;
+
+    libvirt.forget(id).await.unwrap();
+    assert_eq!(libvirt.domains().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn verbs_on_a_missing_domain_are_fine() {
+    let host = PrivateHost::start();
+    let libvirt = host.connect(1, DEADLINE).await;
+    let id = PlacementId::from_random(9);
+    libvirt.request_shutdown(id).await.unwrap();
+    libvirt.force_off(id).await.unwrap();
+    libvirt.reset(id).await.unwrap();
+    libvirt.forget(id).await.unwrap();
+    assert_eq!(libvirt.domains().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_paused_guest_is_resumed_and_a_killed_qemu_is_a_crash() {
+    let host = PrivateHost::start();
+    let guest = Guest::new(&host, 1);
+    let id = guest.id();
+    let libvirt = host.connect(2, DEADLINE).await;
+    libvirt.start(&guest.spec).await.unwrap();
+
+    host.run("virsh", &["-c", &host.uri(), "suspend", &tepui_libvirt::domain_name(id)]);
+    wait_for_state(&libvirt, id, DomainState::Paused).await;
+    libvirt.start(&guest.spec).await.unwrap();
+    wait_for_state(&libvirt, id, DomainState::Running).await;
+
+    signal(host.qemu_pid(id), Signal::SIGKILL);
+    wait_for_state(&libvirt, id, off(OffReason::Crashed)).await;
+    libvirt.start(&guest.spec).await.unwrap();
+    wait_for_state(&libvirt, id, DomainState::Running).await;
+    libvirt.forget(id).await.unwrap();
+    assert_eq!(libvirt.domains().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_start_without_a_disk_is_refused_and_can_be_repeated() {
+    let host = PrivateHost::start();
+    let guest = Guest::new(&host, 1);
+    let id = guest.id();
+    let libvirt = host.connect(1, DEADLINE).await;
+    let aside = guest.spec.overlay.with_extension("aside");
+    fs::rename(&guest.spec.overlay, &aside).unwrap();
+    let error = libvirt.start(&guest.spec).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Refused { call: "start", message, .. } if message.contains("disk1.qcow2")),
+        "{error}"
+    );
+    wait_for_state(&libvirt, id, off(OffReason::Failed)).await;
+    fs::rename(&aside, &guest.spec.overlay).unwrap();
+    libvirt.start(&guest.spec).await.unwrap();
+    wait_for_state(&libvirt, id, DomainState::Running).await;
+}
+
+#[tokio::test]
+async fn a_guest_outlives_libvirtd_and_the_pool_finds_the_new_one() {
+    let mut host = PrivateHost::start();
+    let [stays, dies] = [1, 2].map(|number| Guest::new(&host, number));
+    let libvirt = host.connect(2, DEADLINE).await;
+    libvirt.start(&stays.spec).await.unwrap();
+    libvirt.start(&dies.spec).await.unwrap();
+    let [stays_pid, dies_pid] = [&stays, &dies].map(|guest| host.qemu_pid(guest.id()));
+
+    host.kill_libvirtd();
+    let error = libvirt.domains().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    signal(dies_pid, Signal::SIGKILL);
+    wait_gone(dies_pid);
+
+    host.start_libvirtd();
+    wait_for_state(&libvirt, stays.id(), DomainState::Running).await;
+    assert_eq!(host.qemu_pid(stays.id()), stays_pid);
+    let reason = libvirt.domains().await.unwrap().iter().find(|seen| seen.id == dies.id()).unwrap().state;
+    assert!(matches!(reason, DomainState::Off { .. }), "{reason:?}");
+}
+
+#[tokio::test]
+async fn a_hanging_libvirtd_costs_each_connection_one_deadline_and_then_refuses_at_once() {
+    let host = PrivateHost::start();
+    let libvirt = host.connect(2, Duration::from_secs(2)).await;
+    host.signal_libvirtd(Signal::SIGSTOP);
+    for _ in 0..2 {
+        let error = libvirt.domains().await.unwrap_err();
+        assert!(matches!(error, Error::Deadline { call: "list", .. }), "{error}");
+    }
+    let error = libvirt.domains().await.unwrap_err();
+    assert!(matches!(&error, Error::Unavailable { message, .. } if message.contains("overdue")), "{error}");
+
+    host.signal_libvirtd(Signal::SIGCONT);
+    let start = std::time::Instant::now();
+    while libvirt.domains().await.is_err() {
+        assert!(start.elapsed() < PATIENCE, "the connections never came back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_libvirtd_is_unavailable() {
+    let uri = "qemu+unix:///system?socket=/nonexistent/libvirt-sock";
+    let error = LibvirtHost::connect(uri, 1, DEADLINE).await.unwrap_err();
+    assert!(matches!(&error, Error::Unavailable { uri: at, .. } if at == uri), "{error}");
+}

@@ -1,0 +1,107 @@
+//! Overlays in a directory of the host.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tepui_types::agent::RootDisk;
+use tepui_types::{Digest, PlacementId};
+
+use super::{DiskError, DiskPaths, Disks, backing_file, create_overlay};
+use crate::durable;
+use crate::images::ImageCache;
+
+/// What an overlay's file name ends with.
+pub(super) const SUFFIX: &str = ".qcow2";
+
+/// The overlays in one directory, over one image cache.
+pub struct LocalDisks {
+    dir: PathBuf,
+    images: Arc<ImageCache>,
+}
+
+impl LocalDisks {
+    /// Uses `dir`, which is made if it is missing.
+    pub fn open(dir: &Path, images: Arc<ImageCache>) -> Result<Self, DiskError> {
+        std::fs::create_dir_all(dir).map_err(|source| DiskError::File { path: dir.into(), source })?;
+        Ok(Self { dir: dir.to_owned(), images })
+    }
+
+    fn overlay(&self, id: PlacementId) -> PathBuf {
+        self.dir.join(format!("{id}{SUFFIX}"))
+    }
+
+    /// Images below an overlay that exists, whether a part names its placement or not. An overlay whose
+    /// header cannot be read stops all eviction: its image might be any.
+    fn images_in_use(&self) -> Result<BTreeSet<PathBuf>, DiskError> {
+        let overlays = self.overlays()?.into_iter().map(|id| self.overlay(id));
+        overlays
+            .map(|path| backing_file(&path).map_err(|source| DiskError::File { path: path.clone(), source }))
+            .collect()
+    }
+}
+
+/// The placements whose overlay is in `dir`.
+pub(super) fn overlays_in(dir: &Path) -> Result<BTreeSet<PlacementId>, DiskError> {
+    let failed = |source| DiskError::File { path: dir.to_owned(), source };
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
+        found.extend(id.and_then(|id| id.parse::<PlacementId>().ok()));
+    }
+    Ok(found)
+}
+
+#[async_trait]
+impl Disks for LocalDisks {
+    async fn ensure_image(&self, disk: &RootDisk) -> Result<(), DiskError> {
+        let digest = disk.image_digest;
+        let ensured = self.images.ensure(digest, disk.image_bytes).await;
+        ensured.map_err(|source| DiskError::Image { digest, source })
+    }
+
+    fn image_percent(&self, digest: Digest) -> Option<u8> {
+        self.images.percent(digest)
+    }
+
+    async fn ensure_overlay(
+        &self,
+        id: PlacementId,
+        disk: &RootDisk,
+        must_exist: bool,
+    ) -> Result<(), DiskError> {
+        let paths = self.paths(id, disk);
+        if must_exist && !paths.overlay.exists() {
+            return Err(DiskError::Lost(id));
+        }
+        create_overlay(&paths.overlay, &paths.base, disk.size_bytes).await
+    }
+
+    fn paths(&self, id: PlacementId, disk: &RootDisk) -> DiskPaths {
+        DiskPaths { overlay: self.overlay(id), base: self.images.path(disk.image_digest) }
+    }
+
+    async fn remove(&self, id: PlacementId) -> Result<(), DiskError> {
+        let path = self.overlay(id);
+        durable::remove(&path).map_err(|source| DiskError::File { path, source })
+    }
+
+    fn overlays(&self) -> Result<BTreeSet<PlacementId>, DiskError> {
+        overlays_in(&self.dir)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        nix::sys::statvfs::statvfs(&self.dir)
+            .map(|fs| fs.blocks_available() * fs.fragment_size())
+            .unwrap_or_default()
+    }
+
+    async fn tidy(&self, wanted: &BTreeSet<Digest>) -> Result<(), DiskError> {
+        let mut in_use = self.images_in_use()?;
+        in_use.extend(wanted.iter().map(|digest| self.images.path(*digest)));
+        let images = Arc::clone(&self.images);
+        images.evict(&in_use).map_err(|source| DiskError::File { path: self.dir.clone(), source })
+    }
+}

@@ -1,0 +1,173 @@
+//! Carries out what the planner decided, step by step, and makes no choices. Every step may be
+//! repeated, and the agent may die before any of them: the planner then finds the same or a later step
+//! to do.
+
+mod network;
+mod steps;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tepui_libvirt::Accelerator;
+use tepui_types::PlacementId;
+use tepui_types::agent::{PlacementPart, PlacementSpec};
+use tokio::sync::Semaphore;
+
+use crate::disks::{DiskError, Disks};
+use crate::failpoint::{self, Tripped};
+use crate::hypervisor::{Hypervisor, HypervisorError};
+use crate::ledger::{Ledger, LedgerError};
+use crate::network::NetworkError;
+use crate::plan::{Action, Operation};
+
+pub use network::NetworkKeeper;
+pub use steps::{STEPS, Step};
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The root disk or its image.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] Arc<NetworkError>),
+    /// The hypervisor.
+    #[error(transparent)]
+    Hypervisor(#[from] HypervisorError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A test made it fail.
+    #[error(transparent)]
+    Failpoint(#[from] Tripped),
+    /// The desired state cannot be carried out.
+    #[error("{0}")]
+    Spec(&'static str),
+    /// The agent ends.
+    #[error("the agent ends")]
+    Ending,
+}
+
+impl StepError {
+    /// Whether trying again cannot help as long as the same is wanted.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Disk(error) => error.is_permanent(),
+            Self::Hypervisor(HypervisorError::Domain { source, .. }) => {
+                matches!(source, tepui_libvirt::Error::Spec { .. })
+            }
+            Self::Spec(_) => true,
+            Self::Network(_)
+            | Self::Hypervisor(HypervisorError::List(_) | HypervisorError::Simulated(_))
+            | Self::Ledger(_)
+            | Self::Failpoint(_)
+            | Self::Ending => false,
+        }
+    }
+}
+
+/// A step and why it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("step '{}' failed", step.name())]
+pub struct OperationError {
+    /// Which.
+    pub step: Step,
+    /// Why.
+    #[source]
+    pub source: StepError,
+}
+
+/// Where an operation is, for the report.
+#[derive(Debug, Clone, Default)]
+pub struct Whereabouts(Arc<Mutex<Option<Step>>>);
+
+impl Whereabouts {
+    /// The step under way.
+    pub fn step(&self) -> Option<Step> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at(&self, step: Step) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(step);
+    }
+}
+
+/// One operation on one placement.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Which placement.
+    pub id: PlacementId,
+    /// What is wanted of it; `None` when no part names it.
+    pub wanted: Option<PlacementPart>,
+    /// It ran before, so its disk must be there.
+    pub ran_before: bool,
+    /// What to do.
+    pub action: Action,
+    /// Told at each step.
+    pub whereabouts: Whereabouts,
+}
+
+impl Job {
+    fn spec(&self) -> Result<&PlacementSpec, StepError> {
+        match &self.wanted {
+            Some(PlacementPart::Present(spec)) => Ok(spec),
+            Some(PlacementPart::Absent { .. }) | None => {
+                Err(StepError::Spec("no part describes the placement"))
+            }
+        }
+    }
+}
+
+/// Has everything a step needs.
+pub struct Executor {
+    /// Runs guests.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// Makes root disks.
+    pub disks: Arc<dyn Disks>,
+    /// Makes networks.
+    pub network: Arc<NetworkKeeper>,
+    /// Remembers.
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// Bounds the steps under way, downloads excepted: they may take long and block nobody.
+    pub permits: Semaphore,
+    /// How guests run.
+    pub accelerator: Accelerator,
+    /// Where consoles are logged.
+    pub consoles: std::path::PathBuf,
+}
+
+/// Steps under way at once. Enough to keep the hypervisor's connections busy while others wait for disks.
+pub const STEPS_AT_ONCE: usize = 32;
+
+impl Executor {
+    /// Carries out one operation.
+    pub async fn perform(&self, job: &Job) -> Result<(), OperationError> {
+        for &step in steps_of(job.action.operation) {
+            job.whereabouts.at(step);
+            let done = self.pass(job, step).await;
+            done.map_err(|source| OperationError { step, source })?;
+        }
+        Ok(())
+    }
+
+    async fn pass(&self, job: &Job, step: Step) -> Result<(), StepError> {
+        failpoint::hit(&point(job.action.operation, step))?;
+        if step == Step::Image {
+            return self.step(job, step).await;
+        }
+        let permit = self.permits.acquire().await.map_err(|_| StepError::Ending)?;
+        let done = self.step(job, step).await;
+        drop(permit);
+        done
+    }
+}
+
+/// The steps of an operation.
+pub fn steps_of(operation: Operation) -> &'static [Step] {
+    STEPS.iter().find(|(name, _)| *name == operation).map_or(&[], |(_, steps)| steps)
+}
+
+/// The fail point before a step.
+pub fn point(operation: Operation, step: Step) -> String {
+    format!("agent::{}::{}", operation.name(), step.name())
+}

@@ -1,0 +1,138 @@
+//! The steps of each operation.
+
+use std::sync::{Arc, PoisonError};
+
+use tepui_libvirt::{DiskFormat, DomainSpec};
+use tepui_types::agent::PlacementSpec;
+
+use super::{Executor, Job, StepError};
+use crate::network::GUEST_MTU;
+use crate::plan::Operation;
+
+/// One step; each can be done twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The image is on this host.
+    Image,
+    /// The overlay is there.
+    Overlay,
+    /// The tap is there, with all filters.
+    Network,
+    /// The domain runs.
+    Domain,
+    /// The guest was asked to shut down.
+    Ask,
+    /// The domain is off.
+    PowerOff,
+    /// The domain was reset.
+    Reset,
+    /// The domain's definition is gone.
+    Forget,
+    /// The tap is gone.
+    Unplug,
+    /// The overlay is gone.
+    Disk,
+    /// The console's log is gone.
+    Console,
+    /// The ledger knows.
+    Record,
+}
+
+/// What each operation does, in this order. Stopping is recorded first, so that a guest which obeys is
+/// not taken for one that went off by itself; everything else is recorded when it is done.
+pub const STEPS: &[(Operation, &[Step])] = &[
+    (Operation::Start, &[Step::Image, Step::Overlay, Step::Network, Step::Domain, Step::Record]),
+    (Operation::Stop, &[Step::Record, Step::Ask]),
+    (Operation::PowerOff, &[Step::Record, Step::PowerOff]),
+    (Operation::Reboot, &[Step::Reset, Step::Record]),
+    (Operation::Remove, &[Step::Forget, Step::Unplug, Step::Disk, Step::Console, Step::Record]),
+    (Operation::Note, &[Step::Record]),
+];
+
+impl Operation {
+    /// In the name of a fail point.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::PowerOff => "power_off",
+            Self::Reboot => "reboot",
+            Self::Remove => "remove",
+            Self::Note => "note",
+        }
+    }
+}
+
+impl Step {
+    /// In reports and in the name of a fail point.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Overlay => "disk",
+            Self::Network => "network",
+            Self::Domain => "domain",
+            Self::Ask => "ask",
+            Self::PowerOff => "power_off",
+            Self::Reset => "reset",
+            Self::Forget => "forget",
+            Self::Unplug => "unplug",
+            Self::Disk => "remove_disk",
+            Self::Console => "remove_console",
+            Self::Record => "record",
+        }
+    }
+}
+
+impl Executor {
+    pub(super) async fn step(&self, job: &Job, step: Step) -> Result<(), StepError> {
+        match step {
+            Step::Image => Ok(self.disks.ensure_image(&job.spec()?.root_disk).await?),
+            Step::Overlay => {
+                Ok(self.disks.ensure_overlay(job.id, &job.spec()?.root_disk, job.ran_before).await?)
+            }
+            Step::Network | Step::Unplug => Ok(self.network.ensure().await?),
+            Step::Domain => Ok(self.hypervisor.start(&self.domain(job, job.spec()?)?).await?),
+            Step::Ask => Ok(self.hypervisor.request_shutdown(job.id).await?),
+            Step::PowerOff => Ok(self.hypervisor.force_off(job.id).await?),
+            Step::Reset => Ok(self.hypervisor.reset(job.id).await?),
+            Step::Forget => Ok(self.hypervisor.forget(job.id).await?),
+            Step::Disk => Ok(self.disks.remove(job.id).await?),
+            Step::Console => Ok(self.remove_console(job)?),
+            Step::Record => self.record(job).await,
+        }
+    }
+
+    fn domain(&self, job: &Job, spec: &PlacementSpec) -> Result<DomainSpec, StepError> {
+        let interface = spec.metadata.interfaces.first().ok_or(StepError::Spec("it has no interface"))?;
+        let tap = self.network.tap_name(job.id).ok_or(StepError::Spec("its VPC has no port for it"))?;
+        let paths = self.disks.paths(job.id, &spec.root_disk);
+        Ok(DomainSpec {
+            placement_id: job.id,
+            instance_id: spec.instance_id,
+            vcpus: spec.vcpus,
+            memory_mib: spec.memory_mib,
+            accelerator: self.accelerator,
+            overlay: paths.overlay,
+            base: paths.base,
+            base_format: DiskFormat::Raw,
+            volume_serial: spec.root_disk.volume_id.to_string().replace('-', ""),
+            tap,
+            mac: interface.mac,
+            mtu: u16::try_from(GUEST_MTU).unwrap_or(u16::MAX),
+            console_log: self.consoles.join(crate::console::file_name(job.id)),
+        })
+    }
+
+    fn remove_console(&self, job: &Job) -> Result<(), StepError> {
+        let path = self.consoles.join(crate::console::file_name(job.id));
+        let removed = crate::console::remove(&path);
+        removed.map_err(|source| crate::disks::DiskError::File { path, source }.into())
+    }
+
+    async fn record(&self, job: &Job) -> Result<(), StepError> {
+        let ledger = Arc::clone(&self.ledger);
+        let (id, record) = (job.id, job.action.record.clone());
+        let write = move || ledger.lock().unwrap_or_else(PoisonError::into_inner).record(id, record);
+        Ok(tokio::task::spawn_blocking(write).await.map_err(|_| StepError::Ending)??)
+    }
+}

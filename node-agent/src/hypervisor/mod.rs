@@ -1,0 +1,50 @@
+//! What runs guests: libvirt, or a simulation of it for tests of scale.
+
+mod libvirt;
+mod simulated;
+
+use async_trait::async_trait;
+use tepui_libvirt::{DomainSpec, DomainStatus};
+use tepui_types::PlacementId;
+
+pub use libvirt::LibvirtHypervisor;
+pub use simulated::{SimulatedHypervisor, SimulatedSettings};
+
+/// Why the hypervisor did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum HypervisorError {
+    /// libvirt refused or did not answer.
+    #[error("libvirt could not {verb} the domain of {placement}")]
+    Domain {
+        /// What was tried, as a verb.
+        verb: &'static str,
+        /// Whose domain.
+        placement: PlacementId,
+        /// libvirt's answer.
+        #[source]
+        source: tepui_libvirt::Error,
+    },
+    /// libvirt's list of domains could not be read.
+    #[error("libvirt could not list the domains")]
+    List(#[source] tepui_libvirt::Error),
+    /// The simulation was set to fail.
+    #[error("simulated failure to start {0}")]
+    Simulated(PlacementId),
+}
+
+/// Runs guests. Every verb may be repeated: what is already so is a success.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// All domains that are Tepui's, in whatever state.
+    async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError>;
+    /// Defines the domain and starts it; one that runs already is left as it is.
+    async fn start(&self, spec: &DomainSpec) -> Result<(), HypervisorError>;
+    /// Asks the guest to shut down, through its guest agent when that answers and by ACPI. Does not wait.
+    async fn request_shutdown(&self, id: PlacementId) -> Result<(), HypervisorError>;
+    /// Pulls the plug. A domain that is off or unknown is a success.
+    async fn force_off(&self, id: PlacementId) -> Result<(), HypervisorError>;
+    /// Resets a running domain as its reset button would.
+    async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError>;
+    /// Removes the definition of a domain that is off. An unknown domain is a success.
+    async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError>;
+}

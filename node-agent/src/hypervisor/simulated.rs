@@ -1,0 +1,217 @@
+//! A hypervisor that runs nothing: for tests of scale and of faults. Latency and failures are set,
+//! and the same seed fails the same starts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+use tepui_libvirt::{DomainSpec, DomainState, DomainStatus, OffReason};
+use tepui_types::PlacementId;
+
+use super::{Hypervisor, HypervisorError};
+
+/// How the simulation behaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SimulatedSettings {
+    /// How long a start takes, in milliseconds.
+    pub start_ms: u64,
+    /// How many of a hundred starts fail.
+    pub failure_percent: u8,
+    /// Decides which.
+    pub seed: u64,
+}
+
+/// The simulated domains of one host. They outlive an agent that shares them, and with a file also the
+/// process, as real ones do.
+#[derive(Debug)]
+pub struct SimulatedHypervisor {
+    settings: SimulatedSettings,
+    random: Mutex<SmallRng>,
+    domains: Mutex<BTreeMap<PlacementId, Domain>>,
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Domain {
+    off: Option<Off>,
+    starts: u32,
+    resets: u32,
+}
+
+/// [`OffReason`] as it is written to the file.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Off {
+    Requested,
+    Guest,
+    Crashed,
+    Failed,
+    Unknown,
+}
+
+impl From<OffReason> for Off {
+    fn from(reason: OffReason) -> Self {
+        match reason {
+            OffReason::Requested => Self::Requested,
+            OffReason::Guest => Self::Guest,
+            OffReason::Crashed => Self::Crashed,
+            OffReason::Failed => Self::Failed,
+            OffReason::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl Domain {
+    fn state(&self) -> DomainState {
+        match self.off {
+            None => DomainState::Running,
+            Some(Off::Requested) => DomainState::Off { reason: OffReason::Requested },
+            Some(Off::Guest) => DomainState::Off { reason: OffReason::Guest },
+            Some(Off::Crashed) => DomainState::Off { reason: OffReason::Crashed },
+            Some(Off::Failed) => DomainState::Off { reason: OffReason::Failed },
+            Some(Off::Unknown) => DomainState::Off { reason: OffReason::Unknown },
+        }
+    }
+}
+
+impl SimulatedHypervisor {
+    /// A host without domains.
+    pub fn new(settings: SimulatedSettings) -> Self {
+        let random = Mutex::new(SmallRng::seed_from_u64(settings.seed));
+        Self { settings, random, domains: Mutex::default(), file: None }
+    }
+
+    /// A host whose domains are kept in `file`; those that are there already are its.
+    pub fn kept_in(file: PathBuf, settings: SimulatedSettings) -> std::io::Result<Self> {
+        let domains = match std::fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { domains: Mutex::new(domains), file: Some(file), ..Self::new(settings) })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<PlacementId, Domain>)) {
+        let mut domains = self.lock();
+        change(&mut domains);
+        let Some(file) = &self.file else { return };
+        if let Err(error) = save(file, &domains) {
+            tracing::warn!(path = %file.display(), %error, "cannot keep the simulated domains");
+        }
+    }
+
+    /// The guest powers itself off, or with [`OffReason::Crashed`] its QEMU dies.
+    pub fn goes_off(&self, id: PlacementId, reason: OffReason) {
+        self.change(|domains| {
+            if let Some(domain) = domains.get_mut(&id) {
+                domain.off = Some(reason.into());
+            }
+        });
+    }
+
+    /// The host loses power and boots again: every domain is off and nobody knows why.
+    pub fn host_reboots(&self) {
+        self.change(|domains| domains.values_mut().for_each(|domain| domain.off = Some(Off::Unknown)));
+    }
+
+    /// How often a domain was really started and reset, in its life.
+    pub fn starts_and_resets(&self, id: PlacementId) -> (u32, u32) {
+        self.lock().get(&id).map_or((0, 0), |domain| (domain.starts, domain.resets))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PlacementId, Domain>> {
+        self.domains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start_fails(&self) -> bool {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        random.random_range(0..100) < self.settings.failure_percent
+    }
+}
+
+/// Whole or not at all, but without an fsync: simulated guests need not outlive a power cut, and
+/// thousands of them would keep the disk busy.
+fn save(file: &Path, domains: &BTreeMap<PlacementId, Domain>) -> std::io::Result<()> {
+    let half_written = file.with_added_extension("tmp");
+    std::fs::write(&half_written, serde_json::to_vec(domains)?)?;
+    std::fs::rename(half_written, file)
+}
+
+#[async_trait]
+impl Hypervisor for SimulatedHypervisor {
+    async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
+        Ok(self.lock().iter().map(|(&id, domain)| DomainStatus { id, state: domain.state() }).collect())
+    }
+
+    async fn start(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
+        let id = spec.placement_id;
+        if self.lock().get(&id).is_some_and(|domain| domain.off.is_none()) {
+            return Ok(());
+        }
+        if self.settings.start_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(self.settings.start_ms)).await;
+        }
+        if self.start_fails() {
+            return Err(HypervisorError::Simulated(id));
+        }
+        self.change(|domains| {
+            let domain = domains.entry(id).or_insert(Domain { off: None, starts: 0, resets: 0 });
+            domain.off = None;
+            domain.starts += 1;
+        });
+        Ok(())
+    }
+
+    /// A simulated guest obeys at once.
+    async fn request_shutdown(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.goes_off(id, OffReason::Guest);
+        Ok(())
+    }
+
+    async fn force_off(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.goes_off(id, OffReason::Requested);
+        Ok(())
+    }
+
+    async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.change(|domains| {
+            if let Some(domain) = domains.get_mut(&id) {
+                domain.resets += 1;
+            }
+        });
+        Ok(())
+    }
+
+    async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.change(|domains| {
+            domains.remove(&id);
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn domains_that_are_kept_in_a_file_outlive_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("domains.json");
+        let settings = SimulatedSettings::default();
+        let before = SimulatedHypervisor::kept_in(file.clone(), settings).unwrap();
+        let id = PlacementId::from_random(1);
+        before.change(|domains| {
+            domains.insert(id, Domain { off: None, starts: 1, resets: 0 });
+        });
+        before.reset(id).await.unwrap();
+        let after = SimulatedHypervisor::kept_in(file, settings).unwrap();
+        assert_eq!(after.starts_and_resets(id), (1, 1));
+        assert_eq!(after.domains().await.unwrap(), [DomainStatus { id, state: DomainState::Running }]);
+    }
+}

@@ -1,0 +1,141 @@
+use std::os::unix::fs::PermissionsExt;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{node_id, node_part, placement, running, vpc_id, vpc_part};
+
+fn open(dir: &Path) -> Result<Ledger, LedgerError> {
+    Ledger::open(&dir.join("ledger"), Seal::open(&dir.join("key")).unwrap())
+}
+
+fn take(ledger: &mut Ledger, epoch: u64, parts: Vec<Part>) -> Taken {
+    ledger.take(node_id(), Epoch(epoch), parts).unwrap()
+}
+
+#[test]
+fn a_ledger_that_is_opened_again_holds_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    take(&mut ledger, 3, vec![node_part(7, vec![running(placement(1), 1, 0)]), vpc_part(2)]);
+    let progress = Progress { start_seq: 1, ..Progress::default() };
+    ledger.record(placement(1), Some(progress.clone())).unwrap();
+    ledger.record(placement(2), Some(progress.clone())).unwrap();
+    ledger.record(placement(2), None).unwrap();
+    let again = open(dir.path()).unwrap();
+    assert_eq!((again.epoch(), again.wanted()), (Epoch(3), ledger.wanted()));
+    assert_eq!(again.progress(), &BTreeMap::from([(placement(1), progress)]));
+    assert!(again.wanted().vpcs.contains_key(&vpc_id()));
+}
+
+#[test]
+fn files_are_for_root_only_and_show_no_user_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    take(&mut ledger, 1, vec![node_part(1, vec![running(placement(1), 1, 0)])]);
+    for entry in fs::read_dir(dir.path().join("ledger")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let bytes = fs::read(&path).unwrap();
+        assert!(!bytes.windows(16).any(|window| window == b"IyEvYmluL3NoCg=="));
+    }
+}
+
+#[test]
+fn an_older_generation_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    take(&mut ledger, 1, vec![node_part(5, vec![running(placement(1), 1, 0)])]);
+    let before = ledger.wanted();
+    let taken = take(&mut ledger, 1, vec![node_part(4, Vec::new())]);
+    assert!(!taken.changed);
+    assert_eq!(taken.refused[0].reason, "it is older than generation 5 of the ledger");
+    assert_eq!(ledger.wanted(), before);
+}
+
+#[test]
+fn the_same_generation_is_known_or_refused_by_its_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    take(&mut ledger, 1, vec![node_part(5, vec![running(placement(1), 1, 0)])]);
+    let before = ledger.wanted();
+    assert_eq!(take(&mut ledger, 1, vec![node_part(5, vec![running(placement(1), 1, 0)])]), Taken::default());
+    let taken = take(&mut ledger, 1, vec![node_part(5, Vec::new())]);
+    assert_eq!(taken.refused[0].reason, "the ledger holds the same generation with other content");
+    assert_eq!(ledger.wanted(), before);
+}
+
+#[test]
+fn a_new_epoch_counts_anew_and_an_older_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    take(&mut ledger, 1, vec![node_part(5, vec![running(placement(1), 1, 0)]), vpc_part(9)]);
+    assert!(take(&mut ledger, 2, vec![node_part(1, Vec::new())]).changed);
+    assert_eq!(ledger.have(), [HavePart { key: PartKey::Node(node_id()), generation: Generation(1) }]);
+    assert!(ledger.wanted().vpcs.contains_key(&vpc_id()), "an older part holds until a newer one comes");
+    let taken = take(&mut ledger, 1, vec![node_part(6, Vec::new())]);
+    assert_eq!(taken.refused[0].reason, "epoch 1 is older than epoch 2 of the ledger");
+}
+
+#[test]
+fn parts_for_others_and_parts_that_contradict_their_name_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    let foreign = Part { key: PartKey::Node(NodeId::from_random(9)), ..node_part(1, Vec::new()) };
+    let nameless = Part { key: PartKey::Vpc(VpcId::from_random(9)), ..vpc_part(1) };
+    let mixed = Part { key: PartKey::Vpc(vpc_id()), ..node_part(1, Vec::new()) };
+    let absent = Part { body: PartBody::Absent, ..node_part(1, Vec::new()) };
+    let taken = take(&mut ledger, 1, vec![foreign, nameless, mixed, absent]);
+    assert_eq!((taken.changed, taken.refused.len()), (false, 4));
+    assert_eq!(ledger.wanted(), Wanted::default());
+}
+
+#[test]
+fn an_absent_vpc_is_no_longer_carried() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    take(&mut ledger, 1, vec![vpc_part(1)]);
+    take(&mut ledger, 1, vec![Part { body: PartBody::Absent, ..vpc_part(2) }]);
+    assert!(open(dir.path()).unwrap().wanted().vpcs.is_empty());
+}
+
+#[test]
+fn a_write_that_was_cut_off_leaves_the_part_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    take(&mut ledger, 1, vec![node_part(1, vec![running(placement(1), 1, 0)])]);
+    let name = dir.path().join("ledger").join(node_id().to_string());
+    let whole = fs::read(&name).unwrap();
+    for length in [0, 1, whole.len() / 2, whole.len()] {
+        fs::write(name.with_added_extension("tmp"), &whole[..length]).unwrap();
+        let again = open(dir.path()).unwrap();
+        assert_eq!(again.wanted(), ledger.wanted());
+        assert_eq!(fs::read_dir(dir.path().join("ledger")).unwrap().count(), 1);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_file_is_never_acted_on(place in 0_usize..400, bit in 0_u8..8) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = open(dir.path()).unwrap();
+        take(&mut ledger, 1, vec![node_part(1, vec![running(placement(1), 1, 0)])]);
+        let path = dir.path().join("ledger").join(node_id().to_string());
+        let mut bytes = fs::read(&path).unwrap();
+        let place = place % bytes.len();
+        bytes[place] ^= 1 << bit;
+        fs::write(&path, bytes).unwrap();
+        let is_refused = matches!(open(dir.path()), Err(LedgerError::Sealed { .. }));
+        prop_assert!(is_refused);
+    }
+}
+
+#[test]
+fn a_file_under_another_name_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    take(&mut ledger, 1, vec![vpc_part(1)]);
+    let ledger_dir = dir.path().join("ledger");
+    fs::rename(ledger_dir.join(vpc_id().to_string()), ledger_dir.join("vpc-00000000000000009")).unwrap();
+    assert!(matches!(open(dir.path()), Err(LedgerError::Sealed { .. })));
+}

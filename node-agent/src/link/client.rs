@@ -1,0 +1,180 @@
+//! Calls to the control plane.
+
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use reqwest::header::RANGE;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tepui_types::agent::{
+    CONSOLE_PATH, ENROL_PATH, EnrolReply, EnrolRequest, IMAGE_PATH, POLL_PATH, PollReply, PollRequest,
+    RENEW_PATH, REPORT_PATH, RenewReply, RenewRequest, Report, ReportReply,
+};
+use tepui_types::{Digest, PlacementId};
+
+use crate::identity::Identity;
+use crate::images::ImageSource;
+
+/// For everything but polls and downloads.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A download whose peer sends nothing for this long has failed.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Of an error's text, this much is shown.
+const LONGEST_MESSAGE: usize = 500;
+
+/// Why a call did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No answer, or one that cannot be understood.
+    #[error("no answer from {call}")]
+    Transport {
+        /// The call's path.
+        call: &'static str,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The control plane refused.
+    #[error("{call} answered {status}: {message}")]
+    Refused {
+        /// The call's path.
+        call: &'static str,
+        /// The status.
+        status: StatusCode,
+        /// The start of the answer.
+        message: String,
+    },
+    /// A download went on at another place than asked for.
+    #[error("{IMAGE_PATH} did not go on at byte {0}")]
+    Range(u64),
+    /// The identity cannot be used.
+    #[error("the node's certificate or key cannot be used")]
+    Identity(#[source] rustls::Error),
+    /// The address in the configuration cannot be used.
+    #[error("api_url cannot be joined with {0}")]
+    Address(String),
+}
+
+/// The control plane, reached with the node's certificate.
+pub struct ControlPlane {
+    base: Url,
+    client: RwLock<Client>,
+}
+
+impl ControlPlane {
+    /// Reaches `base` as `identity`. Opens no connection yet.
+    pub fn new(base: Url, identity: &Identity) -> Result<Self, LinkError> {
+        let client = client(super::client_config(identity).map_err(LinkError::Identity)?)?;
+        Ok(Self { base, client: RwLock::new(client) })
+    }
+
+    /// From now on shows another certificate.
+    pub fn renewed(&self, identity: &Identity) -> Result<(), LinkError> {
+        let client = client(super::client_config(identity).map_err(LinkError::Identity)?)?;
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(())
+    }
+
+    /// Waits for desired state.
+    pub async fn poll(&self, request: &PollRequest) -> Result<PollReply, LinkError> {
+        let patience = PATIENCE + Duration::from_millis(request.wait_ms);
+        self.post(POLL_PATH, request, patience).await
+    }
+
+    /// Tells observed state.
+    pub async fn report(&self, report: &Report) -> Result<ReportReply, LinkError> {
+        self.post(REPORT_PATH, report, PATIENCE).await
+    }
+
+    /// A certificate for a new key.
+    pub async fn renew(&self, request: &RenewRequest) -> Result<RenewReply, LinkError> {
+        self.post(RENEW_PATH, request, PATIENCE).await
+    }
+
+    /// Uploads the end of a console.
+    pub async fn put_console(&self, placement: PlacementId, text: Vec<u8>) -> Result<(), LinkError> {
+        let path = CONSOLE_PATH.replace("{placement}", &placement.to_string());
+        let request = self.request(Method::PUT, &path)?.timeout(PATIENCE).body(text);
+        send(CONSOLE_PATH, request).await.map(drop)
+    }
+
+    async fn post<Q: Serialize + Sync, A: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        request: &Q,
+        patience: Duration,
+    ) -> Result<A, LinkError> {
+        post(path, self.request(Method::POST, path)?.timeout(patience), request).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, LinkError> {
+        let url = join(&self.base, path)?;
+        Ok(self.client.read().unwrap_or_else(PoisonError::into_inner).request(method, url))
+    }
+}
+
+#[async_trait]
+impl ImageSource for ControlPlane {
+    async fn open(
+        &self,
+        digest: Digest,
+        from: u64,
+    ) -> Result<BoxStream<'static, Result<Bytes, LinkError>>, LinkError> {
+        let path = IMAGE_PATH.replace("{digest}", &digest.to_string());
+        let request = self.request(Method::GET, &path)?;
+        let request = if from > 0 { request.header(RANGE, format!("bytes={from}-")) } else { request };
+        let response = send(IMAGE_PATH, request).await?;
+        if from > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(LinkError::Range(from));
+        }
+        let failed = |source| LinkError::Transport { call: IMAGE_PATH, source };
+        Ok(response.bytes_stream().map(move |chunk| chunk.map_err(failed)).boxed())
+    }
+}
+
+/// Trades a join token for a certificate, over a connection that trusts only the token's CA.
+pub async fn enrol(
+    base: &Url,
+    config: ClientConfig,
+    request: &EnrolRequest,
+) -> Result<EnrolReply, LinkError> {
+    let builder = client(config)?.post(join(base, ENROL_PATH)?).timeout(PATIENCE);
+    post(ENROL_PATH, builder, request).await
+}
+
+fn client(config: ClientConfig) -> Result<Client, LinkError> {
+    let builder = Client::builder().tls_backend_preconfigured(config);
+    let builder = builder.no_proxy().redirect(reqwest::redirect::Policy::none()).read_timeout(SILENCE * 2);
+    let builder = builder.connect_timeout(PATIENCE).pool_max_idle_per_host(2);
+    builder.build().map_err(|source| LinkError::Transport { call: "the TLS client", source })
+}
+
+fn join(base: &Url, path: &str) -> Result<Url, LinkError> {
+    base.join(path).map_err(|_| LinkError::Address(path.to_owned()))
+}
+
+async fn post<A: DeserializeOwned>(
+    call: &'static str,
+    builder: RequestBuilder,
+    request: &(impl Serialize + Sync),
+) -> Result<A, LinkError> {
+    let response = send(call, builder.json(request)).await?;
+    response.json().await.map_err(|source| LinkError::Transport { call, source })
+}
+
+async fn send(call: &'static str, builder: RequestBuilder) -> Result<Response, LinkError> {
+    let response = builder.send().await.map_err(|source| LinkError::Transport { call, source })?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = response.text().await.unwrap_or_default();
+    let message = text.chars().take(LONGEST_MESSAGE).collect();
+    Err(LinkError::Refused { call, status, message })
+}

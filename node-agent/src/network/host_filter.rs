@@ -1,0 +1,102 @@
+//! The packet filters of the host's namespace: what a tap may send, and what a router may reach.
+
+use ipnet::Ipv4Net;
+use nftables::expr::{Expression, MetaKey};
+use nftables::schema::SetType;
+use nftables::stmt::Statement;
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+use tepui_types::MacAddress;
+
+use super::names::Names;
+use super::nft::{
+    Hook, Ruleset, TableBuilder, accept, came_by, concat, drop, field, has, is, is_not, jump, meta, text,
+    tracked_as,
+};
+
+/// The port VXLAN uses (RFC 7348).
+const VXLAN_PORT: u16 = 4789;
+
+/// Who a tap may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TapIdentity {
+    pub(super) tap: String,
+    pub(super) mac: MacAddress,
+    pub(super) address: std::net::Ipv4Addr,
+}
+
+/// What guests may send: IPv4 and ARP from their own MAC and IPv4 address, and a DHCP client's
+/// requests. Everything else, with it IPv6 and its router advertisements, and a DHCP server's
+/// answers, is dropped before the bridge sees it. Identity by source address rests on this table.
+pub(super) fn anti_spoofing(names: &Names, taps: &[TapIdentity]) -> Ruleset {
+    let mut table = TableBuilder::new(NfFamily::Bridge);
+    let pairs = taps.iter().map(|port| concat(vec![text(&port.tap), text(port.mac)])).collect();
+    table.set("port_mac", &[SetType::Ifname, SetType::EtherAddr], pairs);
+    let triples =
+        taps.iter().map(|port| concat(vec![text(&port.tap), text(port.mac), text(port.address)])).collect();
+    table.set("port_mac_ip4", &[SetType::Ifname, SetType::EtherAddr, SetType::Ipv4Addr], triples);
+    table.chain("from_guest");
+    for rule in guest_rules() {
+        table.rule("from_guest", rule);
+    }
+    table.base_chain("pre", filter(NfHook::Prerouting, -300));
+    table.rule("pre", vec![came_by(names.all_taps()), jump("from_guest")]);
+    table.build()
+}
+
+fn guest_rules() -> Vec<Vec<Statement<'static>>> {
+    let by = || meta(MetaKey::Iifname);
+    let bound = |mac: Expression<'static>, address: Expression<'static>| {
+        is(concat(vec![by(), mac, address]), text("@port_mac_ip4"))
+    };
+    let port = |name, number: u16| is(field("udp", name), Expression::Number(number.into()));
+    vec![
+        vec![is_not(concat(vec![by(), field("ether", "saddr")]), text("@port_mac")), drop()],
+        vec![has("ether", "type", "ip"), port("sport", 67), drop()],
+        vec![
+            has("ether", "type", "ip"),
+            has("ip", "saddr", "0.0.0.0"),
+            port("sport", 68),
+            port("dport", 67),
+            accept(),
+        ],
+        vec![has("ether", "type", "ip"), bound(field("ether", "saddr"), field("ip", "saddr")), accept()],
+        vec![
+            has("ether", "type", "arp"),
+            bound(field("arp", "saddr ether"), field("arp", "saddr ip")),
+            accept(),
+        ],
+        vec![
+            has("ether", "type", "arp"),
+            has("arp", "operation", "request"),
+            has("arp", "saddr ip", "0.0.0.0"),
+            accept(),
+        ],
+        vec![drop()],
+    ]
+}
+
+/// What routers may reach: the world, not the host itself, and not each other past their public
+/// addresses. VXLAN is dropped too: masqueraded, it would look like the host's own, and a guest could write
+/// frames into foreign VPCs.
+pub(super) fn host(names: &Names, links: Ipv4Net) -> Ruleset {
+    let mut table = TableBuilder::new(NfFamily::INet);
+    let from_router = || came_by(names.all_uplinks());
+    table.base_chain("input", filter(NfHook::Input, 0));
+    table.rule("input", vec![from_router(), tracked_as(&["established", "related"]), accept()]);
+    table.rule("input", vec![from_router(), drop()]);
+    table.base_chain("forward", filter(NfHook::Forward, 0));
+    let vxlan = is(field("udp", "dport"), Expression::Number(VXLAN_PORT.into()));
+    table.rule("forward", vec![from_router(), vxlan, drop()]);
+    let to_link = is(field("ip", "daddr"), super::nft::net(links));
+    table.rule("forward", vec![from_router(), tracked_as(&["new"]), to_link, drop()]);
+    let nat = Hook { kind: NfChainType::NAT, ..filter(NfHook::Postrouting, 100) };
+    table.base_chain("postrouting", nat);
+    let from_link = is(field("ip", "saddr"), super::nft::net(links));
+    let outward = is_not(meta(MetaKey::Oifname), text(names.all_uplinks()));
+    table.rule("postrouting", vec![from_link, outward, Statement::Masquerade(None)]);
+    table.build()
+}
+
+fn filter(at: NfHook, priority: i32) -> Hook {
+    Hook { kind: NfChainType::Filter, at, priority, policy: NfChainPolicy::Accept }
+}

@@ -1,0 +1,263 @@
+//! Rulesets as values of the nftables crate, and one transaction for a change.
+//!
+//! A table is always replaced whole: the kernel commits the new one atomically, connection tracking
+//! is not part of it, and what a crash or a hand left behind cannot survive.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use nftables::batch::Batch;
+use nftables::expr::{
+    CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, Range, SetItem, Verdict,
+};
+use nftables::schema::{Chain, NfListObject, Nftables, Rule, Set, SetType, SetTypeValue, Table};
+use nftables::stmt::{Accept, Drop, JumpTarget, Match, NATFamily, Operator, Statement, VerdictMap};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+
+use super::NetworkError;
+use super::error::refused;
+use super::namespace::Namespace;
+
+/// The name of every table of Tepui.
+pub(super) const TABLE: &str = "tepui";
+
+/// A ruleset without borrowed parts.
+pub(super) type Ruleset = Nftables<'static>;
+
+/// Builds one table.
+pub(super) struct TableBuilder {
+    family: NfFamily,
+    batch: Batch<'static>,
+}
+
+/// Where a base chain hooks in.
+#[derive(Clone, Copy)]
+pub(super) struct Hook {
+    pub(super) kind: NfChainType,
+    pub(super) at: NfHook,
+    pub(super) priority: i32,
+    pub(super) policy: NfChainPolicy,
+}
+
+impl TableBuilder {
+    /// A transaction that replaces the table. To delete what may be missing, it is added first.
+    pub(super) fn new(family: NfFamily) -> Self {
+        let mut batch = Batch::new();
+        let table = || NfListObject::Table(Table { family, name: TABLE.into(), handle: None });
+        batch.add(table());
+        batch.delete(table());
+        batch.add(table());
+        Self { family, batch }
+    }
+
+    /// A set with its elements.
+    pub(super) fn set(
+        &mut self,
+        name: &'static str,
+        kinds: &'static [SetType],
+        elements: Vec<Expression<'static>>,
+    ) {
+        self.named_set(name.into(), kinds, elements);
+    }
+
+    /// As [`Self::set`], with a name made at run time.
+    pub(super) fn named_set(
+        &mut self,
+        name: Cow<'static, str>,
+        kinds: &'static [SetType],
+        elements: Vec<Expression<'static>>,
+    ) {
+        let set_type = match kinds {
+            [kind] => SetTypeValue::Single(*kind),
+            several => SetTypeValue::Concatenated(several.into()),
+        };
+        // nft refuses an empty list of elements.
+        let elem = (!elements.is_empty()).then(|| elements.into());
+        let set = Set { family: self.family, table: TABLE.into(), name, set_type, elem, ..Set::default() };
+        self.batch.add(NfListObject::Set(Box::new(set)));
+    }
+
+    /// A chain that only jumps reach.
+    pub(super) fn chain(&mut self, name: impl Into<Cow<'static, str>>) {
+        let chain = Chain { family: self.family, table: TABLE.into(), name: name.into(), ..Chain::default() };
+        self.batch.add(NfListObject::Chain(chain));
+    }
+
+    /// A chain at a hook.
+    pub(super) fn base_chain(&mut self, name: &'static str, hook: Hook) {
+        self.batch.add(NfListObject::Chain(Chain {
+            family: self.family,
+            table: TABLE.into(),
+            name: name.into(),
+            _type: Some(hook.kind),
+            hook: Some(hook.at),
+            prio: Some(hook.priority),
+            policy: Some(hook.policy),
+            ..Chain::default()
+        }));
+    }
+
+    /// Appends a rule.
+    pub(super) fn rule(&mut self, chain: impl Into<Cow<'static, str>>, statements: Vec<Statement<'static>>) {
+        self.batch.add(NfListObject::Rule(Rule {
+            family: self.family,
+            table: TABLE.into(),
+            chain: chain.into(),
+            expr: statements.into(),
+            ..Rule::default()
+        }));
+    }
+
+    /// The transaction.
+    pub(super) fn build(self) -> Ruleset {
+        self.batch.to_nftables()
+    }
+}
+
+/// Commits the rulesets, each of which is one transaction, inside the namespace.
+pub(super) async fn apply(namespace: &Namespace, rulesets: Vec<Ruleset>) -> Result<(), NetworkError> {
+    let objects: Vec<_> = rulesets.into_iter().flat_map(|ruleset| ruleset.objects.into_owned()).collect();
+    let whole = Nftables { objects: objects.into() };
+    namespace
+        .run(move || nftables::helper::apply_ruleset(&whole))
+        .await
+        .map_err(refused(|| "enter a namespace".into()))?
+        .map_err(explain)
+        .map_err(refused(|| "change the packet filter".into()))
+}
+
+/// Removes the host's tables; those that are missing are a success.
+pub(super) async fn remove(host: &Namespace) -> Result<(), NetworkError> {
+    let removal = |family| {
+        let mut batch = Batch::new();
+        let table = || NfListObject::Table(Table { family, name: TABLE.into(), handle: None });
+        batch.add(table());
+        batch.delete(table());
+        batch.to_nftables()
+    };
+    apply(host, vec![removal(NfFamily::Bridge), removal(NfFamily::INet)]).await
+}
+
+/// nft's own words are in a field that the error does not show.
+fn explain(error: nftables::helper::NftablesError) -> io::Error {
+    match error {
+        nftables::helper::NftablesError::NftFailed { stderr, stdout, .. } => {
+            io::Error::other(format!("nft: {} {}", stderr.trim(), stdout.trim()))
+        }
+        other => io::Error::other(other),
+    }
+}
+
+/// A text: an address, a name, or `@set`.
+pub(super) fn text(value: impl ToString) -> Expression<'static> {
+    Expression::String(value.to_string().into())
+}
+
+/// A range of addresses.
+pub(super) fn net(net: Ipv4Net) -> Expression<'static> {
+    let addr = Box::new(text(net.network()));
+    Expression::Named(NamedExpression::Prefix(Prefix { addr, len: net.prefix_len().into() }))
+}
+
+/// An inclusive range of numbers.
+pub(super) fn range(from: u16, to: u16) -> Expression<'static> {
+    Expression::Range(Box::new(Range {
+        range: [Expression::Number(from.into()), Expression::Number(to.into())],
+    }))
+}
+
+/// Several fields side by side.
+pub(super) fn concat(parts: Vec<Expression<'static>>) -> Expression<'static> {
+    Expression::Named(NamedExpression::Concat(parts))
+}
+
+/// A field of a header.
+pub(super) fn field(protocol: &'static str, field: &'static str) -> Expression<'static> {
+    let field = PayloadField { protocol: protocol.into(), field: field.into() };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+/// A property of the packet.
+pub(super) fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+/// `left == right`, or membership when `right` is a set.
+pub(super) fn is(left: Expression<'static>, right: Expression<'static>) -> Statement<'static> {
+    Statement::Match(Match { left, right, op: Operator::EQ })
+}
+
+/// `left != right`.
+pub(super) fn is_not(left: Expression<'static>, right: Expression<'static>) -> Statement<'static> {
+    Statement::Match(Match { left, right, op: Operator::NEQ })
+}
+
+/// A field of a header equals a value.
+pub(super) fn has(protocol: &'static str, name: &'static str, value: impl ToString) -> Statement<'static> {
+    is(field(protocol, name), text(value))
+}
+
+/// The packet came in by this device, or one of this pattern.
+pub(super) fn came_by(device: impl ToString) -> Statement<'static> {
+    is(meta(MetaKey::Iifname), text(device))
+}
+
+/// The packet leaves by this device, or one of this pattern.
+pub(super) fn leaves_by(device: impl ToString) -> Statement<'static> {
+    is(meta(MetaKey::Oifname), text(device))
+}
+
+/// Connection tracking's state is one of these.
+pub(super) fn tracked_as(states: &[&'static str]) -> Statement<'static> {
+    let state = CT { key: "state".into(), family: None, dir: None };
+    let states = states.iter().map(|state| text(*state)).collect();
+    Statement::Match(Match {
+        left: Expression::Named(NamedExpression::CT(state)),
+        right: Expression::List(states),
+        op: Operator::IN,
+    })
+}
+
+/// Lets the packet go on to the next base chain.
+pub(super) const fn accept() -> Statement<'static> {
+    Statement::Accept(Some(Accept {}))
+}
+
+/// Ends the packet.
+pub(super) const fn drop() -> Statement<'static> {
+    Statement::Drop(Some(Drop {}))
+}
+
+/// Goes on in another chain, and returns.
+pub(super) fn jump(target: impl Into<Cow<'static, str>>) -> Statement<'static> {
+    Statement::Jump(JumpTarget { target: target.into() })
+}
+
+/// Chooses a chain by an address. `None` when there is nothing to choose, which nft refuses.
+pub(super) fn choose(
+    key: Expression<'static>,
+    targets: Vec<(Ipv4Addr, String)>,
+) -> Option<Statement<'static>> {
+    let verdict = |chain: String| Expression::Verdict(Verdict::Jump(JumpTarget { target: chain.into() }));
+    let items: Vec<_> =
+        targets.into_iter().map(|(address, chain)| SetItem::Mapping(text(address), verdict(chain))).collect();
+    (!items.is_empty()).then(|| {
+        Statement::VerdictMap(VerdictMap { key, data: Expression::Named(NamedExpression::Set(items)) })
+    })
+}
+
+/// The address that `table` gives for the field: the target of a 1:1 translation.
+pub(super) fn translated(
+    key: Expression<'static>,
+    table: Vec<(Ipv4Addr, Ipv4Addr)>,
+) -> Option<nftables::stmt::NAT<'static>> {
+    if table.is_empty() {
+        return None;
+    }
+    let items = table.into_iter().map(|(from, to)| SetItem::Mapping(text(from), text(to))).collect();
+    let data = Expression::Named(NamedExpression::Set(items));
+    let map = Expression::Named(NamedExpression::Map(Box::new(nftables::expr::Map { key, data })));
+    Some(nftables::stmt::NAT { addr: Some(map), family: Some(NATFamily::IP), port: None, flags: None })
+}

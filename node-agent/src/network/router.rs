@@ -1,0 +1,266 @@
+//! The router of one VPC: a namespace with a device towards each subnet, one out of the host, and one to
+//! the other hosts.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use ipnet::Ipv4Net;
+use nix::errno::Errno;
+use rtnetlink::{LinkUnspec, LinkVeth};
+use tepui_types::agent::{SubnetPart, VpcPart, VpcPort};
+use tepui_types::{MacAddress, NodeId, PlacementId, VpcId};
+
+use super::dhcp::Dhcp;
+use super::error::refused;
+use super::names::{self, Names, Numbers, UPLINK, subnet_device, uplink_addresses};
+use super::namespace::Namespace;
+use super::netlink::{self, Link, Links};
+use super::overlay::{self, Underlay};
+use super::router_filter::{self, METADATA_ADDRESS};
+use super::{GUEST_MTU, NetworkError, generation, nft, sysctl};
+
+/// The gateway's MAC address, the same in every subnet and on every host, so that a guest that moves
+/// need not learn a new one.
+pub(super) const GATEWAY_MAC: MacAddress = MacAddress::from_octets([0x02, 0x54, 0x50, 0x00, 0x00, 0x01]);
+
+/// A router that was made or taken over.
+#[derive(Debug)]
+pub(super) struct Router {
+    inside: Namespace,
+    dhcp: Dhcp,
+    /// The filter's generation after the last change of ours.
+    generation: Option<u32>,
+    /// What the inside was last made to be.
+    applied: Option<(VpcPart, Vec<PlacementId>)>,
+}
+
+/// What a router's inside depends on.
+pub(super) struct Surroundings<'a> {
+    pub(super) node: NodeId,
+    pub(super) host: &'a Namespace,
+    pub(super) host_links: &'a Links,
+    pub(super) names: &'a Names,
+    pub(super) numbers: &'a Numbers,
+    pub(super) underlay: &'a Underlay,
+}
+
+impl Router {
+    /// Makes the namespace, or takes it over.
+    pub(super) async fn open(run_dir: &Path, vpc: VpcId) -> Result<Self, NetworkError> {
+        let inside = Namespace::ensure(&names::namespace_path(run_dir, vpc)).await?;
+        let dhcp = dhcp_of(run_dir, vpc);
+        Ok(Self { inside, dhcp, generation: None, applied: None })
+    }
+
+    /// The namespace, for listeners.
+    pub(super) const fn inside(&self) -> &Namespace {
+        &self.inside
+    }
+
+    /// Whether nothing was changed behind our back, as far as is cheap to see.
+    pub(super) async fn is_intact(&self, run_dir: &Path, vpc: VpcId) -> Result<bool, NetworkError> {
+        let is_there = self.dhcp.runs() && super::namespace::is_bound(&names::namespace_path(run_dir, vpc));
+        Ok(is_there && self.generation == Some(generation::of(&self.inside).await?))
+    }
+
+    /// Makes the inside as wanted. `local` are the ports with a tap on this host.
+    pub(super) async fn ensure(
+        &mut self,
+        part: &VpcPart,
+        local: &[&VpcPort],
+        around: &Surroundings<'_>,
+    ) -> Result<(), NetworkError> {
+        let wanted = (part.clone(), local.iter().map(|port| port.placement_id).collect());
+        let is_current = self.applied.as_ref() == Some(&wanted);
+        let links = self.ensure_links(part, around).await?;
+        if is_current && self.dhcp.runs() && self.generation == Some(generation::of(&self.inside).await?) {
+            return Ok(());
+        }
+        self.applied = None;
+        self.ensure_neighbours(part, local, around, &links).await?;
+        overlay::ensure(&self.inside, part, around).await?;
+        // Guests are let in only after the filter stands: their taps come up last.
+        nft::apply(&self.inside, vec![router_filter::router(part, local)]).await?;
+        self.generation = Some(generation::of(&self.inside).await?);
+        self.dhcp.ensure(&self.inside, &self.dhcp.files(part, &devices(part, around.numbers), local)).await?;
+        self.applied = Some(wanted);
+        Ok(())
+    }
+
+    /// The devices towards the subnets and out of the host; settings and addresses of those that were
+    /// made, or of all when this process sees the router for the first time.
+    async fn ensure_links(&self, part: &VpcPart, around: &Surroundings<'_>) -> Result<Links, NetworkError> {
+        let mut links = netlink::links(self.inside.netlink()).await?;
+        let is_new = self.generation.is_none();
+        if is_new {
+            self.ensure_loopback(&links).await?;
+        }
+        let mut made = HashSet::new();
+        for (host_name, passing, inner) in pairs(part, around) {
+            if self.ensure_pair(&links, around, &host_name, &passing, &inner).await? {
+                made.insert(inner);
+            }
+        }
+        if !made.is_empty() {
+            links = netlink::links(self.inside.netlink()).await?;
+        }
+        for subnet in &part.subnets {
+            let device = subnet_device(number(&around.numbers.subnets, &subnet.id));
+            if is_new || made.contains(&device) {
+                self.set_up_subnet(&device, subnet, &links).await?;
+            }
+        }
+        if is_new || made.contains(UPLINK) {
+            self.set_up_uplink(part.id, around, &links).await?;
+        }
+        Ok(links)
+    }
+
+    async fn ensure_loopback(&self, links: &Links) -> Result<(), NetworkError> {
+        sysctl::write(&self.inside, sysctl::router()).await?;
+        let loopback = index(links, "lo")?;
+        netlink::up(self.inside.netlink(), "lo", loopback).await?;
+        netlink::add_address(self.inside.netlink(), loopback, METADATA_ADDRESS, 32).await
+    }
+
+    /// Makes a veth pair between host and router unless both ends are there; tells whether it did.
+    async fn ensure_pair(
+        &self,
+        links: &Links,
+        around: &Surroundings<'_>,
+        host_name: &str,
+        passing: &str,
+        inner: &str,
+    ) -> Result<bool, NetworkError> {
+        let host = around.host.netlink();
+        let old = around.host_links.get(host_name);
+        if old.is_some() && links.contains_key(inner) {
+            return Ok(false);
+        }
+        if let Some(old) = old {
+            netlink::remove_link(host, host_name, old.index).await?;
+        }
+        let pair = LinkVeth::new(host_name, passing).mtu(GUEST_MTU).build();
+        netlink::add_link(host, host_name, pair).await?;
+        let peer = netlink::link_named(host, passing).await?;
+        let moved = LinkUnspec::new_with_index(peer.index)
+            .setns_by_fd(self.inside.fd())
+            .name(inner)
+            .address(GATEWAY_MAC.octets().to_vec())
+            .mtu(GUEST_MTU);
+        netlink::set_link(host, passing, moved.build()).await?;
+        sysctl::write(around.host, sysctl::silent(host_name)).await?;
+        Ok(true)
+    }
+
+    async fn set_up_subnet(
+        &self,
+        device: &str,
+        subnet: &SubnetPart,
+        links: &Links,
+    ) -> Result<(), NetworkError> {
+        let index = index(links, device)?;
+        sysctl::write(&self.inside, sysctl::router_port(device)).await?;
+        netlink::add_address(self.inside.netlink(), index, subnet.gateway, subnet.cidr.prefix_len()).await?;
+        netlink::up(self.inside.netlink(), device, index).await
+    }
+
+    async fn set_up_uplink(
+        &self,
+        vpc: VpcId,
+        around: &Surroundings<'_>,
+        links: &Links,
+    ) -> Result<(), NetworkError> {
+        let vpc_number = number(&around.numbers.vpcs, &vpc);
+        let (host_address, own_address) = uplink_addresses(vpc_number);
+        let host_name = around.names.uplink(vpc_number);
+        let host_end = netlink::link_named(around.host.netlink(), &host_name).await?;
+        netlink::add_address(around.host.netlink(), host_end.index, host_address, 31).await?;
+        netlink::up(around.host.netlink(), &host_name, host_end.index).await?;
+        let index = index(links, UPLINK)?;
+        netlink::add_address(self.inside.netlink(), index, own_address, 31).await?;
+        netlink::up(self.inside.netlink(), UPLINK, index).await?;
+        netlink::set_route(self.inside.netlink(), netlink::default_route(index, host_address)).await
+    }
+
+    /// The router knows its local guests and need never ask for one.
+    async fn ensure_neighbours(
+        &self,
+        part: &VpcPart,
+        local: &[&VpcPort],
+        around: &Surroundings<'_>,
+        links: &Links,
+    ) -> Result<(), NetworkError> {
+        for subnet in &part.subnets {
+            let device = subnet_device(number(&around.numbers.subnets, &subnet.id));
+            let guests = local.iter().filter(|port| port.subnet_id == subnet.id);
+            let wanted = guests.map(|port| (port.private_ip, port.mac)).collect();
+            pin_exactly(&self.inside, index(links, &device)?, &wanted).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the permanent neighbours of a device exactly these.
+pub(super) async fn pin_exactly(
+    inside: &Namespace,
+    index: u32,
+    wanted: &HashMap<Ipv4Addr, MacAddress>,
+) -> Result<(), NetworkError> {
+    let found = netlink::pinned_neighbours(inside.netlink(), index).await?;
+    for (address, mac) in wanted {
+        if found.get(address).and_then(netlink::neighbour_mac) != Some(*mac) {
+            netlink::pin_neighbour(inside.netlink(), index, *address, *mac).await?;
+        }
+    }
+    for (_, message) in found.into_iter().filter(|(address, _)| !wanted.contains_key(address)) {
+        netlink::remove_neighbour(inside.netlink(), message).await?;
+    }
+    Ok(())
+}
+
+/// Ends what a router left outside the host's devices: its server and its namespace.
+pub(super) async fn remove(run_dir: &Path, vpc: VpcId) -> Result<(), NetworkError> {
+    dhcp_of(run_dir, vpc).remove().await?;
+    let path = names::namespace_path(run_dir, vpc);
+    if super::namespace::is_bound(&path) {
+        overlay::remove(&Namespace::ensure(&path).await?).await?;
+    }
+    super::namespace::remove(&path)
+}
+
+fn dhcp_of(run_dir: &Path, vpc: VpcId) -> Dhcp {
+    Dhcp::new(run_dir.join("dhcp").join(vpc.to_string()))
+}
+
+/// Every veth pair of the router: name on the host, name on the way, name inside.
+fn pairs(part: &VpcPart, around: &Surroundings<'_>) -> Vec<(String, String, String)> {
+    let (names, vpc) = (around.names, number(&around.numbers.vpcs, &part.id));
+    let uplink = (names.uplink(vpc), names.passing('p', vpc), UPLINK.to_owned());
+    let subnets = part.subnets.iter().map(|subnet| {
+        let number = number(&around.numbers.subnets, &subnet.id);
+        (names.router_port(number), names.passing('p', number), subnet_device(number))
+    });
+    std::iter::once(uplink).chain(subnets).collect()
+}
+
+fn devices(part: &VpcPart, numbers: &Numbers) -> Vec<(u32, Ipv4Net, Ipv4Addr)> {
+    let device = |subnet: &SubnetPart| (number(&numbers.subnets, &subnet.id), subnet.cidr, subnet.gateway);
+    part.subnets.iter().map(device).collect()
+}
+
+/// The number of a key; every wanted key has one by now.
+pub(super) fn number<K: Ord>(numbers: &std::collections::BTreeMap<K, u32>, key: &K) -> u32 {
+    numbers.get(key).copied().unwrap_or_default()
+}
+
+/// A link that must be there.
+pub(super) fn find(links: &Links, name: &str) -> Result<Link, NetworkError> {
+    links.get(name).copied().ok_or_else(|| refused(|| format!("find the link {name}"))(Errno::ENODEV))
+}
+
+/// The index of a link that must be there.
+pub(super) fn index(links: &Links, name: &str) -> Result<u32, NetworkError> {
+    Ok(find(links, name)?.index)
+}

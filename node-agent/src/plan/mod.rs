@@ -1,0 +1,142 @@
+//! What to do next, decided without doing anything: pure functions of what is wanted, what is seen
+//! and what was done. Execution makes no choices, so every choice can be tested here.
+//!
+//! One placement's way (the states that are reported are those of
+//! [`tepui_types::agent::PlacementState`]):
+//!
+//! ```text
+//!              Start                    AskShutdown
+//!   (no domain) ────▶ Live ──────────────────────▶ Live, stopping
+//!     ▲   ▲            │ ▲ │ └ Reset ┘                │ guest obeys, or
+//!     │   │  by itself │ │ │ force: PowerOff          │ grace is over: PowerOff
+//!     │   │            ▼ │ ▼                          ▼
+//!     │   │ Remove    off, not noted ─── Note ───▶ off, noted ── Start, when start_seq grew
+//!     │   └───────────────────────────────────────────┘
+//!     └── the host rebooted: off, not noted, other boot id ── Start
+//! ```
+
+mod decide;
+mod progress;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tepui_libvirt::DomainState;
+use tepui_types::PlacementId;
+use tepui_types::agent::PlacementPart;
+
+pub use decide::{decide, retry_delay};
+pub use progress::Progress;
+pub use state::state;
+
+/// The agent's own clock: time since it started. It stands still for nobody and never jumps.
+pub type Moment = Duration;
+
+/// What holds for every placement of the host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Changes when the host reboots.
+    pub boot_id: String,
+    /// Now.
+    pub now: Moment,
+    /// How long a guest may take to shut down before the plug is pulled.
+    pub grace: Duration,
+}
+
+/// A guest was asked to shut down; lives in memory only, so that a restarted agent asks again and
+/// waits the whole grace time once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// The first time.
+    pub first: Moment,
+    /// The last time. A guest that still boots does not hear the power button.
+    pub last: Moment,
+}
+
+/// A step failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// What was wanted then. Something else being wanted ends the waiting.
+    pub wanted: Option<PlacementPart>,
+    /// The step.
+    pub step: &'static str,
+    /// Why, for operators.
+    pub message: String,
+    /// Trying again cannot help.
+    pub permanent: bool,
+    /// How often in a row.
+    pub count: u32,
+    /// When it may be tried again.
+    pub retry_at: Moment,
+}
+
+/// One placement: wanted, seen and done.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    /// Which.
+    pub id: PlacementId,
+    /// What the ledger's node part says; `None` when it does not name the placement.
+    pub wanted: Option<&'a PlacementPart>,
+    /// The domain's state; `None` when there is no domain.
+    pub domain: Option<DomainState>,
+    /// Whether its root disk is on this host.
+    pub disk: bool,
+    /// Whether the ledger holds the parts of all VPCs it has an interface in.
+    pub vpcs_known: bool,
+    /// What was done.
+    pub progress: Option<&'a Progress>,
+    /// A shutdown in progress.
+    pub asked: Option<Asked>,
+    /// The last failure, if nothing succeeded since.
+    pub failure: Option<&'a Failure>,
+}
+
+impl View<'_> {
+    /// Whether a hypervisor process may write to the disk.
+    pub fn is_live(&self) -> bool {
+        match self.domain {
+            Some(DomainState::Running | DomainState::Paused | DomainState::ShuttingDown) => true,
+            Some(DomainState::Off { .. }) | None => false,
+        }
+    }
+}
+
+/// Names a list of steps in [`crate::execute::STEPS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Make it run.
+    Start,
+    /// Ask the guest to shut down.
+    Stop,
+    /// Pull the plug.
+    PowerOff,
+    /// Press the reset button.
+    Reboot,
+    /// Remove domain, tap, disks and notes.
+    Remove,
+    /// Write the ledger only.
+    Note,
+}
+
+/// An order to the executor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// Which steps.
+    pub operation: Operation,
+    /// What the ledger says after the operation's record step; `None` removes the record.
+    pub record: Option<Progress>,
+}
+
+/// What to do with one placement now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// As wanted, or nothing that can be done.
+    Settled,
+    /// Look again at this time, or earlier when something changes.
+    Wait(Moment),
+    /// Do this.
+    Act(Action),
+}

@@ -1,0 +1,23 @@
+//! What was carried out for a placement, as the ledger keeps it.
+
+use serde::{Deserialize, Serialize};
+use tepui_types::agent::OffReason;
+
+/// The counters and marks that outlive the agent and the host. The default is a placement for which
+/// nothing was done yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The last start that was carried out; 0 for none.
+    pub start_seq: u64,
+    /// The last reboot that was carried out.
+    pub reboot_seq: u64,
+    /// The host's boot id when the guest was last seen to run. If it is not the current one, the guest
+    /// went down with the host, not by itself.
+    pub boot_id: String,
+    /// Why the guest is off, noted when it was seen to be off. A noted guest stays off over a reboot of
+    /// the host.
+    pub off: Option<OffReason>,
+    /// A shutdown was begun, and is finished even if the guest is wanted again meanwhile.
+    pub stopping: bool,
+}

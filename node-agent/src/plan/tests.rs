@@ -1,0 +1,361 @@
+//! The planner against a model of a host: from any state, with a death before any step, it arrives at
+//! what is wanted, and then rests.
+
+use proptest::prelude::*;
+use tepui_libvirt::{DomainState, OffReason as Seen};
+use tepui_types::agent::{OffReason, PlacementState, WantedPlacement};
+
+use super::*;
+use crate::execute::{Step, steps_of};
+use crate::testing::{absent, placement, running, stopped};
+
+const GRACE: Duration = Duration::from_secs(90);
+
+#[derive(Debug, Clone)]
+struct World {
+    wanted: Option<WantedPlacement>,
+    domain: Option<DomainState>,
+    disk: bool,
+    progress: Option<Progress>,
+    asked: Option<Asked>,
+    boot_id: String,
+    now: Moment,
+    obeys: bool,
+    starts: u32,
+    resets: u32,
+}
+
+impl World {
+    fn new(wanted: WantedPlacement) -> Self {
+        Self {
+            wanted: Some(wanted),
+            domain: None,
+            disk: false,
+            progress: None,
+            asked: None,
+            boot_id: "boot-1".to_owned(),
+            now: Moment::ZERO,
+            obeys: true,
+            starts: 0,
+            resets: 0,
+        }
+    }
+
+    fn host(&self) -> Host {
+        Host { boot_id: self.boot_id.clone(), now: self.now, grace: GRACE }
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            id: placement(1),
+            wanted: self.wanted.as_ref().map(|wanted| &wanted.wanted),
+            domain: self.domain,
+            disk: self.disk,
+            vpcs_known: true,
+            progress: self.progress.as_ref(),
+            asked: self.asked,
+            failure: None,
+        }
+    }
+
+    fn state(&self) -> PlacementState {
+        state(&self.view(), &self.host(), None)
+    }
+
+    /// Does the steps of an action up to `deadly`, and then loses what is in memory.
+    fn perform(&mut self, action: &Action, deadly: Option<usize>) {
+        if action.operation == Operation::Stop {
+            self.asked.get_or_insert(Asked { first: self.now, last: self.now }).last = self.now;
+        }
+        for (number, step) in steps_of(action.operation).iter().enumerate() {
+            if deadly == Some(number) {
+                self.asked = None;
+                return;
+            }
+            self.step(*step, action);
+        }
+    }
+
+    fn step(&mut self, step: Step, action: &Action) {
+        match step {
+            Step::Image | Step::Network | Step::Unplug | Step::Console => {}
+            Step::Overlay => self.disk = true,
+            Step::Domain => {
+                self.starts += u32::from(!self.view().is_live());
+                self.domain = Some(DomainState::Running);
+            }
+            Step::Ask if self.obeys => self.goes_off(Seen::Guest),
+            Step::Ask => {}
+            Step::PowerOff => self.goes_off(Seen::Requested),
+            Step::Reset => self.resets += 1,
+            Step::Forget => self.domain = None,
+            Step::Disk => self.disk = false,
+            Step::Record => self.progress = action.record.clone(),
+        }
+    }
+
+    fn goes_off(&mut self, reason: Seen) {
+        self.domain = self.domain.map(|_| DomainState::Off { reason });
+    }
+
+    fn host_reboots(&mut self, boot_id: &str) {
+        self.goes_off(Seen::Unknown);
+        self.boot_id = boot_id.to_owned();
+        self.asked = None;
+    }
+
+    /// Until nothing is left to do. Every step is allowed to be the agent's last, once.
+    fn settle(&mut self, mut deaths: impl FnMut() -> Option<usize>) {
+        for _ in 0..100 {
+            if !self.view().is_live() {
+                self.asked = None;
+            }
+            let decision = decide(&self.view(), &self.host());
+            match decision {
+                Decision::Settled => return,
+                Decision::Wait(until) => {
+                    assert!(until > self.now, "waits for the past");
+                    self.now = until;
+                }
+                Decision::Act(action) => self.perform(&action, deaths()),
+            }
+        }
+        panic!("does not come to rest: {self:?}");
+    }
+
+    fn settle_alive(&mut self) {
+        self.settle(|| None);
+    }
+}
+
+fn any_domain() -> impl Strategy<Value = Option<DomainState>> {
+    prop_oneof![
+        Just(None),
+        Just(Some(DomainState::Running)),
+        Just(Some(DomainState::Paused)),
+        Just(Some(DomainState::ShuttingDown)),
+        prop_oneof![
+            Just(Seen::Requested),
+            Just(Seen::Guest),
+            Just(Seen::Crashed),
+            Just(Seen::Failed),
+            Just(Seen::Unknown)
+        ]
+        .prop_map(|reason| Some(DomainState::Off { reason })),
+    ]
+}
+
+prop_compose! {
+    fn any_progress()(
+        start_seq in 0_u64..4,
+        reboot_seq in 0_u64..4,
+        boot in 0..2,
+        off in prop_oneof![Just(None), Just(Some(OffReason::Guest)), Just(Some(OffReason::Requested))],
+        stopping: bool,
+    ) -> Progress {
+        Progress { start_seq, reboot_seq, boot_id: format!("boot-{boot}"), off, stopping }
+    }
+}
+
+fn any_wanted() -> impl Strategy<Value = WantedPlacement> {
+    let id = placement(1);
+    prop_oneof![
+        (1_u64..4, 0_u64..4).prop_map(move |(start, reboot)| running(id, start, reboot)),
+        any::<bool>().prop_map(move |force| stopped(id, force)),
+        any::<bool>().prop_map(move |force| absent(id, force)),
+    ]
+}
+
+prop_compose! {
+    fn any_world()(
+        wanted in any_wanted(),
+        domain in any_domain(),
+        disk: bool,
+        progress in proptest::option::of(any_progress()),
+        obeys: bool,
+    ) -> World {
+        World { domain, disk, progress, obeys, ..World::new(wanted) }
+    }
+}
+
+fn arrived(world: &World) {
+    let live = world.view().is_live();
+    match &world.wanted.as_ref().unwrap().wanted {
+        PlacementPart::Absent { .. } => {
+            assert_eq!((world.domain, world.disk, world.progress.as_ref()), (None, false, None));
+            assert_eq!(world.state(), PlacementState::Gone);
+        }
+        PlacementPart::Present(spec) => match spec.power {
+            tepui_types::agent::Power::Running { start_seq, reboot_seq } => {
+                let done = world.progress.as_ref().unwrap();
+                assert!(done.start_seq >= start_seq && !done.stopping);
+                assert!(live || done.off.is_some(), "off without a reason");
+                assert!(!live || done.reboot_seq >= reboot_seq, "not rebooted");
+            }
+            tepui_types::agent::Power::Stopped { .. } => {
+                assert!(!live);
+                assert!(matches!(world.state(), PlacementState::Off { .. }));
+            }
+        },
+    }
+}
+
+proptest! {
+    #[test]
+    fn from_any_state_the_planner_arrives_and_then_rests(mut world in any_world()) {
+        world.settle_alive();
+        arrived(&world);
+        let before = (world.starts, world.resets);
+        world.settle_alive();
+        prop_assert_eq!(before, (world.starts, world.resets));
+    }
+
+    #[test]
+    fn deaths_before_any_steps_are_made_good(
+        mut world in any_world(),
+        mut deaths in proptest::collection::vec(proptest::option::of(0_usize..5), 0..12),
+    ) {
+        world.settle(|| deaths.pop().flatten());
+        world.settle_alive();
+        arrived(&world);
+    }
+
+    #[test]
+    fn an_unnamed_placement_is_never_touched(mut world in any_world()) {
+        world.wanted = None;
+        prop_assert_eq!(decide(&world.view(), &world.host()), Decision::Settled);
+    }
+
+    #[test]
+    fn a_running_guest_is_never_stopped_unless_a_part_says_so(mut world in any_world(), start in 1_u64..4) {
+        world.wanted = Some(running(placement(1), start, 0));
+        world.domain = Some(DomainState::Running);
+        if let Some(done) = &mut world.progress {
+            done.stopping = false;
+        }
+        world.settle_alive();
+        prop_assert_eq!((world.domain, world.starts), (Some(DomainState::Running), 0));
+    }
+}
+
+#[test]
+fn a_start_that_died_before_any_of_its_steps_starts_the_guest_once() {
+    for deadly in 0..steps_of(Operation::Start).len() {
+        let mut world = World::new(running(placement(1), 1, 0));
+        let mut deaths = vec![Some(deadly)];
+        world.settle(|| deaths.pop().flatten());
+        assert_eq!(world.starts, 1, "died before step {deadly}");
+        assert_eq!(world.state(), PlacementState::Running { start_seq: 1, reboot_seq: 0 });
+    }
+}
+
+#[test]
+fn a_guest_that_powered_itself_off_stays_off_until_the_next_start_even_over_a_host_reboot() {
+    let mut world = World::new(running(placement(1), 1, 0));
+    world.settle_alive();
+    world.goes_off(Seen::Guest);
+    world.settle_alive();
+    assert_eq!(world.state(), PlacementState::Off { start_seq: 1, reason: OffReason::Guest });
+    world.host_reboots("boot-2");
+    world.settle_alive();
+    assert_eq!(world.starts, 1);
+    world.wanted = Some(running(placement(1), 2, 0));
+    world.settle_alive();
+    assert_eq!((world.starts, world.state()), (2, PlacementState::Running { start_seq: 2, reboot_seq: 0 }));
+}
+
+#[test]
+fn a_guest_that_went_down_with_its_host_is_started_again_and_one_whose_qemu_died_is_not() {
+    let mut world = World::new(running(placement(1), 1, 0));
+    world.settle_alive();
+    world.host_reboots("boot-2");
+    world.settle_alive();
+    assert_eq!(world.starts, 2);
+    world.goes_off(Seen::Crashed);
+    world.settle_alive();
+    assert_eq!(world.starts, 2);
+    assert_eq!(world.state(), PlacementState::Off { start_seq: 1, reason: OffReason::Crashed });
+}
+
+#[test]
+fn a_guest_that_ignores_its_power_button_is_asked_again_and_loses_power_after_the_grace() {
+    let mut world = World { obeys: false, ..World::new(running(placement(1), 1, 0)) };
+    world.settle_alive();
+    world.wanted = Some(stopped(placement(1), false));
+    let mut asked = 0;
+    world.settle(|| {
+        asked += 1;
+        None
+    });
+    assert!(asked > 10, "asked {asked} times");
+    assert_eq!(world.now, GRACE);
+    assert_eq!(world.state(), PlacementState::Off { start_seq: 1, reason: OffReason::Requested });
+}
+
+#[test]
+fn a_forced_stop_pulls_the_plug_at_once() {
+    let mut world = World { obeys: false, ..World::new(running(placement(1), 1, 0)) };
+    world.settle_alive();
+    world.wanted = Some(stopped(placement(1), true));
+    world.settle_alive();
+    assert_eq!((world.now, world.view().is_live()), (Moment::ZERO, false));
+}
+
+#[test]
+fn a_reboot_counter_that_grew_resets_once() {
+    let mut world = World::new(running(placement(1), 1, 0));
+    world.settle_alive();
+    world.wanted = Some(running(placement(1), 1, 3));
+    world.settle_alive();
+    assert_eq!((world.resets, world.state()), (1, PlacementState::Running { start_seq: 1, reboot_seq: 3 }));
+}
+
+#[test]
+fn a_guest_wanted_again_while_it_shuts_down_finishes_that_first() {
+    let mut world = World { obeys: false, ..World::new(running(placement(1), 1, 0)) };
+    world.settle_alive();
+    world.wanted = Some(stopped(placement(1), false));
+    let Decision::Act(ask) = decide(&world.view(), &world.host()) else { panic!("must ask") };
+    world.perform(&ask, None);
+    assert_eq!(world.state(), PlacementState::Stopping);
+    world.wanted = Some(running(placement(1), 2, 0));
+    world.settle_alive();
+    assert_eq!((world.starts, world.state()), (2, PlacementState::Running { start_seq: 2, reboot_seq: 0 }));
+}
+
+#[test]
+fn a_failure_is_tried_again_at_its_time_and_at_once_when_something_else_is_wanted() {
+    let world = World::new(running(placement(1), 1, 0));
+    let mut failure = Failure {
+        wanted: world.wanted.as_ref().map(|wanted| wanted.wanted.clone()),
+        step: "network",
+        message: "no".to_owned(),
+        permanent: false,
+        count: 1,
+        retry_at: Moment::from_secs(1),
+    };
+    fn view<'a>(world: &'a World, failure: &'a Failure) -> View<'a> {
+        View { failure: Some(failure), ..world.view() }
+    }
+    assert_eq!(decide(&view(&world, &failure), &world.host()), Decision::Wait(Moment::from_secs(1)));
+    assert!(matches!(state(&view(&world, &failure), &world.host(), None), PlacementState::Failed { .. }));
+    failure.permanent = true;
+    assert_eq!(decide(&view(&world, &failure), &world.host()), Decision::Settled);
+    failure.wanted = None;
+    assert!(matches!(decide(&view(&world, &failure), &world.host()), Decision::Act(_)));
+}
+
+#[test]
+fn waits_after_failures_double_up_to_a_minute() {
+    let waits: Vec<u64> =
+        [1, 2, 3, 7, 40, u32::MAX].iter().map(|count| retry_delay(*count).as_secs()).collect();
+    assert_eq!(waits, [1, 2, 4, 60, 60, 60]);
+}
+
+#[test]
+fn a_start_waits_for_its_vpc() {
+    let world = World::new(running(placement(1), 1, 0));
+    let view = View { vpcs_known: false, ..world.view() };
+    assert_eq!(decide(&view, &world.host()), Decision::Settled);
+    assert_eq!(state(&view, &world.host(), None), PlacementState::Preparing { step: "network".to_owned() });
+}

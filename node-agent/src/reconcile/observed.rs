@@ -1,0 +1,62 @@
+//! What the reconciler publishes.
+
+use std::sync::PoisonError;
+
+use tepui_types::PlacementId;
+use tepui_types::agent::{HavePart, PlacementObserved, PlacementPart, RefusedPart};
+
+use super::{Pass, Reconciler};
+use crate::execute::Step;
+use crate::plan::{Operation, state};
+
+/// The part of a report that changes by itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// A look was taken; before that there is nothing to report.
+    pub looked: bool,
+    /// Parts that were acted on.
+    pub applied: Vec<HavePart>,
+    /// Parts that were refused.
+    pub refused: Vec<RefusedPart>,
+    /// The placements.
+    pub placements: Vec<PlacementObserved>,
+    /// Why guests cannot start now.
+    pub impaired: Option<String>,
+}
+
+impl Reconciler {
+    pub(super) fn observe(&self, pass: &Pass) -> Observed {
+        let everyone = self.everyone(pass);
+        let lock = |text: &std::sync::Mutex<Option<String>>| {
+            text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        Observed {
+            looked: self.known.is_some(),
+            applied: pass.wanted.parts.clone(),
+            refused: self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            placements: everyone.into_iter().map(|id| self.placement(pass, id)).collect(),
+            impaired: self.trouble.clone().or_else(|| lock(&self.shared.network_trouble)),
+        }
+    }
+
+    fn placement(&self, pass: &Pass, id: PlacementId) -> PlacementObserved {
+        let view = self.view(pass, id);
+        let in_work = self.in_work.get(&id);
+        let step = in_work.map(|work| (work.operation, self.step_text(view.wanted, work.whereabouts.step())));
+        let in_work = step.as_ref().map(|(operation, text)| (*operation, text.as_str()));
+        let state = state(&view, &pass.host, in_work.filter(|(operation, _)| *operation == Operation::Start));
+        PlacementObserved { id, state, wanted: view.wanted.is_some() }
+    }
+
+    /// For people: `image 41 %`, `disk`, `network`, `domain`.
+    fn step_text(&self, wanted: Option<&PlacementPart>, step: Option<Step>) -> String {
+        let name = step.map_or("queued", Step::name);
+        match (step, wanted) {
+            (Some(Step::Image), Some(PlacementPart::Present(spec))) => {
+                let percent = self.shared.executor.disks.image_percent(spec.root_disk.image_digest);
+                percent.map_or_else(|| name.to_owned(), |percent| format!("{name} {percent} %"))
+            }
+            (Some(_) | None, _) => name.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The reconciler with a simulated host: what a node does as parts come, guests go off, agents and
+//! hosts restart.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use tepui_libvirt::{Accelerator, DomainSpec, DomainStatus, OffReason as Seen};
+use tepui_types::Epoch;
+use tepui_types::agent::{OffReason, Part, PlacementState};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::disks::SimulatedDisks;
+use crate::execute::{NetworkKeeper, STEPS, STEPS_AT_ONCE, point};
+use crate::failpoint::{self, Effect};
+use crate::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
+use crate::ledger::Seal;
+use crate::network::SimulatedNetwork;
+use crate::testing::{absent, node_id, node_part, placement, running, stopped, vpc_part};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A simulated host: what outlives the agent.
+struct SimulatedHost {
+    dir: tempfile::TempDir,
+    hypervisor: Arc<dyn Hypervisor>,
+    disks: Arc<SimulatedDisks>,
+    boot_id: String,
+}
+
+impl SimulatedHost {
+    fn new(hypervisor: Arc<dyn Hypervisor>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disks = Arc::new(SimulatedDisks::open(&dir.path().join("disks"), 1 << 40).unwrap());
+        Self { dir, hypervisor, disks, boot_id: "boot-1".to_owned() }
+    }
+
+    fn simulated(settings: SimulatedSettings) -> (Self, Arc<SimulatedHypervisor>) {
+        let hypervisor = Arc::new(SimulatedHypervisor::new(settings));
+        (Self::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>), hypervisor)
+    }
+
+    fn start_agent(&self) -> RunningAgent {
+        let seal = Seal::open(&self.dir.path().join("key")).unwrap();
+        let ledger = Ledger::open(&self.dir.path().join("ledger"), seal).unwrap();
+        let ledger = Arc::new(Mutex::new(ledger));
+        let executor = Executor {
+            hypervisor: Arc::clone(&self.hypervisor),
+            disks: Arc::clone(&self.disks) as Arc<dyn crate::disks::Disks>,
+            network: Arc::new(NetworkKeeper::new(Arc::new(SimulatedNetwork::new()), None)),
+            ledger: Arc::clone(&ledger),
+            permits: Semaphore::new(STEPS_AT_ONCE),
+            accelerator: Accelerator::Tcg,
+            consoles: self.dir.path().to_owned(),
+        };
+        let shared = Arc::new(Shared {
+            node_id: node_id(),
+            ledger,
+            wake: Notify::new(),
+            network_wake: Notify::new(),
+            network_trouble: Mutex::default(),
+            refused: Mutex::default(),
+            executor,
+            metadata: None,
+        });
+        let (sender, observed) = watch::channel(Observed::default());
+        let grace = Duration::from_secs(2);
+        let reconciler = Reconciler::new(Arc::clone(&shared), self.boot_id.clone(), grace, sender);
+        RunningAgent { shared, observed, task: tokio::spawn(reconciler.run()) }
+    }
+}
+
+struct RunningAgent {
+    shared: Arc<Shared>,
+    observed: watch::Receiver<Observed>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for RunningAgent {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl RunningAgent {
+    fn take(&self, parts: Vec<Part>) {
+        let taken = self.shared.ledger().take(node_id(), Epoch(1), parts).unwrap();
+        assert!(taken.refused.is_empty(), "{taken:?}");
+        self.shared.wake.notify_one();
+    }
+
+    async fn wait(&mut self, what: &str, holds: impl Fn(&Observed) -> bool) {
+        let waited = tokio::time::timeout(PATIENCE, self.observed.wait_for(|seen| holds(seen))).await;
+        let in_time = waited.is_ok();
+        drop(waited);
+        assert!(in_time, "{what}: {:#?}", self.observed.borrow());
+    }
+
+    async fn wait_state(&mut self, id: PlacementId, state: PlacementState) {
+        let what = format!("{id} is not {state:?}");
+        self.wait(&what, |seen| state_of(seen, id).as_ref() == Some(&state)).await;
+    }
+}
+
+fn state_of(seen: &Observed, id: PlacementId) -> Option<PlacementState> {
+    seen.placements.iter().find(|placement| placement.id == id).map(|placement| placement.state.clone())
+}
+
+fn is_running(start_seq: u64, reboot_seq: u64) -> PlacementState {
+    PlacementState::Running { start_seq, reboot_seq }
+}
+
+fn simulated() -> (SimulatedHost, Arc<SimulatedHypervisor>) {
+    SimulatedHost::simulated(SimulatedSettings::default())
+}
+
+#[tokio::test]
+async fn a_placement_lives_from_its_start_over_reboot_and_stop_to_its_removal() {
+    let (host, hypervisor) = simulated();
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    agent.take(vec![node_part(2, vec![running(id, 1, 1)])]);
+    agent.wait_state(id, is_running(1, 1)).await;
+    agent.take(vec![node_part(3, vec![stopped(id, false)])]);
+    agent.wait_state(id, PlacementState::Off { start_seq: 1, reason: OffReason::Requested }).await;
+    agent.take(vec![node_part(4, vec![running(id, 2, 1)])]);
+    agent.wait_state(id, is_running(2, 1)).await;
+    assert_eq!(hypervisor.starts_and_resets(id), (2, 1));
+    agent.take(vec![node_part(5, vec![absent(id, false)])]);
+    agent.wait_state(id, PlacementState::Gone).await;
+    agent.take(vec![node_part(6, Vec::new())]);
+    agent.wait("it is still reported", |seen| seen.placements.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_restarted_agent_adopts_what_runs_and_starts_nothing_twice() {
+    let (host, hypervisor) = simulated();
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    drop(agent);
+    assert_eq!(hypervisor.domains().await.unwrap().len(), 1, "the guest runs on without an agent");
+    let mut agent = host.start_agent();
+    agent.wait_state(id, is_running(1, 0)).await;
+    assert_eq!(hypervisor.starts_and_resets(id), (1, 0));
+}
+
+#[tokio::test]
+async fn after_a_host_reboot_the_ledger_alone_brings_the_guests_back() {
+    let (mut host, hypervisor) = simulated();
+    let (id, off) = (placement(1), placement(2));
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0), running(off, 1, 0)])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    agent.wait_state(off, is_running(1, 0)).await;
+    hypervisor.goes_off(off, Seen::Guest);
+    agent.wait_state(off, PlacementState::Off { start_seq: 1, reason: OffReason::Guest }).await;
+    let noted = |agent: &RunningAgent| agent.shared.ledger().progress().get(&off).and_then(|done| done.off);
+    while noted(&agent).is_none() {
+        tokio::task::yield_now().await;
+    }
+    drop(agent);
+    hypervisor.host_reboots();
+    host.boot_id = "boot-2".to_owned();
+    let mut agent = host.start_agent();
+    agent.wait_state(id, is_running(1, 0)).await;
+    agent.wait_state(off, PlacementState::Off { start_seq: 1, reason: OffReason::Guest }).await;
+    assert_eq!((hypervisor.starts_and_resets(id).0, hypervisor.starts_and_resets(off).0), (2, 1));
+}
+
+#[tokio::test]
+async fn a_domain_that_no_part_names_runs_on_and_is_reported_as_unwanted() {
+    let (host, _) = simulated();
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    agent.take(vec![node_part(2, Vec::new())]);
+    agent
+        .wait("unwanted and running", |seen| {
+            seen.placements.len() == 1 && !seen.placements[0].wanted && seen.applied[0].generation.0 == 2
+        })
+        .await;
+    agent.wait_state(id, is_running(1, 0)).await;
+}
+
+/// Holds every start until as many are there as expected: serial starts would never get there.
+struct Rendezvous {
+    inner: SimulatedHypervisor,
+    together: tokio::sync::Barrier,
+    failing: Option<PlacementId>,
+    tries: AtomicUsize,
+}
+
+#[async_trait]
+impl Hypervisor for Rendezvous {
+    async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
+        self.inner.domains().await
+    }
+
+    async fn start(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
+        if self.failing == Some(spec.placement_id) {
+            self.tries.fetch_add(1, Ordering::SeqCst);
+            return Err(HypervisorError::Simulated(spec.placement_id));
+        }
+        self.together.wait().await;
+        self.inner.start(spec).await
+    }
+
+    async fn request_shutdown(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.inner.request_shutdown(id).await
+    }
+
+    async fn force_off(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.inner.force_off(id).await
+    }
+
+    async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.inner.reset(id).await
+    }
+
+    async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.inner.forget(id).await
+    }
+}
+
+fn rendezvous(count: usize, failing: Option<PlacementId>) -> Rendezvous {
+    Rendezvous {
+        inner: SimulatedHypervisor::new(SimulatedSettings::default()),
+        together: tokio::sync::Barrier::new(count),
+        failing,
+        tries: AtomicUsize::new(0),
+    }
+}
+
+#[tokio::test]
+async fn twenty_starts_run_together_and_one_that_fails_holds_up_nobody() {
+    let failing = placement(99);
+    let hypervisor = Arc::new(rendezvous(20, Some(failing)));
+    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
+    let mut agent = host.start_agent();
+    let mut wanted: Vec<_> = (1..=20).map(|number| running(placement(number), 1, 0)).collect();
+    wanted.push(running(failing, 1, 0));
+    agent.take(vec![vpc_part(1), node_part(1, wanted)]);
+    for number in 1..=20 {
+        agent.wait_state(placement(number), is_running(1, 0)).await;
+    }
+    agent
+        .wait("the failure is reported", |seen| {
+            matches!(state_of(seen, failing), Some(PlacementState::Failed { ref step, permanent: false, .. }) if step == "domain")
+        })
+        .await;
+    assert_eq!(hypervisor.tries.load(Ordering::SeqCst), 1, "tried again before its time");
+    agent.take(vec![node_part(2, vec![absent(failing, true)])]);
+    agent.wait_state(failing, PlacementState::Gone).await;
+}
+
+#[tokio::test]
+async fn a_part_that_misses_its_vpc_waits_for_it_and_starts_when_it_comes() {
+    let (host, _) = simulated();
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait_state(id, PlacementState::Preparing { step: "network".to_owned() }).await;
+    agent.take(vec![vpc_part(1)]);
+    agent.wait_state(id, is_running(1, 0)).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_ran_before_is_never_started_with_a_fresh_disk() {
+    let (host, hypervisor) = simulated();
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    agent.take(vec![node_part(2, vec![stopped(id, true)])]);
+    agent.wait_state(id, PlacementState::Off { start_seq: 1, reason: OffReason::Requested }).await;
+    crate::disks::Disks::remove(host.disks.as_ref(), id).await.unwrap();
+    agent.take(vec![node_part(3, vec![running(id, 2, 0)])]);
+    agent
+        .wait("refused for good", |seen| {
+            matches!(state_of(seen, id), Some(PlacementState::Failed { permanent: true, .. }))
+        })
+        .await;
+    assert_eq!(hypervisor.starts_and_resets(id).0, 1);
+}
+
+/// What makes the agent run each operation.
+fn provoke(operation: Operation, id: PlacementId) -> Vec<tepui_types::agent::WantedPlacement> {
+    match operation {
+        Operation::Start => vec![running(id, 1, 0)],
+        Operation::Stop => vec![stopped(id, false)],
+        Operation::PowerOff => vec![stopped(id, true)],
+        Operation::Reboot => vec![running(id, 1, 1)],
+        Operation::Remove => vec![absent(id, true)],
+        Operation::Note => vec![running(id, 1, 0)],
+    }
+}
+
+/// What each operation needs before it.
+async fn prepare(agent: &mut RunningAgent, operation: Operation, id: PlacementId) {
+    match operation {
+        Operation::Start => {}
+        Operation::Stop | Operation::PowerOff | Operation::Reboot | Operation::Note => {
+            agent.take(vec![node_part(1, vec![running(id, 1, 0)])]);
+            agent.wait_state(id, is_running(1, 0)).await;
+        }
+        Operation::Remove => {
+            agent.take(vec![node_part(1, vec![running(id, 1, 0)])]);
+            agent.wait_state(id, is_running(1, 0)).await;
+            agent.take(vec![node_part(2, vec![stopped(id, true)])]);
+            agent.wait_state(id, PlacementState::Off { start_seq: 1, reason: OffReason::Requested }).await;
+        }
+    }
+}
+
+/// Every step of every operation passes its fail point; the agent, ended there and started again,
+/// finishes the work. Fail points are global, so all run one after the other in one test.
+#[tokio::test]
+async fn an_agent_that_fails_at_any_step_and_restarts_finishes_the_work() {
+    for (operation, steps) in STEPS {
+        for step in *steps {
+            let (host, hypervisor) = simulated();
+            let id = placement(1);
+            let mut agent = host.start_agent();
+            agent.take(vec![vpc_part(1)]);
+            prepare(&mut agent, *operation, id).await;
+            let name = point(*operation, *step);
+            failpoint::arm(&name, Effect::Error);
+            if *operation == Operation::Note {
+                hypervisor.goes_off(id, Seen::Guest);
+            }
+            agent.take(vec![node_part(9, provoke(*operation, id))]);
+            let deadline = Instant::now() + PATIENCE;
+            while failpoint::trips(&name) == 0 {
+                assert!(Instant::now() < deadline, "{name} is never passed");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            drop(agent);
+            failpoint::disarm(&name);
+            let mut agent = host.start_agent();
+            agent.wait_state(id, finished(*operation)).await;
+            assert!(hypervisor.starts_and_resets(id).0 <= 1, "{name}: started twice");
+        }
+    }
+}
+
+fn finished(operation: Operation) -> PlacementState {
+    match operation {
+        Operation::Start => is_running(1, 0),
+        Operation::Stop | Operation::PowerOff => {
+            PlacementState::Off { start_seq: 1, reason: OffReason::Requested }
+        }
+        Operation::Reboot => is_running(1, 1),
+        Operation::Remove => PlacementState::Gone,
+        Operation::Note => PlacementState::Off { start_seq: 1, reason: OffReason::Guest },
+    }
+}

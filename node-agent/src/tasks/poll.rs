@@ -1,0 +1,100 @@
+//! Pulls the desired state: polls, writes what is news into the ledger, wakes the reconciler.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tepui_types::PlacementId;
+use tepui_types::agent::{PollReply, PollRequest};
+use tokio::time::Instant;
+
+use super::{Context, Pauses};
+use crate::ledger::{LedgerError, Taken};
+
+/// How long the control plane may hold a poll.
+const WAIT: Duration = Duration::from_secs(50);
+/// An answer without news that comes sooner means that something is wrong, and asking again at once
+/// would make it worse.
+const SUSPICIOUSLY_SOON: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(context: Arc<Context>) {
+    let mut pauses = Pauses::new(context.run);
+    loop {
+        let asked = Instant::now();
+        match poll(&context).await {
+            Ok(true) => pauses.over(),
+            Ok(false) if asked.elapsed() >= SUSPICIOUSLY_SOON => pauses.over(),
+            Ok(false) => pauses.next().await,
+            Err(message) => {
+                tracing::warn!(%message, "poll failed; going on with what the ledger holds");
+                pauses.next().await;
+            }
+        }
+    }
+}
+
+/// One poll; whether it brought something that could be used.
+async fn poll(context: &Arc<Context>) -> Result<bool, String> {
+    let reply = context.control_plane.poll(&request(context)).await;
+    let reply = reply.map_err(|error| crate::chain(&error))?;
+    let consoles = send_consoles(context, &reply.wanted_consoles);
+    let (taken, sent) = tokio::join!(take(context, &reply), consoles);
+    let taken = taken.map_err(|error| crate::chain(&error))?;
+    let news = taken.changed;
+    note_refused(context, taken);
+    if news {
+        context.shared.wake.notify_one();
+    }
+    Ok(news || sent)
+}
+
+fn request(context: &Context) -> PollRequest {
+    let ledger = context.shared.ledger();
+    PollRequest {
+        epoch: ledger.epoch(),
+        agent_run: context.run,
+        have: ledger.have(),
+        wait_ms: u64::try_from(WAIT.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+async fn take(context: &Arc<Context>, reply: &PollReply) -> Result<Taken, LedgerError> {
+    if reply.parts.is_empty() {
+        return Ok(Taken::default());
+    }
+    let shared = Arc::clone(&context.shared);
+    let (epoch, parts) = (reply.epoch, reply.parts.clone());
+    let write = move || shared.ledger().take(shared.node_id, epoch, parts);
+    tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| Ok(Taken::default()))
+}
+
+/// Refusals stand until a reply comes without any.
+fn note_refused(context: &Context, taken: Taken) {
+    let mut refused = context.shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+    if *refused != taken.refused {
+        *refused = taken.refused;
+        context.shared.wake.notify_one();
+    }
+}
+
+/// Whether all that were asked for are sent.
+async fn send_consoles(context: &Context, wanted: &[PlacementId]) -> bool {
+    let sent = join_all(wanted.iter().map(|id| send_console(context, *id))).await;
+    !sent.is_empty() && sent.into_iter().all(|sent| sent)
+}
+
+async fn send_console(context: &Context, id: PlacementId) -> bool {
+    let path = context.consoles.join(crate::console::file_name(id));
+    let text = match crate::console::tail(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot read a console");
+            Vec::new()
+        }
+    };
+    let sent = context.control_plane.put_console(id, text).await;
+    if let Err(error) = &sent {
+        tracing::warn!(placement = %id, message = crate::chain(error), "cannot send a console");
+    }
+    sent.is_ok()
+}

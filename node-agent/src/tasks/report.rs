@@ -1,0 +1,60 @@
+//! Reports what is observed: at once when it changes, and every now and then as a sign of life.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tepui_types::agent::{NodeObserved, NodeUsage, Report};
+use tokio::sync::watch;
+
+use super::{Context, Pauses};
+use crate::reconcile::Observed;
+
+/// Between two signs of life, in milliseconds; spread, so that nodes which started together do not
+/// report together.
+const SIGN_OF_LIFE_MS: std::ops::Range<u64> = 8_000..12_000;
+
+pub(super) async fn run(context: Arc<Context>, mut observed: watch::Receiver<Observed>) {
+    let mut random = SmallRng::seed_from_u64(context.run);
+    let mut pauses = Pauses::new(context.run);
+    let mut sequence = 0;
+    loop {
+        let seen = observed.borrow_and_update().clone();
+        if seen.looked {
+            sequence += 1;
+            match context.control_plane.report(&report(&context, sequence, seen)).await {
+                Ok(_) => pauses.over(),
+                Err(error) => {
+                    tracing::warn!(message = crate::chain(&error), "report failed");
+                    pauses.next().await;
+                    continue;
+                }
+            }
+        }
+        let pause = Duration::from_millis(random.random_range(SIGN_OF_LIFE_MS));
+        tokio::select! {
+            changed = observed.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn report(context: &Context, sequence: u64, seen: Observed) -> Report {
+    let disk_free_bytes = context.shared.executor.disks.free_bytes();
+    Report {
+        epoch: context.shared.ledger().epoch(),
+        agent_run: context.run,
+        sequence,
+        observed: NodeObserved {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: context.boot_id.clone(),
+            capacity: context.capacity,
+            usage: NodeUsage { disk_free_bytes },
+            applied: seen.applied,
+            refused: seen.refused,
+            placements: seen.placements,
+            impaired: seen.impaired,
+        },
+    }
+}

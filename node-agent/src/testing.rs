@@ -1,0 +1,132 @@
+//! Fixtures of the unit tests.
+
+pub(crate) mod control_plane;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use tepui_types::agent::{
+    InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, Part, PartBody,
+    PartKey, PlacementPart, PlacementSpec, Power, RootDisk, SubnetPart, VpcPart, WantedPlacement,
+};
+use tepui_types::{
+    Digest, Generation, ImageId, InstanceId, MacAddress, NetworkInterfaceId, NodeId, PlacementId, ProjectId,
+    ReservationId, SecurityGroupId, SubnetId, VolumeId, VpcId,
+};
+
+pub(crate) fn node_id() -> NodeId {
+    NodeId::from_random(1)
+}
+
+pub(crate) fn vpc_id() -> VpcId {
+    VpcId::from_random(1)
+}
+
+pub(crate) fn placement(number: u128) -> PlacementId {
+    PlacementId::from_random(number)
+}
+
+/// The address of the guest of `placement(number)`: loopback, so that a test can be the guest.
+pub(crate) fn address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, number)
+}
+
+pub(crate) fn spec(id: PlacementId, power: Power) -> PlacementSpec {
+    let number = id.bits();
+    PlacementSpec {
+        instance_id: InstanceId::from_random(number),
+        project_id: ProjectId::from_random(0),
+        power,
+        vcpus: 1,
+        memory_mib: 128,
+        root_disk: RootDisk {
+            volume_id: VolumeId::from_random(number),
+            image_digest: Digest::of(b"image"),
+            image_bytes: 5,
+            size_bytes: 1 << 30,
+        },
+        metadata: metadata(number),
+        user_data: Some("IyEvYmluL3NoCg==".to_owned()),
+    }
+}
+
+fn metadata(number: u128) -> InstanceMetadata {
+    InstanceMetadata {
+        options: MetadataOptions { enabled: true, tokens_required: true, hop_limit: 1, tags_enabled: true },
+        image_id: ImageId::from_random(1),
+        instance_type: "t3.micro".to_owned(),
+        launch_index: 0,
+        reservation_id: ReservationId::from_random(1),
+        launched_at: Timestamp::UNIX_EPOCH,
+        availability_zone: "tepui-1a".to_owned(),
+        region: "tepui-1".to_owned(),
+        local_hostname: "ip-172-31-0-10.tepui-1.compute.internal".to_owned(),
+        public_keys: BTreeMap::from([("my-key".to_owned(), "ssh-ed25519 AAAA me".to_owned())]),
+        security_groups: vec!["default".to_owned()],
+        interfaces: vec![interface(number)],
+        block_devices: vec![
+            MetadataBlockDevice { name: "ami".to_owned(), device: "/dev/vda".to_owned() },
+            MetadataBlockDevice { name: "root".to_owned(), device: "/dev/vda".to_owned() },
+        ],
+        tags: BTreeMap::from([("Name".to_owned(), "web".to_owned()), ("a/b".to_owned(), "x".to_owned())]),
+        identity_document: "{\"instanceId\":\"i\"}".to_owned(),
+        identity_signature: "c2ln".to_owned(),
+    }
+}
+
+fn interface(number: u128) -> MetadataInterface {
+    MetadataInterface {
+        id: NetworkInterfaceId::from_random(number),
+        mac: MacAddress::from_random(number),
+        private_ip: address(number as u8),
+        public_ip: None,
+        subnet_id: SubnetId::from_random(1),
+        subnet_cidr: "127.0.0.0/24".parse().unwrap(),
+        vpc_id: vpc_id(),
+        vpc_cidr: "127.0.0.0/16".parse().unwrap(),
+        security_group_ids: vec![SecurityGroupId::from_random(1)],
+    }
+}
+
+pub(crate) fn present(id: PlacementId, power: Power) -> WantedPlacement {
+    WantedPlacement { id, wanted: PlacementPart::Present(Box::new(spec(id, power))) }
+}
+
+pub(crate) fn running(id: PlacementId, start_seq: u64, reboot_seq: u64) -> WantedPlacement {
+    present(id, Power::Running { start_seq, reboot_seq })
+}
+
+pub(crate) fn stopped(id: PlacementId, force: bool) -> WantedPlacement {
+    present(id, Power::Stopped { force })
+}
+
+pub(crate) fn absent(id: PlacementId, force: bool) -> WantedPlacement {
+    WantedPlacement { id, wanted: PlacementPart::Absent { force } }
+}
+
+pub(crate) fn node_part(generation: u64, placements: Vec<WantedPlacement>) -> Part {
+    Part {
+        key: PartKey::Node(node_id()),
+        generation: Generation(generation),
+        body: PartBody::Node(NodePart { placements }),
+    }
+}
+
+pub(crate) fn vpc_part(generation: u64) -> Part {
+    let vpc = VpcPart {
+        id: vpc_id(),
+        cidr: "127.0.0.0/16".parse().unwrap(),
+        vni: 1,
+        domain: "tepui-1.compute.internal".to_owned(),
+        subnets: vec![SubnetPart {
+            id: SubnetId::from_random(1),
+            cidr: "127.0.0.0/24".parse().unwrap(),
+            gateway: Ipv4Addr::new(127, 0, 0, 1),
+        }],
+        ports: Vec::new(),
+        groups: Vec::new(),
+        nodes: Vec::new(),
+    };
+    Part { key: PartKey::Vpc(vpc.id), generation: Generation(generation), body: PartBody::Vpc(vpc) }
+}

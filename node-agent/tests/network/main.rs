@@ -1,0 +1,10 @@
+//! The host's network, real: namespaces, bridges, nftables and dnsmasq, in namespaces made by each test.
+//! Needs root.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
+
+mod addresses;
+mod isolation;
+mod lab;
+mod lifecycle;
+mod security_groups;

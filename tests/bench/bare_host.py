@@ -1,0 +1,127 @@
+"""The rival of a launch: overlay, tap, filter, defineXML and create, by hand, through libvirt's binding.
+
+Runs inside the namespaces of the host that is measured. Reads requests, one JSON object a line, and answers
+each with one."""
+
+import fcntl
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import time
+import uuid
+import xml.etree.ElementTree as ElementTree
+
+import libvirt
+
+TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
+IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+FIRST_LINE = b"tepui-tiny: user code"
+POLL_SECONDS = 0.001
+
+
+class BareHost:
+    def __init__(self, reference):
+        self.connection = libvirt.open("qemu:///system")
+        self.template = self.connection.lookupByName(reference).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        self.count = 0
+        self.domain = None
+        nft("add table bridge bare\nadd set bridge bare ports { type ifname . ether_addr; }")
+
+    def start(self):
+        """Everything that a launch does on the host, with nothing of ours."""
+        self.count += 1
+        tree = ElementTree.fromstring(self.template)
+        overlay, base = rename(tree, self.count)
+        tap = tree.find(".//interface/target").get("dev")
+        mac = tree.find(".//interface/mac").get("address")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, overlay], check=True)
+        make_tap(tap)
+        nft(f"add element bridge bare ports {{ {tap} . {mac} }}")
+        self.domain = self.connection.defineXML(ElementTree.tostring(tree, encoding="unicode"))
+        self.domain.create()
+        return {"console": tree.find(".//serial/source").get("path"), "overlay": overlay, "tap": tap}
+
+    def stop(self, overlay, console, tap):
+        self.domain.destroy()
+        self.domain.undefine()
+        subprocess.run(["ip", "link", "del", tap], check=True)
+        for path in (overlay, console):
+            os.unlink(path)
+        return {}
+
+    def wait_running(self, known):
+        """Waits for a running domain beyond those in `known`, and tells its name and console."""
+        while True:
+            for domain in self.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING):
+                if domain.name() not in known:
+                    tree = ElementTree.fromstring(domain.XMLDesc())
+                    return {"name": domain.name(), "console": tree.find(".//serial/source").get("path")}
+            time.sleep(POLL_SECONDS)
+
+    def names(self):
+        return {"names": [domain.name() for domain in self.connection.listAllDomains()]}
+
+    def wait_first_line(self, console):
+        while True:
+            try:
+                with open(console, "rb") as file:
+                    if FIRST_LINE in file.read():
+                        return {}
+            except FileNotFoundError:
+                pass
+            time.sleep(POLL_SECONDS)
+
+    def wait_gone(self, name):
+        while name in self.names()["names"]:
+            time.sleep(0.05)
+        return {}
+
+
+def rename(tree, count):
+    """Gives the reference's domain another identity and other files; returns overlay and base."""
+    identity = f"ec2{uuid.uuid4().hex[3:]}"
+    identity = str(uuid.UUID(identity))
+    tree.find("name").text = f"bare-{count}"
+    tree.find("uuid").text = identity
+    for entry in tree.findall(".//sysinfo/system/entry"):
+        if entry.get("name") in ("uuid", "serial"):
+            entry.text = identity
+    disk = tree.find(".//disk/source")
+    overlay = re.sub(r"[^/]*$", f"bare-{count}.qcow2", disk.get("file"))
+    disk.set("file", overlay)
+    for source in tree.findall(".//serial/source") + tree.findall(".//console/source"):
+        source.set("path", re.sub(r"[^/]*$", f"bare-{count}.log", source.get("path")))
+    tree.find(".//interface/target").set("dev", f"bare{count}")
+    tree.find(".//interface/mac").set("address", f"02:ba:5e:00:{count >> 8:02x}:{count & 255:02x}")
+    for channel in tree.findall(".//channel/source"):
+        tree.find(".//channel").remove(channel)
+    return overlay, tree.find(".//disk/backingStore/source").get("file")
+
+
+def make_tap(name):
+    with open("/dev/net/tun", "rb+", buffering=0) as tun:
+        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH", name.encode(), IFF_TAP | IFF_NO_PI))
+        fcntl.ioctl(tun, TUNSETPERSIST, 1)
+    subprocess.run(["ip", "link", "set", name, "up"], check=True)
+
+
+def nft(text):
+    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+
+
+def main():
+    host = BareHost(sys.argv[1])
+    for request in sys.stdin:
+        request = json.loads(request)
+        try:
+            reply = getattr(host, request.pop("do"))(**request)
+        except Exception as error:  # whatever it is, the other side must hear of it
+            reply = {"error": repr(error)}
+        print(json.dumps(reply), flush=True)
+    nft("delete table bridge bare")
+
+
+main()

@@ -1,0 +1,126 @@
+"""From RunInstances to a running domain and its first user code on real libvirt, and what the agent weighs."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+import uuid
+
+from clouds import dev
+from measure import Line, line, pairs
+from wire import found
+
+# A launch takes two seconds under emulation; fifteen pairs are what a run can afford.
+LAUNCHES = 15
+
+
+class Rival:
+    """A process inside the host's namespaces that does the bare work."""
+
+    def __init__(self, libvirtd, reference):
+        enter = ["nsenter", "-t", str(libvirtd), "-n", "-m", "-u", "--"]
+        program = [sys.executable, str(pathlib.Path(__file__).with_name("bare_host.py")), reference]
+        self.process = subprocess.Popen(enter + program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, do, **request):
+        print(json.dumps({"do": do, **request}), file=self.process.stdin, flush=True)
+        reply = json.loads(self.process.stdout.readline())
+        if "error" in reply:
+            raise RuntimeError(reply["error"])
+        return reply
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Launches:
+    """One launch of ours and one of the rival's, each left clean. `booted` waits for the guest's first line too."""
+
+    def __init__(self, cloud, rival, booted):
+        self.cloud, self.rival, self.booted = cloud, rival, booted
+        self.leftover = None
+
+    def ours(self):
+        known = self.rival.ask("names")["names"]
+        instance = launch(self.cloud)
+        running = self.rival.ask("wait_running", known=known)
+        if self.booted:
+            self.rival.ask("wait_first_line", console=running["console"])
+        self.leftover = lambda: (terminate(self.cloud, instance), self.rival.ask("wait_gone", name=running["name"]))
+
+    def bare(self):
+        started = self.rival.ask("start")
+        if self.booted:
+            self.rival.ask("wait_first_line", console=started["console"])
+        self.leftover = lambda: self.rival.ask("stop", **started)
+
+    def clean(self):
+        if self.leftover:
+            self.leftover()
+        self.leftover = None
+
+
+def measure():
+    with dev("libvirt", 1) as cloud:
+        launch(cloud)
+        wait_running(cloud)
+        libvirtd, agent = pid_of("libvirtd", cloud.folder), pid_of("tepui-node", cloud.folder)
+        yield weight(agent, libvirtd)
+        reference = run_in(libvirtd, ["virsh", "-c", "qemu:///system", "list", "--name"]).split()[0]
+        rival = Rival(libvirtd, reference)
+        try:
+            yield launches(cloud, rival, False, "M2", "RunInstances → domain running, image cached", 1.15)
+            yield launches(cloud, rival, True, "M3", "RunInstances → first user code of the tiny guest", 1.05)
+        finally:
+            rival.close()
+
+
+def launches(cloud, rival, booted, id, name, goal):
+    pair = Launches(cloud, rival, booted)
+    measured = pairs(pair.ours, pair.bare, LAUNCHES, before=pair.clean)
+    pair.clean()
+    return line(id, name, "overlay + tap + nft + defineXML + create through the binding, same XML", measured, at_most=goal)
+
+
+def launch(cloud):
+    reply = cloud.wire.call("RunInstances", ImageId=cloud.image, InstanceType="t3.nano", MinCount=1, MaxCount=1,
+                            ClientToken=uuid.uuid4().hex)
+    return found("<instanceId>(.*?)</instanceId>", reply)[0]
+
+
+def wait_running(cloud):
+    while "<name>running</name>" not in cloud.wire.call("DescribeInstances"):
+        time.sleep(0.05)
+
+
+def terminate(cloud, instance):
+    cloud.wire.call("TerminateInstances", **{"InstanceId.1": instance, "Force": "true"})
+
+
+def weight(agent, libvirtd):
+    ours, theirs = resident(agent), resident(libvirtd)
+    ratio = round(ours / theirs, 3)
+    return Line("M7", "resident memory of the agent, one guest", "libvirtd", ratio, [ratio, ratio], "≤ 0.5×", ratio <= 0.5,
+                f"{ours / 1024:.1f} MiB", f"{theirs / 1024:.1f} MiB")
+
+
+def resident(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(found(r"VmRSS:\s+(\d+)", status)[0])
+
+
+def run_in(pid, command):
+    return subprocess.run(["nsenter", "-t", str(pid), "-n", "-m", "-u", "--", *command], capture_output=True, text=True,
+                          check=True).stdout
+
+
+def pid_of(name, folder):
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if (entry / "comm").read_text().strip() == name and str(folder) in (entry / "cmdline").read_text():
+                return int(entry.name)
+        except (OSError, ValueError):
+            continue
+    raise RuntimeError(f"no {name} of {folder} runs")

@@ -1,0 +1,26 @@
+"""make bench: every line of the benchmark in one run. `main.py --out FOLDER [ID…]` runs only lines of these ids."""
+
+import argparse
+import sys
+
+import control_plane
+import host
+import report
+
+PARTS = {"control-plane": control_plane.measure, "host": host.measure}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", required=True)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="only these parts")
+    options = parser.parse_args()
+    lines = []
+    for name in options.parts or PARTS:
+        for line in PARTS[name]():
+            print(f"{line.id}: {line.measure} / {line.rival}: {line.median:g} ({line.goal}) {'met' if line.met else 'NOT met'}", file=sys.stderr)
+            lines.append(line)
+            report.write(lines, options.out)
+
+
+main()

@@ -1,0 +1,67 @@
+"""Interleaved pairs of ours and a rival's, as ratios. Absolute times of one machine mean nothing."""
+
+import dataclasses
+import random
+import statistics
+import time
+
+
+@dataclasses.dataclass
+class Line:
+    """One row of the report. `median` and `spread` are of the paired ratios ours / rival."""
+
+    id: str
+    measure: str
+    rival: str
+    median: float
+    spread: list
+    goal: str
+    met: bool
+    ours: str = ""
+    theirs: str = ""
+    note: str = ""
+
+
+def pairs(ours, rival, count, warmup=1, before=lambda: None):
+    """Runs both in the order A B B A A B … and returns seconds of each pair. `before` is not timed."""
+
+    def seconds(call):
+        before()
+        started = time.perf_counter()
+        call()
+        return time.perf_counter() - started
+
+    for _ in range(warmup):
+        seconds(ours), seconds(rival)
+    found = []
+    for index in range(count):
+        if index % 2 == 0:
+            mine = seconds(ours)
+            found.append((mine, seconds(rival)))
+        else:
+            theirs = seconds(rival)
+            found.append((seconds(ours), theirs))
+    return found
+
+
+def line(id, measure, rival, found, at_most=None, at_least=None, note="", unit=1e3, unit_name="ms"):
+    """Sums pairs up. `at_most` bounds ours/rival; `at_least` bounds rival/ours (times faster)."""
+    faster = at_least is not None
+    ratios = [theirs / mine if faster else mine / theirs for mine, theirs in found]
+    median = statistics.median(ratios)
+    low, high = bootstrap(ratios)
+    goal = f"≥ {at_least:g}× faster" if faster else f"≤ {at_most:g}×"
+    met = low >= at_least if faster else high <= at_most
+    return Line(id, measure, rival, round(median, 3), [round(low, 3), round(high, 3)], goal, met,
+                shown([mine for mine, _ in found], unit, unit_name), shown([theirs for _, theirs in found], unit, unit_name), note)
+
+
+def shown(values, unit, unit_name):
+    return f"{statistics.median(values) * unit:.2f} {unit_name}"
+
+
+def bootstrap(ratios, rounds=2000):
+    """95 % interval of the median."""
+    chance = random.Random(1)
+    medians = sorted(statistics.median(chance.choices(ratios, k=len(ratios))) for _ in range(rounds))
+    return medians[int(rounds * 0.025)], medians[int(rounds * 0.975)]
