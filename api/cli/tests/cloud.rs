@@ -1,7 +1,7 @@
 //! Whole commands against a real control plane in this process. It has no hosts: what needs guests
 //! is tested end to end elsewhere.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
 
 use std::io::{Cursor, Write};
 use std::path::Path;

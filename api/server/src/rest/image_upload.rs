@@ -88,7 +88,7 @@ async fn begin(call: &Call, mut upload: Upload) -> Result<ImportTask, Failure> {
     let import = ImportRequest {
         name: Some(image.name),
         description: image.description,
-        source: image.source,
+        source: if image.source.is_empty() { "upload".into() } else { image.source },
         public: image.public,
     };
     let login_user = image.login_user.unwrap_or_else(|| DEFAULT_LOGIN_USER.into());
