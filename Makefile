@@ -8,7 +8,7 @@ IMAGES := target/images
 DEMO   := target/demo
 BIN    := target/release
 NEXTEST_PROFILE ?= default
-export TEPUI_BOTOCORE = $(abspath $(VENV))
+export TEPUI_BOTOCORE = $(abspath $(VENV))/botocore
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -63,6 +63,7 @@ $(VENV)/.done: packaging/requirements.txt
 	@echo "python: EC2 clients in $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@ln -sfn "$$($(VENV)/bin/python -c 'import botocore, os; print(os.path.dirname(botocore.__file__))')" $(TEPUI_BOTOCORE)
 	@touch $@
 
 release:
@@ -75,4 +76,4 @@ $(IMAGES)/%.qcow2: packaging/guest-images/build.sh
 
 ## make codegen     regenerate the EC2 protocol from the service model
 codegen: venv
-	cargo run --quiet -p xtask -- ec2-codegen --models $$($(VENV)/bin/python -c 'import botocore, os; print(os.path.dirname(botocore.__file__))')/data
+	cargo run --quiet -p xtask -- ec2-codegen

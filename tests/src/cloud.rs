@@ -242,7 +242,7 @@ impl Cloud {
     fn keep_evidence(&self) {
         let output = Command::new("sh")
             .arg("-c")
-            .arg("find . -name '*.log' -size +0 | while read f; do echo \"== $f\"; tail -n 40 \"$f\"; done")
+            .arg("find . -name '*.log' -not -path '*/consoles/*' -size +0 | while read f; do echo \"== $f\"; tail -n 40 \"$f\"; done")
             .current_dir(self.cloud_folder())
             .output();
         if let Ok(output) = output {

@@ -1,5 +1,7 @@
 //! The suite that every engine must pass.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use tempfile::TempDir;

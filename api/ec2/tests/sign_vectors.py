@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/golden/signatures.json: requests signed by botocore, at a fixed time.
 
-Run it with the botocore of packaging/xtask/requirements.txt; its output is committed.
+Run it with the botocore of packaging/requirements.txt; its output is committed.
 """
 import datetime
 import json

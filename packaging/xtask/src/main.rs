@@ -33,7 +33,7 @@ struct Arguments {
 enum Task {
     /// Writes api/ec2/src/generated, its golden files and docs/ec2-coverage.md
     Ec2Codegen {
-        /// Directory of the botocore package, of the version in packaging/xtask/requirements.txt
+        /// Directory of the botocore package, of the version in packaging/requirements.txt
         #[arg(long, env = "TEPUI_BOTOCORE")]
         models: PathBuf,
     },

@@ -43,7 +43,7 @@ pub(super) fn node(connection: &Connection, node: NodeId) -> rusqlite::Result<Op
     let mut records = record::of_numbers(connection, &wanted)?;
     records.sort_by_key(|record| record.placement.as_ref().map(|placement| placement.id));
     let groups = groups_of(connection, &records)?;
-    let vpcs = distinct(connection, &records, |i| i.vpc_id, |c, id| vpc_row(c, id))?;
+    let vpcs = distinct(connection, &records, |i| i.vpc_id, vpc_row)?;
     let subnets = distinct(
         connection,
         &records,
