@@ -43,7 +43,7 @@ enum Command {
     Run,
     /// Joins a cloud. Repeat it with the same token if it was interrupted.
     Join {
-        /// What `tepui node token` printed.
+        /// What `tepui node join-token` printed.
         token: String,
     },
     /// Compares the ledger with what is on this host. Prints a JSON object a line for each finding.

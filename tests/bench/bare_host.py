@@ -6,10 +6,12 @@ each with one."""
 import fcntl
 import json
 import os
+import queue
 import re
 import struct
 import subprocess
 import sys
+import threading
 import time
 import uuid
 import xml.etree.ElementTree as ElementTree
@@ -22,8 +24,29 @@ FIRST_LINE = b"tepui-tiny: user code"
 POLL_SECONDS = 0.001
 
 
+class Starts:
+    """The domains that libvirt says have started. To ask it again and again would slow down what is measured."""
+
+    def __init__(self):
+        libvirt.virEventRegisterDefaultImpl()
+        threading.Thread(target=run_events, daemon=True).start()
+        self.names = queue.Queue()
+        self.connection = libvirt.open("qemu:///system")
+        self.connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self.note, None)
+
+    def note(self, _connection, domain, event, _detail, _opaque):
+        if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+            self.names.put(domain.name())
+
+
+def run_events():
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
 class BareHost:
     def __init__(self, reference):
+        self.starts = Starts()
         self.connection = libvirt.open("qemu:///system")
         self.template = self.connection.lookupByName(reference).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         self.count = 0
@@ -52,17 +75,13 @@ class BareHost:
             os.unlink(path)
         return {}
 
-    def wait_running(self, known):
-        """Waits for a running domain beyond those in `known`, and tells its name and console."""
-        while True:
-            for domain in self.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING):
-                if domain.name() not in known:
-                    tree = ElementTree.fromstring(domain.XMLDesc())
-                    return {"name": domain.name(), "console": tree.find(".//serial/source").get("path")}
-            time.sleep(POLL_SECONDS)
-
-    def names(self):
-        return {"names": [domain.name() for domain in self.connection.listAllDomains()]}
+    def wait_running(self):
+        """Waits for the next start that is not one of ours, and tells the domain's name and console."""
+        name = "bare-"
+        while name.startswith("bare-"):
+            name = self.starts.names.get(timeout=60)
+        tree = ElementTree.fromstring(self.connection.lookupByName(name).XMLDesc())
+        return {"name": name, "console": tree.find(".//serial/source").get("path")}
 
     def wait_first_line(self, console):
         while True:
@@ -75,7 +94,7 @@ class BareHost:
             time.sleep(POLL_SECONDS)
 
     def wait_gone(self, name):
-        while name in self.names()["names"]:
+        while name in [domain.name() for domain in self.connection.listAllDomains()]:
             time.sleep(0.05)
         return {}
 

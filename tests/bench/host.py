@@ -1,6 +1,7 @@
 """From RunInstances to a running domain and its first user code on real libvirt, and what the agent weighs."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -43,18 +44,21 @@ class Launches:
         self.leftover = None
 
     def ours(self):
-        known = self.rival.ask("names")["names"]
         instance = launch(self.cloud)
-        running = self.rival.ask("wait_running", known=known)
+        running = self.rival.ask("wait_running")
         if self.booted:
             self.rival.ask("wait_first_line", console=running["console"])
-        self.leftover = lambda: (terminate(self.cloud, instance), self.rival.ask("wait_gone", name=running["name"]))
+        self.leftover = lambda: self.end(instance, running["name"])
 
     def bare(self):
         started = self.rival.ask("start")
         if self.booted:
             self.rival.ask("wait_first_line", console=started["console"])
         self.leftover = lambda: self.rival.ask("stop", **started)
+
+    def end(self, instance, domain):
+        terminate(self.cloud, instance)
+        self.rival.ask("wait_gone", name=domain)
 
     def clean(self):
         if self.leftover:
@@ -64,9 +68,9 @@ class Launches:
 
 def measure():
     with dev("libvirt", 1) as cloud:
-        launch(cloud)
-        wait_running(cloud)
-        libvirtd, agent = pid_of("libvirtd", cloud.folder), pid_of("tepui-node", cloud.folder)
+        wait_running(cloud, launch(cloud))
+        agent = pid_of("tepui-node", lambda pid: str(cloud.folder) in command_line(pid))
+        libvirtd = pid_of("libvirtd", lambda pid: network_of(pid) == network_of(agent))
         yield weight(agent, libvirtd)
         reference = run_in(libvirtd, ["virsh", "-c", "qemu:///system", "list", "--name"]).split()[0]
         rival = Rival(libvirtd, reference)
@@ -90,13 +94,16 @@ def launch(cloud):
     return found("<instanceId>(.*?)</instanceId>", reply)[0]
 
 
-def wait_running(cloud):
-    while "<name>running</name>" not in cloud.wire.call("DescribeInstances"):
-        time.sleep(0.05)
+def wait_running(cloud, instance):
+    while "<name>running</name>" not in cloud.wire.call("DescribeInstances", **{"InstanceId.1": instance}):
+        time.sleep(0.01)
 
 
 def terminate(cloud, instance):
-    cloud.wire.call("TerminateInstances", **{"InstanceId.1": instance, "Force": "true"})
+    wait_running(cloud, instance)
+    # A guest that still boots does not hear its power button: pulling the plug saves the wait.
+    cloud.wire.call("StopInstances", **{"InstanceId.1": instance, "Force": "true"})
+    cloud.wire.call("TerminateInstances", **{"InstanceId.1": instance})
 
 
 def weight(agent, libvirtd):
@@ -116,11 +123,19 @@ def run_in(pid, command):
                           check=True).stdout
 
 
-def pid_of(name, folder):
+def pid_of(name, fits):
     for entry in pathlib.Path("/proc").iterdir():
         try:
-            if (entry / "comm").read_text().strip() == name and str(folder) in (entry / "cmdline").read_text():
+            if (entry / "comm").read_text().strip() == name and fits(entry.name):
                 return int(entry.name)
-        except (OSError, ValueError):
+        except OSError:  # no process, or one that just ended
             continue
-    raise RuntimeError(f"no {name} of {folder} runs")
+    raise RuntimeError(f"no {name} of the measured host runs")
+
+
+def command_line(pid):
+    return pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def network_of(pid):
+    return os.readlink(f"/proc/{pid}/ns/net")

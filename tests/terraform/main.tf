@@ -6,7 +6,8 @@ terraform {
 }
 
 provider "aws" {
-  skip_metadata_api_check = true
+  # The provider knows only AWS's own region names.
+  skip_region_validation = true
 }
 
 data "aws_ami" "tiny" {

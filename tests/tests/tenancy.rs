@@ -52,8 +52,8 @@ fn project(cloud: &Cloud, name: &str) -> BTreeMap<String, String> {
     cloud.tepui(&["project", "create", name]).ok();
     cloud.tepui(&["user", "create", name]).ok();
     let key = cloud.tepui_json(&["key", "create", "--user", name, "--project", name]);
-    let field = |name: &str| key[name].as_str().unwrap_or_default().to_owned();
-    cloud.variables_of(&field("access_key_id"), &field("secret_access_key"))
+    let field = |pointer: &str| key.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    cloud.variables_of(&field("/access_key/id"), &field("/secret_access_key"))
 }
 
 fn run(cloud: &Cloud, who: &BTreeMap<String, String>, address: &str, script: &str) -> String {

@@ -151,7 +151,7 @@ impl Failure {
     fn advice(&self) -> Vec<String> {
         let advice = match self {
             Failure::Ambiguous { .. } => "give the whole id",
-            Failure::Domain(Error::NoCapacity { .. }) => "tepui capacity",
+            Failure::Domain(Error::NoCapacity { .. }) => "tepui type list",
             Failure::Domain(Error::QuotaExceeded { .. }) => "tepui whoami",
             Failure::Domain(Error::Protected { .. }) => {
                 "switch the attribute off with `tepui instance set`, then repeat"

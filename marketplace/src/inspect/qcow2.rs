@@ -149,7 +149,7 @@ impl Header {
         if l1_bytes > MAX_L1_BYTES {
             return field("l1_size", self.l1_entries.into(), "the L1 table may have at most 32 MiB");
         }
-        if u64::from(self.l1_entries) < self.virtual_bytes.div_ceil(self.bytes_of_l2_table()) {
+        if u64::from(self.l1_entries) < self.l2_tables() {
             return field("l1_size", self.l1_entries.into(), "the L1 table must cover the whole disk");
         }
         self.check_area("l1_table_offset", self.l1_offset, l1_bytes, length)?;
@@ -157,9 +157,10 @@ impl Header {
         self.check_area("refcount_table_offset", self.refcount_offset, refcount_bytes, length)
     }
 
-    /// Bytes of the disk that one L2 table maps.
-    fn bytes_of_l2_table(&self) -> u64 {
-        (self.cluster_bytes() / self.l2_entry_bytes()) << self.cluster_bits
+    /// L2 tables that map the disk, present or not.
+    fn l2_tables(&self) -> u64 {
+        let mapped_by_one = (self.cluster_bytes() / self.l2_entry_bytes()) << self.cluster_bits;
+        self.virtual_bytes.div_ceil(mapped_by_one)
     }
 
     /// Subclusters double the entries.
@@ -207,9 +208,11 @@ fn check_extensions(file: &File, length: u64, header: &Header) -> Result<(), Ins
 }
 
 /// QEMU reads clusters beyond the end of the file as zeros, so a download that broke off would
-/// import without an error and fail in the guest. Every cluster must be where the tables say.
+/// import without an error and fail in the guest. Every cluster must be where the tables say. L1
+/// entries beyond the disk's end map nothing and are not followed: a full L1 table that names one
+/// L2 table a million times would cost terabytes of reading.
 fn check_tables(file: &File, length: u64, header: &Header) -> Result<(), InspectError> {
-    let l1 = read_entries(file, header.l1_offset, u64::from(header.l1_entries) * 8)?;
+    let l1 = read_entries(file, header.l1_offset, header.l2_tables() * 8)?;
     let mut l2 = Vec::new();
     for entry in l1.chunks_exact(8).map(|bytes| be64(bytes, 0)) {
         let offset = entry & L1_OFFSET_MASK;

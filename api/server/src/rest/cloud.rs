@@ -1,8 +1,6 @@
 //! The cloud as a whole.
 
-use tepui_core::scheduler::{self, Demand, Request};
-use tepui_core::{INSTANCE_TYPES, Severity};
-use tepui_db::model::{NodeLoad, NodeState};
+use tepui_core::Severity;
 use tepui_types::rest::{
     Capacity, CheckOutcome, DoctorCheck, DoctorReport, Empty, Event, Identity, List, ListEventsRequest,
     TypeRoom,
@@ -13,10 +11,6 @@ use super::instance::shown_type;
 use super::routes::Call;
 use crate::failure::Failure;
 
-/// The root disk that a question for room assumes, in GiB.
-const USUAL_DISK_GIB: u64 = 8;
-/// Nobody plans further than this, and counting costs time.
-const COUNTED: usize = 1000;
 const DEFAULT_EVENTS: u32 = 100;
 const MOST_EVENTS: u32 = 1000;
 
@@ -54,24 +48,9 @@ pub(super) async fn events(call: Call, request: ListEventsRequest) -> Result<Lis
 }
 
 pub(super) async fn capacity(call: Call, _: Empty) -> Result<Capacity, Failure> {
-    let views = call.cloud().nodes(&call.caller).await?;
-    let loads: Vec<NodeLoad> = views.into_iter().map(|view| view.load).collect();
-    let takes = |load: &&NodeLoad| load.node.state == NodeState::Up && load.node.schedulable;
-    let nodes = loads.iter().filter(takes).count();
-    let room = |kind| TypeRoom { instance_type: shown_type(kind), fits: fits(&call, &loads, kind) };
-    let types = INSTANCE_TYPES.iter().map(room).collect();
-    Ok(Capacity { nodes: u32::try_from(nodes).unwrap_or(u32::MAX), types })
-}
-
-fn fits(call: &Call, loads: &[NodeLoad], kind: &tepui_core::InstanceType) -> u64 {
-    let config = call.cloud().config();
-    let request = Request {
-        demand: Demand { vcpus: kind.vcpus, memory_mib: kind.memory_mib, disk_gib: USUAL_DISK_GIB },
-        strategy: config.strategy,
-        overcommit: config.overcommit,
-        group: None,
-    };
-    scheduler::plan(loads, &request, COUNTED).nodes.len() as u64
+    let room = call.cloud().room().await?;
+    let types = room.types.into_iter().map(|(kind, fits)| TypeRoom { instance_type: shown_type(kind), fits });
+    Ok(Capacity { nodes: room.nodes, types: types.collect() })
 }
 
 pub(super) async fn doctor(call: Call, _: Empty) -> Result<DoctorReport, Failure> {

@@ -22,6 +22,9 @@ const KEY_NAME: &str = "tepui-default";
 /// Name of the security group that is made where none is given.
 const GROUP_NAME: &str = "tepui-ssh";
 
+/// The type where none is given, if it fits.
+const USUAL_TYPE: &str = "t3.micro";
+
 /// Everything a launch needs to know beforehand.
 pub(super) struct Choices {
     pub(super) image: Image,
@@ -108,15 +111,28 @@ fn choose_name(run: &Run, image: &Image, present: &[Instance]) -> (String, Row) 
 
 fn choose_type(run: &Run, capacity: &Capacity) -> Result<(String, Row)> {
     let wanted = run.instance_type.as_deref();
-    let room = match wanted {
-        Some(name) => capacity.types.iter().find(|room| room.instance_type.name == name),
-        None => capacity.types.first(),
+    let (room, origin) = match wanted {
+        Some(name) => (capacity.types.iter().find(|room| room.instance_type.name == name), "given"),
+        None => usual_type(&capacity.types),
     };
     let room = room.ok_or_else(|| unknown_type(wanted.unwrap_or_default(), &capacity.types))?;
     let kind = &room.instance_type;
     let value = format!("{} ({} vCPU, {} MiB)", kind.name, kind.vcpus, kind.memory_mib);
-    let origin = if wanted.is_some() { "given" } else { "the smallest" };
     Ok((kind.name.clone(), ("type", value, format!("{origin}; {} fit", room.fits))))
+}
+
+/// Without a wish: what EC2 clients get too, else the smallest that fits. Where nothing fits, the
+/// cloud says why.
+fn usual_type(types: &[TypeRoom]) -> (Option<&TypeRoom>, &'static str) {
+    let usual = types.iter().find(|room| room.instance_type.name == USUAL_TYPE);
+    if usual.is_some_and(|room| room.fits > 0) {
+        return (usual, "the default");
+    }
+    let fitting = types.iter().filter(|room| room.fits > 0);
+    match fitting.min_by_key(|room| (room.instance_type.memory_mib, room.instance_type.vcpus)) {
+        Some(smallest) => (Some(smallest), "the smallest that fits"),
+        None => (usual, "the default"),
+    }
 }
 
 fn unknown_type(wanted: &str, types: &[TypeRoom]) -> Failure {
@@ -131,7 +147,10 @@ fn unknown_type(wanted: &str, types: &[TypeRoom]) -> Failure {
 fn root(run: &Run, image: &Image) -> Row {
     match run.root_size {
         Some(size) => ("root disk", format!("{size} GiB"), "given".into()),
-        None => ("root disk", image::size(image.size_bytes), "the image's size".into()),
+        None => {
+            let gib = image.size_bytes.div_ceil(1 << 30).max(1);
+            ("root disk", format!("{gib} GiB"), "the image's size, in whole GiB".into())
+        }
     }
 }
 
@@ -199,4 +218,32 @@ async fn open_ssh(group: SecurityGroup, session: &mut Session) -> Result<Securit
         return Ok(group);
     }
     session.call::<AddSecurityGroupRule>(&[&group.id.to_string()], &wanted).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tepui_types::rest::InstanceType;
+
+    use super::*;
+
+    fn chosen(rooms: &[(&str, u32, u64, u64)]) -> (String, &'static str) {
+        let room = |(name, vcpus, memory_mib, fits): &(&str, u32, u64, u64)| TypeRoom {
+            instance_type: InstanceType { name: (*name).into(), vcpus: *vcpus, memory_mib: *memory_mib },
+            fits: *fits,
+        };
+        let rooms: Vec<TypeRoom> = rooms.iter().map(room).collect();
+        let (room, origin) = usual_type(&rooms);
+        (room.unwrap().instance_type.name.clone(), origin)
+    }
+
+    #[test]
+    fn the_default_type_is_taken_if_it_fits_and_else_the_smallest_that_does() {
+        let rooms = |micro, nano, small| {
+            chosen(&[("t2.small", 1, 2048, small), ("t3.nano", 2, 512, nano), ("t3.micro", 2, 1024, micro)])
+        };
+        assert_eq!(rooms(1, 9, 9), ("t3.micro".into(), "the default"));
+        assert_eq!(rooms(0, 9, 9), ("t3.nano".into(), "the smallest that fits"));
+        assert_eq!(rooms(0, 0, 9), ("t2.small".into(), "the smallest that fits"));
+        assert_eq!(rooms(0, 0, 0), ("t3.micro".into(), "the default"));
+    }
 }

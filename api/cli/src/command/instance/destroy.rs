@@ -56,12 +56,14 @@ fn protected(instance: &Instance) -> Failure {
 }
 
 fn inventory(instance: &Instance) -> Vec<String> {
-    let head = format!("deletes: instance {} ({}, {})", called(instance), instance.id, state(instance));
+    let kind = format!("{}, {}", instance.instance_type, state(instance));
+    let head = format!("deletes: instance {} ({}, {kind})", called(instance), instance.id);
     let disk = instance.root_volume_id.map(|volume| {
         format!("deletes: its root disk ({volume}, {} GiB)", instance.root_gib.unwrap_or_default())
     });
-    let address = instance.public_ip.map(|address| format!("releases: its address {address}"));
-    [Some(head), disk, address].into_iter().flatten().collect()
+    let private = instance.private_ip.map(|address| format!("releases: its private address {address}"));
+    let public = instance.public_ip.map(|address| format!("releases: its public address {address}"));
+    [Some(head), disk, private, public].into_iter().flatten().collect()
 }
 
 /// What a person types: the one name, or how many.

@@ -28,7 +28,7 @@ pub struct Run {
     /// Name of the instance [default: the image's and a number]
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// Instance type [default: the smallest]
+    /// Instance type [default: t3.micro, or the smallest that fits]
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) instance_type: Option<String>,
     /// How many; they are called NAME-1, NAME-2, ...
