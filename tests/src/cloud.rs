@@ -1,6 +1,7 @@
 //! A dev cloud of the test's own.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -251,10 +252,14 @@ impl Cloud {
     }
 }
 
-/// A port nobody listens on now; `dev up` is told, so that two clouds of one test run differ.
+/// A port nobody listens on now, nor on those that a dev cloud takes beside it.
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0");
-    listener.and_then(|listener| listener.local_addr()).map_or(18773, |address| address.port())
+    let listen = |port: u16| TcpListener::bind(("127.0.0.1", port));
+    std::iter::repeat_with(|| listen(0).and_then(|listener| listener.local_addr()))
+        .flatten()
+        .map(|address| address.port())
+        .find(|port| [1, 1000].iter().all(|offset| listen(port.saturating_add(*offset)).is_ok()))
+        .unwrap_or_default()
 }
 
 /// Reads `export NAME='value'` lines.

@@ -1,9 +1,10 @@
 //! The daemons' configuration files.
 
-use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::Hypervisor;
 use super::names::{Addresses, Names};
@@ -74,7 +75,13 @@ fn write(path: PathBuf, content: &Value) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes a file whole; its folder is there.
+/// Writes a file whole; its folder is there. A daemon that reads it meanwhile sees the old text or
+/// the new one, never half of it.
 pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|e| Failure::io(path.display(), &e))
+    let failed = |e: &io::Error| Failure::io(path.display(), e);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
+    file.write_all(text.as_bytes()).map_err(|e| failed(&e))?;
+    file.persist(path).map_err(|e| failed(&e.error))?;
+    Ok(())
 }
