@@ -4,18 +4,17 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::marker;
 use super::names::Names;
 use super::node::{Host, remove_pins};
 use super::process;
 use super::shared;
-use super::state::State;
 use super::topology;
-use super::up::lock;
 use crate::failure::{Failure, Result};
 use crate::session::Session;
 
 /// What `up` and its daemons put into the directory, besides the hosts' own `nN`.
-const FILES: [&str; 6] = ["api.toml", "sim.toml", "sim-tokens", "env", "state.json", "lock"];
+const FILES: [&str; 5] = ["api.toml", "sim.toml", "sim-tokens", "env", "state.json"];
 const FOLDERS: [&str; 3] = ["api", "sim", "log"];
 
 /// Ends the cloud in `dir`. One that is not there is a success.
@@ -25,16 +24,14 @@ pub(super) async fn run(dir: &Path, session: &mut Session) -> Result<()> {
         found => found.map_err(|e| Failure::io(dir.display(), &e))?,
     };
     let names = Names::of(&dir);
-    let _lock = lock(&names)?;
-    // A damaged file says nothing that the names do not.
-    let state = State::load(&dir).unwrap_or_default();
+    let _lock = marker::existing(&names)?;
     let hosts = hosts(&names);
     session.note("dev: ending guests and daemons");
     for number in &hosts {
-        Host { names: &names, number: *number }.end().await;
+        Host { names: &names, number: *number }.end().await?;
     }
-    let daemons: Vec<_> = state.into_iter().flat_map(|state| state.processes.into_values()).collect();
-    process::end(&daemons).await;
+    let configs = ["api.toml", "sim.toml"].map(|file| dir.join(file));
+    process::end(|| process::daemons_of(&configs)).await?;
     session.note("dev: removing networks, mounts and files");
     topology::remove(&names)?;
     remove_pins(&names.pins());
@@ -66,6 +63,7 @@ fn remove_files(names: &Names, hosts: &[u16]) -> Result<()> {
     for file in FILES.map(|file| names.dir().join(file)) {
         forgive(fs::remove_file(&file), &file)?;
     }
+    marker::remove(names)?;
     // It stays if somebody else has something in it.
     let _ = fs::remove_dir(names.dir());
     Ok(())

@@ -11,6 +11,7 @@
 mod config;
 mod down;
 mod env;
+mod marker;
 mod names;
 mod node;
 mod process;

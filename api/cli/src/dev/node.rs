@@ -135,8 +135,9 @@ impl Host<'_> {
     }
 
     /// Ends everything that runs in the host.
-    pub(super) async fn end(&self) {
-        process::end(&process::inside_mount_namespace(&self.pin("mnt"))).await;
+    pub(super) async fn end(&self) -> Result<()> {
+        let pin = self.pin("mnt");
+        process::end(|| process::inside_mount_namespace(&pin)).await
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::failure::{Failure, Result};
 
 /// How long a daemon may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
+/// Programs of ours that run apart from the terminal.
+const DAEMONS: [&str; 2] = ["tepui-api", "tepui-node"];
 
 /// A process that cannot be mistaken for a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,24 +68,52 @@ pub(super) fn died(name: &str, log: &Path) -> Failure {
     failure.try_(format!("less {}", log.display()))
 }
 
-/// Ends processes: asks, waits, and kills what is left.
-pub(super) async fn end(processes: &[Process]) {
-    signal(processes, Signal::SIGTERM);
-    let deadline = Instant::now() + GRACE;
-    while processes.iter().any(Process::runs) && Instant::now() < deadline {
-        sleep(Duration::from_millis(20)).await;
-    }
-    signal(processes, Signal::SIGKILL);
-    while processes.iter().any(Process::runs) && Instant::now() < deadline + GRACE {
+/// Ends the processes that `find` finds: asks, waits, kills what is left, and looks again until there
+/// is none, since a dying daemon may have started another.
+///
+/// # Errors
+/// When some do not even end when killed.
+pub(super) async fn end(find: impl Fn() -> Vec<Process>) -> Result<()> {
+    signal(&find(), Signal::SIGTERM);
+    let asked = Instant::now();
+    loop {
+        let left = find();
+        let waited = asked.elapsed();
+        match left.first() {
+            None => return Ok(()),
+            Some(one) if waited > 2 * GRACE => {
+                return Err(Failure::failed(format!("process {} does not end", one.pid))
+                    .why(format!("it was killed {} s ago", (waited - GRACE).as_secs())));
+            }
+            Some(_) if waited > GRACE => signal(&left, Signal::SIGKILL),
+            Some(_) => {}
+        }
         sleep(Duration::from_millis(20)).await;
     }
 }
 
 fn signal(processes: &[Process], signal: Signal) {
-    for process in processes.iter().filter(|process| process.runs()) {
+    for process in processes {
         // It may end between the look and the signal.
         let _ = kill(Pid::from_raw(process.pid), signal);
     }
+}
+
+/// Our daemons that were started with one of these files, whether or not anybody noted their pids.
+pub(super) fn daemons_of(configs: &[PathBuf]) -> Vec<Process> {
+    let is_ours = |pid: &i32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = command.split(|byte| *byte == 0);
+        DAEMONS.contains(&name.trim())
+            && words.any(|word| configs.iter().any(|config| config.as_os_str().as_encoded_bytes() == word))
+    };
+    pids().filter(is_ours).filter_map(Process::with_pid).collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(io::Result::ok);
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Every process in the mount namespace that is bound to `pin`: what a host runs, its guests and the
@@ -95,9 +125,7 @@ pub(super) fn inside_mount_namespace(pin: &Path) -> Vec<Process> {
         fs::metadata(format!("/proc/{pid}/ns/mnt"))
             .is_ok_and(|own| (own.dev(), own.ino()) == (namespace.dev(), namespace.ino()))
     };
-    let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(io::Result::ok);
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(is_inside).filter_map(Process::with_pid).collect()
+    pids().filter(is_inside).filter_map(Process::with_pid).collect()
 }
 
 #[cfg(test)]
@@ -112,11 +140,23 @@ mod tests {
         assert!(daemon.runs());
         let later = Process { started: daemon.started + 1, ..daemon };
         assert!(!later.runs(), "another process with its pid is not it");
-        end(&[later]).await;
+        let still = |process: Process| move || Vec::from_iter(process.runs().then_some(process));
+        end(still(later)).await.unwrap();
         assert!(daemon.runs(), "and is not ended in its place");
-        end(&[daemon]).await;
+        end(still(daemon)).await.unwrap();
         assert!(!daemon.runs());
-        end(&[daemon]).await;
+        end(still(daemon)).await.unwrap();
+    }
+
+    #[test]
+    fn a_program_that_is_not_ours_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("api.toml");
+        fs::write(&config, "").unwrap();
+        let mut reader = Command::new("tail").arg("-f").arg(&config).spawn().unwrap();
+        assert!(daemons_of(&[config]).is_empty());
+        reader.kill().unwrap();
+        reader.wait().unwrap();
     }
 
     #[test]

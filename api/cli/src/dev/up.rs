@@ -1,6 +1,6 @@
 //! `tepui dev up`: stage after stage, each of which leaves alone what stands already.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,7 @@ use tepui_types::rest::{Empty, NodeState};
 use tokio::time::{Instant, sleep};
 use uuid::Builder;
 
+use super::marker;
 use super::names::{Addresses, Names};
 use super::node::Host;
 use super::process::{self, Process};
@@ -40,10 +41,11 @@ struct Cloud<'a> {
 /// Starts the cloud, or what is missing of it.
 pub(super) async fn run(up: &Up, session: &mut Session) -> Result<()> {
     check(up)?;
-    fs::create_dir_all(up.dir.join("log")).map_err(|e| Failure::io(up.dir.display(), &e))?;
+    fs::create_dir_all(&up.dir).map_err(|e| Failure::io(up.dir.display(), &e))?;
     let dir = fs::canonicalize(&up.dir).map_err(|e| Failure::io(up.dir.display(), &e))?;
     let names = Names::of(&dir);
-    let _lock = lock(&names)?;
+    let _lock = marker::ensure(&names)?;
+    fs::create_dir_all(dir.join("log")).map_err(|e| Failure::io(dir.display(), &e))?;
     let state = state(&names, up)?;
     let own = std::env::current_exe().map_err(|e| Failure::io("this program's path", &e))?;
     let beside = || own.parent().unwrap_or(Path::new("/usr/bin")).to_owned();
@@ -64,19 +66,6 @@ fn check(up: &Up) -> Result<()> {
         return Err(Failure::usage(rule).try_("tepui dev up --hypervisor sim --nodes 2000 --dir DIR"));
     }
     Ok(())
-}
-
-/// Two `up` at once would start everything twice.
-pub(super) fn lock(names: &Names) -> Result<File> {
-    let path = names.dir().join("lock");
-    let file = File::create(&path).map_err(|e| Failure::io(path.display(), &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Failure::failed(format!("another 'tepui dev' works on {}", names.dir().display())))
-        }
-        Err(TryLockError::Error(e)) => Err(Failure::io(path.display(), &e)),
-    }
 }
 
 /// The state on disk, or a new one; the options of the first `up` hold.
