@@ -1,13 +1,18 @@
-//! Runs `qemu-img convert` where a hostile image can reach nothing: own uid, Landlock, an empty
-//! network namespace, resource limits. The process confines itself and then becomes qemu-img, so
-//! no privileged code runs beside the parser that the image attacks.
+//! Runs `qemu-img convert` where a hostile image can reach nothing: own uid, Landlock, empty network
+//! and process namespaces, resource limits.
+//!
+//! ```text
+//!   supervisor (root, waits) ──▶ process 1 of a new namespace: confines itself, becomes qemu-img
+//! ```
+//! When process 1 ends, the kernel ends whatever it left behind before the supervisor hears of it: a
+//! process that outlived the conversion could write into the image after its digest was taken.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -15,7 +20,9 @@ use landlock::{
 };
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 /// `nobody` of every Debian: owns no file and runs no daemon that an escaped process could attack.
@@ -58,6 +65,19 @@ pub enum SandboxError {
     /// qemu-img could not be executed.
     #[error("cannot execute qemu-img (Debian package qemu-utils)")]
     Exec(#[source] io::Error),
+    /// The process of the new namespace could not be started.
+    #[error("cannot start the confined process")]
+    Start(#[source] io::Error),
+}
+
+/// Runs `confined`, which must call [`exec_convert`], as process 1 of a namespace of its own, and waits
+/// until it and everything it started is dead.
+///
+/// # Errors
+/// When the namespace or the process could not be made.
+pub fn supervise(confined: &mut Command) -> Result<ExitStatus, SandboxError> {
+    step("make a process namespace", unshare(CloneFlags::CLONE_NEWPID))?;
+    confined.status().map_err(SandboxError::Start)
 }
 
 /// Confines this process and becomes qemu-img, converting the qcow2 file `source` into the existing
@@ -91,6 +111,8 @@ fn confine(source: &Path, target: &Path, virtual_bytes: u64) -> Result<(File, Fi
     step("drop the group", setresgid(gid, gid, gid))?;
     let uid = Uid::from_raw(SANDBOX_UID);
     step("drop the user", setresuid(uid, uid, uid))?;
+    // After the last change of identity, which would clear it: nobody else ends us with the supervisor.
+    step("follow the supervisor", set_pdeathsig(Signal::SIGKILL))?;
     for file in [&source, &target] {
         step("pass the files on", fcntl(file.as_fd(), FcntlArg::F_SETFD(FdFlag::empty())).map(drop))?;
     }

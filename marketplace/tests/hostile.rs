@@ -99,6 +99,19 @@ async fn each_broken_header_field_is_named() {
     }
 }
 
+/// A full L1 table that names one L2 table a million times would else cost terabytes of reading.
+#[test]
+fn l1_entries_beyond_the_disk_are_not_followed() {
+    let bench = Bench::new();
+    let path = bench.qcow2("case.qcow2");
+    let header = fs::read(&path).unwrap();
+    let l1 = u64::from_be_bytes(header[40..48].try_into().unwrap());
+    patch(&path, at::L1_SIZE, &2u32.to_be_bytes());
+    patch(&path, l1 + 8, &(1u64 << 40).to_be_bytes());
+    let inspection = inspect(&fs::File::open(&path).unwrap(), &Limits::default()).unwrap();
+    assert_eq!(inspection.virtual_bytes, 1 << 20);
+}
+
 #[tokio::test]
 async fn extensions_that_name_files_are_refused() {
     let bench = Bench::new();
@@ -196,4 +209,23 @@ proptest! {
             prop_assert!(inspection.format == Format::Raw || inspection.virtual_bytes <= 1 << 40);
         }
     }
+}
+
+/// A process left behind could write into the image after its digest was taken.
+#[test]
+fn nothing_outlives_the_confined_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    let script = format!("setsid sh -c 'exec sleep 300.25' & echo $! >{}", pid_file.display());
+    // Of a thread of its own: a process namespace is entered for all children to come.
+    let status = std::thread::spawn(move || {
+        tepui_marketplace::sandbox::supervise(std::process::Command::new("sh").args(["-c", &script]))
+    });
+    assert!(status.join().unwrap().unwrap().success());
+    assert_ne!(fs::read_to_string(folder.path().join("pid")).unwrap(), "");
+    let left = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let command = fs::read(entry.unwrap().path().join("cmdline")).ok()?;
+        command.starts_with(b"sleep\x00300.25\x00").then_some(())
+    });
+    assert_eq!(left.count(), 0);
 }
