@@ -1,12 +1,14 @@
 # The two commands of the README are `make demo` and `make test`; the rest are their parts.
 .DELETE_ON_ERROR:
-.PHONY: demo demo-down test lint unit e2e bench packages-run packages-test venv release images codegen help
+.PHONY: demo demo-down test lint unit e2e bench fuzz packages-run packages-test venv release images codegen help
 
 PYTHON ?= python3
 VENV   := target/venv
 IMAGES := target/images
 DEMO   := target/demo
 BIN    := target/release
+FUZZ   := ec2_query sigv4_canonical qcow2_header
+SECONDS ?= 60
 NEXTEST_PROFILE ?= default
 export TEPUI_BOTOCORE = $(abspath $(VENV))/botocore
 
@@ -43,12 +45,22 @@ e2e: packages-test venv release images
 
 ## make bench       ratios against rivals in one interleaved run: target/bench/report.md
 bench: packages-test venv release images $(VENV)/.bench
+	cargo build --release --locked --package tepui-agent --example create_overlay
 	$(VENV)/bin/python tests/bench/main.py --out target/bench $(PARTS)
 
 $(VENV)/.bench: packaging/requirements-bench.txt $(VENV)/.done
 	@echo "python: rivals of the benchmark"
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+## make fuzz        each fuzz target for SECONDS=60; what it finds is kept in fuzz/artifacts
+fuzz: packages-test
+	packaging/install-cargo-tool.sh cargo-fuzz
+	cd fuzz && for target in $(FUZZ); do \
+	  mkdir -p target/corpus/$$target && \
+	  cargo fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target -- \
+	    -max_total_time=$(SECONDS) -print_final_stats=1 || exit; \
+	done
 
 packages-run:
 	@packaging/install-packages.sh run

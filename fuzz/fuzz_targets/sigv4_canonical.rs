@@ -1,5 +1,5 @@
-//! Any request has a canonical form or none. The form is canonical: path and query in it, sent
-//! again, give the same query, and the order of the pairs does not matter.
+//! Any request has a canonical form or none. The form is canonical: the query in it, sent
+//! again, gives the same query, and the order of the pairs does not matter.
 
 #![no_main]
 
@@ -19,9 +19,17 @@ fuzz_target!(|case: &[u8]| {
         Request { method: "POST", path, query, headers: vec![(name, value)], body, request_id: "fuzz" };
     let Some(canonical) = canonical_request(&request, &[name]) else { return };
     let sent_again = canonical.lines().nth(2).unwrap_or_default();
-    assert_eq!(canonical_query(&request, sent_again).as_deref(), Some(sent_again), "not canonical: {query:?}");
+    assert_eq!(
+        canonical_query(&request, sent_again).as_deref(),
+        Some(sent_again),
+        "not canonical: {query:?}"
+    );
     let backwards: Vec<&str> = query.rsplit('&').collect();
-    assert_eq!(canonical_query(&request, &backwards.join("&")).as_deref(), Some(sent_again), "order matters: {query:?}");
+    assert_eq!(
+        canonical_query(&request, &backwards.join("&")).as_deref(),
+        Some(sent_again),
+        "order matters: {query:?}"
+    );
 });
 
 /// The third line of the canonical form is the query's.

@@ -1,5 +1,7 @@
 //! The agent: its parts wired together, and the loops that run them.
 
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,6 +50,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Another agent runs on the data directory.
+    #[error("another agent uses {0}")]
+    InUse(PathBuf),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers")]
     Random,
@@ -128,6 +133,22 @@ pub fn identity_dir(data_dir: &Path) -> PathBuf {
     Layout(data_dir).identity()
 }
 
+/// Makes a directory that QEMU, as a user of its own, can pass through and nobody but root can list.
+pub fn make_dir(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o711).create(path)
+}
+
+/// Keeps a second agent off the data directory, until the file is dropped.
+pub fn lock(data_dir: &Path) -> Result<File, StartError> {
+    let path = data_dir.join("lock");
+    let file = File::create(&path).map_err(|source| StartError::File { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(data_dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(StartError::File { path, source }),
+    }
+}
+
 /// A running agent. Stopping or dropping it leaves every guest running.
 pub struct Agent {
     node_id: NodeId,
@@ -172,6 +193,13 @@ impl Agent {
         self.observed.clone()
     }
 
+    /// Returns when a loop of the agent died, which none does by itself: the agent is of no use then.
+    pub async fn died(&mut self) {
+        if let Some(Err(error)) = self.tasks.join_next().await {
+            tracing::error!(%error, "a loop of the agent died");
+        }
+    }
+
     /// Ends the agent between two steps at the latest; guests run on.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
@@ -187,7 +215,7 @@ fn share(
     let layout = Layout(&settings.data_dir);
     let consoles = layout.consoles();
     let file = |path: PathBuf| move |source| StartError::File { path, source };
-    std::fs::create_dir_all(&consoles).map_err(file(consoles.clone()))?;
+    make_dir(&consoles).map_err(file(consoles.clone()))?;
     let seal = Seal::open(&layout.seal()).map_err(file(layout.seal()))?;
     let ledger = Arc::new(Mutex::new(Ledger::open(&layout.ledger(), seal)?));
     let metadata = parts.metadata.then(metadata_service).transpose()?.map(Arc::new);
@@ -233,4 +261,32 @@ fn metadata_service() -> Result<MetadataService, StartError> {
     let mut key = [0; 32];
     SystemRandom::new().fill(&mut key).map_err(|_| StartError::Random)?;
     Ok(MetadataService::new(&key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn nobody_but_root_lists_the_agents_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        make_dir(&data.join("consoles")).unwrap();
+        make_dir(&data.join("consoles")).unwrap();
+        for path in [data.clone(), data.join("consoles")] {
+            let mode = std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o711);
+        }
+    }
+
+    #[test]
+    fn two_agents_never_share_a_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        assert!(matches!(lock(dir.path()), Err(StartError::InUse(path)) if path == dir.path()));
+        drop(first);
+        lock(dir.path()).unwrap();
+    }
 }

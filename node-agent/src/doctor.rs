@@ -45,12 +45,15 @@ pub struct Books {
     pub progress: BTreeMap<PlacementId, Progress>,
 }
 
-/// Reads the ledger below `data_dir`.
+/// Reads the ledger below `data_dir` and changes nothing. Before the agent ran there is none.
 pub fn books(data_dir: &Path) -> Result<Books, StartError> {
     let layout = Layout(data_dir);
+    if !layout.ledger().exists() {
+        return Ok(Books::default());
+    }
     let seal = layout.seal();
-    let seal = Seal::open(&seal).map_err(|source| StartError::File { path: seal, source })?;
-    let ledger = Ledger::open(&layout.ledger(), seal)?;
+    let seal = Seal::load(&seal).map_err(|source| StartError::File { path: seal, source })?;
+    let ledger = Ledger::look(&layout.ledger(), seal)?;
     Ok(Books { wanted: ledger.wanted(), progress: ledger.progress().clone() })
 }
 
@@ -117,11 +120,18 @@ fn placement_finding(
             "wait for the agent; if it stays, see the agent's log for the step that fails",
         )),
         PlacementPart::Absent { .. } => None,
-        PlacementPart::Present(_) if done.is_some_and(|done| done.start_seq > 0) && !disk => Some(finding(
+        PlacementPart::Present(_) if done.is_some_and(Progress::has_disk) && !disk => Some(finding(
             &id.to_string(),
             "it ran before and its disk file is gone".to_owned(),
             "restore the file from a backup, or terminate the instance",
         )),
+        PlacementPart::Present(_) if inventory.domains.get(&id) == Some(&DomainState::Paused) => {
+            Some(finding(
+                &id.to_string(),
+                "its guest stands still, most likely because a write to its disk failed".to_owned(),
+                "free space on the host's disk or repair it; the agent resumes the guest",
+            ))
+        }
         PlacementPart::Present(spec) => match spec.power {
             Power::Running { start_seq, .. } if !live && done.is_none_or(|done| starts(done, start_seq)) => {
                 Some(finding(
@@ -194,6 +204,41 @@ mod tests {
     fn books(placements: Vec<tepui_types::agent::WantedPlacement>) -> Books {
         let node = Arc::new(NodePart { placements });
         Books { wanted: Wanted { node, ..Wanted::default() }, progress: BTreeMap::new() }
+    }
+
+    #[test]
+    fn looking_at_the_books_changes_nothing_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(books_of(dir.path()), BTreeMap::new());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let layout = Layout(dir.path());
+        std::fs::create_dir(layout.identity()).unwrap();
+        let mut ledger = Ledger::open(&layout.ledger(), Seal::open(&layout.seal()).unwrap()).unwrap();
+        let progress = Progress { start_seq: 1, ..Progress::default() };
+        ledger.record(placement(1), Some(progress.clone())).unwrap();
+        let half_written = layout.ledger().join("vpc-1.tmp");
+        std::fs::write(&half_written, b"the agent writes this now").unwrap();
+        assert_eq!(books_of(dir.path()), BTreeMap::from([(placement(1), progress)]));
+        assert!(half_written.exists());
+        std::fs::remove_file(layout.seal()).unwrap();
+        assert!(matches!(super::books(dir.path()), Err(StartError::File { .. })));
+        assert!(!layout.seal().exists());
+    }
+
+    fn books_of(dir: &Path) -> BTreeMap<tepui_types::PlacementId, Progress> {
+        super::books(dir).unwrap().progress
+    }
+
+    #[test]
+    fn a_guest_that_stands_still_is_found() {
+        let id = placement(1);
+        let inventory = Inventory {
+            domains: BTreeMap::from([(id, DomainState::Paused)]),
+            files: BTreeSet::from([format!("{id}.qcow2")]),
+            taps: 1,
+        };
+        let findings = compare(&books(vec![running(id, 1, 0)]), &inventory);
+        assert!(findings.len() == 1 && findings[0].what.contains("stands still"), "{findings:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! variable `TEPUI_FAILPOINT` arms one; the cost is one atomic load.
 //!
 //! The names are `agent::<operation>::<step>`; the operations and steps are in
-//! [`crate::execute::STEPS`], and a test fails if one of them does not pass its point.
+//! [`crate::execute::STAGES`], and a test fails if one of them does not pass its point.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,7 @@
 //! The way of a change: [`tasks`](crate) polls → [`ledger`] → [`reconcile`] plans with [`plan`] →
 //! [`execute`] acts on [`hypervisor`], [`network`] and [`disks`] → the report.
 
+pub mod accelerator;
 pub mod agent;
 pub mod config;
 pub mod console;

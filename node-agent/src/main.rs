@@ -1,11 +1,12 @@
 //! `tepui-node`: the agent of one host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use futures::future::select_all;
 use rand::Rng;
 use tepui_agent::config::{self, HypervisorConfig, NodeConfig, SimulationConfig};
 use tepui_agent::hypervisor::{Hypervisor, LibvirtHypervisor, SimulatedSettings};
@@ -13,7 +14,7 @@ use tepui_agent::identity::{JoinToken, Joining, join};
 use tepui_agent::images::CacheLimits;
 use tepui_agent::network::{HostNetwork, HostNetworkConfig, Network};
 use tepui_agent::simulate::{self, Chance, Simulated};
-use tepui_agent::{Agent, AgentParts, DiskChoice, Settings, agent, doctor, failpoint, host};
+use tepui_agent::{Agent, AgentParts, DiskChoice, Settings, accelerator, agent, doctor, failpoint, host};
 use tepui_libvirt::{Accelerator, LibvirtHost, probe_accelerator};
 use tepui_types::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,7 +44,8 @@ enum Command {
     Run,
     /// Joins a cloud. Repeat it with the same token if it was interrupted.
     Join {
-        /// What `tepui node join-token` printed.
+        /// What `tepui node join-token` printed; `-` reads it from standard input, so that no other user
+        /// of the host sees it in the list of processes.
         token: String,
     },
     /// Compares the ledger with what is on this host. Prints a JSON object a line for each finding.
@@ -58,23 +60,30 @@ async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     failpoint::arm_from(&std::env::var(FAILPOINT).unwrap_or_default())?;
-    if let Command::Simulate = arguments.command {
-        return simulate(&config::read(&arguments.config)?).await;
-    }
-    let config: NodeConfig = config::read(&arguments.config)?;
-    std::fs::create_dir_all(&config.data_dir).with_context(|| config.data_dir.display().to_string())?;
     match arguments.command {
-        Command::Run | Command::Simulate => run(&config).await,
-        Command::Join { token } => join_cloud(&config, &token).await,
-        Command::Doctor => run_doctor(&config).await,
+        Command::Run => run(&node_config(&arguments.config)?).await,
+        Command::Join { token } => join_cloud(&node_config(&arguments.config)?, &token).await,
+        Command::Doctor => run_doctor(&node_config(&arguments.config)?).await,
+        Command::Simulate => simulate(&config::read(&arguments.config)?).await,
     }
+}
+
+/// Reads node.toml and makes the data directory.
+fn node_config(path: &Path) -> anyhow::Result<NodeConfig> {
+    let config: NodeConfig = config::read(path)?;
+    agent::make_dir(&config.data_dir).with_context(|| config.data_dir.display().to_string())?;
+    Ok(config)
 }
 
 async fn run(config: &NodeConfig) -> anyhow::Result<()> {
     let (settings, parts) = build(config).await?;
-    let agent = Agent::start(&settings, parts)?;
+    let _lock = agent::lock(&config.data_dir)?;
+    let mut agent = Agent::start(&settings, parts)?;
     tracing::info!(node = %agent.node_id(), "the agent runs");
-    ended().await?;
+    tokio::select! {
+        ended = ended() => ended?,
+        () = agent.died() => anyhow::bail!("the agent ends because a part of it died; guests run on"),
+    }
     agent.stop().await;
     tracing::info!("the agent ends; guests run on");
     Ok(())
@@ -82,14 +91,18 @@ async fn run(config: &NodeConfig) -> anyhow::Result<()> {
 
 async fn simulate(config: &SimulationConfig) -> anyhow::Result<()> {
     let chance = Chance { clock: now, run: rand::rng().random(), boot_id: host::boot_id()? };
-    let agents = simulate::start(config, &chance).await?;
+    let mut agents = simulate::start(config, &chance).await?;
     tracing::info!(nodes = agents.len(), "simulated nodes run");
-    ended().await?;
-    Ok(())
+    tokio::select! {
+        ended = ended() => ended,
+        _ = select_all(agents.iter_mut().map(|agent| Box::pin(agent.died()))) => {
+            anyhow::bail!("the simulation ends because a part of an agent died")
+        }
+    }
 }
 
 async fn join_cloud(config: &NodeConfig, token: &str) -> anyhow::Result<()> {
-    let token: JoinToken = token.parse()?;
+    let token = JoinToken::read(token, std::io::stdin())?;
     let joining = Joining {
         api_url: config.api_url.clone(),
         name: config.name.clone().map_or_else(host_name, Ok)?,
@@ -125,10 +138,12 @@ async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
         }
         HypervisorConfig::Libvirt { uri, accelerator, connections } => {
             let preference = *accelerator;
-            let probe = tokio::task::spawn_blocking(move || probe_accelerator(preference)).await?;
+            let (data_dir, boot) = (config.data_dir.clone(), boot_id.clone());
+            let choose = move || accelerator::choose(&data_dir, &boot, preference, probe_accelerator);
+            let probe = tokio::task::spawn_blocking(choose).await?;
             tracing::info!(accelerator = ?probe.accelerator, reason = probe.reason, "guests run on");
             let parts = AgentParts {
-                hypervisor: hypervisor(uri, *connections).await?,
+                hypervisor: hypervisor(uri, *connections)?,
                 network: network(config).await?,
                 disks: DiskChoice::Local(limits(config)),
                 metadata: true,
@@ -149,15 +164,16 @@ async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
     Ok((settings, parts))
 }
 
-async fn hypervisor(uri: &str, connections: usize) -> anyhow::Result<Arc<dyn Hypervisor>> {
-    let host = LibvirtHost::connect(uri, connections, LIBVIRT_DEADLINE).await?;
+/// libvirtd need not run yet: until it does, the agent reports that it is away.
+fn hypervisor(uri: &str, connections: usize) -> anyhow::Result<Arc<dyn Hypervisor>> {
+    let host = LibvirtHost::new(uri, connections, LIBVIRT_DEADLINE)?;
     Ok(Arc::new(LibvirtHypervisor::new(host)))
 }
 
 async fn network(config: &NodeConfig) -> anyhow::Result<Arc<dyn Network>> {
     let config = HostNetworkConfig {
         run_dir: config.run_dir.clone(),
-        state_file: config.data_dir.join("network.json"),
+        state_file: config.run_dir.join("network.json"),
         underlay_address: config.underlay_address,
         uplink: config.uplink.clone(),
         name_prefix: DEVICE_PREFIX.to_owned(),

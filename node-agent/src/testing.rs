@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use tepui_types::agent::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, Part, PartBody,
-    PartKey, PlacementPart, PlacementSpec, Power, RootDisk, SubnetPart, VpcPart, WantedPlacement,
+    PartKey, PlacementPart, PlacementSpec, Power, RootDisk, SubnetPart, VpcPart, VpcPort, WantedPlacement,
 };
 use tepui_types::{
     Digest, Generation, ImageId, InstanceId, MacAddress, NetworkInterfaceId, NodeId, PlacementId, ProjectId,
@@ -113,6 +113,21 @@ pub(crate) fn node_part(generation: u64, placements: Vec<WantedPlacement>) -> Pa
     }
 }
 
+fn port(number: u128) -> VpcPort {
+    let interface = interface(number);
+    VpcPort {
+        id: interface.id,
+        placement_id: placement(number),
+        node_id: node_id(),
+        subnet_id: interface.subnet_id,
+        mac: interface.mac,
+        private_ip: interface.private_ip,
+        public_ip: None,
+        groups: interface.security_group_ids,
+    }
+}
+
+/// The VPC of all guests, with ports for those of `placement(1)` to `placement(99)`.
 pub(crate) fn vpc_part(generation: u64) -> Part {
     let vpc = VpcPart {
         id: vpc_id(),
@@ -124,7 +139,7 @@ pub(crate) fn vpc_part(generation: u64) -> Part {
             cidr: "127.0.0.0/24".parse().unwrap(),
             gateway: Ipv4Addr::new(127, 0, 0, 1),
         }],
-        ports: Vec::new(),
+        ports: (1..100).map(port).collect(),
         groups: Vec::new(),
         nodes: Vec::new(),
     };

@@ -4,16 +4,18 @@ import argparse
 import sys
 
 import control_plane
+import disks
 import host
 import report
+import sigv4
 
-PARTS = {"control-plane": control_plane.measure, "host": host.measure}
+PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "disks": disks.measure, "host": host.measure}
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", required=True)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="only these parts")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="only these parts")
     options = parser.parse_args()
     lines = []
     for name in options.parts or PARTS:

@@ -25,13 +25,20 @@ class Wire:
         return request.body, dict(request.headers.items())
 
     def send(self, prepared):
-        body, headers = prepared
-        self.connection.request("POST", "/", body, headers)
-        reply = self.connection.getresponse()
+        try:
+            reply = self.post(*prepared)
+        except (ConnectionError, http.client.RemoteDisconnected):
+            # The server closed it meanwhile: a rival's call may last longer than a kept connection.
+            self.connection.close()
+            reply = self.post(*prepared)
         text = reply.read()
         if reply.status != 200:
             raise RuntimeError(f"{reply.status}: {text[:500]!r}")
         return text
+
+    def post(self, body, headers):
+        self.connection.request("POST", "/", body, headers)
+        return self.connection.getresponse()
 
     def call(self, action, **parameters):
         return self.send(self.prepare(action, **parameters)).decode()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -86,6 +87,16 @@ impl Cloud {
     /// A variable of the cloud's `env` file.
     pub fn variable(&self, name: &str) -> &str {
         self.environment.get(name).map_or("", String::as_str)
+    }
+
+    /// All variables of the cloud's `env` file.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// Where the EC2 and REST listener is, as `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port())
     }
 
     /// The same cloud as another user: another access key and token.
@@ -195,22 +206,28 @@ impl Cloud {
         })
     }
 
-    /// Every invariant holds.
+    /// Every invariant holds: of the rows against what the hosts report, and on each real host of the
+    /// ledger against domains, disk files and taps.
     ///
     /// # Panics
-    /// With doctor's findings.
+    /// With what the doctors found.
     #[track_caller]
     pub fn assert_healthy(&self) {
-        let mut last = String::new();
-        until("tepui doctor finds nothing", 30, || {
-            let output = self.tepui(&["doctor"]);
-            let healthy = output.code == Some(0);
-            last = format!("{}{}", output.stdout, output.stderr);
-            if !healthy {
-                eprintln!("{last}");
-            }
-            healthy.then_some(())
+        let mut last = Vec::new();
+        until("no doctor finds anything", 30, || {
+            last = self.findings();
+            last.iter().for_each(|finding| eprintln!("{finding}"));
+            last.is_empty().then_some(())
         });
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let cloud = self.tepui(&["doctor", "--problems"]);
+        let hosts = agents(&self.cloud_folder()).into_iter().map(|(pid, config)| node_doctor(&pid, &config));
+        let said = std::iter::once(cloud)
+            .chain(hosts)
+            .filter(|output| output.code != Some(0) || !output.stdout.is_empty());
+        said.map(|output| format!("{}\n{}{}", output.command, output.stdout, output.stderr)).collect()
     }
 
     fn port(&self) -> u16 {
@@ -252,13 +269,38 @@ impl Cloud {
     }
 }
 
-/// A port nobody listens on now, nor on those that a dev cloud takes beside it.
+/// The agents of real hosts: process id and configuration file.
+fn agents(folder: &Path) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    pids.filter_map(|pid| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        let config = command.split('\0').find(|word| word.ends_with("/node.toml"))?.to_owned();
+        Path::new(&config).starts_with(folder).then_some((pid, config))
+    })
+    .collect()
+}
+
+/// A host's own doctor, run where the host's files and network are.
+fn node_doctor(pid: &str, config: &str) -> Output {
+    let program = binary("tepui-node");
+    let mut command = Command::new("nsenter");
+    command.args(["-t", pid, "-n", "-m", "-u", "--"]).arg(program).args(["--config", config, "doctor"]);
+    finish(&mut command)
+}
+
+/// A port nobody listens on now, nor on those that a dev cloud takes beside it. It is below those that
+/// the kernel gives to clients: while a daemon is down, whoever tries to reach it would sooner or later
+/// be given its port, connect to itself, and keep the daemon from coming back.
 fn free_port() -> u16 {
-    let listen = |port: u16| TcpListener::bind(("127.0.0.1", port));
-    std::iter::repeat_with(|| listen(0).and_then(|listener| listener.local_addr()))
-        .flatten()
-        .map(|address| address.port())
-        .find(|port| [1, 1000].iter().all(|offset| listen(port.saturating_add(*offset)).is_ok()))
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    // Clouds of one process, and of others at the same time, begin to look at different places.
+    static CLOUDS: AtomicU32 = AtomicU32::new(0);
+    let place = std::process::id().wrapping_add(CLOUDS.fetch_add(50, Ordering::Relaxed)) % 5_000;
+    let begin = u16::try_from(place).unwrap_or_default() * 2;
+    (0..5_000)
+        .map(|step| 20_000 + (begin + step * 2) % 10_000)
+        .find(|port| [0, 1, 1_000].iter().all(|offset| is_free(port + offset)))
         .unwrap_or_default()
 }
 

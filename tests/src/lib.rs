@@ -4,13 +4,17 @@
 //! images in `target/images` and the EC2 clients in `target/venv`, all of which `make e2e` provides.
 
 mod cloud;
+mod daemon;
 mod footprint;
 mod paths;
 mod process;
+mod session;
 mod until;
 
 pub use cloud::{Cloud, Hypervisor};
+pub use daemon::{Armed, Daemon, FAILPOINT_EXIT};
 pub use footprint::Footprint;
 pub use paths::{binary, image, python, repository};
 pub use process::{Output, run};
+pub use session::{Ec2Session, Reply};
 pub use until::until;

@@ -132,6 +132,8 @@ async fn the_clouds_refusals_become_exit_codes() {
     cloud.tepui("user create ada").await.done();
     let key = cloud.tepui("key create --user ada --json").await.json();
     let ada = cloud.world(key["token"].as_str().unwrap(), false);
+    let room = run(cloud.world(key["token"].as_str().unwrap(), false), "", "type list").await;
+    assert_eq!(room.exit, Exit::Ok, "a launch needs it: {room:?}");
     let refused = run(ada, "", "node list").await;
     assert_eq!(refused.exit, Exit::Forbidden, "{refused:?}");
     assert!(refused.err.contains("request: "), "{refused:?}");

@@ -14,7 +14,7 @@ pub struct Caller {
     pub user_name: String,
     /// What the user may do.
     pub role: Role,
-    /// The project that the request acts in: that of the access key, or for an administrator any.
+    /// The project that the request acts in: that of the access key.
     pub project: ProjectId,
     /// The access key that signed the request; empty for the control plane itself.
     pub access_key_id: String,
@@ -25,18 +25,6 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The same caller, acting in another project.
-    ///
-    /// # Errors
-    /// `Forbidden` unless the caller is an administrator or it is the caller's own project.
-    pub fn acting_in(mut self, project: ProjectId) -> Result<Self, Error> {
-        if project != self.project {
-            self.require_administrator()?;
-            self.project = project;
-        }
-        Ok(self)
-    }
-
     /// Lets only administrators pass.
     ///
     /// # Errors

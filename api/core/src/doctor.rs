@@ -39,7 +39,8 @@ impl Cloud {
     /// # Errors
     /// `Forbidden`.
     pub async fn doctor(&self, caller: &Caller) -> Result<Vec<Finding>, Error> {
-        let (nodes, records) = (self.nodes(caller).await?, self.db.all_instances().await?);
+        let nodes = self.nodes(caller).await?;
+        let records = self.db.all_instances().await?;
         let mut by_node: BTreeMap<NodeId, Vec<&InstanceRecord>> = BTreeMap::new();
         for record in &records {
             if let Some(placement) = &record.placement {
@@ -110,7 +111,7 @@ fn placement_findings(view: &NodeView, records: &[&InstanceRecord]) -> Vec<Findi
     let known: BTreeSet<PlacementId> =
         records.iter().filter_map(|record| record.placement.as_ref()).map(|p| p.id).collect();
     let unknown = seen.values().filter(|seen| !known.contains(&seen.id) && !is_gone(seen)).map(|seen| {
-        warning(
+        failure(
             format!("placement {} on node {}", seen.id, view.load.node.name),
             format!("no row knows it; the host says: {}", words(&seen.state)),
             "it is left running; remove it on the host once you know what it is",

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use tepui_db::model::JoinToken;
 use tepui_db::{EnrolOutcome, NewNode};
-use tepui_types::agent::EnrolRequest;
+use tepui_types::agent::{EnrolRequest, PartKey};
 use tepui_types::{NodeId, Timestamp};
 
 use crate::{Caller, Cloud, Error};
@@ -53,6 +53,7 @@ impl Cloud {
         let why = match self.db.enrol_node(&secret, &node, self.now()).await? {
             EnrolOutcome::Enrolled(id) => {
                 self.fleet.seen(id, self.now());
+                self.wake_neighbours(id).await?;
                 return Ok(id);
             }
             EnrolOutcome::UnknownToken => "there is no such token".into(),
@@ -60,6 +61,16 @@ impl Cloud {
             EnrolOutcome::UsedByOther => "another host used it; make a new one".into(),
         };
         Err(Error::JoinRefused { why })
+    }
+
+    /// A host that joins again may have another address, which every node of its VPCs must know.
+    async fn wake_neighbours(&self, node: NodeId) -> Result<(), Error> {
+        for part in self.db.part_generations(node).await? {
+            if let PartKey::Vpc(vpc) = part.key {
+                self.wake_vpc(vpc).await;
+            }
+        }
+        Ok(())
     }
 
     /// Binds a node to a new certificate. The one before stays valid until this one is first used.

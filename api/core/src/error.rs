@@ -209,6 +209,12 @@ pub enum Error {
         /// The token.
         token: String,
     },
+    /// The idempotency token's instances were terminated, and nothing of them is known any more.
+    #[error("the instances that the client token '{token}' made are terminated; take a new token")]
+    InstancesTerminated {
+        /// The token.
+        token: String,
+    },
     /// The wanted private address is taken.
     #[error("the address {address} is in use")]
     AddressInUse {
@@ -291,6 +297,7 @@ impl Error {
             Self::InUse { .. } => "in_use",
             Self::CannotDelete { .. } => "cannot_delete",
             Self::TokenMismatch { .. } => "token_mismatch",
+            Self::InstancesTerminated { .. } => "instances_terminated",
             Self::AddressInUse { .. } => "address_in_use",
             Self::PoolExhausted => "pool_exhausted",
             Self::SubnetFull { .. } => "subnet_full",

@@ -1,8 +1,8 @@
 //! Why an instance is where it is: a chain of facts, from what the user wants to what the host says.
 
-use tepui_db::model::{InstanceRecord, InstanceState, NodeLoad, NodeState, Placement};
-use tepui_types::agent::{HavePart, PartKey, Report};
-use tepui_types::{InstanceId, NodeId, Timestamp};
+use tepui_db::model::{InstanceRecord, InstanceState, NodeLoad, NodeState, Placement, Role};
+use tepui_types::agent::{HavePart, PartKey, PlacementState, Report};
+use tepui_types::{InstanceId, NodeId, Timestamp, VpcId};
 
 use crate::instance::state_name;
 use crate::transition::words;
@@ -44,32 +44,35 @@ impl Cloud {
         let record = records.first().ok_or_else(|| Error::not_found(Kind::Instance, id))?;
         let mut facts = vec![wish(record)];
         match &record.placement {
-            Some(placement) => facts.extend(self.host_facts(placement).await?),
+            Some(placement) => {
+                let teller = Teller { caller, vpc: record.instance.vpc_id, node: placement.node_id };
+                facts.extend(self.host_facts(&teller, placement).await?);
+            }
             None => facts.push(fact("placement", "none is left: its disk and addresses are free again")),
         }
         let state = record.instance.state;
         Ok(Explanation { id, state, waits_for: waits_for(state, &facts), facts })
     }
 
-    async fn host_facts(&self, placement: &Placement) -> Result<Vec<Fact>, Error> {
+    async fn host_facts(&self, teller: &Teller<'_>, placement: &Placement) -> Result<Vec<Fact>, Error> {
         let id = placement.node_id;
         let (nodes, wanted) = futures::try_join!(self.db.nodes(), self.db.part_generations(id))?;
         let mut facts = Vec::new();
         if let Some(load) = nodes.iter().find(|load| load.node.id == id) {
-            facts.extend(self.node_facts(load));
+            facts.extend(self.node_facts(teller, load));
         }
         let Some(report) = self.fleet.report(id) else {
             facts.push(fact("agent", "has not reported since the control plane started"));
             return Ok(facts);
         };
-        facts.extend(part_facts(id, &wanted, &report));
-        facts.push(observation(placement, &report));
+        facts.extend(teller.part_facts(&wanted, &report));
+        facts.push(teller.observation(placement, &report));
         Ok(facts)
     }
 
-    fn node_facts(&self, load: &NodeLoad) -> Vec<Fact> {
+    fn node_facts(&self, teller: &Teller<'_>, load: &NodeLoad) -> Vec<Fact> {
         let node = &load.node;
-        let about = format!("node {}", node.name);
+        let about = teller.node(&node.name);
         let (says, blocks) = match node.state {
             NodeState::Up => (format!("is up, last heard of at {}", self.fleet.last_seen(node.id)), false),
             NodeState::Unreachable => ("is unreachable; its guests may well run".to_owned(), true),
@@ -79,7 +82,7 @@ impl Cloud {
         if let Some(why) = &node.impaired {
             facts.push(Fact {
                 about,
-                says: format!("cannot start guests: {why}"),
+                says: format!("cannot start guests{}", teller.because(why)),
                 since: None,
                 blocks: true,
             });
@@ -103,31 +106,87 @@ fn wish(record: &InstanceRecord) -> Fact {
     }
 }
 
-/// How far the desired state has come.
-fn part_facts(node: NodeId, wanted: &[HavePart], report: &Report) -> Vec<Fact> {
-    let applied = |key: PartKey| report.observed.applied.iter().find(|part| part.key == key);
-    let behind = wanted.iter().filter_map(|part| {
-        let have = applied(part.key).map(|part| part.generation);
-        let late = have.is_none_or(|have| have < part.generation);
-        late.then(|| Fact {
-            about: format!("agent of {node}"),
-            says: format!(
-                "has applied generation {} of {}, {} is wanted",
-                have.map_or_else(|| "none".into(), |have| have.to_string()),
-                part_name(part.key),
-                part.generation
-            ),
-            since: None,
-            blocks: true,
-        })
-    });
-    let refused = report.observed.refused.iter().map(|refused| Fact {
-        about: format!("agent of {node}"),
-        says: format!("refused {}: {}", part_name(refused.part.key), refused.reason),
-        since: None,
-        blocks: true,
-    });
-    behind.chain(refused).collect()
+/// Tells administrators everything that concerns one instance. Members do not learn which nodes there
+/// are, what else is on them, or what a host says to its operator.
+struct Teller<'a> {
+    caller: &'a Caller,
+    vpc: VpcId,
+    node: NodeId,
+}
+
+impl Teller<'_> {
+    fn tells_all(&self) -> bool {
+        self.caller.role == Role::Administrator
+    }
+
+    fn node(&self, name: &str) -> String {
+        if self.tells_all() { format!("node {name}") } else { "the node".into() }
+    }
+
+    fn agent(&self) -> String {
+        if self.tells_all() { format!("agent of {}", self.node) } else { "the node's agent".into() }
+    }
+
+    fn because(&self, why: &str) -> String {
+        if self.tells_all() { format!(": {why}") } else { String::new() }
+    }
+
+    fn concerns(&self, key: PartKey) -> bool {
+        key == PartKey::Node(self.node) || key == PartKey::Vpc(self.vpc)
+    }
+
+    /// How far the desired state has come.
+    fn part_facts(&self, wanted: &[HavePart], report: &Report) -> Vec<Fact> {
+        let blocking = |says| Fact { about: self.agent(), says, since: None, blocks: true };
+        let behind = wanted.iter().filter(|part| self.concerns(part.key));
+        let behind = behind.filter_map(|part| late(part, report)).map(blocking);
+        let refused = report.observed.refused.iter().filter(|refused| self.concerns(refused.part.key));
+        let refused = refused.map(|refused| {
+            let because = self.because(&refused.reason);
+            blocking(format!("refused {}{because}", part_name(refused.part.key)))
+        });
+        behind.chain(refused).collect()
+    }
+
+    fn observation(&self, placement: &Placement, report: &Report) -> Fact {
+        let seen = report.observed.placements.iter().find(|seen| seen.id == placement.id);
+        let says = match (seen, &placement.observed) {
+            (Some(seen), _) => format!("says: {}", self.words(&seen.state)),
+            (None, Some(before)) => {
+                format!("does not mention it now; it did before{}", self.because(before))
+            }
+            (None, None) => "has not mentioned it yet".into(),
+        };
+        fact(&format!("placement {}", placement.id), &says)
+    }
+
+    /// Without the host's reason for a failure, where that is not for the caller.
+    fn words(&self, seen: &PlacementState) -> String {
+        match seen {
+            PlacementState::Failed { step, permanent, .. } if !self.tells_all() => {
+                format!("{step} failed{}", if *permanent { " for good" } else { ", trying again" })
+            }
+            PlacementState::Preparing { .. }
+            | PlacementState::Running { .. }
+            | PlacementState::Stopping
+            | PlacementState::Off { .. }
+            | PlacementState::Failed { .. }
+            | PlacementState::Gone => words(seen),
+        }
+    }
+}
+
+fn late(part: &HavePart, report: &Report) -> Option<String> {
+    let applied = report.observed.applied.iter().find(|applied| applied.key == part.key);
+    let have = applied.map(|part| part.generation);
+    have.is_none_or(|have| have < part.generation).then(|| {
+        format!(
+            "has applied generation {} of {}, {} is wanted",
+            have.map_or_else(|| "none".into(), |have| have.to_string()),
+            part_name(part.key),
+            part.generation
+        )
+    })
 }
 
 pub(crate) fn part_name(key: PartKey) -> String {
@@ -135,16 +194,6 @@ pub(crate) fn part_name(key: PartKey) -> String {
         PartKey::Node(_) => "the node's part".into(),
         PartKey::Vpc(id) => format!("the part of {id}"),
     }
-}
-
-fn observation(placement: &Placement, report: &Report) -> Fact {
-    let seen = report.observed.placements.iter().find(|seen| seen.id == placement.id);
-    let says = match (seen, &placement.observed) {
-        (Some(seen), _) => format!("says: {}", words(&seen.state)),
-        (None, Some(before)) => format!("does not mention it now; said before: {before}"),
-        (None, None) => "has not mentioned it yet".into(),
-    };
-    fact(&format!("placement {}", placement.id), &says)
 }
 
 /// The first blocking fact, or the step that is in work.

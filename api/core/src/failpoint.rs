@@ -1,5 +1,6 @@
 //! Named points between the durable steps of each operation, where a test may cut it off. Inert
-//! unless a test binary installs a hook: one load of an empty cell.
+//! unless a test installs a hook, directly or by the control plane's `TEPUI_FAILPOINT`: one load of an
+//! empty cell.
 
 use std::sync::OnceLock;
 
@@ -27,7 +28,7 @@ pub const STEPS: &[(&str, &[&str])] = &[
 
 static HOOK: OnceLock<fn(&'static str) -> Verdict> = OnceLock::new();
 
-/// Installs the hook of this process; a second one is ignored. For test binaries.
+/// Installs the hook of this process; a second one is ignored. For tests.
 pub fn install(hook: fn(&'static str) -> Verdict) {
     let _first_wins = HOOK.set(hook);
 }

@@ -14,6 +14,7 @@ use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey, rand_core};
 use tepui_db::CreateOutcome;
 use tepui_db::model::{KeyKind, KeyPair};
 use tepui_types::KeyPairId;
+use tokio::sync::Semaphore;
 
 use crate::identity::taken;
 use crate::limits::{self, Tags};
@@ -21,6 +22,9 @@ use crate::{Caller, Cloud, Entropy, Error, Kind, NameOrId};
 
 /// Bits of a created RSA key, as on AWS (EC2 user guide, "Create a key pair").
 const RSA_BITS: usize = 2048;
+
+/// Keys made at once: the threads on which that happens are those that also read the database.
+static GENERATIONS: Semaphore = Semaphore::const_new(2);
 
 /// A created key pair with its private key.
 #[derive(Clone)]
@@ -63,6 +67,7 @@ impl Cloud {
 
     /// Finding primes takes longer than a task may hold its thread.
     async fn generate(&self, kind: KeyKind) -> Result<Material, Error> {
+        let _turn = GENERATIONS.acquire().await.map_err(Error::internal)?;
         let entropy = Arc::clone(&self.entropy);
         let made = tokio::task::spawn_blocking(move || generate(kind, entropy.as_ref())).await;
         made.map_err(Error::internal)?.map_err(Error::internal)

@@ -58,7 +58,7 @@ pub use instance::{
 pub use instance_type::{INSTANCE_TYPES, InstanceType, instance_type};
 pub use key_pair::NewKeyPair;
 pub use keyring::{Keyring, KeyringError};
-pub use limits::Tags;
+pub use limits::{Tags, check_tags};
 pub use network::NetworkInterfaceView;
 pub use parts::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Overcommit, Strategy};
 pub use room::Room;

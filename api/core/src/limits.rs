@@ -46,7 +46,10 @@ pub(crate) fn check_description(text: &str) -> Result<(), Error> {
 }
 
 /// Lets tags pass that AWS would.
-pub(crate) fn check_tags(tags: &Tags) -> Result<(), Error> {
+///
+/// # Errors
+/// `InvalidInput`, `LimitExceeded`.
+pub fn check_tags(tags: &Tags) -> Result<(), Error> {
     if tags.len() > TAGS {
         return Err(Error::LimitExceeded { what: "tags of a resource", limit: TAGS });
     }

@@ -1,6 +1,7 @@
 //! Nodes, as operators see them. Administrators only.
 
-use tepui_db::model::{Node, NodeState, StateReason};
+use tepui_db::ExpungeOutcome;
+use tepui_db::model::{NodeState, StateReason};
 use tepui_types::NodeId;
 
 use crate::{Caller, Cloud, Error, Kind, NodeView};
@@ -46,15 +47,20 @@ impl Cloud {
     /// `Forbidden`, `NotFound`, `WrongState` for a node that polls.
     pub async fn expunge_node(&self, caller: &Caller, id: NodeId) -> Result<u32, Error> {
         let node = self.node(caller, id).await?.load.node;
-        check_expungeable(&node)?;
+        if node.state == NodeState::Up {
+            return Err(still_up(id));
+        }
         let reason = StateReason {
             code: "Server.InternalError".into(),
             message: format!("the node {} was given up by its operator", node.name),
         };
         let count = self
             .commit(caller, "ExpungeNode", id.to_string(), async {
-                self.db.set_node_state(id, NodeState::Expunged, self.now()).await?;
-                Ok(self.db.expunge_placements(id, &reason, self.now()).await?)
+                match self.db.expunge_node(id, &reason, self.now()).await? {
+                    ExpungeOutcome::Expunged(count) => Ok(count),
+                    ExpungeOutcome::Up => Err(still_up(id)),
+                    ExpungeOutcome::NotFound => Err(Error::not_found(Kind::Node, id)),
+                }
             })
             .await?;
         self.fleet.forget(id);
@@ -63,12 +69,6 @@ impl Cloud {
     }
 }
 
-/// An expunged one passes, so that a call cut off between its two writes can be repeated.
-fn check_expungeable(node: &Node) -> Result<(), Error> {
-    match node.state {
-        NodeState::Unreachable | NodeState::Expunged => Ok(()),
-        NodeState::Up => {
-            Err(Error::WrongState { id: node.id.to_string(), state: "up".into(), wanted: "unreachable" })
-        }
-    }
+fn still_up(id: NodeId) -> Error {
+    Error::WrongState { id: id.to_string(), state: "up".into(), wanted: "unreachable" }
 }

@@ -49,12 +49,28 @@ pub struct Request {
 /// Why a node cannot take another instance: the first rule it fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The node.
-    pub node_id: NodeId,
-    /// Its name.
+    /// The node's name; in an outline, how many nodes failed this rule.
     pub node: String,
-    /// The rule with its numbers, for example `needs 8192 MiB of memory, 6144 MiB free`.
+    /// The rule with its numbers, for example `needs 8192 MiB of memory, 6144 free`.
     pub rule: String,
+    /// The rule without anything of the node, for example `not enough memory free`.
+    pub outline: &'static str,
+}
+
+/// A rule as the operator reads it, and its outline for everybody.
+type Refusal = (&'static str, String);
+
+/// The same reasons without names and numbers of nodes: one for each rule, with how many failed it.
+pub fn outlined(rejected: &[Rejection]) -> Vec<Rejection> {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for rejection in rejected {
+        *counts.entry(rejection.outline).or_default() += 1;
+    }
+    let nodes = |count| if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
+    counts
+        .into_iter()
+        .map(|(outline, count)| Rejection { node: nodes(count), rule: outline.into(), outline })
+        .collect()
 }
 
 /// Where instances go.
@@ -116,7 +132,7 @@ pub fn rank(nodes: &[NodeLoad], request: &Request) -> (Vec<NodeId>, Vec<Rejectio
 fn rejections(rooms: &BTreeMap<NodeId, Room<'_>>, request: &Request) -> Vec<Rejection> {
     let refusal = |room: &Room<'_>| {
         let node = &room.load.node;
-        room.refuses(request).map(|rule| Rejection { node_id: node.id, node: node.name.clone(), rule })
+        room.refuses(request).map(|(outline, rule)| Rejection { node: node.name.clone(), rule, outline })
     };
     rooms.values().filter_map(refusal).collect()
 }
@@ -150,43 +166,53 @@ impl<'a> Room<'a> {
     }
 
     /// The first rule that keeps an instance off this node.
-    fn refuses(&self, request: &Request) -> Option<String> {
+    fn refuses(&self, request: &Request) -> Option<Refusal> {
         self.refuses_by_state()
             .or_else(|| self.refuses_by_group(request))
             .or_else(|| self.refuses_by_size(request))
     }
 
-    fn refuses_by_state(&self) -> Option<String> {
+    fn refuses_by_state(&self) -> Option<Refusal> {
         let node = &self.load.node;
         match node.state {
             NodeState::Up => {}
-            NodeState::Unreachable => return Some(format!("unreachable since {}", node.state_since)),
-            NodeState::Expunged => return Some("expunged".into()),
+            NodeState::Unreachable => {
+                return Some(("unreachable", format!("unreachable since {}", node.state_since)));
+            }
+            NodeState::Expunged => return Some(("expunged", "expunged".into())),
         }
         if !node.schedulable {
-            return Some("draining".into());
+            return Some(("draining", "draining".into()));
         }
-        node.impaired.as_ref().map(|why| format!("impaired: {why}"))
+        node.impaired.as_ref().map(|why| ("impaired", format!("impaired: {why}")))
     }
 
-    fn refuses_by_group(&self, request: &Request) -> Option<String> {
+    fn refuses_by_group(&self, request: &Request) -> Option<Refusal> {
         match request.group.as_ref()?.strategy {
             PlacementStrategy::Spread if self.members > 0 => {
-                Some("has a member of the spread placement group already".into())
+                let rule = "has a member of the spread placement group already";
+                Some((rule, rule.into()))
             }
             PlacementStrategy::Spread | PlacementStrategy::Cluster => None,
         }
     }
 
-    fn refuses_by_size(&self, request: &Request) -> Option<String> {
+    fn refuses_by_size(&self, request: &Request) -> Option<Refusal> {
         let want = &request.demand;
-        let short = |need: u64, total: u64, used: u64, unit: &str| {
+        let short = |need: u64, total: u64, used: u64, unit: &str, outline| {
             let free = total.saturating_sub(used);
-            (need > free).then(|| format!("needs {need} {unit}, {free} free"))
+            (need > free).then(|| (outline, format!("needs {need} {unit}, {free} free")))
         };
-        short(want.vcpus.into(), self.total.vcpus.into(), self.used.vcpus.into(), "vCPU")
-            .or_else(|| short(want.memory_mib, self.total.memory_mib, self.used.memory_mib, "MiB of memory"))
-            .or_else(|| short(want.disk_gib, self.total.disk_gib, self.used.disk_gib, "GiB of disk"))
+        let (total, used) = (&self.total, &self.used);
+        short(want.vcpus.into(), total.vcpus.into(), used.vcpus.into(), "vCPU", "not enough vCPUs free")
+            .or_else(|| {
+                let unit = "MiB of memory";
+                short(want.memory_mib, total.memory_mib, used.memory_mib, unit, "not enough memory free")
+            })
+            .or_else(|| {
+                let unit = "GiB of disk";
+                short(want.disk_gib, total.disk_gib, used.disk_gib, unit, "not enough disk free")
+            })
     }
 
     /// The scarcest resource decides how full a node is; a node that is short of one thing is full,

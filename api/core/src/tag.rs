@@ -110,7 +110,7 @@ impl Cloud {
         }
         let filter = InstanceFilter { ids, reservation: None };
         match self.db.instances(caller.project, &filter).await {
-            Ok(records) => self.wakes.wake(records.iter().filter_map(node_of)),
+            Ok(records) => self.wakes.wake(records.iter().filter_map(|record| node_of(record))),
             Err(error) => tracing::warn!(%error, "nodes not woken"),
         }
     }

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A guest's own power-off stops it, or shuts it down for good (s.d.) where its owner chose so. Off
-//! before the start that is wanted is news of the past, except while stopping, where off is off. A
+//! or failed before the start that is wanted is news of the past, except while stopping, where off is off. A
 //! first start that cannot be done ends the instance; a later one only stops it (st.), because its
 //! disk holds data. A placement that vanished without our asking (*) is never taken for an end: the
 //! row stays, and doctor tells.
@@ -42,7 +42,7 @@ pub fn transition(instance: &Instance, placement: &Placement, seen: &PlacementSt
         PlacementState::Preparing { .. } | PlacementState::Stopping => None,
         PlacementState::Running { start_seq, .. } => on_running(&next, *start_seq),
         PlacementState::Off { start_seq, reason } => on_off(&next, *start_seq, *reason),
-        PlacementState::Failed { permanent, .. } => on_failed(&next, *permanent),
+        PlacementState::Failed { start_seq, permanent, .. } => on_failed(&next, *start_seq, *permanent),
         PlacementState::Gone => on_gone(&next),
     }
 }
@@ -74,8 +74,9 @@ fn on_off(next: &Next<'_>, start_seq: u64, why: OffReason) -> Option<Transition>
     }
 }
 
-fn on_failed(next: &Next<'_>, permanent: bool) -> Option<Transition> {
+fn on_failed(next: &Next<'_>, start_seq: u64, permanent: bool) -> Option<Transition> {
     match next.instance.state {
+        InstanceState::Pending if start_seq < next.instance.start_seq => None,
         InstanceState::Pending if permanent && next.instance.start_seq <= 1 => {
             next.to(InstanceState::ShuttingDown, server_error(&next.words))
         }
@@ -167,10 +168,10 @@ pub(crate) fn words(seen: &PlacementState) -> String {
         PlacementState::Off { reason: OffReason::Requested, .. } => "off, as asked".into(),
         PlacementState::Off { reason: OffReason::Guest, .. } => "off, by the guest itself".into(),
         PlacementState::Off { reason: OffReason::Crashed, .. } => "off, crashed".into(),
-        PlacementState::Failed { step, message, permanent: true } => {
+        PlacementState::Failed { step, message, permanent: true, .. } => {
             format!("{step} failed for good: {message}")
         }
-        PlacementState::Failed { step, message, permanent: false } => {
+        PlacementState::Failed { step, message, permanent: false, .. } => {
             format!("{step} failed, trying again: {message}")
         }
         PlacementState::Gone => "gone".into(),

@@ -36,7 +36,7 @@ impl Cloud {
             attached_at: volume.created_at,
             volume,
         };
-        let rows = records.into_iter().filter_map(|r| r.root_volume.map(|volume| (volume, r.instance.id)));
+        let rows = records.iter().filter_map(|r| r.root_volume.clone().map(|volume| (volume, r.instance.id)));
         let mut volumes: Vec<VolumeView> = rows.map(view).collect();
         if let Some(missing) = ids.iter().find(|id| !volumes.iter().any(|v| v.volume.id == **id)) {
             return Err(Error::not_found(Kind::Volume, missing));

@@ -97,6 +97,12 @@ impl Scene {
             other => panic!("the operation {other} is not checked here"),
         };
         assert_eq!((count, self.state().await), expected, "{operation} cut off at {step}");
+        let resets = u64::from(operation == "reboot");
+        let view = self.t.cloud.instance(&self.t.admin, self.id).await.unwrap();
+        assert_eq!(
+            view.record.instance.reboot_seq, resets,
+            "{operation} cut off at {step} resets the guest once"
+        );
     }
 }
 

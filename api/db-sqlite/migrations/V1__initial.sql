@@ -7,7 +7,8 @@ CREATE TABLE meta (
 ) STRICT;
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
 
--- The used_ columns count instances that are not terminated. Only triggers write them.
+-- The used_ columns count instances that are not terminated. instance_changes grows with every change
+-- of a row that an instance is read from. Only triggers write them.
 CREATE TABLE project (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -17,6 +18,7 @@ CREATE TABLE project (
     used_instances INTEGER NOT NULL DEFAULT 0 CHECK (used_instances >= 0),
     used_vcpus INTEGER NOT NULL DEFAULT 0 CHECK (used_vcpus >= 0),
     used_memory_mib INTEGER NOT NULL DEFAULT 0 CHECK (used_memory_mib >= 0),
+    instance_changes INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL
 ) STRICT;
 
@@ -351,4 +353,54 @@ END;
 -- A released address is free again.
 CREATE TRIGGER interface_removed AFTER DELETE ON interface BEGIN
     UPDATE subnet SET lowest_free_ip = min(lowest_free_ip, OLD.private_ip) WHERE id = OLD.subnet_id;
+END;
+
+-- Equal counts mean equal instances: readers keep a project's instances as long as its count stays.
+CREATE TRIGGER instance_insert_counts AFTER INSERT ON instance BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER instance_update_counts AFTER UPDATE ON instance BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER instance_delete_counts AFTER DELETE ON instance BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = OLD.project_id;
+END;
+CREATE TRIGGER placement_insert_counts AFTER INSERT ON placement BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER placement_update_counts AFTER UPDATE ON placement BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER placement_delete_counts AFTER DELETE ON placement BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = OLD.project_id;
+END;
+CREATE TRIGGER interface_insert_counts AFTER INSERT ON interface BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER interface_update_counts AFTER UPDATE ON interface BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER interface_delete_counts AFTER DELETE ON interface BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = OLD.project_id;
+END;
+CREATE TRIGGER root_volume_insert_counts AFTER INSERT ON root_volume BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER root_volume_update_counts AFTER UPDATE ON root_volume BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER root_volume_delete_counts AFTER DELETE ON root_volume BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = OLD.project_id;
+END;
+CREATE TRIGGER tag_insert_counts AFTER INSERT ON tag
+WHEN NEW.resource >= 'i-' AND NEW.resource < 'i.' BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER tag_update_counts AFTER UPDATE ON tag
+WHEN NEW.resource >= 'i-' AND NEW.resource < 'i.' BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
+END;
+CREATE TRIGGER tag_delete_counts AFTER DELETE ON tag
+WHEN OLD.resource >= 'i-' AND OLD.resource < 'i.' BEGIN
+    UPDATE project SET instance_changes = instance_changes + 1 WHERE id = OLD.project_id;
 END;

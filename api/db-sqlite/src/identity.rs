@@ -108,7 +108,8 @@ impl IdentityDb for SqliteDb {
 
     async fn append_audit(&self, record: &AuditRecord) -> Result<(), DbError> {
         let record = record.clone();
-        self.write(move |connection| Ok(append_audit(connection, &record)?)).await
+        // It follows the verb that it tells of, and shares the commit of the next one.
+        self.writer.write_patiently(move |connection| Ok(append_audit(connection, &record)?)).await
     }
 
     async fn audit(&self, project: ProjectId, limit: u32) -> Result<Vec<AuditRecord>, DbError> {

@@ -28,6 +28,7 @@ mod verb;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use tepui_db::DbError;
@@ -36,6 +37,7 @@ pub use backup::BackupError;
 pub use error::OpenError;
 pub use open::Options;
 
+use instance::Listings;
 use readers::Readers;
 use verb::Verb;
 use writer::Writer;
@@ -44,6 +46,7 @@ use writer::Writer;
 /// process open it.
 pub struct SqliteDb {
     path: PathBuf,
+    listings: Arc<Listings>,
     // In this order: the readers close before the writer, which then checkpoints the log as the last
     // connection and releases the lock.
     readers: Readers,

@@ -72,7 +72,7 @@ impl SqliteDb {
         connection.execute_batch("PRAGMA optimize = 0x10002").map_err(sqlite)?;
         let readers = Readers::open(&path, &options).map_err(sqlite)?;
         let writer = Writer::start(connection, lock, &options).map_err(OpenError::Thread)?;
-        Ok(Self { path, readers, writer })
+        Ok(Self { path, listings: Arc::default(), readers, writer })
     }
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use tepui_db::model::{Rule, RulePeer, SecurityGroup};
 use tepui_db::{CreateOutcome, DeleteOutcome, RuleChange, RuleOutcome};
-use tepui_types::{NetworkInterfaceId, ProjectId, SecurityGroupId, VpcId};
+use tepui_types::{NetworkInterfaceId, ProjectId, SecurityGroupId, SecurityGroupRuleId, VpcId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, exists, first};
@@ -180,6 +180,10 @@ pub(crate) fn delete(
     if let Some(other) = first(connection, sql, params![S(id)], |c| c.stored::<SecurityGroupId>())? {
         return Ok(DeleteOutcome::InUse(format!("a rule of {other}")));
     }
+    let sql = "DELETE FROM security_group_rule WHERE group_id = ?1 RETURNING id";
+    for rule in all(connection, sql, params![S(id)], |c| c.stored::<SecurityGroupRuleId>())? {
+        tag::delete_all(connection, project, &rule.to_string())?;
+    }
     execute(connection, "DELETE FROM security_group WHERE id = ?1", params![S(id)])?;
     tag::delete_all(connection, project, &id.to_string())?;
     Ok(DeleteOutcome::Deleted)
@@ -246,6 +250,7 @@ fn remove(connection: &Connection, group: SecurityGroup, rules: &[Rule]) -> Verb
     }
     for rule in &removed {
         execute(connection, "DELETE FROM security_group_rule WHERE id = ?1", params![S(rule.id)])?;
+        tag::delete_all(connection, group.project_id, &rule.id.to_string())?;
     }
     changed(connection, group.vpc_id, removed)
 }

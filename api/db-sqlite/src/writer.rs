@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tepui_db::DbError;
@@ -23,8 +24,14 @@ use crate::lock::Lock;
 use crate::open::{OnFailure, Options};
 use crate::verb::{Undo, Verb};
 
+/// How long a patient verb waits for another one whose commit it can share. Longer than the pause
+/// between two calls of one client, so that audit records cost its next call no fsync.
+const PATIENCE: Duration = Duration::from_millis(50);
+
 /// A verb in the queue.
 trait Job: Send {
+    /// Whether it can wait for another verb's commit.
+    fn is_patient(&self) -> bool;
     /// Runs in a savepoint and keeps the answer.
     fn run(&mut self, connection: &Connection);
     /// Answers: with what the verb said if it is durable, with the failure otherwise.
@@ -32,6 +39,7 @@ trait Job: Send {
 }
 
 struct Queued<F, T> {
+    patient: bool,
     verb: Option<F>,
     answer: Result<T, DbError>,
     reply: oneshot::Sender<Result<T, DbError>>,
@@ -42,6 +50,10 @@ where
     T: Send,
     F: FnOnce(&Connection) -> Verb<T> + Send,
 {
+    fn is_patient(&self) -> bool {
+        self.patient
+    }
+
     fn run(&mut self, connection: &Connection) {
         if let Some(verb) = self.verb.take() {
             self.answer = in_savepoint(connection, verb);
@@ -84,9 +96,26 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Verb<T> + Send + 'static,
     {
+        self.queue(verb, false).await
+    }
+
+    /// As [`Writer::write`], but waits a little for another verb whose commit it can share.
+    pub(crate) async fn write_patiently<T, F>(&self, verb: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Verb<T> + Send + 'static,
+    {
+        self.queue(verb, true).await
+    }
+
+    async fn queue<T, F>(&self, verb: F, patient: bool) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Verb<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        let job = Queued { verb: Some(verb), answer: Err(stopped()), reply };
+        let job = Queued { patient, verb: Some(verb), answer: Err(stopped()), reply };
         queue.try_send(Box::new(job)).map_err(|refused| match refused {
             TrySendError::Full(_) => DbError::Busy,
             TrySendError::Disconnected(_) => stopped(),
@@ -133,12 +162,13 @@ impl Work {
     /// Commits groups until the queue is closed or a commit fails.
     fn serve(&self) -> Result<(), DbError> {
         while let Ok(first) = self.jobs.recv() {
+            let waiting = self.await_company(first);
             if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
-                // Nothing was begun: only this verb is refused.
-                first.acknowledge(Err(db_error(&error)));
+                // Nothing was begun: only these verbs are refused.
+                waiting.into_iter().for_each(|job| job.acknowledge(Err(db_error(&error))));
                 continue;
             }
-            let group = self.run_group(first);
+            let group = self.run_group(waiting);
             let committed = self.commit();
             for job in group {
                 job.acknowledge(committed.clone());
@@ -148,18 +178,30 @@ impl Work {
         Ok(())
     }
 
-    /// Runs `first` and whatever waits behind it.
-    fn run_group(&self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
-        let mut group = vec![first];
-        while let Some(job) = group.last_mut() {
+    /// Waits with patient verbs until one comes that is not, or none comes any more.
+    fn await_company(&self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
+        let mut waiting = vec![first];
+        while waiting.len() < self.group && waiting.last().is_some_and(|job| job.is_patient()) {
+            match self.jobs.recv_timeout(PATIENCE) {
+                Ok(next) => waiting.push(next),
+                Err(_) => break,
+            }
+        }
+        waiting
+    }
+
+    /// Runs `group` and whatever waits behind it.
+    fn run_group(&self, mut group: Vec<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        let mut next = 0;
+        while let Some(job) = group.get_mut(next) {
             job.run(&self.connection);
+            next += 1;
             // A full disk or a failed device can make SQLite roll the whole group back.
-            if self.connection.is_autocommit() || group.len() >= self.group {
+            if self.connection.is_autocommit() {
                 break;
             }
-            match self.jobs.try_recv() {
-                Ok(next) => group.push(next),
-                Err(_) => break,
+            if next == group.len() && next < self.group {
+                group.extend(self.jobs.try_recv());
             }
         }
         group

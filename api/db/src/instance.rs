@@ -1,6 +1,7 @@
 //! Instances.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
@@ -100,10 +101,16 @@ pub enum LaunchOutcome {
     },
     /// The wanted private address is another interface's.
     AddressInUse(Ipv4Addr),
-    /// No free private address in the subnet.
-    SubnetFull,
-    /// No free public address.
-    PoolExhausted,
+    /// Too few free private addresses in the subnet.
+    SubnetFull {
+        /// How many of the instances found one.
+        fit: usize,
+    },
+    /// Too few free public addresses.
+    PoolExhausted {
+        /// How many of the instances found one.
+        fit: usize,
+    },
     /// An image, key, group or subnet it names was deleted meanwhile; the text names it.
     ParentMissing(String),
 }
@@ -196,12 +203,12 @@ pub trait InstanceDb: Send + Sync {
         token: &str,
     ) -> Result<Option<(ReservationId, [u8; 32])>, DbError>;
 
-    /// A project's instances, in order of launch, then id.
+    /// A project's instances, in order of launch, then id. The records are shared with other readers.
     async fn instances(
         &self,
         project: ProjectId,
         filter: &InstanceFilter,
-    ) -> Result<Vec<InstanceRecord>, DbError>;
+    ) -> Result<Vec<Arc<InstanceRecord>>, DbError>;
 
     /// Every instance of the cloud that is not terminated, for reconcilers and doctor.
     async fn all_instances(&self) -> Result<Vec<InstanceRecord>, DbError>;

@@ -28,7 +28,7 @@ pub use instance::{
 pub use key_pair::KeyPairDb;
 pub use network::{NetworkDb, RuleChange, RuleOutcome};
 pub use node::{EnrolOutcome, NewNode, NodeDb};
-pub use placement::{NodePartState, PlacementDb, Transition};
+pub use placement::{ExpungeOutcome, NodePartState, PlacementDb, Transition};
 pub use tag::TagDb;
 
 /// The whole store.

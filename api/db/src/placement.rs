@@ -44,6 +44,17 @@ pub struct Transition {
     pub gone: bool,
 }
 
+/// What became of giving up a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpungeOutcome {
+    /// It is expunged; so many placements went with it now.
+    Expunged(u32),
+    /// It is up; nothing was changed.
+    Up,
+    /// There is no such node.
+    NotFound,
+}
+
 /// Desired and observed state.
 #[async_trait]
 pub trait PlacementDb: Send + Sync {
@@ -58,6 +69,9 @@ pub trait PlacementDb: Send + Sync {
     /// `vtep_mac` are filled in by core.
     async fn vpc_part(&self, vpc: VpcId) -> Result<Option<(Generation, VpcPart)>, DbError>;
 
+    /// The generations of those of these VPCs that exist.
+    async fn vpc_generations(&self, vpcs: &[VpcId]) -> Result<Vec<(VpcId, Generation)>, DbError>;
+
     /// The nodes that carry a VPC.
     async fn nodes_of_vpc(&self, vpc: VpcId) -> Result<Vec<NodeId>, DbError>;
 
@@ -71,14 +85,14 @@ pub trait PlacementDb: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<PlacementId>, DbError>;
 
-    /// Marks every placement of an expunged node as gone and its instances as terminated; returns
-    /// how many. The caller vouches that nothing of the node runs.
-    async fn expunge_placements(
+    /// Gives up a node that is not up: its placements are gone, its instances terminated. The caller
+    /// vouches that nothing of the node runs. A node that came up meanwhile is left as it is.
+    async fn expunge_node(
         &self,
         node: NodeId,
         reason: &StateReason,
         now: Timestamp,
-    ) -> Result<u32, DbError>;
+    ) -> Result<ExpungeOutcome, DbError>;
 
     /// Deletes instances terminated before `before`, with their placements and tags; returns how
     /// many.

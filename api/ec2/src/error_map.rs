@@ -14,6 +14,7 @@ impl From<Error> for ApiError {
             Error::Malformed { kind, value } => {
                 Self::new(malformed(kind), format!("Invalid id: \"{value}\""))
             }
+            Error::NotFound { kind: Kind::Resource, id } => Self::new(not_found(kind_of(&id)), message),
             Error::NotFound { kind, .. } => Self::new(not_found(kind), message),
             Error::WrongState { .. } => Self::new("IncorrectInstanceState", message),
             Error::Protected { .. } => Self::new("OperationNotPermitted", message),
@@ -29,6 +30,7 @@ impl From<Error> for ApiError {
             Error::InUse { kind, .. } => Self::new(in_use(kind), message),
             Error::CannotDelete { .. } => Self::new("CannotDelete", message),
             Error::TokenMismatch { .. } => Self::new("IdempotentParameterMismatch", message),
+            Error::InstancesTerminated { .. } => Self::new("IdempotentInstanceTerminated", message),
             Error::AddressInUse { .. } => Self::new("InvalidIPAddress.InUse", message),
             Error::PoolExhausted => Self::with_status(500, "InsufficientAddressCapacity", message),
             Error::SubnetFull { .. } => Self::new("InsufficientFreeAddressesInSubnet", message),
@@ -38,6 +40,28 @@ impl From<Error> for ApiError {
             Error::Unavailable { .. } => Self::with_status(503, "Unavailable", message),
             Error::Internal { .. } => Self::internal(),
         }
+    }
+}
+
+/// What an id would name, by its prefix; only EC2's ids tell.
+fn kind_of(id: &str) -> Kind {
+    let Some((prefix, bits)) = id.rsplit_once('-') else { return Kind::Resource };
+    if bits.is_empty() || !bits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Kind::Resource;
+    }
+    match prefix {
+        "ami" => Kind::Image,
+        "eni" => Kind::NetworkInterface,
+        "i" => Kind::Instance,
+        "import-ami" => Kind::ImportTask,
+        "key" => Kind::KeyPair,
+        "pg" => Kind::PlacementGroup,
+        "sg" => Kind::SecurityGroup,
+        "sgr" => Kind::SecurityGroupRule,
+        "subnet" => Kind::Subnet,
+        "vol" => Kind::Volume,
+        "vpc" => Kind::Vpc,
+        _ => Kind::Resource,
     }
 }
 
@@ -137,5 +161,9 @@ fn quota_code(quota: &str) -> &'static str {
 }
 
 fn limit_code(what: &str) -> &'static str {
-    if what.starts_with("rules") { "RulesPerSecurityGroupLimitExceeded" } else { "TagLimitExceeded" }
+    match what {
+        "tags of a resource" => "TagLimitExceeded",
+        "active imports of a project" => "ResourceCountExceeded",
+        _ => "RulesPerSecurityGroupLimitExceeded",
+    }
 }

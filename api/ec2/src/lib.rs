@@ -5,6 +5,7 @@
 //! model (`generated`). What the model says by rule (rehearsal, pages, filters, tokens) is done
 //! once, in `operation` and `mechanism`; a handler is left with the translation to the domain.
 
+mod body;
 mod error;
 mod error_map;
 mod generated;
@@ -15,5 +16,6 @@ mod service;
 pub mod sigv4;
 mod wire;
 
-pub use service::{Ec2, Ec2Config, ImageImports, Request, Response};
+pub use body::Body;
+pub use service::{Ec2, Ec2Config, ImageImports, Request, Response, Unhandled};
 pub use wire::check_query;

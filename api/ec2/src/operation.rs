@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tepui_core::{Caller, Cloud};
 
 use crate::Ec2Config;
+use crate::body::Body;
 use crate::error::ApiError;
 use crate::generated::Filter;
 use crate::mechanism::PageRequest;
-use crate::wire::{Params, Read, Text, Write, Xml, list_index, printable};
+use crate::wire::{Content, Params, Read, Text, Write, Xml, list_index, printable};
 
 /// A service of this endpoint, told apart by the scope of the signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +43,7 @@ pub(crate) struct Rules {
 
 /// A request of an action.
 pub(crate) trait Operation: Read + Default + Send {
-    type Reply: Write;
+    type Reply: Content;
     const RULES: Rules;
 }
 
@@ -82,7 +83,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Reads the request, applies the model's rules, runs the handler and writes the reply.
-    pub(crate) async fn run<O: Handle>(mut self) -> Result<String, ApiError> {
+    pub(crate) async fn run<O: Handle>(mut self) -> Result<Body, ApiError> {
         let rules = O::RULES;
         self.apply(&rules)?;
         let request = O::read(&mut self.params)?.unwrap_or_default();
@@ -92,7 +93,7 @@ impl Call {
             // A verb that writes has rehearsed and said so; one that only reads comes here.
             return Err(ApiError::dry_run());
         }
-        Ok(document(&rules, &self.version, &self.context.caller.request_id, &reply))
+        Ok(document(&rules, &self.version, &self.context.caller.request_id, reply))
     }
 
     fn apply(&mut self, rules: &Rules) -> Result<(), ApiError> {
@@ -140,27 +141,29 @@ fn pattern(name: &str) -> String {
     parts.join(".")
 }
 
-fn document(rules: &Rules, version: &str, request_id: &str, reply: &impl Write) -> String {
+fn document(rules: &Rules, version: &str, request_id: &str, reply: impl Content) -> Body {
     let mut xml = Xml::document();
     let root = format!("{}Response", rules.action);
+    let mut content = 0;
     match rules.service {
         Service::Ec2 => {
             // The trailing slash matters: libcloud searches by this very namespace.
             let namespace = format!("http://ec2.amazonaws.com/doc/{version}/");
             xml.root(&root, &namespace, |to| {
                 to.field("requestId", request_id);
-                reply.write(to);
+                content = to.len();
             });
         }
         Service::Sts => {
             let namespace = format!("https://sts.amazonaws.com/doc/{version}/");
             xml.root(&root, &namespace, |to| {
-                to.element(&format!("{}Result", rules.action), |to| reply.write(to));
+                to.element(&format!("{}Result", rules.action), |to| content = to.len());
                 to.element("ResponseMetadata", |to| to.field("RequestId", request_id));
             });
         }
     }
-    xml.finish()
+    let end = xml.split_off(content);
+    Body::written(xml, reply, end)
 }
 
 #[cfg(test)]

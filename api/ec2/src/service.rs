@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tepui_core::{Caller, Cloud};
 use tepui_db::model::ImportTask;
 
+use crate::body::Body;
 use crate::error::ApiError;
 use crate::generated::{dispatch, is_known};
 use crate::mechanism::PageRequest;
@@ -36,14 +37,13 @@ pub struct Request<'a> {
 }
 
 /// The parts of an HTTP reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// Among them the content type and the request id.
     pub headers: Vec<(&'static str, String)>,
     /// XML.
-    pub body: String,
+    pub body: Body,
     /// The error's code, for metrics; `None` for a success.
     pub error_code: Option<String>,
     /// The action, where it is one of those implemented, for metrics.
@@ -102,6 +102,19 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Why a request did not come as far as its handler, or its handler not to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unhandled {
+    /// The body did not come in time.
+    TooSlow,
+    /// The body broke off or is not framed as HTTP says.
+    BrokenOff,
+    /// No room for the body now.
+    Busy,
+    /// A fault of this cloud, which was logged where it happened.
+    Fault,
+}
+
 /// What went wrong with a request, and how its client reads errors.
 struct Refusal {
     service: Service,
@@ -118,21 +131,18 @@ impl Ec2 {
     pub async fn handle(&self, request: &Request<'_>) -> Response {
         let mut action = None;
         let reply = self.answer(request, &mut action).await;
-        let (status, body, error_code) = match reply {
-            Ok(body) => (200, body, None),
-            Err(Refusal { service, error }) => {
-                let body = error_document(service, &error, request.request_id);
-                (error.status, body, Some(error.code.into_owned()))
-            }
-        };
-        let headers = vec![
-            ("content-type", "text/xml;charset=UTF-8".into()),
-            ("x-amzn-requestid", request.request_id.into()),
-        ];
-        Response { status, headers, body, error_code, action }
+        response(reply, action, request.request_id)
     }
 
-    async fn answer(&self, request: &Request<'_>, action: &mut Option<String>) -> Result<String, Refusal> {
+    /// Answers a request that was not handled, in the form of the service it was signed for; its body
+    /// is not looked at.
+    pub fn refuse(&self, request: &Request<'_>, why: Unhandled) -> Response {
+        let named = Signature::read(request).ok().and_then(|signature| service_of(&signature.service));
+        let refusal = Refusal { service: named.unwrap_or(Service::Ec2), error: unhandled(why) };
+        response(Err(refusal), None, request.request_id)
+    }
+
+    async fn answer(&self, request: &Request<'_>, action: &mut Option<String>) -> Result<Body, Refusal> {
         // A client reads errors in the form of the service it signed for.
         let signature = Signature::read(request);
         let named = signature.as_ref().ok().and_then(|signature| service_of(&signature.service));
@@ -193,6 +203,28 @@ impl Ec2 {
             token: None,
         };
         Ok((action, Call { params, context, version }))
+    }
+}
+
+fn response(reply: Result<Body, Refusal>, action: Option<String>, request_id: &str) -> Response {
+    let (status, body, error_code) = match reply {
+        Ok(body) => (200, body, None),
+        Err(Refusal { service, error }) => {
+            let body = error_document(service, &error, request_id);
+            (error.status, Body::Whole(body), Some(error.code.into_owned()))
+        }
+    };
+    let headers =
+        vec![("content-type", "text/xml;charset=UTF-8".into()), ("x-amzn-requestid", request_id.into())];
+    Response { status, headers, body, error_code, action }
+}
+
+fn unhandled(why: Unhandled) -> ApiError {
+    match why {
+        Unhandled::TooSlow => ApiError::with_status(408, "RequestTimeout", "The body did not come in time."),
+        Unhandled::BrokenOff => ApiError::new("IncompleteBody", "The body broke off."),
+        Unhandled::Busy => tepui_core::Error::Busy.into(),
+        Unhandled::Fault => ApiError::internal(),
     }
 }
 

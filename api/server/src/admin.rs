@@ -6,19 +6,24 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tepui_db_sqlite::SqliteDb;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::files::{self, FileError};
 
+/// A client has this long to ask.
+const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than any path.
 const LINE_BYTES: u64 = 8192;
 const OK: &str = "ok";
 
-/// Opens the socket; the future serves it until `stop`. Whoever is not the owner cannot connect.
+/// Opens the socket; the future serves it until `stop` and ends with the last backup that was begun.
+/// Whoever is not the owner cannot connect.
 pub(crate) fn serve(
     path: &Path,
     db: Arc<SqliteDb>,
@@ -31,30 +36,35 @@ pub(crate) fn serve(
     std::fs::set_permissions(path, mode).map_err(files::error("close to others", path))?;
     let path = path.to_owned();
     Ok(async move {
+        let exchanges = TaskTracker::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => answer(stream, &db).await,
+                    Ok((stream, _)) => drop(exchanges.spawn(answer(stream, Arc::clone(&db), stop.clone()))),
                     Err(error) => tracing::warn!(%error, "cannot accept on the operator's socket"),
                 },
             }
         }
         let _ = std::fs::remove_file(&path);
+        exchanges.close();
+        exchanges.wait().await;
     })
 }
 
-async fn answer(stream: UnixStream, db: &Arc<SqliteDb>) {
-    if let Err(error) = exchange(stream, db).await {
+async fn answer(stream: UnixStream, db: Arc<SqliteDb>, stop: CancellationToken) {
+    if let Err(error) = exchange(stream, db, stop).await {
         tracing::warn!(%error, "an operator's request broke off");
     }
 }
 
-async fn exchange(mut stream: UnixStream, db: &Arc<SqliteDb>) -> io::Result<()> {
+async fn exchange(mut stream: UnixStream, db: Arc<SqliteDb>, stop: CancellationToken) -> io::Result<()> {
     let mut line = String::new();
-    BufReader::new((&mut stream).take(LINE_BYTES)).read_line(&mut line).await?;
+    let mut reader = BufReader::new((&mut stream).take(LINE_BYTES));
+    let reading = tokio::time::timeout(LINE_TIMEOUT, reader.read_line(&mut line));
+    let Some(read) = stop.run_until_cancelled(reading).await else { return Ok(()) };
+    read??;
     let target = PathBuf::from(line.trim_end_matches('\n'));
-    let db = Arc::clone(db);
     let made = tokio::task::spawn_blocking(move || db.backup(&target)).await?;
     let answer = match made {
         Ok(()) => OK.to_owned(),

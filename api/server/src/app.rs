@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tepui_core::{Cloud, Entropy, Error};
-use tepui_db::IdentityDb;
+use tepui_db::{IdentityDb, PlacementDb};
 use tepui_db_sqlite::SqliteDb;
 use tepui_ec2::Ec2;
-use tepui_types::Epoch;
+use tepui_types::{Digest, Epoch, NodeId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::body::Room;
 use crate::imports::Importer;
 use crate::metrics::Metrics;
 use crate::pki::Authority;
@@ -26,6 +27,8 @@ pub(crate) struct App {
     pub(crate) identity_pem: String,
     pub(crate) importer: Arc<Importer>,
     pub(crate) uploads: Arc<Uploads>,
+    /// For the bodies of EC2 requests.
+    pub(crate) room: Room,
     pub(crate) metrics: Arc<Metrics>,
     /// Changes under way; a shutdown waits for them, a client that hangs up ends none.
     pub(crate) changes: TaskTracker,
@@ -36,5 +39,11 @@ impl App {
     /// The database's epoch; also the sign that it answers.
     pub(crate) async fn epoch(&self) -> Result<Epoch, Error> {
         Ok(self.db.epoch().await?)
+    }
+
+    /// Whether a placement of this node begins with the image.
+    pub(crate) async fn needs_image(&self, node: NodeId, image: &Digest) -> Result<bool, Error> {
+        let part = self.db.node_part(node).await?;
+        Ok(part.is_some_and(|part| part.records.iter().any(|record| record.instance.image_digest == *image)))
     }
 }

@@ -73,6 +73,9 @@ pub struct Config {
 pub struct Public {
     /// Plain HTTP on loopback only.
     pub listen: SocketAddr,
+    /// What `DescribeRegions` shows as the endpoint: host and port, without a scheme, as on AWS; the
+    /// listener's address when absent.
+    pub endpoint: Option<String>,
     /// PEM file of the certificate chain; turns TLS on.
     pub certificate: Option<PathBuf>,
     /// PEM file of the certificate's private key.

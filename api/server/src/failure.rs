@@ -56,6 +56,14 @@ pub(crate) enum Failure {
     /// The store of uploads is full, or the project has too many.
     #[error("{0}")]
     Full(String),
+    /// The disk of uploads and images has no room.
+    #[error("{wanted} bytes more are wanted and the cloud's disk of images has room for {spare}")]
+    NoSpace {
+        /// Bytes asked for.
+        wanted: u64,
+        /// Bytes that may still be written.
+        spare: u64,
+    },
     /// A fault of ours that was logged where it happened.
     #[error("internal error")]
     Internal,
@@ -106,6 +114,7 @@ impl Failure {
             Failure::WrongMethod { .. } => "wrong_method",
             Failure::Conflict(_) => "conflict",
             Failure::Full(_) => "full",
+            Failure::NoSpace { .. } => "no_space",
             Failure::Internal => "internal",
             Failure::ShuttingDown => "shutting_down",
         }
@@ -124,6 +133,7 @@ impl Failure {
             | Failure::WrongMethod { .. } => ErrorCode::InvalidInput,
             Failure::Conflict(_) => ErrorCode::Conflict,
             Failure::Full(_) => ErrorCode::QuotaExceeded,
+            Failure::NoSpace { .. } => ErrorCode::NoCapacity,
             Failure::Internal => ErrorCode::Internal,
             Failure::ShuttingDown => ErrorCode::Unavailable,
         }
@@ -183,6 +193,7 @@ fn domain_code(error: &Error) -> ErrorCode {
         | Error::Protected { .. }
         | Error::InUse { .. }
         | Error::CannotDelete { .. }
+        | Error::InstancesTerminated { .. }
         | Error::AddressInUse { .. } => ErrorCode::Conflict,
         Error::NoCapacity { .. }
         | Error::NodeFull { .. }

@@ -12,25 +12,25 @@ use tepui_ec2::ImageImports;
 use tepui_marketplace::fetch::{self, AddressPolicy};
 use tepui_marketplace::{ImageStore, Limits, StoredImage};
 use tepui_types::{Digest, ImportTaskId};
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::RwLock;
 use url::Url;
 
+use crate::disk::Disk;
 use crate::files::{self, FileError};
+use crate::lanes::{CONVERSIONS, Lanes, Place};
 use crate::uploads::Upload;
 
 /// Where an image does not say otherwise.
 pub(crate) const DEFAULT_LOGIN_USER: &str = "root";
-/// Imports at once; more wait. Each may keep a core and the disk busy.
-const AT_ONCE: usize = 2;
-/// How often progress is written down.
+/// How often progress is written down and the room on the disk is looked at.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Percent of an import's way at which the file is here and its conversion begins.
 const FETCHED_PERCENT: u8 = 80;
 
 /// Where the file is.
 pub(crate) enum Source {
-    /// Here.
-    Upload(Box<Upload>),
+    /// Here, with the digest that its sender says it has.
+    Upload(Box<Upload>, Option<Digest>),
     /// There; checked by [`checked_url`].
     Url(String),
 }
@@ -48,8 +48,9 @@ pub(crate) struct Importer {
     limits: Limits,
     policy: AddressPolicy,
     downloads: PathBuf,
+    disk: Disk,
     entropy: Arc<dyn Entropy>,
-    slots: Semaphore,
+    lanes: Arc<Lanes>,
     /// Held shared from before a file is sealed until a row names it; held alone by the removal of
     /// files that no row names.
     sealing: RwLock<()>,
@@ -71,8 +72,14 @@ impl Importer {
             Ok(()) | Err(_) => {}
         }
         files::passable_folder(&downloads)?;
-        let (slots, sealing) = (Semaphore::new(AT_ONCE), RwLock::new(()));
-        Ok(Self { cloud, store, limits: Limits::default(), policy, downloads, entropy, slots, sealing })
+        let (disk, lanes, sealing) = (Disk::of(&downloads), Lanes::new(), RwLock::new(()));
+        let limits = Limits::default();
+        Ok(Self { cloud, store, limits, policy, downloads, disk, entropy, lanes, sealing })
+    }
+
+    /// A place for one import more of the caller's project; before its task is put into the books.
+    pub(crate) fn enter(&self, caller: &Caller) -> Result<Place, Error> {
+        self.lanes.enter(caller.project)
     }
 
     /// Whether the image's file is in the store.
@@ -92,11 +99,12 @@ impl Importer {
         task: ImportTaskId,
         source: Source,
         outlook: Outlook,
+        place: Place,
     ) {
         let this = Arc::clone(self);
         // Not waited for at a shutdown: the next start says in the books that it was cut off.
         tokio::spawn(async move {
-            if let Err(reason) = this.run(&caller, task, source, outlook).await {
+            if let Err(reason) = this.run(&caller, task, source, outlook, &place).await {
                 tracing::warn!(%task, reason, "import failed");
                 if let Err(error) = this.cloud.fail_import(&caller, task, &reason).await {
                     tracing::error!(%task, %error, "the failure of an import is not written down");
@@ -111,17 +119,20 @@ impl Importer {
         task: ImportTaskId,
         source: Source,
         outlook: Outlook,
+        place: &Place,
     ) -> Result<(), String> {
-        let _slot = self.slots.acquire().await.map_err(|error| error.to_string())?;
         match source {
-            Source::Upload(upload) => {
-                let outcome = self.convert(caller, task, &upload.data(), outlook).await;
-                upload.drop_data().map_err(|error| words(&error))?;
+            Source::Upload(upload, sha256) => {
+                let outcome = self.check_and_convert(caller, task, &upload, sha256, outlook, place).await;
+                upload.drop_data().await.map_err(|error| words(&error))?;
                 outcome
             }
             Source::Url(url) => {
                 let file = self.downloads.join(format!("{:032x}", self.entropy.random()));
-                let outcome = self.fetch_and_convert(caller, task, &url, &file, outlook).await;
+                let outcome = match self.fetch(caller, task, &url, &file, place).await {
+                    Ok(()) => self.convert(caller, task, &file, outlook, place).await,
+                    Err(reason) => Err(reason),
+                };
                 // A download that never began left no file.
                 let _ = tokio::fs::remove_file(&file).await;
                 outcome
@@ -129,14 +140,31 @@ impl Importer {
         }
     }
 
-    async fn fetch_and_convert(
+    async fn check_and_convert(
+        &self,
+        caller: &Caller,
+        task: ImportTaskId,
+        upload: &Upload,
+        sha256: Option<Digest>,
+        outlook: Outlook,
+        place: &Place,
+    ) -> Result<(), String> {
+        if let Some(expected) = sha256 {
+            upload.check_digest(expected).await.map_err(|error| words(&error))?;
+        }
+        self.convert(caller, task, &upload.data(), outlook, place).await
+    }
+
+    async fn fetch(
         &self,
         caller: &Caller,
         task: ImportTaskId,
         url: &str,
         file: &Path,
-        outlook: Outlook,
+        place: &Place,
     ) -> Result<(), String> {
+        let _slots = place.download().await.map_err(|error| error.to_string())?;
+        self.disk.check(1).map_err(|error| words(&error))?;
         let percent = AtomicU8::new(0);
         let on_progress = |progress: fetch::Progress| {
             let total = progress.total.unwrap_or(self.limits.max_stored_bytes).max(1);
@@ -145,22 +173,20 @@ impl Importer {
         };
         let download = fetch::download(url, self.policy, file, self.limits.max_stored_bytes, on_progress);
         tokio::select! {
-            fetched = download => fetched.map_err(|error| words(&error))?,
-            never = self.keep_books(caller, task, &percent) => match never {},
-        };
-        self.convert(caller, task, file, outlook).await
+            fetched = download => fetched.map(drop).map_err(|error| words(&error)),
+            reason = self.keep_books(caller, task, &percent) => Err(reason),
+        }
     }
 
-    async fn keep_books(
-        &self,
-        caller: &Caller,
-        task: ImportTaskId,
-        percent: &AtomicU8,
-    ) -> std::convert::Infallible {
+    /// Ends with the reason when the disk has no room any more.
+    async fn keep_books(&self, caller: &Caller, task: ImportTaskId, percent: &AtomicU8) -> String {
         let mut ticks = tokio::time::interval(PROGRESS_EVERY);
         let mut told = None;
         loop {
             ticks.tick().await;
+            if let Err(failure) = self.disk.check(1) {
+                return words(&failure);
+            }
             let now = percent.load(Ordering::Relaxed);
             if told.replace(now) != Some(now) {
                 self.note(caller, task, now, "downloading").await;
@@ -181,13 +207,23 @@ impl Importer {
         task: ImportTaskId,
         file: &Path,
         outlook: Outlook,
+        place: &Place,
     ) -> Result<(), String> {
+        let _slot = place.conversion().await.map_err(|error| error.to_string())?;
         self.note(caller, task, FETCHED_PERCENT, "converting").await;
         let _sealing = self.sealing.read().await;
-        let stored = self.store.import(file, &self.limits, None).await.map_err(|error| words(&error))?;
+        let limits = self.limits_now()?;
+        let stored = self.store.import(file, &limits, None).await.map_err(|error| words(&error))?;
         let imported = imported(stored, outlook);
         self.cloud.complete_import(caller, task, imported).await.map_err(|error| words(&error))?;
         Ok(())
+    }
+
+    /// The limits of one conversion: all that run may together take what the disk has to spare.
+    fn limits_now(&self) -> Result<Limits, String> {
+        self.disk.check(1).map_err(|error| words(&error))?;
+        let spare = self.disk.spare().map_err(|error| words(&error))? / CONVERSIONS as u64;
+        Ok(Limits { max_stored_bytes: self.limits.max_stored_bytes.min(spare), ..self.limits })
     }
 
     /// Removes image files that no image and no live placement needs. Returns how many.
@@ -243,11 +279,12 @@ pub(crate) struct UrlImports {
 impl ImageImports for UrlImports {
     async fn import_url(&self, caller: &Caller, url: &str, description: &str) -> Result<ImportTask, Error> {
         let source = checked_url(url)?;
+        let place = self.importer.enter(caller)?;
         let request =
             ImportRequest { name: None, description: description.to_owned(), source, public: false };
         let task = self.importer.cloud.begin_import(caller, request).await?;
         let outlook = Outlook { login_user: DEFAULT_LOGIN_USER.into(), public: false };
-        self.importer.start(caller.clone(), task.id, Source::Url(url.to_owned()), outlook);
+        self.importer.start(caller.clone(), task.id, Source::Url(url.to_owned()), outlook, place);
         Ok(task)
     }
 }

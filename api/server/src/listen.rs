@@ -50,11 +50,19 @@ pub(crate) struct Listener {
     /// Connections at once; more wait in the kernel's queue.
     pub(crate) connections: usize,
     pub(crate) head_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
 }
 
 impl Listener {
     pub(crate) fn new(name: &'static str, socket: TcpListener, connections: usize) -> Self {
-        Self { name, socket, tls: None, connections, head_timeout: HEAD_TIMEOUT }
+        Self {
+            name,
+            socket,
+            tls: None,
+            connections,
+            head_timeout: HEAD_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
+        }
     }
 
     pub(crate) fn with_tls(self, tls: TlsAcceptor) -> Self {
@@ -65,22 +73,26 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Serves until `stop`, then lets running requests end, for a while.
+    /// Serves until `stop`, then lets running requests end, for a while; afterwards no connection is
+    /// left.
     pub(crate) async fn serve(self, router: Router, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.connections));
-        let open = GracefulShutdown::new();
+        let (open, cut) = (GracefulShutdown::new(), CancellationToken::new());
         let this = Arc::new(self);
         while let Some((slot, stream)) = this.next(&slots, &stop).await {
             let (this, router, watcher) = (Arc::clone(&this), router.clone(), open.watcher());
+            let cut = cut.clone();
             tokio::spawn(async move {
-                this.connection(stream, router, |connection| watcher.watch(connection)).await;
+                let connection = this.connection(stream, router, |connection| watcher.watch(connection));
+                cut.run_until_cancelled(connection).await;
                 drop(slot);
             });
         }
         let name = this.name;
-        if tokio::time::timeout(DRAIN_TIMEOUT, open.shutdown()).await.is_err() {
+        if tokio::time::timeout(this.drain_timeout, open.shutdown()).await.is_err() {
             tracing::warn!(listener = name, "requests still running are cut off");
         }
+        cut.cancel();
     }
 
     async fn next(

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use tepui_ec2::Request as Ec2Request;
+use tepui_core::Error;
+use tepui_ec2::{Request as Ec2Request, Unhandled};
 
 use crate::app::App;
-use crate::body;
+use crate::body::{self, Beginning};
 use crate::failure::Failure;
 use crate::metrics::{Action, Code, measure};
 use crate::openapi;
-use crate::request_id::{RequestId, assign};
+use crate::request_id::assign;
 use crate::rest::{self, request_id};
 
 /// Everything on the public listener.
@@ -35,31 +37,56 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(entropy, assign))
 }
 
-/// In a task of its own: a client that hangs up must not cut a change in half.
 async fn ec2(State(app): State<Arc<App>>, request: Request) -> Response {
-    let id = request_id(&request);
-    let (parts, body) = request.into_parts();
-    // One byte more than allowed, so that the protocol itself can refuse it in its own form.
-    let bytes = match body::read_beginning(body, body::MAX_BYTES + 1).await {
-        Ok(bytes) => bytes,
-        Err(failure) => return failure.response(&id),
+    let id = request_id(&request).to_string();
+    let (head, body) = request.into_parts();
+    // One byte more than allowed, so that the protocol itself can refuse it in its own form. Nobody
+    // reads the body of a request that is not signed.
+    let limit = if is_signed(&head) { body::MAX_BYTES + 1 } else { body::FREE_BYTES };
+    let head = Arc::new(head);
+    let reply = match app.room.beginning(body, limit).await {
+        Ok(body) => handled(&app, Arc::clone(&head), body, id.clone()).await,
+        Err(failure) => Err(unhandled(&failure)),
     };
-    let changes = app.changes.clone();
-    let answer = changes.spawn(async move {
-        let request_id = id.to_string();
-        let request = Ec2Request {
-            method: parts.method.as_str(),
-            path: parts.uri.path(),
-            query: parts.uri.query().unwrap_or_default(),
-            headers: parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect(),
-            body: &bytes,
-            request_id: &request_id,
-        };
-        app.ec2.handle(&request).await
-    });
-    match answer.await {
-        Ok(reply) => ec2_response(reply),
-        Err(error) => Failure::internal("EC2", &error).response(&RequestId::default()),
+    ec2_response(reply.unwrap_or_else(|why| app.ec2.refuse(&ec2_request(&head, &[], &id), why)))
+}
+
+/// In a task of its own: a client that hangs up must not cut a change in half.
+async fn handled(
+    app: &Arc<App>,
+    head: Arc<Parts>,
+    body: Beginning,
+    id: String,
+) -> Result<tepui_ec2::Response, Unhandled> {
+    let task = Arc::clone(app);
+    let answer =
+        app.changes.spawn(async move { task.ec2.handle(&ec2_request(&head, &body.bytes, &id)).await });
+    answer.await.map_err(|error| unhandled(&Failure::internal("EC2", &error)))
+}
+
+fn unhandled(failure: &Failure) -> Unhandled {
+    match failure {
+        Failure::TooSlow => Unhandled::TooSlow,
+        Failure::Domain(Error::Busy) => Unhandled::Busy,
+        Failure::Malformed(_) => Unhandled::BrokenOff,
+        _ => Unhandled::Fault,
+    }
+}
+
+/// Whether a signature came, good or not; it is in the header or in the query.
+fn is_signed(head: &Parts) -> bool {
+    let query = head.uri.query().unwrap_or_default();
+    head.headers.contains_key(header::AUTHORIZATION) || query.contains("X-Amz-Signature")
+}
+
+fn ec2_request<'a>(head: &'a Parts, body: &'a [u8], request_id: &'a str) -> Ec2Request<'a> {
+    Ec2Request {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect(),
+        body,
+        request_id,
     }
 }
 
@@ -70,7 +97,7 @@ fn ec2_response(reply: tepui_ec2::Response) -> Response {
         builder = builder.header(name, value);
     }
     let mut response = builder
-        .body(Body::from(reply.body))
+        .body(ec2_body(reply.body))
         .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response());
     let extensions = response.extensions_mut();
     extensions.insert(Action(reply.action.map_or("unknown".into(), Into::into)));
@@ -78,6 +105,15 @@ fn ec2_response(reply: tepui_ec2::Response) -> Response {
         extensions.insert(Code(code.into()));
     }
     response
+}
+
+fn ec2_body(body: tepui_ec2::Body) -> Body {
+    match body {
+        tepui_ec2::Body::Whole(text) => Body::from(text),
+        tepui_ec2::Body::Parts(parts) => {
+            Body::from_stream(futures::stream::iter(parts.map(Ok::<_, std::convert::Infallible>)))
+        }
+    }
 }
 
 /// Whether the store answers.

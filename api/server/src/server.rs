@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::body::Room;
 use crate::config::{Config, Public};
 use crate::files::FileError;
 use crate::imports::{Importer, UrlImports};
@@ -37,6 +38,9 @@ const PUBLIC_CONNECTIONS: usize = 4096;
 const AGENT_CONNECTIONS: usize = 14_000;
 /// Scrapers.
 const METRICS_CONNECTIONS: usize = 16;
+/// Time for changes under way to end at a shutdown, after their connections are gone; what is not
+/// committed by then is as a crash would leave it.
+const CHANGES_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often forgotten uploads and unused images are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
@@ -154,13 +158,15 @@ impl RunningServer {
         Ok(())
     }
 
-    /// Takes no more requests, lets those under way end, and closes the database.
+    /// Takes no more requests, lets those under way end, for a while, and closes the database.
     pub async fn shutdown(self) {
         self.app.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.app.changes.close();
-        self.app.changes.wait().await;
+        if tokio::time::timeout(CHANGES_TIMEOUT, self.app.changes.wait()).await.is_err() {
+            tracing::warn!(count = self.app.changes.len(), "changes still under way are cut off");
+        }
         self.app.cloud.flush_audit().await;
     }
 }
@@ -180,7 +186,8 @@ fn wire(config: &Config, parts: Parts, public_addr: SocketAddr) -> Result<App, S
     let largest = Limits::default().max_stored_bytes;
     let uploads = Uploads::open(layout.uploads(), largest, clock, Arc::clone(&entropy))?;
     let imports = Arc::new(UrlImports { importer: Arc::clone(&importer) });
-    let ec2 = Ec2::new(Arc::clone(&cloud), Ec2Config { endpoint: public_addr.to_string(), imports });
+    let endpoint = config.public.endpoint.clone().unwrap_or_else(|| public_addr.to_string());
+    let ec2 = Ec2::new(Arc::clone(&cloud), Ec2Config { endpoint, imports });
     Ok(App {
         ec2,
         cloud,
@@ -191,6 +198,7 @@ fn wire(config: &Config, parts: Parts, public_addr: SocketAddr) -> Result<App, S
         identity_pem,
         importer,
         uploads: Arc::new(uploads),
+        room: Room::default(),
         changes: TaskTracker::new(),
         stop: CancellationToken::new(),
     })
@@ -254,8 +262,10 @@ async fn tidy(app: Arc<App>) {
             () = app.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        match app.uploads.sweep() {
-            Ok(count) => tracing::debug!(count, "forgotten uploads removed"),
+        let uploads = Arc::clone(&app.uploads);
+        match tokio::task::spawn_blocking(move || uploads.sweep()).await.map_err(io::Error::from) {
+            Ok(Ok(count)) => tracing::debug!(count, "forgotten uploads removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot remove forgotten uploads"),
             Err(error) => tracing::warn!(%error, "cannot remove forgotten uploads"),
         }
         match app.importer.remove_unused().await {

@@ -22,7 +22,9 @@ use tepui_core::{Clock, Entropy, Error, Kind};
 use tepui_types::rest::{ImageUpload, UploadImageRequest};
 use tepui_types::{Digest, ImportTaskId, ProjectId};
 use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
 
+use crate::disk::Disk;
 use crate::failure::Failure;
 use crate::files::{self, FileError, SECRET};
 
@@ -30,12 +32,15 @@ use crate::files::{self, FileError, SECRET};
 const LIFE: Duration = Duration::from_secs(86400);
 /// Uploads of one project at once.
 const PER_PROJECT: usize = 16;
+/// The room on the disk is looked at each time that so many bytes came.
+const CHECK_EVERY: u64 = 64 << 20;
 /// A client that sends nothing for so long has gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// All uploads.
 pub(crate) struct Uploads {
     folder: PathBuf,
+    disk: Disk,
     max_bytes: u64,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -57,6 +62,7 @@ pub(crate) struct Upload {
     id: String,
     folder: PathBuf,
     announced: Announced,
+    disk: Disk,
     _taken: Taken,
 }
 
@@ -80,7 +86,8 @@ impl Uploads {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, FileError> {
         files::passable_folder(&folder)?;
-        Ok(Self { folder, max_bytes, clock, entropy, taken: Arc::default() })
+        let disk = Disk::of(&folder);
+        Ok(Self { folder, disk, max_bytes, clock, entropy, taken: Arc::default() })
     }
 
     pub(crate) async fn create(
@@ -93,16 +100,17 @@ impl Uploads {
             let rule = format!("is 1 to {} bytes", self.max_bytes);
             return Err(Failure::invalid("size_bytes", size_bytes, rule));
         }
-        if self.of_project(project_id).map_err(unusable)? >= PER_PROJECT {
+        self.disk.check(size_bytes)?;
+        let all = self.folder.clone();
+        if off_thread(move || of_project(&all, project_id)).await? >= PER_PROJECT {
             let rule = format!("the project has {PER_PROJECT} uploads already: complete or delete one");
             return Err(Failure::Full(rule));
         }
         let id = format!("upload-{:032x}", self.entropy.random());
         let announced = Announced { project_id, size_bytes, image, task: None };
         let folder = self.folder.join(&id);
-        let upload = Upload { _taken: self.reserve(&id)?, id, folder, announced };
-        upload.make().map_err(unusable)?;
-        Ok(upload)
+        let upload = Upload { _taken: self.reserve(&id)?, id, folder, announced, disk: self.disk.clone() };
+        off_thread(move || upload.make().map(|()| upload)).await
     }
 
     /// An upload as it is now, taken or not.
@@ -111,13 +119,19 @@ impl Uploads {
         shown(id, &self.folder.join(id), &announced)
     }
 
+    /// The import that an upload became, also while that runs.
+    pub(crate) fn task(&self, project: ProjectId, id: &str) -> Result<Option<ImportTaskId>, Failure> {
+        Ok(self.find(project, id)?.task)
+    }
+
     /// An upload to change.
     pub(crate) fn take(&self, project: ProjectId, id: &str) -> Result<Upload, Failure> {
         self.find(project, id)?;
         let taken = self.reserve(id)?;
         // Read again: it may have changed until it was ours.
         let announced = self.find(project, id)?;
-        Ok(Upload { id: id.to_owned(), folder: self.folder.join(id), announced, _taken: taken })
+        let (folder, disk) = (self.folder.join(id), self.disk.clone());
+        Ok(Upload { id: id.to_owned(), folder, announced, disk, _taken: taken })
     }
 
     fn reserve(&self, id: &str) -> Result<Taken, Failure> {
@@ -137,25 +151,11 @@ impl Uploads {
         Ok(announced.filter(|announced| announced.project_id == project).ok_or_else(unknown)?)
     }
 
-    fn of_project(&self, project: ProjectId) -> Result<usize, FileError> {
-        let mut count = 0;
-        for folder in self.folders()? {
-            count += usize::from(read(&folder)?.is_some_and(|a| a.project_id == project && a.task.is_none()));
-        }
-        Ok(count)
-    }
-
-    fn folders(&self) -> Result<Vec<PathBuf>, FileError> {
-        let entries = fs::read_dir(&self.folder).map_err(files::error("list", &self.folder))?;
-        let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>();
-        paths.map_err(files::error("list", &self.folder))
-    }
-
-    /// Removes what nobody touched for a day. Called now and then.
+    /// Removes what nobody touched for a day. Called now and then; blocks.
     pub(crate) fn sweep(&self) -> Result<usize, FileError> {
         let now = self.clock.now();
         let mut removed = 0;
-        for folder in self.folders()? {
+        for folder in folders(&self.folder)? {
             let Some(id) = folder.file_name().and_then(|name| name.to_str()) else { continue };
             if now > expires_at(&folder)?
                 && let Ok(_taken) = self.reserve(id)
@@ -191,17 +191,17 @@ impl Upload {
         &self.announced.image
     }
 
-    /// The import that it became.
-    pub(crate) fn task(&self) -> Option<ImportTaskId> {
-        self.announced.task
-    }
-
     pub(crate) fn shown(&self) -> Result<ImageUpload, Failure> {
         shown(&self.id, &self.folder, &self.announced)
     }
 
-    /// Appends a request's body; what came before it broke off stays.
-    pub(crate) async fn append(&mut self, offset: u64, body: Body) -> Result<(), Failure> {
+    /// Appends a request's body; what came before it broke off stays, and so it does at a shutdown.
+    pub(crate) async fn append(
+        &mut self,
+        offset: u64,
+        body: Body,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
         let path = self.data();
         let received = length(&path).map_err(unusable)?;
         if self.announced.task.is_some() {
@@ -213,7 +213,8 @@ impl Upload {
         let unwritable = |source| unusable(files::error("write", &path)(source));
         let file = tokio::fs::OpenOptions::new().append(true).open(&path).await.map_err(unwritable)?;
         let mut file = tokio::io::BufWriter::with_capacity(1 << 18, file);
-        let outcome = self.copy(body, received, &mut file).await;
+        let copy = stop.run_until_cancelled(self.copy(body, received, &mut file)).await;
+        let outcome = copy.unwrap_or(Err(Failure::ShuttingDown));
         file.flush().await.map_err(unwritable)?;
         file.get_ref().sync_data().await.map_err(unwritable)?;
         outcome
@@ -226,6 +227,7 @@ impl Upload {
         file: &mut (impl AsyncWriteExt + Unpin),
     ) -> Result<(), Failure> {
         let mut chunks = body.into_data_stream();
+        let mut unchecked = CHECK_EVERY;
         while let Some(chunk) =
             tokio::time::timeout(SILENCE, chunks.next()).await.map_err(|_| Failure::TooSlow)?
         {
@@ -234,6 +236,11 @@ impl Upload {
             if received > self.announced.size_bytes {
                 return Err(Failure::TooLarge { limit: self.announced.size_bytes });
             }
+            unchecked += chunk.len() as u64;
+            if unchecked >= CHECK_EVERY {
+                self.disk.check(CHECK_EVERY.min(self.announced.size_bytes))?;
+                unchecked = 0;
+            }
             file.write_all(&chunk)
                 .await
                 .map_err(|source| unusable(files::error("write", &self.data())(source)))?;
@@ -241,22 +248,24 @@ impl Upload {
         Ok(())
     }
 
-    /// Whether all bytes came, and are those that were sent. An upload that is whole but wrong
-    /// cannot become right and is removed.
-    pub(crate) async fn check_whole(&self, expected: Digest) -> Result<(), Failure> {
+    /// Whether all bytes came.
+    pub(crate) fn check_whole(&self) -> Result<(), Failure> {
         let path = self.data();
         let received = length(&path).map_err(unusable)?;
         if received != self.announced.size_bytes {
             let size = self.announced.size_bytes;
             return Err(Failure::Conflict(format!("'{}' has {received} of {size} bytes", self.id)));
         }
-        let hashed = tokio::task::spawn_blocking(move || sha256(&path)).await;
-        let actual = hashed.map_err(|error| Failure::internal("hashing", &error))?.map_err(unusable)?;
+        Ok(())
+    }
+
+    /// Whether the bytes are those that were sent.
+    pub(crate) async fn check_digest(&self, expected: Digest) -> Result<(), Failure> {
+        let path = self.data();
+        let actual = off_thread(move || sha256(&path)).await?;
         if actual == expected {
             return Ok(());
         }
-        fs::remove_dir_all(&self.folder)
-            .map_err(|source| unusable(files::error("remove", &self.folder)(source)))?;
         let rule = format!("is not what came, {actual}: the upload is removed; begin again");
         Err(Failure::invalid("sha256", expected, rule))
     }
@@ -268,9 +277,9 @@ impl Upload {
     }
 
     /// Removes the bytes, but not what was announced: a repeated completion is still answered.
-    pub(crate) fn drop_data(&self) -> Result<(), FileError> {
+    pub(crate) async fn drop_data(&self) -> Result<(), FileError> {
         let path = self.data();
-        fs::remove_file(&path).map_err(files::error("remove", &path))
+        tokio::fs::remove_file(&path).await.map_err(files::error("remove", &path))
     }
 
     /// Removes everything.
@@ -280,6 +289,29 @@ impl Upload {
             .await
             .map_err(|source| unusable(files::error("remove", &folder)(source)))
     }
+}
+
+/// Runs what waits for the disk where that holds up no request.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure::internal("uploads", &error))?.map_err(unusable)
+}
+
+/// The uploads of a project that are no imports yet.
+fn of_project(all: &Path, project: ProjectId) -> Result<usize, FileError> {
+    let mut count = 0;
+    for folder in folders(all)? {
+        count += usize::from(read(&folder)?.is_some_and(|a| a.project_id == project && a.task.is_none()));
+    }
+    Ok(count)
+}
+
+fn folders(all: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = fs::read_dir(all).map_err(files::error("list", all))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>();
+    paths.map_err(files::error("list", all))
 }
 
 fn data(folder: &Path) -> PathBuf {
@@ -349,5 +381,48 @@ fn unusable(error: FileError) -> Failure {
             Failure::Full("the disk of the cloud's uploads is full".into())
         }
         _ => Failure::internal("uploads", &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tepui_types::rest::UploadImageRequest;
+
+    use super::*;
+    use crate::root::{SystemClock, SystemEntropy};
+
+    fn uploads(folder: &Path) -> Uploads {
+        Uploads::open(folder.join("uploads"), 1 << 40, Arc::new(SystemClock), Arc::new(SystemEntropy))
+            .unwrap()
+    }
+
+    fn project() -> ProjectId {
+        ProjectId::from_random(1)
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_uploads_and_what_is_appended_to_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut uploads = uploads(folder.path());
+        let mut upload = uploads.create(project(), 4, UploadImageRequest::default()).await.unwrap();
+        uploads.disk = Disk::full(folder.path());
+        let refused = uploads.create(project(), 4, UploadImageRequest::default()).await.err().unwrap();
+        assert!(matches!(refused, Failure::NoSpace { wanted: 4, spare: 0 }), "{refused}");
+        upload.disk = Disk::full(folder.path());
+        let refused = upload.append(0, Body::from("1234"), &CancellationToken::new()).await.unwrap_err();
+        assert!(matches!(refused, Failure::NoSpace { .. }), "{refused}");
+        assert_eq!(upload.shown().unwrap().received_bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_being_imported_still_names_its_import() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = uploads(folder.path());
+        let mut upload = uploads.create(project(), 4, UploadImageRequest::default()).await.unwrap();
+        assert_eq!(uploads.task(project(), &upload.id).unwrap(), None);
+        let task = ImportTaskId::from_random(1);
+        upload.begun(task).unwrap();
+        assert!(uploads.take(project(), &upload.id).is_err());
+        assert_eq!(uploads.task(project(), &upload.id).unwrap(), Some(task));
     }
 }

@@ -8,8 +8,12 @@ use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use reqwest::{Certificate, Identity, StatusCode};
 use serde_json::{Value, json};
 use tepui_types::Digest;
-use tepui_types::endpoint::CreateJoinToken;
-use tepui_types::rest::Empty;
+use tepui_types::endpoint::{
+    CreateJoinToken, CreateSecurityGroup, RunInstances, SetInstance, ShowImage, ShowInstance,
+};
+use tepui_types::rest::{
+    CreateSecurityGroupRequest, Empty, Image, Instance, RunInstancesRequest, SetInstanceRequest,
+};
 
 const MACHINE: &str = "6f2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c11";
 const OTHER_MACHINE: &str = "7f2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c12";
@@ -59,6 +63,48 @@ async fn enrol(kit: &Kit, token: &str, machine: &str, csr_pem: &str) -> (StatusC
 async fn poll(kit: &Kit, agent: &reqwest::Client) -> reqwest::Result<StatusCode> {
     let request = json!({ "epoch": 0, "agent_run": 1, "have": [], "wait_ms": 0 });
     Ok(agent.post(url(kit, "/agent/v1/poll")).json(&request).send().await?.status())
+}
+
+async fn epoch(kit: &Kit, agent: &reqwest::Client) -> u64 {
+    let request = json!({ "epoch": 0, "agent_run": 1, "have": [], "wait_ms": 0 });
+    let reply = agent.post(url(kit, "/agent/v1/poll")).json(&request).send().await.unwrap();
+    reply.json::<Value>().await.unwrap()["epoch"].as_u64().unwrap()
+}
+
+/// A host that has joined and said what it has.
+async fn host(kit: &Kit) -> reqwest::Client {
+    let key = KeyPair::generate().unwrap();
+    let (_, joined) = enrol(kit, &join_token(kit).await, MACHINE, &csr(&key)).await;
+    let agent = agent(kit, Some((joined["certificate_pem"].as_str().unwrap(), &key)));
+    let report = json!({
+        "epoch": epoch(kit, &agent).await, "agent_run": 1, "sequence": 1,
+        "observed": {
+            "agent_version": "0.1.0", "boot_id": "boot",
+            "capacity": { "vcpus": 4, "memory_mib": 8192, "disk_gib": 100 },
+            "usage": { "disk_free_bytes": 100_u64 << 30 },
+            "applied": [], "refused": [], "placements": [], "impaired": null,
+        },
+    });
+    let told = agent.post(url(kit, "/agent/v1/report")).json(&report).send().await.unwrap();
+    assert_eq!(told.status(), StatusCode::OK, "{}", told.text().await.unwrap());
+    agent
+}
+
+async fn run(kit: &Kit, image: &str) -> Instance {
+    let request = RunInstancesRequest { image: image.into(), ..RunInstancesRequest::default() };
+    let made = kit.admin().call::<RunInstances>(&[], &request).await.unwrap();
+    made.items.into_iter().next().unwrap()
+}
+
+/// An image that has come in.
+async fn image(kit: &Kit, name: &str) -> Image {
+    let mut bytes = vec![0; 1 << 20];
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let upload = format!("{}/v1/images?name={name}", kit.url());
+    let request = reqwest::Client::new().post(upload).bearer_auth(&kit.first.token).body(bytes);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    let admin = kit.admin();
+    kit::until(|| async { admin.call::<ShowImage>(&[name], &Empty {}).await.ok() }).await
 }
 
 /// A certificate of the cloud's own authority, for any name and time.
@@ -129,6 +175,45 @@ async fn without_a_certificate_only_enrolment_answers() {
     }
     let image = format!("/agent/v1/images/{}", Digest::of(b"x"));
     assert_eq!(stranger.get(url(&kit, &image)).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_stranger_sends_no_large_bodies() {
+    let kit = Kit::start().await;
+    let (status, body) = enrol(&kit, "unknown", MACHINE, &"x".repeat(20_000)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
+}
+
+#[tokio::test]
+async fn a_node_is_given_the_images_of_its_own_placements_only() {
+    let kit = Kit::start().await;
+    let agent = host(&kit).await;
+    let path = url(&kit, &format!("/agent/v1/images/{}", image(&kit, "debian").await.digest));
+    assert_eq!(agent.get(&path).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    run(&kit, "debian").await;
+    assert_eq!(agent.get(&path).send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn of_several_changes_a_bad_one_leaves_none() {
+    let kit = Kit::start().await;
+    let (admin, _agent) = (kit.admin(), host(&kit).await);
+    image(&kit, "debian").await;
+    let before = run(&kit, "debian").await;
+    let group = CreateSecurityGroupRequest { name: "web".into(), description: String::new() };
+    admin.call::<CreateSecurityGroup>(&[], &group).await.unwrap();
+    // The first is for a stopped instance only, the second is of no type that there is.
+    for instance_type in ["t3.small", "t9.nano"] {
+        let change = SetInstanceRequest {
+            groups: Some(vec!["web".into()]),
+            instance_type: Some(instance_type.into()),
+            disable_api_stop: Some(true),
+            ..SetInstanceRequest::default()
+        };
+        kit::refused(admin.call::<SetInstance>(&[&before.id.to_string()], &change).await);
+        let after = admin.call::<ShowInstance>(&[&before.id.to_string()], &Empty {}).await.unwrap();
+        assert_eq!((&after.group_ids, after.disable_api_stop), (&before.group_ids, false), "{instance_type}");
+    }
 }
 
 #[tokio::test]

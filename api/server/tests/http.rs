@@ -3,11 +3,15 @@
 
 mod kit;
 
+use std::time::Duration;
+
 use kit::Kit;
 use tepui_server::Server;
+use tepui_types::endpoint::CreateImageUpload;
+use tepui_types::rest::{CreateImageUploadRequest, UploadImageRequest};
 use tepui_types::{ErrorBody, ErrorCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// Sends raw bytes and returns the answer's head and body.
 async fn exchange(kit: &Kit, request: &[u8]) -> (String, String) {
@@ -130,4 +134,53 @@ async fn a_second_server_on_the_same_data_is_refused_and_after_a_shutdown_it_sta
     kit.server.shutdown().await;
     let again = Server::start(&kit.config).await.unwrap();
     again.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_ec2_request_that_breaks_off_is_refused_in_ec2s_own_form() {
+    let kit = Kit::start().await;
+    let broken =
+        "POST / HTTP/1.1\r\nhost: x\r\nauthorization: x\r\ntransfer-encoding: chunked\r\n\r\nno length\r\n";
+    let (head, body) = exchange(&kit, broken.as_bytes()).await;
+    assert!(head.starts_with("http/1.1 400") && head.contains("text/xml"), "{head}");
+    let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+    assert!(body.contains("<Code>IncompleteBody</Code>"), "{body}");
+    assert!(body.contains(&format!("<RequestID>{id}</RequestID>")), "{body}");
+}
+
+#[tokio::test]
+async fn the_large_body_of_an_unsigned_ec2_request_is_not_waited_for() {
+    let kit = Kit::start().await;
+    let mut stream = TcpStream::connect(kit.server.public_addr).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[b'x'; 64 << 10]).await.unwrap();
+    let mut answer = [0; 12];
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_exact(&mut answer)).await;
+    read.expect("the rest of the body is not waited for").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 403");
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_neither_for_an_upload_nor_for_an_operator() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    let image = UploadImageRequest { name: "slow".into(), ..UploadImageRequest::default() };
+    let new = CreateImageUploadRequest { size_bytes: 1000, image };
+    let upload = admin.call::<CreateImageUpload>(&[], &new).await.unwrap();
+    let line = format!("PUT /v1/image-uploads/{}?offset=0", upload.id);
+    let mut sending = TcpStream::connect(kit.server.public_addr).await.unwrap();
+    let start = String::from_utf8(request(&kit, &line, "begun")).unwrap();
+    sending.write_all(start.replace("content-length: 5", "content-length: 1000").as_bytes()).await.unwrap();
+    // Nobody else may append as long as it is being written to.
+    kit::until(|| async {
+        let (head, _) = exchange(&kit, &request(&kit, &line, "")).await;
+        head.starts_with("http/1.1 409").then_some(())
+    })
+    .await;
+    let _operator = UnixStream::connect(kit.config.layout().admin_socket()).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), kit.server.shutdown()).await;
+    ended.expect("a shutdown ends");
+    let data = kit.config.layout().uploads().join(&upload.id).join("data");
+    assert_eq!(std::fs::read(data).unwrap(), b"begun");
 }

@@ -94,11 +94,50 @@ async fn bytes_that_are_not_those_announced_are_refused_and_removed() {
     assert_eq!(append(&kit, &upload.id, 0, b"12345").await, 413);
     assert_eq!(append(&kit, &upload.id, 0, b"1234").await, 200);
     let wrong = CompleteImageUploadRequest { sha256: Digest::of(b"other") };
-    assert_eq!(
-        code(admin.call::<CompleteImageUpload>(&[&upload.id], &wrong).await),
-        (400, ErrorCode::InvalidInput)
-    );
-    assert_eq!(code(admin.call::<ShowImageUpload>(&[&upload.id], &Empty {}).await).0, 404);
+    let task = admin.call::<CompleteImageUpload>(&[&upload.id], &wrong).await.unwrap();
+    let task = ended(&admin, task.id).await;
+    assert_eq!(task.state, ImportState::Failed);
+    assert!(task.message.contains("sha256"), "{}", task.message);
+    assert!(!kit.config.layout().uploads().join(&upload.id).join("data").exists());
+}
+
+#[tokio::test]
+async fn a_completion_repeated_while_its_import_runs_is_answered_with_the_same_task() {
+    let kit = Kit::start().await;
+    let (admin, bytes) = (kit.admin(), disk());
+    let new = CreateImageUploadRequest { size_bytes: bytes.len() as u64, image: named("repeated") };
+    let upload = admin.call::<CreateImageUpload>(&[], &new).await.unwrap();
+    append(&kit, &upload.id, 0, &bytes).await;
+    let sha256 = CompleteImageUploadRequest { sha256: Digest::of(&bytes) };
+    let task = admin.call::<CompleteImageUpload>(&[&upload.id], &sha256).await.unwrap();
+    for _ in 0..10 {
+        let again = admin.call::<CompleteImageUpload>(&[&upload.id], &sha256).await.unwrap();
+        assert_eq!(again.id, task.id);
+    }
+    assert_eq!(ended(&admin, task.id).await.state, ImportState::Completed);
+}
+
+#[tokio::test]
+async fn a_rehearsal_of_an_upload_writes_nothing() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    let new = CreateImageUploadRequest { size_bytes: 4, image: named("rehearsed") };
+    let upload = admin.call::<CreateImageUpload>(&[], &new).await.unwrap();
+    let url = format!("{}/v1/image-uploads/{}", kit.url(), upload.id);
+    let rehearse = async |request: reqwest::RequestBuilder| {
+        let request = request.bearer_auth(&kit.first.token).header(DRY_RUN_HEADER, "true");
+        request.send().await.unwrap().status().as_u16()
+    };
+    let http = reqwest::Client::new();
+    assert_eq!(rehearse(http.put(format!("{url}?offset=0")).body("1234")).await, 204);
+    let shown = admin.call::<ShowImageUpload>(&[&upload.id], &Empty {}).await.unwrap();
+    assert_eq!(shown.received_bytes, 0);
+    assert_eq!(append(&kit, &upload.id, 0, b"1234").await, 200);
+    let wrong = CompleteImageUploadRequest { sha256: Digest::of(b"other") };
+    assert_eq!(rehearse(http.post(format!("{url}/complete")).json(&wrong)).await, 204);
+    let shown = admin.call::<ShowImageUpload>(&[&upload.id], &Empty {}).await.unwrap();
+    assert_eq!(shown.received_bytes, 4);
+    assert!(admin.call::<ListImportTasks>(&[], &Empty {}).await.unwrap().items.is_empty());
 }
 
 #[tokio::test]

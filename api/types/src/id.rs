@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -47,7 +48,7 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}-{:0width$x}", $prefix, self.0, width = HEX_DIGITS)
+                write_id(f, $prefix, self.0)
             }
         }
 
@@ -91,6 +92,17 @@ macro_rules! ids {
             }
         }
     )*};
+}
+
+/// One write of a text made on the stack: large replies are mostly ids.
+fn write_id(f: &mut fmt::Formatter<'_>, prefix: &str, bits: u128) -> fmt::Result {
+    let mut text = [0; 32];
+    let hyphen = prefix.len();
+    // Nine bytes are one digit more than an id has. That digit is 0 and makes room for the hyphen.
+    HEXLOWER.encode_mut(&bits.to_be_bytes()[7..], &mut text[hyphen..=hyphen + HEX_DIGITS]);
+    text[..hyphen].copy_from_slice(prefix.as_bytes());
+    text[hyphen] = b'-';
+    f.write_str(std::str::from_utf8(&text[..=hyphen + HEX_DIGITS]).map_err(|_| fmt::Error)?)
 }
 
 fn parse_bits(text: &str, prefix: &str) -> Result<u128, ParseIdError> {

@@ -2,18 +2,19 @@
 //! each address, at each redirect, is checked after name resolution and used as checked.
 
 mod address;
+mod pace;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::StreamExt;
 use reqwest::header::LOCATION;
 use reqwest::{Client, Response, redirect};
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
 pub use address::{AddressPolicy, is_public};
+use pace::{Pace, TooSlow};
 
 /// As browsers, more or less; a longer chain is a loop.
 const MAX_REDIRECTS: usize = 8;
@@ -50,6 +51,16 @@ pub enum FetchError {
     /// More bytes than allowed.
     #[error("the file is larger than {0} bytes")]
     TooLarge(u64),
+    /// A source that sends so slowly would hold its place for days.
+    #[error("{url} is too slow: {received} bytes came in {seconds} s")]
+    TooSlow {
+        /// The address, without credentials.
+        url: Url,
+        /// What came until then.
+        received: u64,
+        /// How long it took.
+        seconds: u64,
+    },
     /// The connection broke.
     #[error("{url} cannot be fetched")]
     Http {
@@ -98,8 +109,10 @@ pub async fn download(
     let write = |source| FetchError::Write { path: target.into(), source };
     let mut file = tokio::fs::File::create_new(target).await.map_err(write)?;
     let mut received = 0;
-    let mut body = response.bytes_stream();
-    while let Some(chunk) = body.next().await {
+    let (mut body, mut pace) = (response.bytes_stream(), Pace::new());
+    let too_slow =
+        |received, TooSlow { seconds }| FetchError::TooSlow { url: url.clone(), received, seconds };
+    while let Some(chunk) = pace.next(&mut body).await.map_err(|slow| too_slow(received, slow))? {
         let chunk = chunk.map_err(|source| http_error(&url, source))?;
         received += chunk.len() as u64;
         if received > max_bytes {

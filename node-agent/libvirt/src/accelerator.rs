@@ -41,15 +41,34 @@ pub struct Probe {
 /// A guest loop that takes longer runs on an emulated KVM: hardware needs a hundredth of it.
 const SLOWEST: Duration = Duration::from_millis(5);
 
+/// A busy host or a signal can spoil one run, hardly all of these.
+const RUNS: usize = 3;
+
 /// Chooses the accelerator. With [`AcceleratorPreference::Auto`] it runs a tiny guest on KVM and
 /// takes its time, because `/dev/kvm` also opens where KVM is too slow to boot anything. It blocks
-/// for at most half a second; the result holds until the host boots again.
+/// for at most three seconds; the result holds until the host boots again.
 pub fn probe_accelerator(preference: AcceleratorPreference) -> Probe {
     match preference {
         AcceleratorPreference::Kvm => Probe { accelerator: Accelerator::Kvm, reason: "configured".into() },
         AcceleratorPreference::Tcg => Probe { accelerator: Accelerator::Tcg, reason: "configured".into() },
-        AcceleratorPreference::Auto => judge(kvm::time_guest_loop()),
+        AcceleratorPreference::Auto => judge(best(kvm::time_guest_loop)),
     }
+}
+
+/// The fastest of the runs; no more of them than needed.
+fn best(mut run: impl FnMut() -> Result<Duration, String>) -> Result<Duration, String> {
+    let mut best = run();
+    for _ in 1..RUNS {
+        if best.as_ref().is_ok_and(|time| *time <= SLOWEST) {
+            break;
+        }
+        best = match (best, run()) {
+            (Ok(one), Ok(other)) => Ok(one.min(other)),
+            (Ok(time), Err(_)) => Ok(time),
+            (Err(_), next) => next,
+        };
+    }
+    best
 }
 
 fn judge(run: Result<Duration, String>) -> Probe {
@@ -73,6 +92,18 @@ mod tests {
         {
             assert_eq!(probe_accelerator(preference).accelerator, accelerator);
         }
+    }
+
+    #[test]
+    fn a_run_that_a_busy_host_spoiled_does_not_choose_tcg() {
+        let mut runs = vec![Ok(SLOWEST), Ok(SLOWEST * 9), Err("interrupted".to_owned())];
+        assert_eq!(judge(best(|| runs.pop().unwrap())).accelerator, Accelerator::Kvm);
+        let mut runs = 0;
+        let slow = best(|| {
+            runs += 1;
+            Ok(SLOWEST * (9 - runs))
+        });
+        assert_eq!((slow, runs), (Ok(SLOWEST * 6), 3));
     }
 
     #[test]

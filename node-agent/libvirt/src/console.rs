@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Once the log at `path` is larger than `limit` bytes, copies it to `<path>.1`, in place of the
@@ -25,7 +26,8 @@ pub fn rotate_console(path: &Path, limit: u64) -> io::Result<bool> {
 
 fn keep_copy(log: &File, copy: &Path) -> io::Result<()> {
     let partial = with_suffix(copy, ".partial");
-    let mut into = OpenOptions::new().write(true).create(true).truncate(true).open(&partial)?;
+    // As the log itself: a console shows passwords and host keys.
+    let mut into = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
     io::copy(&mut &*log, &mut into)?;
     fs::rename(&partial, copy)
 }
@@ -39,6 +41,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -53,7 +56,9 @@ mod tests {
         assert!(rotate_console(&path, 8).unwrap());
         guest.write_all(b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read(dir.path().join("console.log.1")).unwrap(), b"old words");
+        let copy = dir.path().join("console.log.1");
+        assert_eq!(fs::read(&copy).unwrap(), b"old words");
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -27,12 +27,16 @@ pub struct LibvirtHost {
 }
 
 impl LibvirtHost {
-    /// Connects to libvirtd at `uri` with up to `connections` connections, each served by a thread
-    /// of its own. `deadline` bounds this call and each quick call after it; starting, asking to
-    /// shut down and forcing off have 15 seconds more. A libvirtd that restarts later is found
-    /// again by itself.
+    /// Speaks to libvirtd at `uri` with up to `connections` connections, each served by a thread of its
+    /// own and opened by its first call. `deadline` bounds each quick call; starting, asking to shut
+    /// down and forcing off have 15 seconds more. A libvirtd that is away is found as soon as it is back.
+    pub fn new(uri: &str, connections: usize, deadline: Duration) -> Result<Self, Error> {
+        Ok(Self { pool: Pool::start(uri, connections)?, deadline })
+    }
+
+    /// As [`Self::new`], and makes sure that libvirtd answers.
     pub async fn connect(uri: &str, connections: usize, deadline: Duration) -> Result<Self, Error> {
-        let host = Self { pool: Pool::start(uri, connections)?, deadline };
+        let host = Self::new(uri, connections, deadline)?;
         host.pool.call(host.quick("connect", None), |_| Ok(())).await?;
         Ok(host)
     }

@@ -61,9 +61,14 @@ fn await_answer(answer: OwnedFd) -> Result<Duration, String> {
 
 fn end(child: libc::pid_t) {
     // SAFETY: the child is ours and not waited for yet, so the id cannot be another process's.
-    unsafe {
-        libc::kill(child, libc::SIGKILL);
-        libc::waitpid(child, std::ptr::null_mut(), 0);
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    // A child that hangs in the kernel dies when the kernel lets it go; nobody waits for that.
+    for _ in 0..LIMIT.as_millis() {
+        // SAFETY: as above; no status is asked for.
+        if unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) } != 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -13,6 +13,7 @@ mod kvm;
 mod pool;
 mod spec;
 mod status;
+mod tap;
 mod xml;
 
 pub use accelerator::{Accelerator, AcceleratorPreference, Probe, probe_accelerator};
@@ -22,3 +23,4 @@ pub use host::LibvirtHost;
 pub use identity::{domain_name, system_uuid};
 pub use spec::{DiskFormat, DomainSpec};
 pub use status::{DomainState, DomainStatus, OffReason};
+pub use tap::create_tap;

@@ -54,11 +54,11 @@ pub enum OffReason {
 }
 
 impl DomainState {
-    /// From libvirt's `virDomainState` and its reason. A state that libvirt might add later counts
+    /// From libvirt's `virDomainState` and its reason. A guest that suspended itself runs as it wishes. A state that libvirt might add later counts
     /// as running: nothing is ever started or removed because of it.
     pub(crate) fn from_libvirt(state: sys::virDomainState, reason: i32) -> Self {
         match state {
-            sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED => Self::Paused,
+            sys::VIR_DOMAIN_PAUSED => Self::Paused,
             sys::VIR_DOMAIN_SHUTDOWN => Self::ShuttingDown,
             sys::VIR_DOMAIN_SHUTOFF => Self::Off { reason: OffReason::from_libvirt(reason) },
             sys::VIR_DOMAIN_CRASHED => Self::Off { reason: OffReason::Crashed },

@@ -1,8 +1,10 @@
 //! Overlays in a directory of the host.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tepui_types::agent::RootDisk;
@@ -54,6 +56,20 @@ pub(super) fn overlays_in(dir: &Path) -> Result<BTreeSet<PlacementId>, DiskError
     Ok(found)
 }
 
+/// Removes what a creation that was cut off left and nobody took up again. An overlay that exists is
+/// never touched.
+fn remove_half_written(dir: &Path, grace: Duration) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_half = entry.file_name().as_encoded_bytes().ends_with(durable::HALF_WRITTEN.as_bytes());
+        if is_half && entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age >= grace) {
+            tracing::info!(path = %entry.path().display(), "removing a half-made overlay");
+            durable::remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Disks for LocalDisks {
     async fn ensure_image(&self, disk: &RootDisk) -> Result<(), DiskError> {
@@ -76,7 +92,9 @@ impl Disks for LocalDisks {
         if must_exist && !paths.overlay.exists() {
             return Err(DiskError::Lost(id));
         }
-        create_overlay(&paths.overlay, &paths.base, disk.size_bytes).await
+        let size = disk.size_bytes;
+        let create = move || create_overlay(&paths.overlay, &paths.base, size);
+        tokio::task::spawn_blocking(create).await.unwrap_or(Err(DiskError::GivenUp))
     }
 
     fn paths(&self, id: PlacementId, disk: &RootDisk) -> DiskPaths {
@@ -101,7 +119,27 @@ impl Disks for LocalDisks {
     async fn tidy(&self, wanted: &BTreeSet<Digest>) -> Result<(), DiskError> {
         let mut in_use = self.images_in_use()?;
         in_use.extend(wanted.iter().map(|digest| self.images.path(*digest)));
-        let images = Arc::clone(&self.images);
-        images.evict(&in_use).map_err(|source| DiskError::File { path: self.dir.clone(), source })
+        let failed = |source| DiskError::File { path: self.dir.clone(), source };
+        self.images.evict(in_use).map_err(failed)?;
+        remove_half_written(&self.dir, self.images.grace()).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_made_overlays_go_after_their_time_and_whole_ones_never() {
+        let dir = tempfile::tempdir().unwrap();
+        let names =
+            || std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+        for name in ["p.qcow2", "q.qcow2.tmp"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        remove_half_written(dir.path(), Duration::from_secs(3600)).unwrap();
+        assert_eq!(names().len(), 2);
+        remove_half_written(dir.path(), Duration::ZERO).unwrap();
+        assert_eq!(names(), ["p.qcow2"]);
     }
 }

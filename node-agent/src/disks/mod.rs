@@ -2,6 +2,7 @@
 
 mod local;
 mod overlay;
+mod qcow2;
 mod simulated;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,8 @@ use tepui_types::{Digest, PlacementId};
 use crate::images::ImageError;
 
 pub use local::LocalDisks;
-pub use overlay::{backing_file, create_overlay};
+pub use overlay::create_overlay;
+pub use qcow2::backing_file;
 pub use simulated::SimulatedDisks;
 
 /// Why a disk is not as wanted.
@@ -31,14 +33,6 @@ pub enum DiskError {
         #[source]
         source: Arc<ImageError>,
     },
-    /// qemu-img did not make the overlay.
-    #[error("qemu-img could not make {path}: {message}")]
-    Overlay {
-        /// Which file.
-        path: PathBuf,
-        /// What qemu-img said.
-        message: String,
-    },
     /// The file system refused.
     #[error("could not read or write {path}")]
     File {
@@ -48,6 +42,9 @@ pub enum DiskError {
         #[source]
         source: io::Error,
     },
+    /// The task that makes it ended before its work.
+    #[error("the disk was given up because the agent ends")]
+    GivenUp,
     /// An instance that ran before is never started with a fresh disk.
     #[error("the root disk of {0} is gone; it held the data of an instance that ran before")]
     Lost(PlacementId),
@@ -59,7 +56,7 @@ impl DiskError {
         match self {
             Self::Image { source, .. } => source.is_permanent(),
             Self::Lost(_) => true,
-            Self::Overlay { .. } | Self::File { .. } => false,
+            Self::File { .. } | Self::GivenUp => false,
         }
     }
 }

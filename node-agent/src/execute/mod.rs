@@ -1,4 +1,4 @@
-//! Carries out what the planner decided, step by step, and makes no choices. Every step may be
+//! Carries out what the planner decided, stage by stage, and makes no choices. Every step may be
 //! repeated, and the agent may die before any of them: the planner then finds the same or a later step
 //! to do.
 
@@ -7,10 +7,12 @@ mod steps;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use tepui_libvirt::Accelerator;
 use tepui_types::PlacementId;
 use tepui_types::agent::{PlacementPart, PlacementSpec};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::disks::{DiskError, Disks};
 use crate::failpoint::{self, Tripped};
@@ -20,7 +22,7 @@ use crate::network::NetworkError;
 use crate::plan::{Action, Operation};
 
 pub use network::NetworkKeeper;
-pub use steps::{STEPS, Step};
+pub use steps::{STAGES, Step};
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,9 @@ pub enum StepError {
     /// The desired state cannot be carried out.
     #[error("{0}")]
     Spec(&'static str),
+    /// The part of its VPC that was applied last has no port for it; a newer one may.
+    #[error("its VPC has no port for it")]
+    NoPort,
     /// The agent ends.
     #[error("the agent ends")]
     Ending,
@@ -60,6 +65,7 @@ impl StepError {
             Self::Network(_)
             | Self::Hypervisor(HypervisorError::List(_) | HypervisorError::Simulated(_))
             | Self::Ledger(_)
+            | Self::NoPort
             | Self::Failpoint(_)
             | Self::Ending => false,
         }
@@ -142,15 +148,23 @@ pub const STEPS_AT_ONCE: usize = 32;
 impl Executor {
     /// Carries out one operation.
     pub async fn perform(&self, job: &Job) -> Result<(), OperationError> {
-        for &step in steps_of(job.action.operation) {
-            job.whereabouts.at(step);
-            let done = self.pass(job, step).await;
-            done.map_err(|source| OperationError { step, source })?;
+        for stage in stages_of(job.action.operation) {
+            // All of a stage come to their end, also when one fails: none is cut off half-way.
+            let done = join_all(stage.iter().map(|step| self.pass(job, *step))).await;
+            done.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())
     }
 
-    async fn pass(&self, job: &Job, step: Step) -> Result<(), StepError> {
+    async fn pass(&self, job: &Job, step: Step) -> Result<(), OperationError> {
+        job.whereabouts.at(step);
+        let begun = Instant::now();
+        let done = self.take(job, step).await;
+        tracing::debug!(placement = %job.id, step = step.name(), took = ?begun.elapsed(), "step");
+        done.map_err(|source| OperationError { step, source })
+    }
+
+    async fn take(&self, job: &Job, step: Step) -> Result<(), StepError> {
         failpoint::hit(&point(job.action.operation, step))?;
         if step == Step::Image {
             return self.step(job, step).await;
@@ -162,9 +176,9 @@ impl Executor {
     }
 }
 
-/// The steps of an operation.
-pub fn steps_of(operation: Operation) -> &'static [Step] {
-    STEPS.iter().find(|(name, _)| *name == operation).map_or(&[], |(_, steps)| steps)
+/// The stages of an operation.
+pub fn stages_of(operation: Operation) -> &'static [&'static [Step]] {
+    STAGES.iter().find(|(name, _)| *name == operation).map_or(&[], |(_, stages)| stages)
 }
 
 /// The fail point before a step.

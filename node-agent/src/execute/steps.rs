@@ -3,11 +3,13 @@
 use std::sync::{Arc, PoisonError};
 
 use tepui_libvirt::{DiskFormat, DomainSpec};
+use tepui_types::PlacementId;
+use tepui_types::VpcId;
 use tepui_types::agent::PlacementSpec;
 
 use super::{Executor, Job, StepError};
 use crate::network::GUEST_MTU;
-use crate::plan::Operation;
+use crate::plan::{Operation, Progress};
 
 /// One step; each can be done twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,15 +40,19 @@ pub enum Step {
     Record,
 }
 
-/// What each operation does, in this order. Stopping is recorded first, so that a guest which obeys is
-/// not taken for one that went off by itself; everything else is recorded when it is done.
-pub const STEPS: &[(Operation, &[Step])] = &[
-    (Operation::Start, &[Step::Image, Step::Overlay, Step::Network, Step::Domain, Step::Record]),
-    (Operation::Stop, &[Step::Record, Step::Ask]),
-    (Operation::PowerOff, &[Step::Record, Step::PowerOff]),
-    (Operation::Reboot, &[Step::Reset, Step::Record]),
-    (Operation::Remove, &[Step::Forget, Step::Unplug, Step::Disk, Step::Console, Step::Record]),
-    (Operation::Note, &[Step::Record]),
+/// What each operation does: stages in this order, the steps of one stage at the same time. Stopping is
+/// recorded first, so that a guest which obeys is not taken for one that went off by itself; everything
+/// else is recorded when it is done.
+pub const STAGES: &[(Operation, &[&[Step]])] = &[
+    (Operation::Start, &[&[Step::Image], &[Step::Overlay, Step::Network], &[Step::Domain], &[Step::Record]]),
+    (Operation::Stop, &[&[Step::Record], &[Step::Ask]]),
+    (Operation::PowerOff, &[&[Step::Record], &[Step::PowerOff]]),
+    (Operation::Reboot, &[&[Step::Reset], &[Step::Record]]),
+    (
+        Operation::Remove,
+        &[&[Step::Forget], &[Step::Unplug], &[Step::Disk], &[Step::Console], &[Step::Record]],
+    ),
+    (Operation::Note, &[&[Step::Record]]),
 ];
 
 impl Operation {
@@ -87,10 +93,9 @@ impl Executor {
     pub(super) async fn step(&self, job: &Job, step: Step) -> Result<(), StepError> {
         match step {
             Step::Image => Ok(self.disks.ensure_image(&job.spec()?.root_disk).await?),
-            Step::Overlay => {
-                Ok(self.disks.ensure_overlay(job.id, &job.spec()?.root_disk, job.ran_before).await?)
-            }
-            Step::Network | Step::Unplug => Ok(self.network.ensure().await?),
+            Step::Overlay => self.overlay(job, job.spec()?).await,
+            Step::Network => Ok(self.network.ensure_for(&vpcs(job.spec()?)).await?),
+            Step::Unplug => Ok(self.network.ensure_for(&[]).await?),
             Step::Domain => Ok(self.hypervisor.start(&self.domain(job, job.spec()?)?).await?),
             Step::Ask => Ok(self.hypervisor.request_shutdown(job.id).await?),
             Step::PowerOff => Ok(self.hypervisor.force_off(job.id).await?),
@@ -102,9 +107,17 @@ impl Executor {
         }
     }
 
+    /// The mark comes after the disk and before the domain: whatever fails later, a guest that may have
+    /// written to the disk is never given a fresh one.
+    async fn overlay(&self, job: &Job, spec: &PlacementSpec) -> Result<(), StepError> {
+        self.disks.ensure_overlay(job.id, &spec.root_disk, job.ran_before).await?;
+        self.change_ledger(job.id, |done| Some(Progress { disk_made: true, ..done.unwrap_or_default() }))
+            .await
+    }
+
     fn domain(&self, job: &Job, spec: &PlacementSpec) -> Result<DomainSpec, StepError> {
         let interface = spec.metadata.interfaces.first().ok_or(StepError::Spec("it has no interface"))?;
-        let tap = self.network.tap_name(job.id).ok_or(StepError::Spec("its VPC has no port for it"))?;
+        let tap = self.network.tap_name(job.id).ok_or(StepError::NoPort)?;
         let paths = self.disks.paths(job.id, &spec.root_disk);
         Ok(DomainSpec {
             placement_id: job.id,
@@ -130,9 +143,25 @@ impl Executor {
     }
 
     async fn record(&self, job: &Job) -> Result<(), StepError> {
+        let record = job.action.record.clone();
+        self.change_ledger(job.id, |_| record).await
+    }
+
+    async fn change_ledger(
+        &self,
+        id: PlacementId,
+        change: impl FnOnce(Option<Progress>) -> Option<Progress> + Send + 'static,
+    ) -> Result<(), StepError> {
         let ledger = Arc::clone(&self.ledger);
-        let (id, record) = (job.id, job.action.record.clone());
-        let write = move || ledger.lock().unwrap_or_else(PoisonError::into_inner).record(id, record);
+        let write = move || {
+            let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            let record = change(ledger.progress().get(&id).cloned());
+            ledger.record(id, record)
+        };
         Ok(tokio::task::spawn_blocking(write).await.map_err(|_| StepError::Ending)??)
     }
+}
+
+fn vpcs(spec: &PlacementSpec) -> Vec<VpcId> {
+    spec.metadata.interfaces.iter().map(|interface| interface.vpc_id).collect()
 }

@@ -1,5 +1,6 @@
 //! Joining a cloud with a single-use token.
 
+use std::io::{self, Read};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::str::FromStr;
@@ -25,6 +26,25 @@ pub struct JoinToken {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a join token is SECRET.HASH, with the 64 hexadecimal digits of the CA's SHA-256 after the point")]
 pub struct ParseJoinTokenError;
+
+/// A token could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadJoinTokenError {
+    /// Standard input cannot be read.
+    #[error("could not read the join token from standard input")]
+    Input(#[from] io::Error),
+    /// The text is no token.
+    #[error(transparent)]
+    Text(#[from] ParseJoinTokenError),
+}
+
+impl JoinToken {
+    /// The token of an argument; `-` stands for the text of `input`.
+    pub fn read(argument: &str, input: impl Read) -> Result<Self, ReadJoinTokenError> {
+        let text = if argument == "-" { io::read_to_string(input)? } else { argument.to_owned() };
+        Ok(text.parse()?)
+    }
+}
 
 impl FromStr for JoinToken {
     type Err = ParseJoinTokenError;

@@ -21,7 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::durable;
 use crate::link::LinkError;
 
-pub use join::{JoinToken, Joining, ParseJoinTokenError, join};
+pub use join::{JoinToken, Joining, ParseJoinTokenError, ReadJoinTokenError, join};
 pub use renew::{Validity, renew};
 
 const CA_FILE: &str = "ca.pem";

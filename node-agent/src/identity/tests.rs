@@ -97,3 +97,12 @@ fn a_join_token_without_its_parts_is_refused() {
         assert!(text.parse::<JoinToken>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_token_comes_as_an_argument_or_from_standard_input_and_nowhere_else() {
+    let text = format!("secret.{}", tepui_types::Digest::of(b"ca"));
+    assert!(JoinToken::read(&text, std::io::empty()).is_ok());
+    assert!(JoinToken::read("-", format!("{text}\n").as_bytes()).is_ok());
+    assert!(JoinToken::read("-", std::io::empty()).is_err());
+    assert!(JoinToken::read("--", text.as_bytes()).is_err());
+}

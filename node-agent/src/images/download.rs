@@ -28,9 +28,14 @@ pub(super) struct Order {
     pub(super) received: Arc<AtomicU64>,
 }
 
+/// Where an image is while it comes.
+pub(super) fn part_of(image: &Path) -> PathBuf {
+    image.with_added_extension("part")
+}
+
 /// Goes on where an earlier try ended.
 pub(super) async fn download(order: Order) -> Result<(), ImageError> {
-    let part = order.path.with_added_extension("part");
+    let part = part_of(&order.path);
     let file_error = |source| ImageError::File { path: part.clone(), source };
     let writer = blocking({
         let part = part.clone();

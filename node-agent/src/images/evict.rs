@@ -29,7 +29,14 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Cached>> {
     Ok(cached)
 }
 
-/// The longest unused first, until the rest fits.
+impl Cached {
+    /// A download that nobody goes on with is of no use, however much room there is.
+    fn is_partial(&self) -> bool {
+        self.path.extension().is_some()
+    }
+}
+
+/// Forgotten downloads; then the longest unused image first, until the rest fits.
 pub(super) fn choose(
     cached: &[Cached],
     in_use: &BTreeSet<PathBuf>,
@@ -42,10 +49,10 @@ pub(super) fn choose(
         .filter(|image| !in_use.contains(&image.path))
         .filter(|image| now.duration_since(image.used).is_ok_and(|age| age >= limits.grace))
         .collect();
-    candidates.sort_by_key(|image| image.used);
+    candidates.sort_by_key(|image| (!image.is_partial(), image.used));
     let mut chosen = Vec::new();
     for image in candidates {
-        if total <= limits.max_bytes {
+        if total <= limits.max_bytes && !image.is_partial() {
             break;
         }
         total -= image.bytes;
@@ -72,6 +79,16 @@ mod tests {
         let all = [cached("new", 2, now), cached("old", 9, now), cached("middle", 5, now)];
         let limits = CacheLimits { max_bytes: 20, grace: HOUR };
         assert_eq!(choose(&all, &BTreeSet::new(), limits, now), [PathBuf::from("old")]);
+    }
+
+    #[test]
+    fn a_download_that_nobody_goes_on_with_goes_although_there_is_room() {
+        let now = SystemTime::UNIX_EPOCH + HOUR * 1000;
+        let all = [cached("old", 9, now), cached("a.part", 2, now), cached("b.part", 0, now)];
+        let limits = CacheLimits { max_bytes: 1000, grace: HOUR };
+        assert_eq!(choose(&all, &BTreeSet::new(), limits, now), [PathBuf::from("a.part")]);
+        let running = BTreeSet::from([PathBuf::from("a.part")]);
+        assert_eq!(choose(&all, &running, limits, now), [] as [PathBuf; 0]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod evict;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -175,11 +175,18 @@ impl ImageCache {
         }
     }
 
-    /// Evicts what is above the limit; see [`CacheLimits`]. Nothing in `in_use` is touched.
-    pub fn evict(&self, in_use: &std::collections::BTreeSet<PathBuf>) -> io::Result<()> {
+    /// How long what seems unused is left alone.
+    pub fn grace(&self) -> Duration {
+        self.limits.grace
+    }
+
+    /// Evicts what is above the limit, and forgotten downloads; see [`CacheLimits`]. Nothing in `in_use`
+    /// is touched.
+    pub fn evict(&self, mut in_use: BTreeSet<PathBuf>) -> io::Result<()> {
+        in_use.extend(self.lock().keys().map(|digest| download::part_of(&self.path(*digest))));
         let cached = evict::list(&self.dir)?;
-        for path in evict::choose(&cached, in_use, self.limits, SystemTime::now()) {
-            tracing::info!(path = %path.display(), "evicting an image that nothing uses");
+        for path in evict::choose(&cached, &in_use, self.limits, SystemTime::now()) {
+            tracing::info!(path = %path.display(), "evicting what nothing uses");
             std::fs::remove_file(path)?;
         }
         Ok(())

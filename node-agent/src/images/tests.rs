@@ -162,8 +162,8 @@ async fn only_an_image_that_nothing_uses_is_evicted() {
     let cache = cache(dir.path(), &source);
     let digest = Digest::of(&source.content);
     cache.ensure(digest, 1_000_000).await.unwrap();
-    cache.evict(&BTreeSet::from([cache.path(digest)])).unwrap();
+    cache.evict(BTreeSet::from([cache.path(digest)])).unwrap();
     assert!(cache.path(digest).exists());
-    cache.evict(&BTreeSet::new()).unwrap();
+    cache.evict(BTreeSet::new()).unwrap();
     assert!(!cache.path(digest).exists());
 }

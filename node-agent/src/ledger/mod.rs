@@ -28,6 +28,9 @@ use crate::plan::Progress;
 pub use accept::{Verdict, verdict};
 pub use seal::Seal;
 
+/// Of every file: only root reads what is wanted of guests.
+const MODE: u32 = 0o600;
+
 /// Why the ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -115,17 +118,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads the ledger in `dir`, which is made if it is missing.
+    /// Opens the ledger in `dir`, which is made if it is missing. What a write that was cut off left is
+    /// removed, so only the one agent of the host may do this.
     pub fn open(dir: &Path, seal: Seal) -> Result<Self, LedgerError> {
-        let mut ledger = Self {
-            dir: dir.to_owned(),
-            seal,
-            epoch: Epoch::default(),
-            parts: BTreeMap::new(),
-            progress: BTreeMap::new(),
-        };
-        ledger.load()?;
-        Ok(ledger)
+        fs::create_dir_all(dir).map_err(|source| LedgerError::File { path: dir.into(), source })?;
+        Self::load(dir, seal, durable::remove)
+    }
+
+    /// Reads the ledger in `dir` and changes nothing: its agent may be at work.
+    pub fn look(dir: &Path, seal: Seal) -> Result<Self, LedgerError> {
+        Self::load(dir, seal, |_| Ok(()))
     }
 
     /// The newest epoch seen.
@@ -162,39 +164,40 @@ impl Ledger {
 
     /// Takes the parts of a poll's reply: what is news is durable when this returns.
     pub fn take(&mut self, node: NodeId, epoch: Epoch, parts: Vec<Part>) -> Result<Taken, LedgerError> {
-        let mut taken = Taken::default();
+        let mut refused = Vec::new();
+        let mut news = BTreeMap::new();
         for part in parts {
-            match verdict(node, self.epoch, self.parts.get(&part.key), epoch, &part) {
+            let held = news.get(&part.key).or_else(|| self.parts.get(&part.key));
+            match verdict(node, self.epoch, held, epoch, &part) {
                 Verdict::Accept => {
-                    self.store(epoch, part)?;
-                    taken.changed = true;
+                    news.insert(part.key, stored(epoch, part));
                 }
                 Verdict::Known => {}
                 Verdict::Refuse(reason) => {
-                    let refused = HavePart { key: part.key, generation: part.generation };
-                    tracing::error!(part = ?refused, %reason, "refused a part of the desired state");
-                    taken.refused.push(RefusedPart { part: refused, reason });
+                    let part = HavePart { key: part.key, generation: part.generation };
+                    tracing::error!(?part, %reason, "refused a part of the desired state");
+                    refused.push(RefusedPart { part, reason });
                 }
             }
         }
-        Ok(taken)
+        let changed = !news.is_empty();
+        self.store(epoch, news)?;
+        Ok(Taken { changed, refused })
     }
 
-    fn store(&mut self, epoch: Epoch, part: Part) -> Result<(), LedgerError> {
-        let stored = StoredPart {
-            epoch,
-            key: part.key,
-            generation: part.generation,
-            digest: part.content_digest(),
-            body: match part.body {
-                PartBody::Node(node) => StoredBody::Node(Arc::new(node)),
-                PartBody::Vpc(vpc) => StoredBody::Vpc(Arc::new(vpc)),
-                PartBody::Absent => StoredBody::Absent,
-            },
-        };
-        self.write(&part_name(part.key), &stored)?;
+    fn store(&mut self, epoch: Epoch, news: BTreeMap<PartKey, StoredPart>) -> Result<(), LedgerError> {
+        if news.is_empty() {
+            return Ok(());
+        }
+        // Networks before the node's part, which sorts first: a crash between two renames must not leave
+        // a placement that is wanted in a network which does not know it yet.
+        let parts = news.values().rev();
+        let files: Vec<_> =
+            parts.map(|part| self.sealed(&part_name(part.key), part)).collect::<Result<_, _>>()?;
+        let failed = |source| LedgerError::File { path: self.dir.clone(), source };
+        durable::write_all(&files, MODE).map_err(failed)?;
         self.epoch = self.epoch.max(epoch);
-        self.parts.insert(part.key, stored);
+        self.parts.extend(news);
         Ok(())
     }
 
@@ -218,27 +221,32 @@ impl Ledger {
     }
 
     fn write(&self, name: &str, content: &impl Serialize) -> Result<(), LedgerError> {
+        let (path, sealed) = self.sealed(name, content)?;
+        durable::write(&path, &sealed, MODE).map_err(|source| LedgerError::File { path, source })
+    }
+
+    fn sealed(&self, name: &str, content: &impl Serialize) -> Result<(PathBuf, Vec<u8>), LedgerError> {
         let path = self.dir.join(name);
         let plain = serde_json::to_vec(content)
             .map_err(|source| LedgerError::Content { path: path.clone(), source })?;
         let sealed =
             self.seal.seal(name, &plain).ok_or_else(|| LedgerError::Sealed { path: path.clone() })?;
-        durable::write(&path, &sealed, 0o600).map_err(|source| LedgerError::File { path, source })
+        Ok((path, sealed))
     }
 
-    fn load(&mut self) -> Result<(), LedgerError> {
-        let dir = self.dir.clone();
-        let failed = |source| LedgerError::File { path: dir.clone(), source };
-        fs::create_dir_all(&dir).map_err(failed)?;
-        for entry in fs::read_dir(&dir).map_err(failed)? {
+    fn load(dir: &Path, seal: Seal, leftover: fn(&Path) -> io::Result<()>) -> Result<Self, LedgerError> {
+        let (parts, progress) = (BTreeMap::new(), BTreeMap::new());
+        let mut ledger = Self { dir: dir.to_owned(), seal, epoch: Epoch::default(), parts, progress };
+        let failed = |source| LedgerError::File { path: dir.to_owned(), source };
+        for entry in fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some() {
-                durable::remove(&path).map_err(|source| LedgerError::File { path, source })?;
+                leftover(&path).map_err(|source| LedgerError::File { path, source })?;
             } else {
-                self.load_file(&path)?;
+                ledger.load_file(&path)?;
             }
         }
-        Ok(())
+        Ok(ledger)
     }
 
     /// A placement's file is named by its id; every other one is a part.
@@ -260,6 +268,20 @@ impl Ledger {
         let plain =
             self.seal.open_sealed(name, &sealed).ok_or_else(|| LedgerError::Sealed { path: path.into() })?;
         serde_json::from_slice(&plain).map_err(|source| LedgerError::Content { path: path.into(), source })
+    }
+}
+
+fn stored(epoch: Epoch, part: Part) -> StoredPart {
+    StoredPart {
+        epoch,
+        key: part.key,
+        generation: part.generation,
+        digest: part.content_digest(),
+        body: match part.body {
+            PartBody::Node(node) => StoredBody::Node(Arc::new(node)),
+            PartBody::Vpc(vpc) => StoredBody::Vpc(Arc::new(vpc)),
+            PartBody::Absent => StoredBody::Absent,
+        },
     }
 }
 

@@ -22,12 +22,20 @@ pub struct Seal(XChaCha20Poly1305);
 impl Seal {
     /// Reads the key file, or makes it with mode 0600.
     pub fn open(path: &Path) -> io::Result<Self> {
-        match fs::read(path) {
-            Ok(bytes) if bytes.len() == KEY_BYTES => Ok(Self::of(&bytes)),
-            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the sealing key is not 32 bytes long")),
+        match Self::load(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path),
-            Err(error) => Err(error),
+            loaded => loaded,
         }
+    }
+
+    /// Reads the key file.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        let bytes = fs::read(path)?;
+        if bytes.len() != KEY_BYTES {
+            let rule = "the sealing key is not 32 bytes long";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, rule));
+        }
+        Ok(Self::of(&bytes))
     }
 
     fn make(path: &Path) -> io::Result<Self> {

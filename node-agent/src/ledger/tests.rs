@@ -114,6 +114,26 @@ fn a_write_that_was_cut_off_leaves_the_part_before() {
     }
 }
 
+#[test]
+fn a_placement_is_never_wanted_before_its_network_when_a_write_is_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = open(dir.path()).unwrap();
+    let in_the_way = dir.path().join("ledger").join(node_id().to_string());
+    fs::create_dir(&in_the_way).unwrap();
+    let parts = vec![node_part(1, vec![running(placement(1), 1, 0)]), vpc_part(1)];
+    ledger.take(node_id(), Epoch(1), parts).unwrap_err();
+    fs::remove_dir(&in_the_way).unwrap();
+    let again = open(dir.path()).unwrap().wanted();
+    assert_eq!((again.node.placements.len(), again.vpcs.len()), (0, 1));
+}
+
+#[test]
+fn progress_from_before_the_mark_of_the_disk_is_still_read() {
+    let text = r#"{"start_seq":1,"reboot_seq":0,"boot_id":"b","off":null,"stopping":false}"#;
+    let progress: Progress = serde_json::from_str(text).unwrap();
+    assert!(progress.has_disk() && !progress.disk_made);
+}
+
 proptest! {
     #[test]
     fn a_damaged_file_is_never_acted_on(place in 0_usize..400, bit in 0_u8..8) {

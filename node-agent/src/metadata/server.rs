@@ -1,9 +1,9 @@
 //! The listeners, one in the namespace of each VPC. A guest is hostile: connections and the time to
 //! send a request are bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,14 +19,18 @@ use nix::sys::socket::{setsockopt, sockopt};
 use percent_encoding::percent_decode_str;
 use tepui_types::VpcId;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::{Answer, Directory, Question, Tokens, answer};
 
-/// Connections at once from one VPC; a guest holds few and short ones.
-const CONNECTIONS: usize = 256;
+/// Connections at once from one VPC.
+const CONNECTIONS: usize = 1024;
+/// Connections at once from one guest, which needs few and short ones; more are closed.
+pub(super) const CONNECTIONS_OF_GUEST: usize = 16;
+/// Of a connection: a guest that does not read its replies gives way.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(30);
 /// For the head of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Linux's usual time to live.
@@ -97,6 +101,7 @@ impl Drop for MetadataService {
 
 async fn accept(shared: Arc<Shared>, vpc: VpcId, listener: TcpListener) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut guests = HashMap::new();
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
@@ -107,12 +112,23 @@ async fn accept(shared: Arc<Shared>, vpc: VpcId, listener: TcpListener) {
                 continue;
             }
         };
+        let Some(of_guest) = admit(&mut guests, peer.ip()) else { continue };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            connection(shared, vpc, stream, peer).await;
-            drop(permit);
+            let served = connection(shared, vpc, stream, peer);
+            if tokio::time::timeout(LONGEST_CONNECTION, served).await.is_err() {
+                tracing::debug!(%vpc, %peer, "metadata connection took too long");
+            }
+            drop((permit, of_guest));
         });
     }
+}
+
+/// One of the guest's permits, if it has one left. Only guests with connections are kept.
+fn admit(guests: &mut HashMap<IpAddr, Arc<Semaphore>>, guest: IpAddr) -> Option<OwnedSemaphorePermit> {
+    guests.retain(|_, permits| permits.available_permits() < CONNECTIONS_OF_GUEST);
+    let permits = guests.entry(guest).or_insert_with(|| Arc::new(Semaphore::new(CONNECTIONS_OF_GUEST)));
+    Arc::clone(permits).try_acquire_owned().ok()
 }
 
 async fn connection(shared: Arc<Shared>, vpc: VpcId, stream: TcpStream, peer: SocketAddr) {

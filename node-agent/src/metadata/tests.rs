@@ -191,3 +191,22 @@ fn only_a_token_travels_with_the_hop_limit() {
     let expired = answer(placement(7), spec, &tokens, &get, Duration::from_secs(60));
     assert_eq!(expired.status, hyper::StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn a_guest_that_holds_many_connections_shuts_out_nobody_but_itself() {
+    let service = service(vec![running(placement(7), 1, 0), running(placement(8), 1, 0)]);
+    let connect = async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address(7), 0).into()).unwrap();
+        socket.connect(service.address).await.unwrap()
+    };
+    let mut held = Vec::new();
+    for _ in 0..super::server::CONNECTIONS_OF_GUEST {
+        held.push(connect().await);
+    }
+    let mut refused = connect().await;
+    let closed = tokio::time::timeout(Duration::from_secs(3), refused.read(&mut [0; 1])).await;
+    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+    service.token(address(8)).await;
+    drop(held);
+}

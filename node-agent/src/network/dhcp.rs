@@ -25,6 +25,9 @@ use super::{GUEST_MTU, NetworkError};
 
 /// Seconds a guest may use its address before it asks again.
 const LEASE_SECONDS: u32 = 3600;
+/// Where systemd-resolved keeps the operator's name servers (systemd-resolved.service(8)). The system's own
+/// file then names a loopback address, where a router's namespace has nobody.
+const RESOLVED_SERVERS: &str = "/run/systemd/resolve/resolv.conf";
 
 /// The server of one VPC, by the folder of its files.
 #[derive(Debug)]
@@ -73,8 +76,9 @@ impl Dhcp {
         format!(
             "bind-interfaces\nexcept-interface=lo\nno-hosts\nquiet-dhcp\n\
              dhcp-authoritative\ndhcp-ignore=tag:!known\ndhcp-option=option:mtu,{GUEST_MTU}\n\
-             domain={domain}\nlocal=/{domain}/\n\
+             domain={domain}\nlocal=/{domain}/\n{}\
              dhcp-hostsfile={}\naddn-hosts={}\ndhcp-leasefile={}\npid-file={}\nlog-facility={}\n",
+            upstream(Path::new(RESOLVED_SERVERS)),
             path("hosts"),
             path("names"),
             path("leases"),
@@ -201,6 +205,11 @@ fn spawn(config: &Path) -> io::Result<()> {
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
+/// Names the file of name servers unless the system's own will do.
+fn upstream(resolved: &Path) -> String {
+    if resolved.exists() { format!("resolv-file={}\n", resolved.display()) } else { String::new() }
+}
+
 fn lease_lines(local: &[&VpcPort]) -> String {
     local.iter().map(|port| format!("{},{},{}\n", port.mac, port.private_ip, host_name(port))).collect()
 }
@@ -213,4 +222,16 @@ fn name_lines(part: &VpcPart) -> String {
 /// As AWS names guests inside: `ip-172-31-0-11`.
 fn host_name(port: &VpcPort) -> String {
     format!("ip-{}", port.private_ip.to_string().replace('.', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_servers_behind_a_loopback_resolver_are_asked_directly() {
+        let servers = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(upstream(servers.path()), format!("resolv-file={}\n", servers.path().display()));
+        assert_eq!(upstream(Path::new("/nonexistent/resolv.conf")), "");
+    }
 }

@@ -11,28 +11,30 @@
 //! Each apply plans from the wanted state, makes what is missing, and lets a tap up only after every
 //! filter that speaks of it stands.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
+use nix::errno::Errno;
 use tepui_types::agent::{VpcPart, VpcPort};
 use tepui_types::{PlacementId, VpcId};
 use tokio::sync::Mutex;
 
 use super::error::refused;
-use super::host_filter::{self, TapIdentity};
+use super::filter::Filter;
+use super::host_filter::{self, Hosts, TapIdentity};
 use super::names::{Names, Numbers, assign};
 use super::namespace::Namespace;
 use super::netlink::{self, Links};
-use super::nft::Ruleset;
 use super::overlay::{self, Underlay};
 use super::ports::{self, WantedTap};
 use super::router::{self, Router, Surroundings, number};
 use super::router_filter::{METADATA_ADDRESS, METADATA_PORT};
-use super::{Network, NetworkError, WantedNetwork, generation, nft, public_addresses, sysctl};
+use super::{Network, NetworkError, WantedNetwork, kept, public_addresses, sysctl};
 
 /// What the network must know of its host.
 #[derive(Debug, Clone)]
@@ -40,7 +42,8 @@ pub struct HostNetworkConfig {
     /// Namespaces and the DHCP servers' files; must be readable for users other than root, since
     /// dnsmasq gives up root.
     pub run_dir: PathBuf,
-    /// Keeps the numbers in device names; must outlive a restart of the agent.
+    /// Keeps the numbers in device names; must outlive a restart of the agent, and need not outlive one
+    /// of the host, with which the devices end.
     pub state_file: PathBuf,
     /// This host's address among the hosts.
     pub underlay_address: Ipv4Addr,
@@ -62,16 +65,22 @@ pub struct HostNetwork {
     state: Mutex<State>,
 }
 
+/// VPCs that are not as wanted, and why.
+type Broken = BTreeMap<VpcId, NetworkError>;
+/// A VPC and its ports on this host.
+type Local<'a> = (&'a VpcPart, Vec<&'a VpcPort>);
+
 #[derive(Debug, Default)]
 struct State {
     numbers: Numbers,
     routers: BTreeMap<VpcId, Router>,
     /// Taps that this process set up, by index.
     settled: HashMap<String, u32>,
-    /// The host's filter as last applied, and its generation then.
-    filter: Option<(Vec<Ruleset>, u32)>,
+    filter: Filter,
     /// What the last apply that succeeded made.
     applied: Option<WantedNetwork>,
+    /// The parts as they were wanted last, with the ports that nothing wanted names any more.
+    last: Vec<VpcPart>,
     /// The devices that follow from it, and the bridge of those that are a port.
     devices: Vec<(String, Option<String>)>,
     is_host_set_up: bool,
@@ -79,7 +88,7 @@ struct State {
 
 /// What follows from the wanted state and the numbers.
 struct Plan<'a> {
-    vpcs: Vec<(&'a VpcPart, Vec<&'a VpcPort>)>,
+    vpcs: Vec<Local<'a>>,
     taps: Vec<WantedTap>,
     identities: Vec<TapIdentity>,
     devices: Vec<(String, Option<String>)>,
@@ -97,7 +106,7 @@ impl HostNetwork {
             underlay: Underlay { address: config.underlay_address, uplink: config.uplink.clone() },
             host: Namespace::current().await?,
             taps: RwLock::new(taps),
-            state: Mutex::new(State { numbers, ..State::default() }),
+            state: Mutex::new(State { last: numbers.kept.clone(), numbers, ..State::default() }),
             names,
             config,
         })
@@ -109,8 +118,7 @@ impl HostNetwork {
         if !state.devices.iter().all(|(name, bridge)| stands(&links, name, bridge.as_deref())) {
             return Ok(false);
         }
-        let filter = state.filter.as_ref().map(|(_, generation)| *generation);
-        if filter != Some(generation::of(&self.host).await?) {
+        if !state.filter.is_intact(&self.host).await? {
             return Ok(false);
         }
         for (vpc, router) in &state.routers {
@@ -121,18 +129,19 @@ impl HostNetwork {
         Ok(true)
     }
 
-    async fn change(&self, state: &mut State, wanted: &WantedNetwork) -> Result<(), NetworkError> {
-        wanted.vpcs.iter().try_for_each(overlay::check_vni)?;
+    /// The VPCs that could not be built are named; what stood of them stands.
+    async fn change(&self, state: &mut State, wanted: &WantedNetwork) -> Result<Broken, NetworkError> {
         if !state.is_host_set_up {
             sysctl::write(&self.host, sysctl::host(&self.config.uplink)).await?;
             state.is_host_set_up = true;
         }
         self.renumber(state, wanted)?;
         let plan = self.plan(wanted, &state.numbers);
-        self.remove_strays(state, wanted, &plan).await?;
-        self.build(state, wanted, &plan).await?;
+        let mut broken = Broken::new();
+        let links = self.remove_strays(state, wanted, &plan, &mut broken).await?;
+        self.build(state, wanted, &plan, &links, &mut broken).await?;
         state.devices = plan.devices;
-        Ok(())
+        Ok(broken)
     }
 
     /// Gives what is new its number, and writes the numbers down before a device bears one.
@@ -178,7 +187,7 @@ impl HostNetwork {
                 plan.devices.push((bridge, None));
             }
             for port in &local {
-                self.plan_port(&mut plan, port, numbers);
+                self.plan_port(&mut plan, part.id, port, numbers);
                 plan.public.extend(port.public_ip.map(|address| (address, vpc)));
             }
             plan.vpcs.push((part, local));
@@ -186,34 +195,36 @@ impl HostNetwork {
         plan
     }
 
-    fn plan_port(&self, plan: &mut Plan<'_>, port: &VpcPort, numbers: &Numbers) {
+    fn plan_port(&self, plan: &mut Plan<'_>, vpc: VpcId, port: &VpcPort, numbers: &Numbers) {
         let name = self.names.tap(number(&numbers.taps, &port.placement_id));
         let bridge = self.names.bridge(number(&numbers.subnets, &port.subnet_id));
         plan.devices.push((name.clone(), Some(bridge.clone())));
         plan.identities.push(TapIdentity { tap: name.clone(), mac: port.mac, address: port.private_ip });
-        plan.taps.push(WantedTap { name, bridge, mac: port.mac });
+        plan.taps.push(WantedTap { name, bridge, mac: port.mac, vpc });
     }
 
-    /// Removes routers that are not wanted and every device of ours that nothing wants.
+    /// Removes routers that are not wanted and every device of ours that nothing wants; tells what is left.
     async fn remove_strays(
         &self,
         state: &mut State,
         wanted: &WantedNetwork,
         plan: &Plan<'_>,
-    ) -> Result<(), NetworkError> {
+        broken: &mut Broken,
+    ) -> Result<Links, NetworkError> {
         let vpcs: BTreeSet<VpcId> = wanted.vpcs.iter().map(|part| part.id).collect();
         // What is dropped here closes its socket in the namespace, which would hold it.
         state.routers.retain(|vpc, _| vpcs.contains(vpc));
         for vpc in self.routers_on_disk()?.difference(&vpcs) {
-            router::remove(&self.config.run_dir, *vpc).await?;
+            note(broken, *vpc, router::remove(&self.config.run_dir, *vpc).await);
         }
         let devices: BTreeSet<&str> = plan.devices.iter().map(|(name, _)| name.as_str()).collect();
-        for (name, link) in netlink::links(self.host.netlink()).await? {
-            if self.names.is_ours(&name) && !devices.contains(name.as_str()) {
-                netlink::remove_link(self.host.netlink(), &name, link.index).await?;
-            }
+        let mut links = netlink::links(self.host.netlink()).await?;
+        let is_stray = |name: &str| self.names.is_ours(name) && !devices.contains(name);
+        for (name, link) in links.iter().filter(|(name, _)| is_stray(name)) {
+            netlink::remove_link(self.host.netlink(), name, link.index).await?;
         }
-        Ok(())
+        links.retain(|name, _| !is_stray(name));
+        Ok(links)
     }
 
     /// The VPCs that have a namespace or a DHCP server's files, whoever made them.
@@ -230,71 +241,128 @@ impl HostNetwork {
         Ok(found)
     }
 
+    /// Taps, the host's filter and the routers do not know each other before the taps are connected. All
+    /// three come to their end: a filter that is still on its way must not overtake the next one. A tap is
+    /// connected only where all of its VPC stands.
     async fn build(
         &self,
         state: &mut State,
         wanted: &WantedNetwork,
         plan: &Plan<'_>,
+        links: &Links,
+        broken: &mut Broken,
     ) -> Result<(), NetworkError> {
-        let links = netlink::links(self.host.netlink()).await?;
-        for (part, _) in &plan.vpcs {
-            ports::ensure_bridges(&self.host, &links, part, &self.names, &state.numbers).await?;
-        }
-        ports::ensure_taps(&self.host, &links, &plan.taps).await?;
-        self.ensure_filter(state, plan).await?;
         for (part, local) in &plan.vpcs {
-            self.ensure_router(state, wanted, part, local, &links).await?;
+            note(broken, part.id, check(part, local));
         }
-        let links = netlink::links(self.host.netlink()).await?;
-        for (part, _) in &plan.vpcs {
-            ports::ensure_router_ports(&self.host, &links, part, &self.names, &state.numbers).await?;
-        }
-        ports::connect_taps(&self.host, &links, &plan.taps, &mut state.settled).await?;
-        self.ensure_public(state, plan, &links).await
-    }
-
-    async fn ensure_filter(&self, state: &mut State, plan: &Plan<'_>) -> Result<(), NetworkError> {
-        let rulesets = vec![
-            host_filter::anti_spoofing(&self.names, &plan.identities),
-            host_filter::host(&self.names, uplink_range()),
-        ];
-        let now = generation::of(&self.host).await?;
-        if state.filter.as_ref().is_some_and(|(old, then)| *old == rulesets && *then == now) {
-            return Ok(());
-        }
-        state.filter = None;
-        nft::apply(&self.host, rulesets.clone()).await?;
-        state.filter = Some((rulesets, generation::of(&self.host).await?));
-        Ok(())
-    }
-
-    async fn ensure_router(
-        &self,
-        state: &mut State,
-        wanted: &WantedNetwork,
-        part: &VpcPart,
-        local: &[&VpcPort],
-        host_links: &Links,
-    ) -> Result<(), NetworkError> {
-        let run_dir = &self.config.run_dir;
-        if !super::namespace::is_bound(&super::names::namespace_path(run_dir, part.id)) {
-            state.routers.remove(&part.id);
-        }
-        let router = match state.routers.entry(part.id) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Router::open(run_dir, part.id).await?)
-            }
-        };
+        let sound: Vec<_> = plan.vpcs.iter().filter(|(part, _)| !broken.contains_key(&part.id)).collect();
         let around = Surroundings {
             node: wanted.node_id,
             host: &self.host,
-            host_links,
+            host_links: links,
             names: &self.names,
             numbers: &state.numbers,
             underlay: &self.underlay,
         };
-        router.ensure(part, local, &around).await
+        let (ports, filter, routers) = tokio::join!(
+            self.ensure_ports(&sound, plan, &around),
+            self.ensure_filter(&mut state.filter, plan, links),
+            self.ensure_routers(&mut state.routers, &sound, &around),
+        );
+        filter?;
+        for (vpc, error) in ports.into_iter().chain(routers) {
+            broken.entry(vpc).or_insert(error);
+        }
+        let links = netlink::links(self.host.netlink()).await?;
+        for (part, _) in &plan.vpcs {
+            if !broken.contains_key(&part.id) {
+                let ports = ports::ensure_router_ports(&self.host, &links, part, &self.names, &state.numbers);
+                note(broken, part.id, ports.await);
+            }
+        }
+        self.connect(state, plan, &links, broken).await;
+        self.ensure_public(state, plan, &links).await
+    }
+
+    async fn connect(&self, state: &mut State, plan: &Plan<'_>, links: &Links, broken: &mut Broken) {
+        for (part, _) in &plan.vpcs {
+            if !broken.contains_key(&part.id) {
+                let taps = taps_of(plan, part.id);
+                let connected = ports::connect_taps(&self.host, links, &taps, &mut state.settled);
+                note(broken, part.id, connected.await);
+            }
+        }
+        let wanted: HashSet<&str> = plan.taps.iter().map(|tap| tap.name.as_str()).collect();
+        state.settled.retain(|name, _| wanted.contains(name.as_str()));
+    }
+
+    async fn ensure_ports(&self, vpcs: &[&Local<'_>], plan: &Plan<'_>, around: &Surroundings<'_>) -> Broken {
+        let mut broken = Broken::new();
+        for (part, _) in vpcs {
+            let links = around.host_links;
+            let bridges = ports::ensure_bridges(&self.host, links, part, &self.names, around.numbers).await;
+            note(&mut broken, part.id, bridges);
+            let taps = ports::ensure_taps(&self.host, links, &taps_of(plan, part.id)).await;
+            note(&mut broken, part.id, taps);
+        }
+        broken
+    }
+
+    async fn ensure_filter(
+        &self,
+        filter: &mut Filter,
+        plan: &Plan<'_>,
+        links: &Links,
+    ) -> Result<(), NetworkError> {
+        let taps = host_filter::anti_spoofing(&self.names, &plan.identities);
+        let hosts = self.hosts(plan, links).await?;
+        filter.ensure(&self.host, vec![taps, host_filter::host(&self.names, uplink_range(), &hosts)]).await
+    }
+
+    /// What the uplink is connected to, and the other hosts wherever they are.
+    async fn hosts(&self, plan: &Plan<'_>, links: &Links) -> Result<Hosts, NetworkError> {
+        let uplink = router::index(links, &self.config.uplink)?;
+        let mut ranges: BTreeSet<Ipv4Net> =
+            netlink::connected_ranges(self.host.netlink(), uplink).await?.into_iter().collect();
+        let parts = || plan.vpcs.iter().map(|(part, _)| part);
+        let others = parts().flat_map(|part| &part.nodes).map(|node| Ipv4Net::from(node.underlay_address));
+        let apart: Vec<_> = others.filter(|host| !ranges.iter().any(|range| range.contains(host))).collect();
+        ranges.extend(apart);
+        let public = parts().flat_map(|part| &part.ports).filter_map(|port| port.public_ip).collect();
+        Ok(Hosts { ranges, public })
+    }
+
+    /// One after the other: each is a change of the kernel's one list of devices.
+    async fn ensure_routers(
+        &self,
+        routers: &mut BTreeMap<VpcId, Router>,
+        vpcs: &[&Local<'_>],
+        around: &Surroundings<'_>,
+    ) -> Broken {
+        let mut broken = Broken::new();
+        for (part, local) in vpcs {
+            let ensured = match self.router(routers, part.id).await {
+                Ok(router) => router.ensure(part, local, around).await,
+                Err(error) => Err(error),
+            };
+            note(&mut broken, part.id, ensured);
+        }
+        broken
+    }
+
+    async fn router<'a>(
+        &self,
+        routers: &'a mut BTreeMap<VpcId, Router>,
+        vpc: VpcId,
+    ) -> Result<&'a mut Router, NetworkError> {
+        let run_dir = &self.config.run_dir;
+        if !super::namespace::is_bound(&super::names::namespace_path(run_dir, vpc)) {
+            routers.remove(&vpc);
+        }
+        match routers.entry(vpc) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => Ok(entry.insert(Router::open(run_dir, vpc).await?)),
+        }
     }
 
     async fn ensure_public(
@@ -304,6 +372,8 @@ impl HostNetwork {
         links: &Links,
     ) -> Result<(), NetworkError> {
         let routers = state.numbers.vpcs.values().map(|number| (*number, self.names.uplink(*number)));
+        // A VPC that could not be built may have none.
+        let routers = routers.filter(|(_, device)| links.contains_key(device));
         public_addresses::ensure_routes(&self.host, links, &routers.collect(), &plan.public).await?;
         let wanted: BTreeSet<Ipv4Addr> = plan.public.keys().copied().collect();
         let old = &state.numbers.proxied;
@@ -311,29 +381,29 @@ impl HostNetwork {
         let numbers = Numbers { proxied: wanted, ..state.numbers.clone() };
         self.remember(state, numbers)
     }
-
-    /// Without a VPC the host keeps no table of ours.
-    async fn remove_filter(&self, state: &mut State) -> Result<(), NetworkError> {
-        state.filter = None;
-        nft::remove(&self.host).await?;
-        state.filter = Some((Vec::new(), generation::of(&self.host).await?));
-        Ok(())
-    }
 }
 
 #[async_trait]
 impl Network for HostNetwork {
     async fn apply(&self, wanted: &WantedNetwork) -> Result<(), NetworkError> {
         let mut state = self.state.lock().await;
+        let whole = kept::complete(wanted, &state.last);
+        let kept = Numbers { kept: kept::unnamed(wanted, &whole), ..state.numbers.clone() };
+        let wanted = &whole;
         if state.applied.as_ref() == Some(wanted) && self.is_intact(&state).await? {
             return Ok(());
         }
         state.applied = None;
-        self.change(&mut state, wanted).await?;
+        state.last.clone_from(&wanted.vpcs);
+        self.remember(&mut state, kept)?;
+        let broken = self.change(&mut state, wanted).await?;
         if wanted.vpcs.is_empty() {
-            self.remove_filter(&mut state).await?;
+            state.filter.remove(&self.host).await?;
         }
-        state.applied = Some(wanted.clone());
+        if !broken.is_empty() {
+            return Err(NetworkError::Vpcs { broken });
+        }
+        state.applied = Some(whole);
         Ok(())
     }
 
@@ -346,6 +416,12 @@ impl Network for HostNetwork {
         let router = state.routers.get(&vpc).ok_or(NetworkError::UnknownVpc(vpc))?;
         let listener = router.inside().listen(METADATA_ADDRESS, METADATA_PORT).await;
         listener.map_err(refused(|| format!("listen for the metadata service of {vpc}")))
+    }
+
+    async fn namespace(&self, vpc: VpcId) -> Result<u64, NetworkError> {
+        let state = self.state.lock().await;
+        let router = state.routers.get(&vpc).ok_or(NetworkError::UnknownVpc(vpc))?;
+        router.inside().inode().map_err(refused(|| format!("tell the namespace of {vpc}")))
     }
 
     async fn taps(&self) -> Result<Vec<String>, NetworkError> {
@@ -361,6 +437,27 @@ fn local_ports<'a>(wanted: &WantedNetwork, part: &'a VpcPart) -> Vec<&'a VpcPort
     let is_local =
         |port: &&VpcPort| port.node_id == wanted.node_id && wanted.local.contains(&port.placement_id);
     part.ports.iter().filter(is_local).collect()
+}
+
+fn taps_of(plan: &Plan<'_>, vpc: VpcId) -> Vec<WantedTap> {
+    plan.taps.iter().filter(|tap| tap.vpc == vpc).cloned().collect()
+}
+
+/// Checks what the kernel would refuse with a message that names nothing.
+fn check(part: &VpcPart, local: &[&VpcPort]) -> Result<(), NetworkError> {
+    overlay::check_vni(part)?;
+    match local.iter().find(|port| part.subnets.iter().all(|subnet| subnet.id != port.subnet_id)) {
+        Some(port) => {
+            Err(refused(|| format!("find the subnet {} of {}", port.subnet_id, port.id))(Errno::ENOENT))
+        }
+        None => Ok(()),
+    }
+}
+
+fn note(broken: &mut Broken, vpc: VpcId, result: Result<(), NetworkError>) {
+    if let Err(error) = result {
+        broken.entry(vpc).or_insert(error);
+    }
 }
 
 fn stands(links: &Links, name: &str, bridge: Option<&str>) -> bool {

@@ -1,5 +1,8 @@
 //! The packet filters of the host's namespace: what a tap may send, and what a router may reach.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
 use ipnet::Ipv4Net;
 use nftables::expr::{Expression, MetaKey};
 use nftables::schema::SetType;
@@ -9,26 +12,28 @@ use tepui_types::MacAddress;
 
 use super::names::Names;
 use super::nft::{
-    Hook, Ruleset, TableBuilder, accept, came_by, concat, drop, field, has, is, is_not, jump, meta, text,
-    tracked_as,
+    accept, came_by, concat, drop, field, has, is, is_not, jump, leaves_by, meta, text, tracked_as,
 };
+use super::table::{Hook, Table};
 
 /// The port VXLAN uses (RFC 7348).
 const VXLAN_PORT: u16 = 4789;
+/// The port of name servers (RFC 1035).
+const RESOLVER_PORT: u16 = 53;
 
 /// Who a tap may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TapIdentity {
     pub(super) tap: String,
     pub(super) mac: MacAddress,
-    pub(super) address: std::net::Ipv4Addr,
+    pub(super) address: Ipv4Addr,
 }
 
 /// What guests may send: IPv4 and ARP from their own MAC and IPv4 address, and a DHCP client's
 /// requests. Everything else, with it IPv6 and its router advertisements, and a DHCP server's
 /// answers, is dropped before the bridge sees it. Identity by source address rests on this table.
-pub(super) fn anti_spoofing(names: &Names, taps: &[TapIdentity]) -> Ruleset {
-    let mut table = TableBuilder::new(NfFamily::Bridge);
+pub(super) fn anti_spoofing(names: &Names, taps: &[TapIdentity]) -> Table {
+    let mut table = Table::new(NfFamily::Bridge);
     let pairs = taps.iter().map(|port| concat(vec![text(&port.tap), text(port.mac)])).collect();
     table.set("port_mac", &[SetType::Ifname, SetType::EtherAddr], pairs);
     let triples =
@@ -40,7 +45,12 @@ pub(super) fn anti_spoofing(names: &Names, taps: &[TapIdentity]) -> Ruleset {
     }
     table.base_chain("pre", filter(NfHook::Prerouting, -300));
     table.rule("pre", vec![came_by(names.all_taps()), jump("from_guest")]);
-    table.build()
+    // A bridge is a device of the host too: what is sent to its own MAC address would be the host's to take.
+    table.base_chain("to_host", filter(NfHook::Input, 0));
+    for device in [names.all_taps(), names.all_router_ports()] {
+        table.rule("to_host", vec![came_by(device), drop()]);
+    }
+    table
 }
 
 fn guest_rules() -> Vec<Vec<Statement<'static>>> {
@@ -75,26 +85,57 @@ fn guest_rules() -> Vec<Vec<Statement<'static>>> {
     ]
 }
 
-/// What routers may reach: the world, not the host itself, and not each other past their public
-/// addresses. VXLAN is dropped too: masqueraded, it would look like the host's own, and a guest could write
-/// frames into foreign VPCs.
-pub(super) fn host(names: &Names, links: Ipv4Net) -> Ruleset {
-    let mut table = TableBuilder::new(NfFamily::INet);
+/// Where the hosts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hosts {
+    /// The ranges with hosts in them.
+    pub(super) ranges: BTreeSet<Ipv4Net>,
+    /// Public addresses of guests, which may be of these ranges.
+    pub(super) public: BTreeSet<Ipv4Addr>,
+}
+
+/// What routers may reach: the world, not the hosts, and not each other past their public addresses. VXLAN
+/// is dropped too: masqueraded, it would look like the host's own, and a guest could write frames into
+/// foreign VPCs. From a bridge the host takes nothing: guests have their router.
+pub(super) fn host(names: &Names, links: Ipv4Net, hosts: &Hosts) -> Table {
+    let mut table = Table::new(NfFamily::INet);
     let from_router = || came_by(names.all_uplinks());
     table.base_chain("input", filter(NfHook::Input, 0));
     table.rule("input", vec![from_router(), tracked_as(&["established", "related"]), accept()]);
     table.rule("input", vec![from_router(), drop()]);
+    table.rule("input", vec![came_by(names.all_bridges()), drop()]);
     table.base_chain("forward", filter(NfHook::Forward, 0));
     let vxlan = is(field("udp", "dport"), Expression::Number(VXLAN_PORT.into()));
+    table.rule("forward", vec![came_by(names.all_bridges()), drop()]);
     table.rule("forward", vec![from_router(), vxlan, drop()]);
     let to_link = is(field("ip", "daddr"), super::nft::net(links));
     table.rule("forward", vec![from_router(), tracked_as(&["new"]), to_link, drop()]);
+    add_hosts(&mut table, names, hosts);
+    for range in &hosts.ranges {
+        let to_hosts = is(field("ip", "daddr"), super::nft::net(*range));
+        table.rule("forward", vec![from_router(), to_hosts, jump("to_hosts")]);
+    }
     let nat = Hook { kind: NfChainType::NAT, ..filter(NfHook::Postrouting, 100) };
     table.base_chain("postrouting", nat);
     let from_link = is(field("ip", "saddr"), super::nft::net(links));
     let outward = is_not(meta(MetaKey::Oifname), text(names.all_uplinks()));
     table.rule("postrouting", vec![from_link, outward, Statement::Masquerade(None)]);
-    table.build()
+    table
+}
+
+/// To the hosts' own network only answers pass, what is for a guest's public address, and questions to
+/// the operator's resolver, which routers ask for their guests.
+fn add_hosts(table: &mut Table, names: &Names, hosts: &Hosts) {
+    table.set("public", &[SetType::Ipv4Addr], hosts.public.iter().map(text).collect());
+    table.chain("to_hosts");
+    table.rule("to_hosts", vec![tracked_as(&["established", "related"]), accept()]);
+    table.rule("to_hosts", vec![leaves_by(names.all_uplinks()), accept()]);
+    table.rule("to_hosts", vec![is(field("ip", "daddr"), text("@public")), accept()]);
+    for protocol in ["udp", "tcp"] {
+        let to_resolver = is(field(protocol, "dport"), Expression::Number(RESOLVER_PORT.into()));
+        table.rule("to_hosts", vec![to_resolver, accept()]);
+    }
+    table.rule("to_hosts", vec![drop()]);
 }
 
 fn filter(at: NfHook, priority: i32) -> Hook {

@@ -2,9 +2,11 @@
 
 mod dhcp;
 mod error;
+mod filter;
 mod generation;
 mod host;
 mod host_filter;
+mod kept;
 mod names;
 mod namespace;
 mod netlink;
@@ -16,8 +18,10 @@ mod router;
 mod router_filter;
 mod simulated;
 mod sysctl;
+mod table;
 mod tap;
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
@@ -63,22 +67,39 @@ pub enum NetworkError {
         #[source]
         source: std::io::Error,
     },
+    /// Some VPCs are not as wanted; all else is.
+    #[error("could not build {}", list(.broken))]
+    Vpcs {
+        /// Which, and why.
+        broken: BTreeMap<VpcId, NetworkError>,
+    },
     /// A VPC that was not applied was asked for.
     #[error("{0} is not on this host")]
     UnknownVpc(VpcId),
+}
+
+fn list(broken: &BTreeMap<VpcId, NetworkError>) -> String {
+    let lines = broken.iter().map(|(vpc, error)| format!("the VPC {vpc}: {}", crate::chain(error)));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// Builds the network. Every verb may be repeated: what is already so is a success.
 #[async_trait]
 pub trait Network: Send + Sync {
     /// Makes namespaces, bridges, taps, filters, DHCP and NAT as wanted, and removes the rest of what
-    /// Tepui made.
+    /// Tepui made. What is wrong with one VPC leaves the others alone: then the error is
+    /// [`NetworkError::Vpcs`]. A guest that is in `local` and that no part names keeps its port as it was.
     async fn apply(&self, wanted: &WantedNetwork) -> Result<(), NetworkError>;
     /// Name of the placement's tap in the host's namespace, once it was applied.
     fn tap_name(&self, placement: PlacementId) -> Option<String>;
     /// A listener on 169.254.169.254, port 80, inside the VPC's namespace. The source address of a
     /// connection is the guest's own: the tap's filter lets no other pass.
     async fn metadata_listener(&self, vpc: VpcId) -> Result<TcpListener, NetworkError>;
+    /// Tells the VPC's namespace from every other that is or was there while a listener of it is open. A
+    /// network whose namespaces never change need not say more than this.
+    async fn namespace(&self, _vpc: VpcId) -> Result<u64, NetworkError> {
+        Ok(0)
+    }
     /// Names of all taps of Tepui on this host, for the doctor.
     async fn taps(&self) -> Result<Vec<String>, NetworkError>;
 }

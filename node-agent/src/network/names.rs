@@ -1,5 +1,6 @@
 //! Names of devices. The kernel allows 15 characters, so they come from small numbers per host and
-//! not from ids; the numbers are kept in a file, since a running guest holds its tap by name.
+//! not from ids; the numbers are kept in a file, since a running guest holds its tap by name. Devices and
+//! guests end with the host, and so may the file: it is replaced whole, and not fsynced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tepui_types::agent::VpcPart;
 use tepui_types::{PlacementId, SubnetId, VpcId};
 
 use super::NetworkError;
@@ -21,7 +23,7 @@ pub(super) const UPLINK: &str = "up0";
 pub(super) const VXLAN: &str = "vx0";
 
 /// The numbers in use.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Numbers {
     /// VPCs: the uplink pair and its addresses.
@@ -32,6 +34,9 @@ pub(super) struct Numbers {
     pub(super) taps: BTreeMap<PlacementId, u32>,
     /// Public addresses that the host answers ARP requests for: what it must stop one day.
     pub(super) proxied: BTreeSet<Ipv4Addr>,
+    /// Parts with a port of a guest that runs on although nothing wanted names it any more.
+    #[serde(default)]
+    pub(super) kept: Vec<VpcPart>,
 }
 
 impl Numbers {
@@ -44,7 +49,7 @@ impl Numbers {
         }
     }
 
-    /// Writes the file so that a crash leaves the old or the new one.
+    /// Writes the file so that the agent's death leaves the old or the new one.
     pub(super) fn save(&self, path: &Path) -> Result<(), NetworkError> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).and_then(|()| self.replace(path, folder)).map_err(file(path))
@@ -53,9 +58,8 @@ impl Numbers {
     fn replace(&self, path: &Path, folder: &Path) -> io::Result<()> {
         let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
         temporary.write_all(&serde_json::to_vec_pretty(self)?)?;
-        temporary.as_file().sync_all()?;
         temporary.persist(path)?;
-        fs::File::open(folder)?.sync_all()
+        Ok(())
     }
 }
 
@@ -106,6 +110,16 @@ impl Names {
     /// A pattern for nft that matches every tap.
     pub(super) fn all_taps(&self) -> String {
         format!("{}t*", self.prefix)
+    }
+
+    /// A pattern for nft that matches every subnet's bridge.
+    pub(super) fn all_bridges(&self) -> String {
+        format!("{}b*", self.prefix)
+    }
+
+    /// A pattern for nft that matches every router's port on a bridge.
+    pub(super) fn all_router_ports(&self) -> String {
+        format!("{}r*", self.prefix)
     }
 
     /// A pattern for nft that matches every router's way out.

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +62,11 @@ impl Namespace {
     /// Netlink inside the namespace.
     pub(super) const fn netlink(&self) -> &rtnetlink::Handle {
         &self.netlink
+    }
+
+    /// The number by which the kernel tells the namespace from every other that lives.
+    pub(super) fn inode(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.ino())
     }
 
     /// For messages that move a link here.

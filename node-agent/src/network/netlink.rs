@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt as _;
+use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -112,6 +114,22 @@ pub(super) async fn add_address(
 ) -> Result<(), NetworkError> {
     let request = netlink.address().add(index, IpAddr::V4(address), prefix).replace();
     request.execute().await.map_err(refused(|| format!("add the address {address}/{prefix}")))
+}
+
+/// The ranges that a link reaches without a gateway, by its addresses.
+pub(super) async fn connected_ranges(netlink: &Handle, index: u32) -> Result<Vec<Ipv4Net>, NetworkError> {
+    let all = netlink.address().get().set_link_index_filter(index).execute();
+    all.try_filter_map(|message| async move {
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        });
+        let range = address.and_then(|address| Ipv4Net::new(address, message.header.prefix_len).ok());
+        Ok(range.map(|range| range.trunc()))
+    })
+    .try_collect()
+    .await
+    .map_err(refused(|| format!("list the addresses of the link {index}")))
 }
 
 /// Binds a MAC address to a port of a bridge, so that a guest cannot draw it to itself.

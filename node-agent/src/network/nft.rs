@@ -1,143 +1,30 @@
-//! Rulesets as values of the nftables crate, and one transaction for a change.
-//!
-//! A table is always replaced whole: the kernel commits the new one atomically, connection tracking
-//! is not part of it, and what a crash or a hand left behind cannot survive.
+//! Statements and expressions as values of the nftables crate, and the way to nft.
 
 use std::borrow::Cow;
 use std::io;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use nftables::batch::Batch;
 use nftables::expr::{
     CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix, Range, SetItem, Verdict,
 };
-use nftables::schema::{Chain, NfListObject, Nftables, Rule, Set, SetType, SetTypeValue, Table};
+use nftables::schema::Nftables;
 use nftables::stmt::{Accept, Drop, JumpTarget, Match, NATFamily, Operator, Statement, VerdictMap};
-use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
 use super::NetworkError;
 use super::error::refused;
 use super::namespace::Namespace;
+use super::table::Commands;
 
-/// The name of every table of Tepui.
-pub(super) const TABLE: &str = "tepui";
-
-/// A ruleset without borrowed parts.
-pub(super) type Ruleset = Nftables<'static>;
-
-/// Builds one table.
-pub(super) struct TableBuilder {
-    family: NfFamily,
-    batch: Batch<'static>,
-}
-
-/// Where a base chain hooks in.
-#[derive(Clone, Copy)]
-pub(super) struct Hook {
-    pub(super) kind: NfChainType,
-    pub(super) at: NfHook,
-    pub(super) priority: i32,
-    pub(super) policy: NfChainPolicy,
-}
-
-impl TableBuilder {
-    /// A transaction that replaces the table. To delete what may be missing, it is added first.
-    pub(super) fn new(family: NfFamily) -> Self {
-        let mut batch = Batch::new();
-        let table = || NfListObject::Table(Table { family, name: TABLE.into(), handle: None });
-        batch.add(table());
-        batch.delete(table());
-        batch.add(table());
-        Self { family, batch }
-    }
-
-    /// A set with its elements.
-    pub(super) fn set(
-        &mut self,
-        name: &'static str,
-        kinds: &'static [SetType],
-        elements: Vec<Expression<'static>>,
-    ) {
-        self.named_set(name.into(), kinds, elements);
-    }
-
-    /// As [`Self::set`], with a name made at run time.
-    pub(super) fn named_set(
-        &mut self,
-        name: Cow<'static, str>,
-        kinds: &'static [SetType],
-        elements: Vec<Expression<'static>>,
-    ) {
-        let set_type = match kinds {
-            [kind] => SetTypeValue::Single(*kind),
-            several => SetTypeValue::Concatenated(several.into()),
-        };
-        // nft refuses an empty list of elements.
-        let elem = (!elements.is_empty()).then(|| elements.into());
-        let set = Set { family: self.family, table: TABLE.into(), name, set_type, elem, ..Set::default() };
-        self.batch.add(NfListObject::Set(Box::new(set)));
-    }
-
-    /// A chain that only jumps reach.
-    pub(super) fn chain(&mut self, name: impl Into<Cow<'static, str>>) {
-        let chain = Chain { family: self.family, table: TABLE.into(), name: name.into(), ..Chain::default() };
-        self.batch.add(NfListObject::Chain(chain));
-    }
-
-    /// A chain at a hook.
-    pub(super) fn base_chain(&mut self, name: &'static str, hook: Hook) {
-        self.batch.add(NfListObject::Chain(Chain {
-            family: self.family,
-            table: TABLE.into(),
-            name: name.into(),
-            _type: Some(hook.kind),
-            hook: Some(hook.at),
-            prio: Some(hook.priority),
-            policy: Some(hook.policy),
-            ..Chain::default()
-        }));
-    }
-
-    /// Appends a rule.
-    pub(super) fn rule(&mut self, chain: impl Into<Cow<'static, str>>, statements: Vec<Statement<'static>>) {
-        self.batch.add(NfListObject::Rule(Rule {
-            family: self.family,
-            table: TABLE.into(),
-            chain: chain.into(),
-            expr: statements.into(),
-            ..Rule::default()
-        }));
-    }
-
-    /// The transaction.
-    pub(super) fn build(self) -> Ruleset {
-        self.batch.to_nftables()
-    }
-}
-
-/// Commits the rulesets, each of which is one transaction, inside the namespace.
-pub(super) async fn apply(namespace: &Namespace, rulesets: Vec<Ruleset>) -> Result<(), NetworkError> {
-    let objects: Vec<_> = rulesets.into_iter().flat_map(|ruleset| ruleset.objects.into_owned()).collect();
-    let whole = Nftables { objects: objects.into() };
+/// Carries out the commands in one transaction inside the namespace.
+pub(super) async fn apply(namespace: &Namespace, commands: Commands) -> Result<(), NetworkError> {
+    let whole = Nftables { objects: commands.into() };
     namespace
         .run(move || nftables::helper::apply_ruleset(&whole))
         .await
         .map_err(refused(|| "enter a namespace".into()))?
         .map_err(explain)
         .map_err(refused(|| "change the packet filter".into()))
-}
-
-/// Removes the host's tables; those that are missing are a success.
-pub(super) async fn remove(host: &Namespace) -> Result<(), NetworkError> {
-    let removal = |family| {
-        let mut batch = Batch::new();
-        let table = || NfListObject::Table(Table { family, name: TABLE.into(), handle: None });
-        batch.add(table());
-        batch.delete(table());
-        batch.to_nftables()
-    };
-    apply(host, vec![removal(NfFamily::Bridge), removal(NfFamily::INet)]).await
 }
 
 /// nft's own words are in a field that the error does not show.

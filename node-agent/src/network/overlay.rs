@@ -63,6 +63,9 @@ async fn ensure_device(
     around: &Surroundings<'_>,
 ) -> Result<u32, NetworkError> {
     if let Some(device) = netlink::links(inside.netlink()).await?.get(VXLAN) {
+        if !device.up {
+            netlink::up(inside.netlink(), VXLAN, device.index).await?;
+        }
         return Ok(device.index);
     }
     let host = around.host.netlink();

@@ -1,11 +1,11 @@
 //! The host's side of the subnets: bridges, and the taps on them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rtnetlink::packet_route::link::BridgeStpState;
 use rtnetlink::{LinkBridge, LinkUnspec};
-use tepui_types::MacAddress;
 use tepui_types::agent::VpcPart;
+use tepui_types::{MacAddress, VpcId};
 
 use super::names::{Names, Numbers};
 use super::namespace::Namespace;
@@ -19,9 +19,10 @@ pub(super) struct WantedTap {
     pub(super) name: String,
     pub(super) bridge: String,
     pub(super) mac: MacAddress,
+    pub(super) vpc: VpcId,
 }
 
-/// Makes the bridges of a VPC that are missing.
+/// Makes the bridges of a VPC that are missing, and completes those that are not up.
 pub(super) async fn ensure_bridges(
     host: &Namespace,
     links: &Links,
@@ -31,8 +32,10 @@ pub(super) async fn ensure_bridges(
 ) -> Result<(), NetworkError> {
     for subnet in &part.subnets {
         let name = names.bridge(number(&numbers.subnets, &subnet.id));
-        if !links.contains_key(&name) {
-            make_bridge(host, &name).await?;
+        match links.get(&name) {
+            Some(link) if link.up => {}
+            Some(link) => set_up_bridge(host, &name, link.index).await?,
+            None => make_bridge(host, &name).await?,
         }
     }
     Ok(())
@@ -45,9 +48,14 @@ async fn make_bridge(host: &Namespace, name: &str) -> Result<(), NetworkError> {
         .forward_delay(0)
         .mtu(GUEST_MTU);
     netlink::add_link(host.netlink(), name, bridge.build()).await?;
-    sysctl::write(host, sysctl::silent(name)).await?;
     let made = netlink::link_named(host.netlink(), name).await?;
-    netlink::up(host.netlink(), name, made.index).await
+    set_up_bridge(host, name, made.index).await
+}
+
+/// Up comes last: it tells that nothing is missing.
+async fn set_up_bridge(host: &Namespace, name: &str, index: u32) -> Result<(), NetworkError> {
+    sysctl::write(host, sysctl::bridge(name)).await?;
+    netlink::up(host.netlink(), name, index).await
 }
 
 /// Puts the router's end of each subnet on its bridge.
@@ -63,7 +71,7 @@ pub(super) async fn ensure_router_ports(
         let (bridge, port) = (names.bridge(number), names.router_port(number));
         let bridge = index(links, &bridge)?;
         let link = find(links, &port)?;
-        if link.bridge != Some(bridge) {
+        if link.bridge != Some(bridge) || !link.up {
             netlink::enslave(host.netlink(), &port, link.index, bridge).await?;
             netlink::pin_mac(host.netlink(), link.index, GATEWAY_MAC).await?;
         }
@@ -109,8 +117,6 @@ pub(super) async fn connect_taps(
             settled.insert(wanted.name.clone(), link.index);
         }
     }
-    let wanted: HashSet<&str> = taps.iter().map(|tap| tap.name.as_str()).collect();
-    settled.retain(|name, _| wanted.contains(name.as_str()));
     Ok(())
 }
 

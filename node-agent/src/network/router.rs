@@ -1,7 +1,7 @@
 //! The router of one VPC: a namespace with a device towards each subnet, one out of the host, and one to
 //! the other hosts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -13,12 +13,13 @@ use tepui_types::{MacAddress, NodeId, PlacementId, VpcId};
 
 use super::dhcp::Dhcp;
 use super::error::refused;
+use super::filter::Filter;
 use super::names::{self, Names, Numbers, UPLINK, subnet_device, uplink_addresses};
 use super::namespace::Namespace;
 use super::netlink::{self, Link, Links};
 use super::overlay::{self, Underlay};
 use super::router_filter::{self, METADATA_ADDRESS};
-use super::{GUEST_MTU, NetworkError, generation, nft, sysctl};
+use super::{GUEST_MTU, NetworkError, sysctl};
 
 /// The gateway's MAC address, the same in every subnet and on every host, so that a guest that moves
 /// need not learn a new one.
@@ -29,8 +30,9 @@ pub(super) const GATEWAY_MAC: MacAddress = MacAddress::from_octets([0x02, 0x54, 
 pub(super) struct Router {
     inside: Namespace,
     dhcp: Dhcp,
-    /// The filter's generation after the last change of ours.
-    generation: Option<u32>,
+    filter: Filter,
+    /// Devices inside that this process set up, by index.
+    settled: HashMap<String, u32>,
     /// What the inside was last made to be.
     applied: Option<(VpcPart, Vec<PlacementId>)>,
 }
@@ -50,7 +52,7 @@ impl Router {
     pub(super) async fn open(run_dir: &Path, vpc: VpcId) -> Result<Self, NetworkError> {
         let inside = Namespace::ensure(&names::namespace_path(run_dir, vpc)).await?;
         let dhcp = dhcp_of(run_dir, vpc);
-        Ok(Self { inside, dhcp, generation: None, applied: None })
+        Ok(Self { inside, dhcp, filter: Filter::default(), settled: HashMap::new(), applied: None })
     }
 
     /// The namespace, for listeners.
@@ -61,7 +63,7 @@ impl Router {
     /// Whether nothing was changed behind our back, as far as is cheap to see.
     pub(super) async fn is_intact(&self, run_dir: &Path, vpc: VpcId) -> Result<bool, NetworkError> {
         let is_there = self.dhcp.runs() && super::namespace::is_bound(&names::namespace_path(run_dir, vpc));
-        Ok(is_there && self.generation == Some(generation::of(&self.inside).await?))
+        Ok(is_there && self.filter.is_intact(&self.inside).await?)
     }
 
     /// Makes the inside as wanted. `local` are the ports with a tap on this host.
@@ -74,47 +76,59 @@ impl Router {
         let wanted = (part.clone(), local.iter().map(|port| port.placement_id).collect());
         let is_current = self.applied.as_ref() == Some(&wanted);
         let links = self.ensure_links(part, around).await?;
-        if is_current && self.dhcp.runs() && self.generation == Some(generation::of(&self.inside).await?) {
+        if is_current && self.dhcp.runs() && self.filter.is_intact(&self.inside).await? {
             return Ok(());
         }
         self.applied = None;
         self.ensure_neighbours(part, local, around, &links).await?;
         overlay::ensure(&self.inside, part, around).await?;
         // Guests are let in only after the filter stands: their taps come up last.
-        nft::apply(&self.inside, vec![router_filter::router(part, local)]).await?;
-        self.generation = Some(generation::of(&self.inside).await?);
+        self.filter.ensure(&self.inside, vec![router_filter::router(part, local)]).await?;
         self.dhcp.ensure(&self.inside, &self.dhcp.files(part, &devices(part, around.numbers), local)).await?;
         self.applied = Some(wanted);
         Ok(())
     }
 
-    /// The devices towards the subnets and out of the host; settings and addresses of those that were
-    /// made, or of all when this process sees the router for the first time.
-    async fn ensure_links(&self, part: &VpcPart, around: &Surroundings<'_>) -> Result<Links, NetworkError> {
+    /// The devices towards the subnets and out of the host; settings and addresses of those that this
+    /// process did not bring to their end before, or that are not up.
+    async fn ensure_links(
+        &mut self,
+        part: &VpcPart,
+        around: &Surroundings<'_>,
+    ) -> Result<Links, NetworkError> {
         let mut links = netlink::links(self.inside.netlink()).await?;
-        let is_new = self.generation.is_none();
-        if is_new {
+        if !self.is_settled("lo", &links) {
             self.ensure_loopback(&links).await?;
+            self.settle("lo", &links)?;
         }
-        let mut made = HashSet::new();
+        let mut made = false;
         for (host_name, passing, inner) in pairs(part, around) {
-            if self.ensure_pair(&links, around, &host_name, &passing, &inner).await? {
-                made.insert(inner);
-            }
+            made |= self.ensure_pair(&links, around, &host_name, &passing, &inner).await?;
         }
-        if !made.is_empty() {
+        if made {
             links = netlink::links(self.inside.netlink()).await?;
         }
         for subnet in &part.subnets {
             let device = subnet_device(number(&around.numbers.subnets, &subnet.id));
-            if is_new || made.contains(&device) {
+            if !self.is_settled(&device, &links) {
                 self.set_up_subnet(&device, subnet, &links).await?;
+                self.settle(&device, &links)?;
             }
         }
-        if is_new || made.contains(UPLINK) {
+        if !self.is_settled(UPLINK, &links) {
             self.set_up_uplink(part.id, around, &links).await?;
+            self.settle(UPLINK, &links)?;
         }
         Ok(links)
+    }
+
+    fn is_settled(&self, device: &str, links: &Links) -> bool {
+        links.get(device).is_some_and(|link| link.up && self.settled.get(device) == Some(&link.index))
+    }
+
+    fn settle(&mut self, device: &str, links: &Links) -> Result<(), NetworkError> {
+        self.settled.insert(device.to_owned(), index(links, device)?);
+        Ok(())
     }
 
     async fn ensure_loopback(&self, links: &Links) -> Result<(), NetworkError> {

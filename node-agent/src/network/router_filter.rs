@@ -16,9 +16,10 @@ use tepui_types::agent::{Direction, FirewallRule, Peer, Protocol, VpcPart, VpcPo
 
 use super::names::{SUBNET_PREFIX, UPLINK, VXLAN};
 use super::nft::{
-    Hook, Ruleset, TableBuilder, accept, came_by, choose, concat, drop, field, has, is, is_not, jump,
-    leaves_by, meta, net, range, text, tracked_as, translated,
+    accept, came_by, choose, concat, drop, field, has, is, is_not, jump, leaves_by, meta, net, range, text,
+    tracked_as, translated,
 };
+use super::table::{Hook, Table};
 
 /// Where a guest finds its metadata, as on AWS.
 pub(super) const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -26,19 +27,19 @@ pub(super) const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 pub(super) const METADATA_PORT: u16 = 80;
 
 /// The whole filter of a VPC's router, for the ports of this host.
-pub(super) fn router(part: &VpcPart, local: &[&VpcPort]) -> Ruleset {
-    let mut table = TableBuilder::new(NfFamily::INet);
+pub(super) fn router(part: &VpcPart, local: &[&VpcPort]) -> Table {
+    let mut table = Table::new(NfFamily::INet);
     add_peer_sets(&mut table, part);
     add_groups(&mut table, part, local);
     add_input(&mut table);
     add_forward(&mut table, Direction::Egress, local);
     add_forward(&mut table, Direction::Ingress, local);
     add_translation(&mut table, part, local);
-    table.build()
+    table
 }
 
 /// The private addresses of the members of each group that some rule names as its peer.
-fn add_peer_sets(table: &mut TableBuilder, part: &VpcPart) {
+fn add_peer_sets(table: &mut Table, part: &VpcPart) {
     let peers: BTreeSet<SecurityGroupId> = part
         .groups
         .iter()
@@ -51,12 +52,12 @@ fn add_peer_sets(table: &mut TableBuilder, part: &VpcPart) {
     for group in peers {
         let members = part.ports.iter().filter(|port| port.groups.contains(&group));
         let addresses = members.map(|port| text(port.private_ip)).collect();
-        table.named_set(peer_set(group).into(), &[SetType::Ipv4Addr], addresses);
+        table.set(peer_set(group), &[SetType::Ipv4Addr], addresses);
     }
 }
 
 /// A chain for each group and direction, and one for each list of groups that a port has.
-fn add_groups(table: &mut TableBuilder, part: &VpcPart, local: &[&VpcPort]) {
+fn add_groups(table: &mut Table, part: &VpcPart, local: &[&VpcPort]) {
     let used: BTreeSet<SecurityGroupId> = local.iter().flat_map(|port| port.groups.iter().copied()).collect();
     let rules: BTreeMap<_, _> = part.groups.iter().map(|group| (group.id, &group.rules)).collect();
     for direction in [Direction::Egress, Direction::Ingress] {
@@ -111,7 +112,7 @@ fn protocol(protocol: Protocol) -> Vec<Statement<'static>> {
 }
 
 /// What a guest may ask of the router itself: an address, a name, its metadata.
-fn add_input(table: &mut TableBuilder) {
+fn add_input(table: &mut Table) {
     let from_guest = || came_by(format!("{SUBNET_PREFIX}*"));
     let port = |protocol, number: u16| is(field(protocol, "dport"), Expression::Number(number.into()));
     table.base_chain("input", filter(NfHook::Input, 0));
@@ -125,7 +126,7 @@ fn add_input(table: &mut TableBuilder) {
 }
 
 /// The base chain that asks the groups of one side.
-fn add_forward(table: &mut TableBuilder, direction: Direction, local: &[&VpcPort]) {
+fn add_forward(table: &mut Table, direction: Direction, local: &[&VpcPort]) {
     let (chain, priority, key, on_guest_side) = match direction {
         Direction::Egress => ("from_guest", -10, "saddr", MetaKey::Iifname),
         Direction::Ingress => ("to_guest", 0, "daddr", MetaKey::Oifname),
@@ -145,7 +146,7 @@ fn add_forward(table: &mut TableBuilder, direction: Direction, local: &[&VpcPort
 
 /// 1:1 translation of public addresses, both ways and from inside; everything else leaves as the
 /// router.
-fn add_translation(table: &mut TableBuilder, part: &VpcPart, local: &[&VpcPort]) {
+fn add_translation(table: &mut Table, part: &VpcPart, local: &[&VpcPort]) {
     let nat = |at, priority| Hook { kind: NfChainType::NAT, at, priority, policy: NfChainPolicy::Accept };
     let public = |ports: &mut dyn Iterator<Item = &VpcPort>| -> Vec<(Ipv4Addr, Ipv4Addr)> {
         ports.filter_map(|port| Some((port.public_ip?, port.private_ip))).collect()

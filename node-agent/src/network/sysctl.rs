@@ -62,6 +62,15 @@ pub(super) fn router_port(device: &str) -> Vec<Setting> {
     ]
 }
 
+/// A subnet's bridge: the host answers no guest there, and takes no packet whose sender it would answer
+/// by another device. The filter lets none come that far.
+pub(super) fn bridge(device: &str) -> Vec<Setting> {
+    let mut settings = silent(device);
+    settings.push((format!("ipv4/conf/{device}/arp_ignore"), "8"));
+    settings.push((format!("ipv4/conf/{device}/rp_filter"), "1"));
+    settings
+}
+
 /// A device of the host that carries guests' frames: the host itself speaks no IPv6 on it.
 pub(super) fn silent(device: &str) -> Vec<Setting> {
     vec![(format!("ipv6/conf/{device}/disable_ipv6"), "1")]

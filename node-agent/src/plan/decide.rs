@@ -9,6 +9,9 @@ use super::{Action, Decision, Host, Operation, Progress, View};
 
 /// A guest that still boots does not hear its power button, so it is pressed again this often.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A guest that stands still because a write to its disk failed is resumed this often: a full disk takes
+/// an operator minutes to clear, and a try costs one call.
+const RESUME_AGAIN: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles with each further one up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
@@ -80,6 +83,7 @@ fn start(view: &View<'_>, host: &Host, done: &Progress, start_seq: u64, reboot_s
         boot_id: host.boot_id.clone(),
         off: None,
         stopping: false,
+        disk_made: true,
     };
     Decision::Act(Action { operation: Operation::Start, record: Some(record) })
 }
@@ -87,10 +91,8 @@ fn start(view: &View<'_>, host: &Host, done: &Progress, start_seq: u64, reboot_s
 /// A guest that runs is left running, whoever started it: it may be from before the agent, or the
 /// agent died between starting it and writing that down.
 fn keep_running(view: &View<'_>, host: &Host, done: Progress, start_seq: u64, reboot_seq: u64) -> Decision {
-    // Paused before its start was noted is a start that was cut off. Paused later is a disk error, and
-    // resuming it again and again would hide that.
-    if view.domain == Some(DomainState::Paused) && done.start_seq < start_seq {
-        return start(view, host, &done, start_seq, reboot_seq);
+    if view.domain == Some(DomainState::Paused) {
+        return resume(view, host, &done, start_seq, reboot_seq);
     }
     let adopted = Progress {
         start_seq: done.start_seq.max(start_seq),
@@ -102,6 +104,7 @@ fn keep_running(view: &View<'_>, host: &Host, done: Progress, start_seq: u64, re
         boot_id: host.boot_id.clone(),
         off: None,
         stopping: false,
+        disk_made: done.disk_made,
     };
     if adopted != done {
         return note(adopted);
@@ -111,6 +114,19 @@ fn keep_running(view: &View<'_>, host: &Host, done: Progress, start_seq: u64, re
         return Decision::Act(Action { operation: Operation::Reboot, record: Some(record) });
     }
     Decision::Settled
+}
+
+/// Paused before its start was noted is a start that was cut off. Paused later is a failed write to the
+/// host's disk, which may have room again: starting a paused guest resumes it.
+fn resume(view: &View<'_>, host: &Host, done: &Progress, start_seq: u64, reboot_seq: u64) -> Decision {
+    match view.resumed.map(|resumed| resumed + RESUME_AGAIN) {
+        Some(again) if host.now < again => Decision::Wait(again),
+        Some(_) | None => {
+            // A reboot that is due is still to be done.
+            let reboot_seq = if done.start_seq < start_seq { reboot_seq } else { done.reboot_seq };
+            start(view, host, done, start_seq, reboot_seq)
+        }
+    }
 }
 
 fn stop(view: &View<'_>, host: &Host, force: bool) -> Decision {

@@ -84,12 +84,14 @@ pub struct View<'a> {
     pub domain: Option<DomainState>,
     /// Whether its root disk is on this host.
     pub disk: bool,
-    /// Whether the ledger holds the parts of all VPCs it has an interface in.
+    /// Whether the ledger holds the parts of all VPCs it has an interface in, with a port for it.
     pub vpcs_known: bool,
     /// What was done.
     pub progress: Option<&'a Progress>,
     /// A shutdown in progress.
     pub asked: Option<Asked>,
+    /// When the paused guest was resumed last.
+    pub resumed: Option<Moment>,
     /// The last failure, if nothing succeeded since.
     pub failure: Option<&'a Failure>,
 }
@@ -104,7 +106,7 @@ impl View<'_> {
     }
 }
 
-/// Names a list of steps in [`crate::execute::STEPS`].
+/// Names a list of stages in [`crate::execute::STAGES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Make it run.

@@ -20,4 +20,15 @@ pub struct Progress {
     pub off: Option<OffReason>,
     /// A shutdown was begun, and is finished even if the guest is wanted again meanwhile.
     pub stopping: bool,
+    /// Its root disk was made: from then on a missing disk is a lost one. Noted before the guest can write
+    /// to it.
+    #[serde(default)]
+    pub disk_made: bool,
+}
+
+impl Progress {
+    /// Whether the placement's root disk must be there.
+    pub fn has_disk(&self) -> bool {
+        self.disk_made || self.start_seq > 0
+    }
 }

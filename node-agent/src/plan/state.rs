@@ -1,5 +1,6 @@
 //! The state of a placement as it is reported.
 
+use tepui_libvirt::DomainState;
 use tepui_types::agent::{OffReason, PlacementPart, PlacementState, Power};
 
 use super::decide::why_off;
@@ -7,7 +8,7 @@ use super::{Decision, Host, Operation, View, decide};
 
 /// The state to report. `in_work` is the operation under way and the step it is at, for people.
 pub fn state(view: &View<'_>, host: &Host, in_work: Option<(Operation, &str)>) -> PlacementState {
-    if let Some((Operation::Start, step)) = in_work {
+    if let Some((Operation::Start, step)) = in_work.filter(|_| !is_resumed(view)) {
         return PlacementState::Preparing { step: step.to_owned() };
     }
     if view.is_live() {
@@ -27,6 +28,13 @@ pub fn state(view: &View<'_>, host: &Host, in_work: Option<(Operation, &str)>) -
     }
 }
 
+/// A start that only resumes a guest whose start was noted.
+fn is_resumed(view: &View<'_>) -> bool {
+    let Some(PlacementPart::Present(spec)) = view.wanted else { return false };
+    let Power::Running { start_seq, .. } = spec.power else { return false };
+    view.domain == Some(DomainState::Paused) && view.progress.is_some_and(|done| done.start_seq >= start_seq)
+}
+
 fn live(view: &View<'_>) -> PlacementState {
     let done = view.progress.cloned().unwrap_or_default();
     let wanted_off = match view.wanted {
@@ -43,10 +51,21 @@ fn live(view: &View<'_>) -> PlacementState {
 fn failed(view: &View<'_>) -> Option<PlacementState> {
     let failure = view.failure.filter(|failure| failure.wanted.as_ref() == view.wanted)?;
     Some(PlacementState::Failed {
+        start_seq: start_seq(view),
         step: failure.step.to_owned(),
         message: failure.message.clone(),
         permanent: failure.permanent,
     })
+}
+
+/// The start that is wanted; where none is, the last that was carried out.
+fn start_seq(view: &View<'_>) -> u64 {
+    if let Some(PlacementPart::Present(spec)) = view.wanted
+        && let Power::Running { start_seq, .. } = spec.power
+    {
+        return start_seq;
+    }
+    view.progress.map_or(0, |done| done.start_seq)
 }
 
 fn is_gone(view: &View<'_>) -> bool {

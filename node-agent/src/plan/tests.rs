@@ -6,7 +6,7 @@ use tepui_libvirt::{DomainState, OffReason as Seen};
 use tepui_types::agent::{OffReason, PlacementState, WantedPlacement};
 
 use super::*;
-use crate::execute::{Step, steps_of};
+use crate::execute::{Step, stages_of};
 use crate::testing::{absent, placement, running, stopped};
 
 const GRACE: Duration = Duration::from_secs(90);
@@ -54,6 +54,7 @@ impl World {
             vpcs_known: true,
             progress: self.progress.as_ref(),
             asked: self.asked,
+            resumed: None,
             failure: None,
         }
     }
@@ -67,7 +68,7 @@ impl World {
         if action.operation == Operation::Stop {
             self.asked.get_or_insert(Asked { first: self.now, last: self.now }).last = self.now;
         }
-        for (number, step) in steps_of(action.operation).iter().enumerate() {
+        for (number, step) in stages_of(action.operation).concat().iter().enumerate() {
             if deadly == Some(number) {
                 self.asked = None;
                 return;
@@ -79,7 +80,10 @@ impl World {
     fn step(&mut self, step: Step, action: &Action) {
         match step {
             Step::Image | Step::Network | Step::Unplug | Step::Console => {}
-            Step::Overlay => self.disk = true,
+            Step::Overlay => {
+                self.disk = true;
+                self.progress.get_or_insert_default().disk_made = true;
+            }
             Step::Domain => {
                 self.starts += u32::from(!self.view().is_live());
                 self.domain = Some(DomainState::Running);
@@ -153,7 +157,8 @@ prop_compose! {
         off in prop_oneof![Just(None), Just(Some(OffReason::Guest)), Just(Some(OffReason::Requested))],
         stopping: bool,
     ) -> Progress {
-        Progress { start_seq, reboot_seq, boot_id: format!("boot-{boot}"), off, stopping }
+        let boot_id = format!("boot-{boot}");
+        Progress { start_seq, reboot_seq, boot_id, off, stopping, disk_made: start_seq > 0 }
     }
 }
 
@@ -240,7 +245,7 @@ proptest! {
 
 #[test]
 fn a_start_that_died_before_any_of_its_steps_starts_the_guest_once() {
-    for deadly in 0..steps_of(Operation::Start).len() {
+    for deadly in 0..stages_of(Operation::Start).concat().len() {
         let mut world = World::new(running(placement(1), 1, 0));
         let mut deaths = vec![Some(deadly)];
         world.settle(|| deaths.pop().flatten());
@@ -293,6 +298,24 @@ fn a_guest_that_ignores_its_power_button_is_asked_again_and_loses_power_after_th
 }
 
 #[test]
+fn a_guest_that_stands_still_is_resumed_at_once_and_then_from_time_to_time_and_not_rebooted_by_it() {
+    let mut world = World::new(running(placement(1), 1, 0));
+    world.settle_alive();
+    world.domain = Some(DomainState::Paused);
+    world.wanted = Some(running(placement(1), 1, 1));
+    let Decision::Act(resume) = decide(&world.view(), &world.host()) else { panic!("must resume") };
+    assert_eq!((resume.operation, resume.record.as_ref()), (Operation::Start, world.progress.as_ref()));
+    let shown = state(&world.view(), &world.host(), Some((Operation::Start, "domain")));
+    assert_eq!(shown, PlacementState::Running { start_seq: 1, reboot_seq: 0 });
+    world.now = Moment::from_secs(5);
+    let tried = |at| View { resumed: Some(Moment::from_secs(at)), ..world.view() };
+    assert_eq!(decide(&tried(3), &world.host()), Decision::Wait(Moment::from_secs(13)));
+    world.now = Moment::from_secs(13);
+    let again = View { resumed: Some(Moment::from_secs(3)), ..world.view() };
+    assert_eq!(decide(&again, &world.host()), Decision::Act(resume));
+}
+
+#[test]
 fn a_forced_stop_pulls_the_plug_at_once() {
     let mut world = World { obeys: false, ..World::new(running(placement(1), 1, 0)) };
     world.settle_alive();
@@ -338,7 +361,8 @@ fn a_failure_is_tried_again_at_its_time_and_at_once_when_something_else_is_wante
         View { failure: Some(failure), ..world.view() }
     }
     assert_eq!(decide(&view(&world, &failure), &world.host()), Decision::Wait(Moment::from_secs(1)));
-    assert!(matches!(state(&view(&world, &failure), &world.host(), None), PlacementState::Failed { .. }));
+    let failed = state(&view(&world, &failure), &world.host(), None);
+    assert!(matches!(failed, PlacementState::Failed { start_seq: 1, .. }), "{failed:?}");
     failure.permanent = true;
     assert_eq!(decide(&view(&world, &failure), &world.host()), Decision::Settled);
     failure.wanted = None;

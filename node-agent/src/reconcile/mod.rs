@@ -32,6 +32,8 @@ pub use observed::Observed;
 const LOOK_WHILE_MOVING: Duration = Duration::from_millis(250);
 /// Between two looks while guests run: one may power itself off.
 const LOOK_WHILE_RUNNING: Duration = Duration::from_secs(1);
+/// Between two looks after the hypervisor did not answer, from the first time on and at most.
+const LOOK_AFTER_SILENCE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 /// Between two looks at a host without guests.
 const LOOK_WHILE_EMPTY: Duration = Duration::from_secs(10);
 
@@ -87,11 +89,15 @@ pub struct Reconciler {
     started: Instant,
     known: Option<Known>,
     trouble: Option<String>,
+    /// Looks in a row that the hypervisor did not answer.
+    misses: u32,
     look_at: Moment,
     looking: bool,
     in_work: BTreeMap<PlacementId, InWork>,
     tasks: JoinSet<Ended>,
     asked: BTreeMap<PlacementId, Asked>,
+    /// When a guest that stood still was resumed last.
+    resumed: BTreeMap<PlacementId, Moment>,
     failures: BTreeMap<PlacementId, Failure>,
     observed: watch::Sender<Observed>,
 }
@@ -111,17 +117,20 @@ impl Reconciler {
             started: Instant::now(),
             known: None,
             trouble: None,
+            misses: 0,
             look_at: Moment::ZERO,
             looking: false,
             in_work: BTreeMap::new(),
             tasks: JoinSet::new(),
             asked: BTreeMap::new(),
+            resumed: BTreeMap::new(),
             failures: BTreeMap::new(),
             observed,
         }
     }
 
-    /// Runs until it is dropped. Dropping it leaves every guest as it is.
+    /// Runs until it is dropped, or until one of its tasks panics: what that task had in work is then
+    /// unknown, and only a new agent finds out. Both leave every guest as it is.
     pub async fn run(mut self) {
         loop {
             let next = self.pass();
@@ -130,11 +139,12 @@ impl Reconciler {
                 ended = self.tasks.join_next(), if !self.tasks.is_empty() => ended,
                 () = tokio::time::sleep_until(self.started + next) => None,
             };
-            if let Some(ended) = ended {
-                self.ended(ended);
-            }
-            while let Some(ended) = self.tasks.try_join_next() {
-                self.ended(ended);
+            let more = std::iter::from_fn(|| self.tasks.try_join_next());
+            for ended in ended.into_iter().chain(more).collect::<Vec<_>>() {
+                match ended {
+                    Ok(ended) => self.ended(ended),
+                    Err(error) => return tracing::error!(%error, "a task of the reconciler died"),
+                }
             }
         }
     }
@@ -206,9 +216,10 @@ impl Reconciler {
             wanted,
             domain: self.known.as_ref().and_then(|known| known.domains.get(&id).copied()),
             disk: self.known.as_ref().is_some_and(|known| known.disks.contains(&id)),
-            vpcs_known: wanted.is_none_or(|part| vpcs_known(&pass.wanted, part)),
+            vpcs_known: wanted.is_none_or(|part| vpcs_known(&pass.wanted, id, part)),
             progress: pass.progress.get(&id),
             asked: self.asked.get(&id).copied(),
+            resumed: self.resumed.get(&id).copied(),
             failure: self.failures.get(&id),
         }
     }
@@ -218,12 +229,15 @@ impl Reconciler {
             let now = pass.host.now;
             self.asked.entry(id).or_insert(Asked { first: now, last: now }).last = now;
         }
+        if action.operation == Operation::Start && self.stands_still(id) {
+            self.resumed.insert(id, pass.host.now);
+        }
         let whereabouts = Whereabouts::default();
         self.in_work.insert(id, InWork { operation: action.operation, whereabouts: whereabouts.clone() });
         let job = Box::new(Job {
             id,
             wanted: wanted_of(&pass.wanted, id).cloned(),
-            ran_before: pass.progress.get(&id).is_some_and(|done| done.start_seq > 0),
+            ran_before: pass.progress.get(&id).is_some_and(Progress::has_disk),
             action,
             whereabouts,
         });
@@ -234,11 +248,10 @@ impl Reconciler {
         });
     }
 
-    fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Ended) {
         match ended {
-            Ok(Ended::Looked(seen)) => self.looked(seen),
-            Ok(Ended::Worked(job, result)) => self.worked(&job, result),
-            Err(error) => tracing::error!(%error, "a task of the reconciler died"),
+            Ended::Looked(seen) => self.looked(seen),
+            Ended::Worked(job, result) => self.worked(&job, result),
         }
     }
 
@@ -247,11 +260,18 @@ impl Reconciler {
         match seen {
             Ok(seen) => {
                 self.trouble = None;
+                self.misses = 0;
                 let in_work = &self.in_work;
                 self.known.get_or_insert_default().take(seen, |id| in_work.contains_key(&id));
                 self.forget_answered();
             }
-            Err(trouble) => self.trouble = Some(trouble),
+            Err(trouble) => {
+                self.misses = self.misses.saturating_add(1);
+                if self.trouble.as_ref() != Some(&trouble) {
+                    tracing::error!(message = trouble, "cannot look at the host");
+                }
+                self.trouble = Some(trouble);
+            }
         }
         self.look_at = self.now() + self.pause();
     }
@@ -265,9 +285,19 @@ impl Reconciler {
                 .get(id)
                 .is_some_and(|state| !matches!(state, tepui_libvirt::DomainState::Off { .. }))
         });
+        self.resumed.retain(|id, _| known.domains.contains_key(id));
+    }
+
+    fn stands_still(&self, id: PlacementId) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| known.domains.get(&id) == Some(&tepui_libvirt::DomainState::Paused))
     }
 
     fn pause(&self) -> Duration {
+        if let Some(doublings) = self.misses.checked_sub(1) {
+            let (first, longest) = LOOK_AFTER_SILENCE;
+            return first.saturating_mul(1 << doublings.min(8)).min(longest);
+        }
         let known = self.known.as_ref();
         if !self.asked.is_empty() || known.is_none_or(Known::anything_unsure) {
             LOOK_WHILE_MOVING
@@ -362,12 +392,13 @@ fn wanted_of(wanted: &Wanted, id: PlacementId) -> Option<&PlacementPart> {
     placements.get(place).map(|placement| &placement.wanted)
 }
 
-fn vpcs_known(wanted: &Wanted, part: &PlacementPart) -> bool {
+/// A VPC's part may be older than the node's.
+fn vpcs_known(wanted: &Wanted, id: PlacementId, part: &PlacementPart) -> bool {
     match part {
-        PlacementPart::Present(spec) => {
-            let mut interfaces = spec.metadata.interfaces.iter();
-            interfaces.all(|interface| wanted.vpcs.contains_key(&interface.vpc_id))
-        }
+        PlacementPart::Present(spec) => spec.metadata.interfaces.iter().all(|interface| {
+            let vpc = wanted.vpcs.get(&interface.vpc_id);
+            vpc.is_some_and(|vpc| vpc.ports.iter().any(|port| port.placement_id == id))
+        }),
         PlacementPart::Absent { .. } => true,
     }
 }

@@ -1,5 +1,6 @@
 //! What the reconciler publishes.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use tepui_types::PlacementId;
@@ -12,7 +13,7 @@ use crate::plan::{Operation, state};
 /// The part of a report that changes by itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    /// A look was taken; before that there is nothing to report.
+    /// A look was taken; before that nothing can be said of any placement.
     pub looked: bool,
     /// Parts that were acted on.
     pub applied: Vec<HavePart>,
@@ -26,17 +27,31 @@ pub struct Observed {
 
 impl Reconciler {
     pub(super) fn observe(&self, pass: &Pass) -> Observed {
-        let everyone = self.everyone(pass);
+        let looked = self.known.is_some();
+        let everyone = if looked { self.everyone(pass) } else { BTreeSet::new() };
         let lock = |text: &std::sync::Mutex<Option<String>>| {
             text.lock().unwrap_or_else(PoisonError::into_inner).clone()
         };
         Observed {
-            looked: self.known.is_some(),
-            applied: pass.wanted.parts.clone(),
+            looked,
+            applied: if looked { pass.wanted.parts.clone() } else { Vec::new() },
             refused: self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             placements: everyone.into_iter().map(|id| self.placement(pass, id)).collect(),
-            impaired: self.trouble.clone().or_else(|| lock(&self.shared.network_trouble)),
+            impaired: self
+                .trouble
+                .clone()
+                .or_else(|| lock(&self.shared.network_trouble))
+                .or_else(|| self.still_guests()),
         }
+    }
+
+    /// A guest that had to be resumed and stands still: the host's disk is full or broken.
+    fn still_guests(&self) -> Option<String> {
+        let still = self.resumed.keys().filter(|id| self.stands_still(**id));
+        let still: Vec<_> = still.map(PlacementId::to_string).collect();
+        (!still.is_empty()).then(|| {
+            format!("guests stand still, most likely because a write to a disk failed: {}", still.join(", "))
+        })
     }
 
     fn placement(&self, pass: &Pass, id: PlacementId) -> PlacementObserved {

@@ -1,18 +1,18 @@
 //! The reconciler with a simulated host: what a node does as parts come, guests go off, agents and
 //! hosts restart.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use tepui_libvirt::{Accelerator, DomainSpec, DomainStatus, OffReason as Seen};
+use tepui_libvirt::{Accelerator, DomainSpec, DomainState, DomainStatus, OffReason as Seen};
 use tepui_types::Epoch;
-use tepui_types::agent::{OffReason, Part, PlacementState};
+use tepui_types::agent::{OffReason, Part, PartBody, PlacementState};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::disks::SimulatedDisks;
-use crate::execute::{NetworkKeeper, STEPS, STEPS_AT_ONCE, point};
+use crate::execute::{NetworkKeeper, STAGES, STEPS_AT_ONCE, point};
 use crate::failpoint::{self, Effect};
 use crate::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use crate::ledger::Seal;
@@ -188,21 +188,37 @@ async fn a_domain_that_no_part_names_runs_on_and_is_reported_as_unwanted() {
     agent.wait_state(id, is_running(1, 0)).await;
 }
 
-/// Holds every start until as many are there as expected: serial starts would never get there.
+/// Holds every start until as many are there as expected: serial starts would never get there. While it is
+/// away it answers nothing.
 struct Rendezvous {
     inner: SimulatedHypervisor,
     together: tokio::sync::Barrier,
     failing: Option<PlacementId>,
     tries: AtomicUsize,
+    away: AtomicBool,
+    /// Guests stand still until this comes to 0; each resume counts it down.
+    still: AtomicUsize,
 }
 
 #[async_trait]
 impl Hypervisor for Rendezvous {
     async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
-        self.inner.domains().await
+        if self.away.load(Ordering::SeqCst) {
+            let (uri, message) = ("qemu:///system".to_owned(), "connection refused".to_owned());
+            return Err(HypervisorError::List(tepui_libvirt::Error::Unavailable { uri, message }));
+        }
+        let mut domains = self.inner.domains().await?;
+        if self.still.load(Ordering::SeqCst) > 0 {
+            domains.iter_mut().for_each(|domain| domain.state = DomainState::Paused);
+        }
+        Ok(domains)
     }
 
     async fn start(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
+        if self.still.load(Ordering::SeqCst) > 0 {
+            self.still.fetch_sub(1, Ordering::SeqCst);
+            return Ok(());
+        }
         if self.failing == Some(spec.placement_id) {
             self.tries.fetch_add(1, Ordering::SeqCst);
             return Err(HypervisorError::Simulated(spec.placement_id));
@@ -234,7 +250,99 @@ fn rendezvous(count: usize, failing: Option<PlacementId>) -> Rendezvous {
         together: tokio::sync::Barrier::new(count),
         failing,
         tries: AtomicUsize::new(0),
+        away: AtomicBool::new(false),
+        still: AtomicUsize::new(0),
     }
+}
+
+#[tokio::test]
+async fn a_guest_on_a_full_disk_is_resumed_and_impairs_its_host_until_it_runs_on() {
+    let hypervisor = Arc::new(rendezvous(1, None));
+    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    hypervisor.still.store(9, Ordering::SeqCst);
+    let names = |seen: &Observed| seen.impaired.as_ref().is_some_and(|why| why.contains(&id.to_string()));
+    agent.wait("the host is impaired", names).await;
+    agent.wait_state(id, is_running(1, 0)).await;
+    let deadline = Instant::now() + PATIENCE;
+    while hypervisor.still.load(Ordering::SeqCst) != 8 {
+        assert!(Instant::now() < deadline, "nobody resumes it");
+        tokio::task::yield_now().await;
+    }
+    hypervisor.still.store(0, Ordering::SeqCst);
+    agent.wait("the host is well again", |seen| seen.impaired.is_none()).await;
+    assert_eq!(hypervisor.inner.starts_and_resets(id), (1, 0));
+}
+
+#[tokio::test]
+async fn a_start_that_failed_late_keeps_its_disk_as_the_only_one() {
+    let id = placement(1);
+    let hypervisor = Arc::new(rendezvous(1, Some(id)));
+    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    let failed = |seen: &Observed| matches!(state_of(seen, id), Some(PlacementState::Failed { .. }));
+    agent.wait("the domain fails", failed).await;
+    crate::disks::Disks::remove(host.disks.as_ref(), id).await.unwrap();
+    drop(agent);
+    let mut agent = host.start_agent();
+    let lost = |seen: &Observed| matches!(state_of(seen, id), Some(PlacementState::Failed { permanent: true, ref step, .. }) if step == "disk");
+    agent.wait("the disk is lost", lost).await;
+}
+
+/// A host at which nobody can even look.
+struct Panicking;
+
+#[async_trait]
+impl Hypervisor for Panicking {
+    async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
+        panic!("as the test wants")
+    }
+
+    async fn start(&self, _: &DomainSpec) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
+    async fn request_shutdown(&self, _: PlacementId) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
+    async fn force_off(&self, _: PlacementId) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
+    async fn reset(&self, _: PlacementId) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: PlacementId) -> Result<(), HypervisorError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_reconciler_whose_task_panicked_ends() {
+    let mut agent = SimulatedHost::new(Arc::new(Panicking)).start_agent();
+    tokio::time::timeout(PATIENCE, &mut agent.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_whose_hypervisor_is_away_at_its_start_says_so_and_works_once_it_is_back() {
+    let hypervisor = Arc::new(rendezvous(1, None));
+    hypervisor.away.store(true, Ordering::SeqCst);
+    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
+    let mut agent = host.start_agent();
+    let id = placement(1);
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait("the host is impaired", |seen| seen.impaired.is_some()).await;
+    // Of a guest that may run nothing is said, least of all that it is off.
+    assert_eq!(agent.observed.borrow().placements, []);
+    hypervisor.away.store(false, Ordering::SeqCst);
+    agent.wait_state(id, is_running(1, 0)).await;
+    assert_eq!(agent.observed.borrow().impaired, None);
 }
 
 #[tokio::test]
@@ -266,7 +374,14 @@ async fn a_part_that_misses_its_vpc_waits_for_it_and_starts_when_it_comes() {
     let mut agent = host.start_agent();
     agent.take(vec![node_part(1, vec![running(id, 1, 0)])]);
     agent.wait_state(id, PlacementState::Preparing { step: "network".to_owned() }).await;
-    agent.take(vec![vpc_part(1)]);
+    let mut without_port = vpc_part(1);
+    let PartBody::Vpc(vpc) = &mut without_port.body else { panic!("no VPC part") };
+    vpc.ports.clear();
+    agent.take(vec![without_port, node_part(2, vec![running(id, 1, 0), stopped(placement(2), false)])]);
+    let applied = |seen: &Observed| seen.applied.iter().any(|part| part.generation.0 == 2);
+    agent.wait("the second node part is seen", applied).await;
+    agent.wait_state(id, PlacementState::Preparing { step: "network".to_owned() }).await;
+    agent.take(vec![vpc_part(2)]);
     agent.wait_state(id, is_running(1, 0)).await;
 }
 
@@ -322,8 +437,8 @@ async fn prepare(agent: &mut RunningAgent, operation: Operation, id: PlacementId
 /// finishes the work. Fail points are global, so all run one after the other in one test.
 #[tokio::test]
 async fn an_agent_that_fails_at_any_step_and_restarts_finishes_the_work() {
-    for (operation, steps) in STEPS {
-        for step in *steps {
+    for (operation, stages) in STAGES {
+        for step in &stages.concat() {
             let (host, hypervisor) = simulated();
             let id = placement(1);
             let mut agent = host.start_agent();

@@ -1,6 +1,7 @@
 //! A simulated node against a control plane on loopback: the whole agent in one process.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Path as UrlPath, State};
 use axum::routing::{post, put};
@@ -24,6 +25,7 @@ struct Cloud {
     reports: watch::Sender<Option<Report>>,
     console: watch::Sender<Option<String>>,
     wants_console: Mutex<bool>,
+    uploads_hang: AtomicBool,
 }
 
 impl Cloud {
@@ -34,6 +36,7 @@ impl Cloud {
             reports: watch::channel(None).0,
             console: watch::channel(None).0,
             wants_console: Mutex::new(true),
+            uploads_hang: AtomicBool::new(false),
         })
     }
 
@@ -80,6 +83,9 @@ async fn report(State(cloud): State<Arc<Cloud>>, Json(report): Json<Report>) -> 
 }
 
 async fn console(State(cloud): State<Arc<Cloud>>, UrlPath(id): UrlPath<PlacementId>, text: String) {
+    if cloud.uploads_hang.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
     assert_eq!(id, placement(1));
     if !text.is_empty() {
         *cloud.wants_console.lock().unwrap() = false;
@@ -127,6 +133,22 @@ async fn a_simulated_node_joins_runs_a_guest_shows_its_console_and_survives_its_
     cloud.reports.send_replace(None);
     let _agents = start(&config(url, dir.path(), Vec::new()), &chance(2)).await.unwrap();
     assert_eq!(cloud.reported(&state).await.agent_run, 2);
+}
+
+#[tokio::test]
+async fn a_console_that_cannot_be_sent_holds_up_no_start() {
+    let cloud = Cloud::new();
+    cloud.uploads_hang.store(true, Ordering::SeqCst);
+    let url = cloud.listen().await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = format!("secret.{}", Digest::of(cloud.issuer.der()));
+    let _agents = start(&config(url, dir.path(), vec![token]), &chance(1)).await.unwrap();
+    cloud.parts.send_replace(vec![vpc_part(1)]);
+    let has_network = |report: &Option<Report>| report.iter().any(|one| one.observed.applied.len() == 1);
+    let mut reports = cloud.reports.subscribe();
+    tokio::time::timeout(PATIENCE, reports.wait_for(has_network)).await.expect("in time").unwrap();
+    cloud.parts.send_replace(vec![vpc_part(1), node_part(1, vec![running(placement(1), 1, 0)])]);
+    cloud.reported(&PlacementState::Running { start_seq: 1, reboot_seq: 0 }).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
 use tepui_types::PlacementId;
 use tepui_types::agent::{PollReply, PollRequest};
 use tokio::time::Instant;
@@ -37,15 +36,24 @@ pub(super) async fn run(context: Arc<Context>) {
 async fn poll(context: &Arc<Context>) -> Result<bool, String> {
     let reply = context.control_plane.poll(&request(context)).await;
     let reply = reply.map_err(|error| crate::chain(&error))?;
-    let consoles = send_consoles(context, &reply.wanted_consoles);
-    let (taken, sent) = tokio::join!(take(context, &reply), consoles);
-    let taken = taken.map_err(|error| crate::chain(&error))?;
+    let asked = !reply.wanted_consoles.is_empty();
+    for id in &reply.wanted_consoles {
+        // Nobody waits for them: a slow upload must not hold up what is wanted of the host. Each is asked for
+        // once and ends with its request.
+        tokio::spawn(send_console(Arc::clone(context), *id));
+    }
+    Ok(take_up(context, &reply).await? || asked)
+}
+
+/// Takes the reply's parts, and wakes the reconciler when there is news.
+async fn take_up(context: &Arc<Context>, reply: &PollReply) -> Result<bool, String> {
+    let taken = take(context, reply).await.map_err(|error| crate::chain(&error))?;
     let news = taken.changed;
     note_refused(context, taken);
     if news {
         context.shared.wake.notify_one();
     }
-    Ok(news || sent)
+    Ok(news)
 }
 
 fn request(context: &Context) -> PollRequest {
@@ -77,24 +85,16 @@ fn note_refused(context: &Context, taken: Taken) {
     }
 }
 
-/// Whether all that were asked for are sent.
-async fn send_consoles(context: &Context, wanted: &[PlacementId]) -> bool {
-    let sent = join_all(wanted.iter().map(|id| send_console(context, *id))).await;
-    !sent.is_empty() && sent.into_iter().all(|sent| sent)
-}
-
-async fn send_console(context: &Context, id: PlacementId) -> bool {
+async fn send_console(context: Arc<Context>, id: PlacementId) {
     let path = context.consoles.join(crate::console::file_name(id));
-    let text = match crate::console::tail(&path) {
-        Ok(text) => text,
-        Err(error) => {
+    let text = tokio::task::spawn_blocking(move || {
+        crate::console::tail(&path).unwrap_or_else(|error| {
             tracing::warn!(path = %path.display(), %error, "cannot read a console");
             Vec::new()
-        }
-    };
-    let sent = context.control_plane.put_console(id, text).await;
-    if let Err(error) = &sent {
-        tracing::warn!(placement = %id, message = crate::chain(error), "cannot send a console");
+        })
+    });
+    let text = text.await.unwrap_or_default();
+    if let Err(error) = context.control_plane.put_console(id, text).await {
+        tracing::warn!(placement = %id, message = crate::chain(&error), "cannot send a console");
     }
-    sent.is_ok()
 }

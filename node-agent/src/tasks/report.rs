@@ -21,7 +21,7 @@ pub(super) async fn run(context: Arc<Context>, mut observed: watch::Receiver<Obs
     let mut sequence = 0;
     loop {
         let seen = observed.borrow_and_update().clone();
-        if seen.looked {
+        if seen.looked || seen.impaired.is_some() {
             sequence += 1;
             match context.control_plane.report(&report(&context, sequence, seen)).await {
                 Ok(_) => pauses.over(),

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use tepui_types::agent::{Protocol, VpcPart};
 
@@ -108,6 +108,88 @@ fn the_host_itself_is_out_of_a_guests_reach() {
             || std::net::TcpStream::connect_timeout(&(super::lab::HOST, 22).into(), super::lab::SHORT);
         assert!(lab.inside("tpt1", || try_host().is_err()));
         assert!(lab.inside("outside", || try_host().is_ok()));
+    });
+}
+
+/// The guest sends what is for `address` to the bridge itself, past the router.
+fn aim_at_the_bridge(lab: &Lab, address: Ipv4Addr) {
+    let shown = run("ip", &["-j", "link", "show", "tpb1"]);
+    let links: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let (mac, address) = (links[0]["address"].as_str().unwrap(), address.to_string());
+    lab.exec("tpt1", "ip", &["route", "add", &format!("{address}/32"), "dev", "eth0"]);
+    lab.exec("tpt1", "ip", &["neigh", "replace", &address, "lladdr", mac, "dev", "eth0"]);
+}
+
+#[test]
+fn the_bridge_takes_no_datagram_of_a_guest_for_the_host() {
+    lab(async |lab: &Lab| {
+        open_guests(lab).await;
+        aim_at_the_bridge(lab, super::lab::HOST);
+        for port in [4789, 7000] {
+            let receiver = UdpSocket::bind((super::lab::HOST, port)).unwrap();
+            receiver.set_read_timeout(Some(super::lab::SHORT)).unwrap();
+            let send = || UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"x", (super::lab::HOST, port));
+            lab.inside("tpt1", send).unwrap();
+            assert!(receiver.recv(&mut [0; 8]).is_err(), "port {port}");
+            lab.inside("outside", send).unwrap();
+            assert!(receiver.recv(&mut [0; 8]).is_ok(), "port {port} from outside");
+        }
+    });
+}
+
+#[test]
+fn the_bridge_forwards_nothing_past_the_router() {
+    lab(async |lab: &Lab| {
+        open_guests(lab).await;
+        assert!(lab.datagram_arrives("tpt1", 5000, "outside", super::lab::OUTSIDE), "by the router");
+        aim_at_the_bridge(lab, super::lab::OUTSIDE);
+        assert!(!lab.datagram_arrives("tpt1", 5001, "outside", super::lab::OUTSIDE));
+    });
+}
+
+#[test]
+fn the_host_answers_no_arp_request_of_a_guest() {
+    lab(async |lab: &Lab| {
+        open_guests(lab).await;
+        let shown = run("ip", &["-j", "link", "show", "tpb1"]);
+        let links: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let bridge = links[0]["address"].as_str().unwrap().to_uppercase();
+        let host = super::lab::HOST.to_string();
+        let (_, answers) = lab.try_exec("tpt1", "arping", &["-b", "-c", "2", "-w", "2", "-I", "eth0", &host]);
+        assert!(!answers.contains(&bridge), "{answers}");
+    });
+}
+
+#[test]
+fn the_bridges_settings_let_nothing_in_without_the_filter_too() {
+    lab(async |lab: &Lab| {
+        open_guests(lab).await;
+        for (setting, value) in [("arp_ignore", "8"), ("rp_filter", "1")] {
+            let name = format!("net.ipv4.conf.tpb1.{setting}");
+            assert_eq!(run("sysctl", &["-n", &name]).trim(), value, "{name}");
+        }
+    });
+}
+
+#[test]
+fn the_hosts_own_network_is_out_of_a_guests_reach_and_the_world_is_not() {
+    lab(async |lab: &Lab| {
+        let mut part = open_guests(lab).await;
+        assert!(!lab.connects("tpt1", "outside", super::lab::NEIGHBOUR, 8774));
+        assert!(!lab.pings("tpt1", super::lab::NEIGHBOUR));
+        assert!(lab.connects("tpt1", "outside", super::lab::OUTSIDE, 8774));
+        assert!(lab.connects("tpt1", "outside", super::lab::NEIGHBOUR, 53), "the operator's resolver");
+        // Public addresses may be of the host's own network: one of a guest here, and one elsewhere.
+        let near = Ipv4Addr::new(10, 9, 0, 77);
+        part.ports[1].public_ip = Some(near);
+        let mut two = vpc(2);
+        two.ports = vec![port(&two, 3, &[])];
+        two.ports[0].node_id = tepui_types::NodeId::from_random(2);
+        two.ports[0].public_ip = Some(super::lab::NEIGHBOUR);
+        lab.apply(&[&part, &two]).await;
+        assert!(lab.connects("tpt1", "tpt2", near, 80));
+        assert!(lab.connects("outside", "tpt2", near, 80), "an answer to the host's network");
+        assert!(lab.connects("tpt1", "outside", super::lab::NEIGHBOUR, 8774));
     });
 }
 

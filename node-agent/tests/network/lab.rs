@@ -23,8 +23,10 @@ pub(crate) const SHORT: Duration = Duration::from_millis(1500);
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 /// The host's address on the operator's network.
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
-/// A machine of the operator's network.
-pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
+/// A machine beside the host: another host, or the one of the agents' API.
+pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 9);
+/// The same machine's address in the world behind it.
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
 
 /// One test's world. What it made ends with it.
 pub(crate) struct Lab {
@@ -62,7 +64,9 @@ impl Lab {
         run("ip", &["link", "set", "out0", "netns", outside.to_str().unwrap()]);
         run("ip", &["address", "add", &format!("{HOST}/24"), "dev", "eth0"]);
         run("ip", &["link", "set", "eth0", "up"]);
-        lab.exec("outside", "ip", &["address", "add", &format!("{OUTSIDE}/24"), "dev", "out0"]);
+        lab.exec("outside", "ip", &["address", "add", &format!("{NEIGHBOUR}/24"), "dev", "out0"]);
+        lab.exec("outside", "ip", &["address", "add", &format!("{OUTSIDE}/32"), "dev", "lo"]);
+        run("ip", &["route", "add", &format!("{OUTSIDE}/32"), "via", &NEIGHBOUR.to_string()]);
         lab.exec("outside", "ip", &["link", "set", "out0", "up"]);
         lab.exec("outside", "ip", &["route", "add", "198.18.0.0/24", "dev", "out0"]);
         lab

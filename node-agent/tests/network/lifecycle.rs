@@ -2,7 +2,7 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use tepui_agent::network::{Network as _, WantedNetwork};
-use tepui_types::agent::{Protocol, VpcNode, VpcPart};
+use tepui_types::agent::{Peer, Protocol, VpcNode, VpcPart};
 use tepui_types::{MacAddress, NodeId, PlacementId};
 
 use super::lab::{Lab, anyone, flows, group, group_id, lab, node, port, run, vpc, wanted};
@@ -157,5 +157,36 @@ fn a_vpc_comes_again_right_after_its_removal() {
             assert!(peers.contains("02:00:00:00:09:02 dst 10.9.0.2"), "{peers}");
             lab.network.apply(&nothing()).await.unwrap();
         }
+    });
+}
+
+/// The words of all rulesets, whatever their order.
+fn filter_words(lab: &Lab, part: &VpcPart) -> Vec<String> {
+    let text = run("nft", &["list", "ruleset"]) + &lab.exec(&Lab::router(part), "nft", &["list", "ruleset"]);
+    let words = text.split(|c: char| c.is_whitespace() || "{},".contains(c)).filter(|word| !word.is_empty());
+    let mut words: Vec<String> = words.map(str::to_owned).collect();
+    words.sort();
+    words
+}
+
+#[test]
+fn a_filter_changed_piece_by_piece_is_the_one_made_at_once() {
+    lab(async |lab: &Lab| {
+        let mut part = open_guests(lab).await;
+        let rules = || run("nft", &["-a", "list", "chain", "bridge", "tepui", "from_guest"]);
+        let handles = rules();
+        part.groups.push(group(2, &[(Protocol::All, Peer::Group(group_id(1)))]));
+        part.ports.push(port(&part, 3, &[group_id(1), group_id(2)]));
+        part.ports[2].public_ip = Some(Ipv4Addr::new(198, 18, 0, 7));
+        lab.apply(&[&part]).await;
+        part.ports.remove(0);
+        part.ports[1].groups = vec![group_id(2)];
+        lab.apply(&[&part]).await;
+        assert_eq!(rules(), handles, "what did not change must stand");
+        let pieces = filter_words(lab, &part);
+        run("nft", &["flush", "ruleset"]);
+        lab.exec(&Lab::router(&part), "nft", &["flush", "ruleset"]);
+        lab.apply(&[&part]).await;
+        assert_eq!(filter_words(lab, &part), pieces);
     });
 }

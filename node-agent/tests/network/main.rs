@@ -7,4 +7,5 @@ mod addresses;
 mod isolation;
 mod lab;
 mod lifecycle;
+mod resilience;
 mod security_groups;

@@ -11,6 +11,8 @@ pub(crate) struct Config {
     pub(crate) groups: Vec<Group>,
     /// Parameters that no handler reads, by action, with the values that are let through.
     pub(crate) accepted: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Replies that are written by hand: the Rust type by the shape.
+    pub(crate) written: BTreeMap<String, String>,
 }
 
 /// One generated file.

@@ -45,6 +45,9 @@ fn group_file(config: &Config, models: &Models, group: &Group) -> Result<String>
     for name in group.shapes.keys() {
         let (request, reply) = (reach.requests.contains(name), reach.replies.contains(name));
         ensure!(request || reply, "{name} is listed, but no action reaches it");
+        if config.written.contains_key(name) {
+            continue;
+        }
         let direction = Direction { input: inputs.contains(&name), request, reply };
         body.push_str(&shapes::structure(model, config, name, direction)?);
     }
@@ -100,7 +103,9 @@ fn module_file(config: &Config, models: &Models) -> Result<String> {
         writeln!(code, "pub(crate) use {}::*;", group.name)?;
     }
     code.push_str("pub(crate) use known::is_known;\n\n");
-    code.push_str("use crate::error::ApiError;\nuse crate::operation::{Call, Service};\n\n");
+    code.push_str(
+        "use crate::body::Body;\nuse crate::error::ApiError;\nuse crate::operation::{Call, Service};\n\n",
+    );
     let mut actions = BTreeMap::new();
     for group in &config.groups {
         let service = if group.service == "sts" { "Sts" } else { "Ec2" };

@@ -63,7 +63,9 @@ fn id_lists(model: &Model, input: &Shape) -> Result<Vec<String>> {
 pub(crate) fn implementation(model: &Model, config: &Config, group: &Group, action: &str) -> Result<String> {
     let operation = operation(model, action)?;
     let request = &operation.input.as_ref().with_context(|| format!("{action} has no input"))?.shape;
-    let reply = operation.output.as_ref().map_or("Void".into(), |output| format!("super::{}", output.shape));
+    let reply = operation.output.as_ref().map_or("Void".into(), |output| {
+        config.written.get(&output.shape).cloned().unwrap_or_else(|| format!("super::{}", output.shape))
+    });
     let rules = Rules::of(model, action)?;
     let service = if group.service == "sts" { "Sts" } else { "Ec2" };
     let none = BTreeMap::new();
@@ -85,7 +87,7 @@ pub(crate) fn implementation(model: &Model, config: &Config, group: &Group, acti
 pub(crate) fn dispatch(actions: &BTreeMap<&str, String>) -> Result<String> {
     let mut code = String::from(
         "/// Runs an action of this service, or tells that it is not one of those implemented.\n\
-         pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Option<Result<String, ApiError>> {\n\
+         pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Option<Result<Body, ApiError>> {\n\
          Some(match (service, action) {\n",
     );
     for (action, (service, request)) in

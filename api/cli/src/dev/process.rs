@@ -34,7 +34,9 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name, field 2, may hold spaces and parentheses.
         let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
-        let is_dead = fields.first().is_none_or(|state| ["Z", "X"].contains(state));
+        let is_zombie = fields.first().is_none_or(|state| ["Z", "X"].contains(state));
+        // The first thread is a zombie already while others still end and hold the sockets.
+        let is_dead = is_zombie && fields.get(17).is_none_or(|threads| ["0", "1"].contains(threads));
         let started = fields.get(19)?.parse().ok()?;
         (!is_dead).then_some(Self { pid, started })
     }

@@ -1,6 +1,7 @@
 //! `tepui dev up`: stage after stage, each of which leaves alone what stands already.
 
 use std::fs;
+use std::io::{PipeReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -225,7 +226,9 @@ impl Cloud<'_> {
         let (program, config) = (self.program("tepui-node")?, config::node(&names, &self.state, number)?);
         if !self.state.joined.contains(&number) {
             let token = self.join_token().await?;
-            tools::finish(host.inside(&program).arg("--config").arg(&config).args(["join", &token]))?;
+            let mut join = host.inside(&program);
+            join.arg("--config").arg(&config).args(["join", "-"]).stdin(input(&token)?);
+            tools::finish(&mut join)?;
             self.state.joined.push(number);
         }
         let mut command = host.inside(&program);
@@ -306,6 +309,14 @@ fn with_inherited_socket(program: &Path, config: &Path) -> Command {
     command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\" 3<&0 </dev/null", "sh"]);
     command.arg(program).arg("--config").arg(config);
     command
+}
+
+/// A standard input that gives a short text: other users see a program's arguments.
+fn input(text: &str) -> Result<PipeReader> {
+    let failed = |e| Failure::io("a pipe", &e);
+    let (reader, mut writer) = std::io::pipe().map_err(failed)?;
+    writer.write_all(text.as_bytes()).map_err(failed)?;
+    Ok(reader)
 }
 
 fn late(what: &str, log: &Path) -> Failure {

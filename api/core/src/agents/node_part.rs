@@ -11,7 +11,7 @@ use tepui_types::agent::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
     PlacementSpec, Power, RootDisk, WantedPlacement,
 };
-use tepui_types::{ProjectId, SecurityGroupId, SubnetId, VpcId};
+use tepui_types::{SecurityGroupId, SubnetId, VpcId};
 
 use crate::{Cloud, Error};
 
@@ -24,10 +24,20 @@ struct Surroundings {
     groups: HashMap<SecurityGroupId, SecurityGroup>,
 }
 
+impl Surroundings {
+    fn of(state: &NodePartState) -> Self {
+        Self {
+            vpcs: state.vpcs.iter().map(|vpc| (vpc.id, vpc.clone())).collect(),
+            subnets: state.subnets.iter().map(|subnet| (subnet.id, subnet.clone())).collect(),
+            groups: state.groups.iter().map(|group| (group.id, group.clone())).collect(),
+        }
+    }
+}
+
 impl Cloud {
-    /// The body of a node's part.
-    pub(super) async fn build_node_part(&self, state: NodePartState) -> Result<NodePart, Error> {
-        let around = self.surroundings(&state).await?;
+    /// The body of a node's part, which depends on nothing but the rows of one snapshot.
+    pub(super) fn build_node_part(&self, state: &NodePartState) -> Result<NodePart, Error> {
+        let around = Surroundings::of(state);
         let wanted = |record: &InstanceRecord| {
             let id = record.placement.as_ref().map(|placement| placement.id);
             id.map(|id| Ok(WantedPlacement { id, wanted: self.wanted(record, &around)? }))
@@ -35,20 +45,6 @@ impl Cloud {
         let mut placements = state.records.iter().filter_map(wanted).collect::<Result<Vec<_>, Error>>()?;
         placements.sort_unstable_by_key(|placement| placement.id);
         Ok(NodePart { placements })
-    }
-
-    async fn surroundings(&self, state: &NodePartState) -> Result<Surroundings, Error> {
-        let mut projects: Vec<ProjectId> = state.records.iter().map(|r| r.instance.project_id).collect();
-        projects.sort_unstable();
-        projects.dedup();
-        let (mut vpcs, mut subnets) = (HashMap::new(), HashMap::new());
-        for project in projects {
-            let (v, s) = futures::try_join!(self.db.vpcs(project), self.db.subnets(project))?;
-            vpcs.extend(v.into_iter().map(|vpc| (vpc.id, vpc)));
-            subnets.extend(s.into_iter().map(|subnet| (subnet.id, subnet)));
-        }
-        let groups = state.groups.iter().map(|group| (group.id, group.clone())).collect();
-        Ok(Surroundings { vpcs, subnets, groups })
     }
 
     fn wanted(&self, record: &InstanceRecord, around: &Surroundings) -> Result<PlacementPart, Error> {

@@ -13,6 +13,10 @@ use crate::{Cloud, Error, Kind};
 /// Longer waits are cut to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// The generation of a VPC that was deleted. The row that counted its changes is gone; the last of
+/// all numbers is newer than any that an agent has, and stays so once it has this one.
+const DELETED: Generation = Generation(u64::MAX);
+
 impl Cloud {
     /// Answers with the parts that are newer than those the node has, and with the consoles somebody
     /// waits for; waits for the first of them, or until the deadline.
@@ -76,7 +80,7 @@ impl Cloud {
                 let state = self.db.node_part(node).await?;
                 let state = state.ok_or_else(|| Error::not_found(Kind::Node, node))?;
                 let generation = state.generation;
-                let body = PartBody::Node(self.build_node_part(state).await?);
+                let body = PartBody::Node(self.build_node_part(&state)?);
                 Ok(Part { key, generation, body })
             }
             PartKey::Vpc(vpc) => {
@@ -95,29 +99,33 @@ impl Cloud {
         wanted: &[HavePart],
         same_life: bool,
     ) -> Result<Vec<Part>, Error> {
-        let mut parts = Vec::new();
-        for (key, old) in have {
-            let PartKey::Vpc(vpc) = *key else { continue };
-            if wanted.iter().any(|part| part.key == *key) {
-                continue;
-            }
-            let generation = self.generation_of(vpc, *old).await?;
-            if !same_life || generation > *old {
-                parts.push(Part { key: *key, generation, body: PartBody::Absent });
-            }
+        let carried = |vpc: &VpcId| wanted.iter().any(|part| part.key == PartKey::Vpc(*vpc));
+        let left: Vec<VpcId> = have.keys().filter_map(vpc_of).filter(|vpc| !carried(vpc)).collect();
+        if left.is_empty() {
+            return Ok(Vec::new());
         }
+        let known: HashMap<_, _> = self.db.vpc_generations(&left).await?.into_iter().collect();
+        let absent = |vpc: VpcId| Part {
+            key: PartKey::Vpc(vpc),
+            generation: known.get(&vpc).copied().unwrap_or(DELETED),
+            body: PartBody::Absent,
+        };
+        let is_news =
+            |part: &Part| !same_life || have.get(&part.key).is_none_or(|old| *old < part.generation);
+        let mut parts: Vec<Part> = left.into_iter().map(absent).filter(is_news).collect();
         parts.sort_unstable_by_key(|part| part.key);
         Ok(parts)
-    }
-
-    /// A deleted VPC counts as one change more than the agent knows.
-    async fn generation_of(&self, vpc: VpcId, old: Generation) -> Result<Generation, Error> {
-        let found = self.db.vpc_part(vpc).await?;
-        Ok(found.map_or_else(|| old.next(), |(generation, _)| generation))
     }
 
     /// The database's epoch; it cannot change while the process runs.
     pub(crate) async fn epoch(&self) -> Result<Epoch, Error> {
         Ok(*self.epoch.get_or_try_init(|| self.db.epoch()).await?)
+    }
+}
+
+fn vpc_of(key: &PartKey) -> Option<VpcId> {
+    match *key {
+        PartKey::Vpc(vpc) => Some(vpc),
+        PartKey::Node(_) => None,
     }
 }

@@ -1,6 +1,7 @@
 //! Instances as they are shown.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use tepui_db::InstanceFilter;
 use tepui_db::model::{InstanceRecord, InstanceState};
@@ -12,7 +13,7 @@ use crate::{Caller, Cloud, Error, Kind};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceView {
     /// The rows.
-    pub record: InstanceRecord,
+    pub record: Arc<InstanceRecord>,
     /// The interface's groups with their names, in the order they were given.
     pub groups: Vec<(SecurityGroupId, String)>,
     /// Internal name, for example `ip-172-31-0-10.tepui-1.compute.internal`.
@@ -64,7 +65,7 @@ pub(crate) const fn state_name(state: InstanceState) -> &'static str {
 }
 
 /// Names that rows refer to by id.
-struct Names {
+pub(super) struct Names {
     groups: HashMap<SecurityGroupId, String>,
     placement_groups: HashMap<PlacementGroupId, String>,
 }
@@ -104,13 +105,14 @@ impl Cloud {
         include_all: bool,
     ) -> Result<Vec<InstanceStatus>, Error> {
         let records = self.records(caller.project, ids).await?;
-        let status = |record: &InstanceRecord| InstanceStatus {
+        let status = |record: &Arc<InstanceRecord>| InstanceStatus {
             id: record.instance.id,
             state: record.instance.state,
             health: self.health(record),
             since: record.instance.state_since,
         };
-        let shown = |record: &&InstanceRecord| include_all || record.instance.state == InstanceState::Running;
+        let shown =
+            |record: &&Arc<InstanceRecord>| include_all || record.instance.state == InstanceState::Running;
         Ok(records.iter().filter(shown).map(status).collect())
     }
 
@@ -119,7 +121,7 @@ impl Cloud {
         &self,
         project: ProjectId,
         ids: &[InstanceId],
-    ) -> Result<Vec<InstanceRecord>, Error> {
+    ) -> Result<Vec<Arc<InstanceRecord>>, Error> {
         let filter = InstanceFilter { ids: ids.to_vec(), reservation: None };
         let records = self.db.instances(project, &filter).await?;
         let found: HashSet<InstanceId> = records.iter().map(|r| r.instance.id).collect();
@@ -132,7 +134,7 @@ impl Cloud {
     pub(crate) async fn views(
         &self,
         project: ProjectId,
-        records: Vec<InstanceRecord>,
+        records: Vec<Arc<InstanceRecord>>,
     ) -> Result<Vec<InstanceView>, Error> {
         if records.is_empty() {
             return Ok(Vec::new());
@@ -141,7 +143,7 @@ impl Cloud {
         Ok(records.into_iter().map(|record| self.view(record, &names)).collect())
     }
 
-    async fn names(&self, project: ProjectId) -> Result<Names, Error> {
+    pub(super) async fn names(&self, project: ProjectId) -> Result<Names, Error> {
         let (groups, placement_groups) =
             futures::try_join!(self.db.security_groups(project), self.db.placement_groups(project))?;
         Ok(Names {
@@ -150,7 +152,7 @@ impl Cloud {
         })
     }
 
-    fn view(&self, record: InstanceRecord, names: &Names) -> InstanceView {
+    pub(super) fn view(&self, record: Arc<InstanceRecord>, names: &Names) -> InstanceView {
         let group = |id: &SecurityGroupId| (*id, names.groups.get(id).cloned().unwrap_or_default());
         let interface = record.interface.as_ref();
         let placement_group = record.instance.placement_group_id.as_ref();

@@ -3,6 +3,7 @@
 use tepui_db::model::{InstanceRecord, InstanceState};
 use tepui_db::{PowerChange, PowerOutcome, StartRequest};
 use tepui_types::InstanceId;
+use tepui_types::agent::PlacementState;
 
 use super::state_name;
 use crate::audit::listed;
@@ -87,12 +88,16 @@ impl Cloud {
         self.change_power(caller, ids, &STOP, write).await
     }
 
-    /// Resets running instances.
+    /// Resets running instances. One whose reset is still to come is reset once: so a repeat of a
+    /// call that was cut off does not reset it again.
     ///
     /// # Errors
     /// `NotFound`, `WrongState`; all or nothing.
     pub async fn reboot_instances(&self, caller: &Caller, ids: &[InstanceId]) -> Result<(), Error> {
-        let write = self.power_write(caller, ids, PowerChange::Reboot);
+        let mut due = self.records(caller.project, ids).await?;
+        due.retain(|record| !self.reset_is_to_come(record));
+        let due: Vec<_> = due.iter().map(|record| record.instance.id).collect();
+        let write = self.power_write(caller, &due, PowerChange::Reboot);
         self.change_power(caller, ids, &REBOOT, write).await.map(drop)
     }
 
@@ -107,6 +112,15 @@ impl Cloud {
     ) -> Result<Vec<StateChange>, Error> {
         let write = self.power_write(caller, ids, PowerChange::Terminate);
         self.change_power(caller, ids, &TERMINATE, write).await
+    }
+
+    /// Whether the node runs the guest and has not said that it carried out the wanted reset.
+    fn reset_is_to_come(&self, record: &InstanceRecord) -> bool {
+        let Some(placement) = &record.placement else { return false };
+        let Some(report) = self.fleet.report(placement.node_id) else { return false };
+        let seen = report.observed.placements.iter().find(|seen| seen.id == placement.id);
+        record.instance.state == InstanceState::Running
+            && seen.is_some_and(|seen| matches!(seen.state, PlacementState::Running { reboot_seq, .. } if reboot_seq < record.instance.reboot_seq))
     }
 
     async fn power_write(
@@ -133,7 +147,7 @@ impl Cloud {
         let changes =
             self.commit(caller, verb.action, listed(ids), async { changed(write.await?, verb) }).await?;
         pass(verb.steps[1])?;
-        self.wakes.wake(records.iter().filter_map(node_of));
+        self.wakes.wake(records.iter().filter_map(|record| node_of(record)));
         pass(verb.steps[2])?;
         Ok(changes)
     }

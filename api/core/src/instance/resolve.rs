@@ -70,11 +70,12 @@ impl Cloud {
         self.check_request(request)?;
         let name = &request.instance_type;
         let size = instance_type(name).ok_or_else(|| Error::not_found(Kind::InstanceType, name))?;
-        let (image, key, subnet, placement_group) = futures::try_join!(
+        let (image, key, subnet, placement_group, known_groups) = futures::try_join!(
             self.image(caller, request.image_id),
             self.wanted_key(caller, request),
             self.wanted_subnet(caller, request),
-            self.wanted_placement_group(caller, request)
+            self.wanted_placement_group(caller, request),
+            self.security_groups(caller)
         )?;
         Ok(Resolved {
             token,
@@ -83,7 +84,7 @@ impl Cloud {
             max_count: request.max_count as usize,
             disk_gib: disk_size(&request.root_volume, &image)?,
             device: request.root_volume.device.clone().unwrap_or_else(|| "/dev/sda1".into()),
-            groups: self.wanted_groups(caller, request, &subnet).await?,
+            groups: wanted_groups(request, &subnet, known_groups)?,
             private_ip: checked_address(request.private_ip, &subnet)?,
             public_ip: self.wants_public_ip(request, &subnet)?,
             metadata: request.metadata.applied_to(MetadataChange::INITIAL)?,
@@ -142,27 +143,6 @@ impl Cloud {
         }
     }
 
-    async fn wanted_groups(
-        &self,
-        caller: &Caller,
-        request: &RunInstances,
-        subnet: &Subnet,
-    ) -> Result<Vec<SecurityGroupId>, Error> {
-        let mut known = self.security_groups(caller).await?;
-        known.retain(|group| group.vpc_id == subnet.vpc_id);
-        let by_id = request.security_group_ids.iter().map(|id| {
-            let found = known.iter().find(|group| group.id == *id);
-            found.map(|group| group.id).ok_or_else(|| Error::not_found(Kind::SecurityGroup, id))
-        });
-        let by_name = request.security_groups.iter().map(|name| group_named(&known, name));
-        let groups = by_id.chain(by_name).collect::<Result<Vec<_>, Error>>()?;
-        if groups.is_empty() {
-            Ok(vec![group_named(&known, "default")?])
-        } else {
-            Ok(without_repeats(&groups))
-        }
-    }
-
     /// A subnet that maps public addresses does so only where there is a pool; who asks for one by
     /// name is told that there is none.
     fn wants_public_ip(&self, request: &RunInstances, subnet: &Subnet) -> Result<bool, Error> {
@@ -203,6 +183,21 @@ fn disk_size(wanted: &RootVolumeRequest, image: &Image) -> Result<u32, Error> {
         limits::check_name("device name", device, 32)?;
     }
     Ok(size)
+}
+
+fn wanted_groups(
+    request: &RunInstances,
+    subnet: &Subnet,
+    mut known: Vec<SecurityGroup>,
+) -> Result<Vec<SecurityGroupId>, Error> {
+    known.retain(|group| group.vpc_id == subnet.vpc_id);
+    let by_id = request.security_group_ids.iter().map(|id| {
+        let found = known.iter().find(|group| group.id == *id);
+        found.map(|group| group.id).ok_or_else(|| Error::not_found(Kind::SecurityGroup, id))
+    });
+    let by_name = request.security_groups.iter().map(|name| group_named(&known, name));
+    let groups = by_id.chain(by_name).collect::<Result<Vec<_>, Error>>()?;
+    if groups.is_empty() { Ok(vec![group_named(&known, "default")?]) } else { Ok(without_repeats(&groups)) }
 }
 
 fn group_named(known: &[SecurityGroup], name: &str) -> Result<SecurityGroupId, Error> {

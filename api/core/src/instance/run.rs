@@ -1,12 +1,13 @@
 //! `RunInstances`: resolve what it names, choose nodes, write once, wake.
 
+use tepui_db::model::Role;
 use tepui_db::{InstanceFilter, LaunchOutcome};
 use tepui_types::{NodeId, ProjectId, ReservationId};
 
 use super::resolve::Resolved;
 use super::{InstanceView, RunInstances};
 use crate::failpoint::pass;
-use crate::scheduler::{self, Demand, Group};
+use crate::scheduler::{self, Demand, Group, Rejection};
 use crate::{Caller, Cloud, Error, Kind};
 
 /// How often a launch chooses again after losing a race for a node. Each loss means that another
@@ -30,6 +31,8 @@ enum Attempt {
     Done(ReservationId, Vec<NodeId>),
     /// The snapshot was too old: choose again.
     Lost,
+    /// Only so many fit, which is enough: choose for these.
+    Fewer(usize),
 }
 
 impl Cloud {
@@ -41,20 +44,26 @@ impl Cloud {
     /// `AddressInUse`, `SubnetFull`, `PoolExhausted`; `TokenMismatch`. Nothing is left behind.
     pub async fn run_instances(&self, caller: &Caller, request: RunInstances) -> Result<Reservation, Error> {
         let token = self.token_use(&request)?;
+        // Read at once; a repeat does not care for what is there no more.
+        let (repeated, resolved) = futures::join!(
+            self.repeated(caller, token.as_ref()),
+            self.resolve(caller, &request, token.clone())
+        );
         if !caller.dry_run
-            && let Some(reservation) = self.repeated(caller, token.as_ref()).await?
+            && let Some(reservation) = repeated?
         {
-            return self.reservation(caller.project, reservation).await;
+            return Ok(reservation);
         }
-        let resolved = self.resolve(caller, &request, token).await?;
+        let resolved = resolved?;
         let reservation = ReservationId::from_random(self.random());
         let write = self.launch(caller, &resolved, reservation);
         let (made, nodes) = self.commit(caller, "RunInstances", reservation.to_string(), write).await?;
         pass("core::run::committed")?;
         self.wakes.wake(nodes);
-        self.wake_vpc(resolved.subnet.vpc_id).await;
+        let (reservation, ()) =
+            futures::join!(self.reservation(caller.project, made), self.wake_vpc(resolved.subnet.vpc_id));
         pass("core::run::woken")?;
-        self.reservation(caller.project, made).await
+        reservation
     }
 
     /// Chooses and writes until no race is lost. Returns the reservation, which is an older one where
@@ -65,10 +74,12 @@ impl Cloud {
         resolved: &Resolved,
         reservation: ReservationId,
     ) -> Result<(ReservationId, Vec<NodeId>), Error> {
+        let mut count = resolved.max_count;
         for _ in 0..ATTEMPTS {
-            match self.attempt(caller, resolved, reservation).await? {
+            match self.attempt(caller, resolved, reservation, count).await? {
                 Attempt::Done(made, nodes) => return Ok((made, nodes)),
                 Attempt::Lost => {}
+                Attempt::Fewer(fit) => count = fit,
             }
         }
         Err(Error::Busy)
@@ -79,24 +90,25 @@ impl Cloud {
         caller: &Caller,
         resolved: &Resolved,
         reservation: ReservationId,
+        count: usize,
     ) -> Result<Attempt, Error> {
-        let nodes = self.choose(caller, resolved).await?;
+        let nodes = self.choose(caller, resolved, count).await?;
         pass("core::run::planned")?;
         let launch = self.build_launch(caller, resolved, reservation, &nodes);
         launch_result(self.db.launch(&launch, self.now()).await?, resolved, nodes)
     }
 
-    /// A node for each instance, by a fresh snapshot.
-    async fn choose(&self, caller: &Caller, resolved: &Resolved) -> Result<Vec<NodeId>, Error> {
+    /// A node for each of `count` instances, or for as many as fit, by a fresh snapshot.
+    async fn choose(&self, caller: &Caller, resolved: &Resolved, count: usize) -> Result<Vec<NodeId>, Error> {
         let request = scheduler::Request {
             demand: resolved.demand(),
             strategy: self.config.strategy,
             overcommit: self.config.overcommit,
             group: self.group_members(caller, resolved).await?,
         };
-        let plan = scheduler::plan(&self.live_nodes().await?, &request, resolved.max_count);
+        let plan = scheduler::plan(&self.live_nodes().await?, &request, count);
         if plan.nodes.len() < resolved.min_count {
-            return Err(no_capacity(&request.demand, resolved.min_count, plan));
+            return Err(no_capacity(caller, &request.demand, resolved.min_count, plan.rejected));
         }
         Ok(plan.nodes)
     }
@@ -119,19 +131,29 @@ impl Cloud {
         id: ReservationId,
     ) -> Result<Reservation, Error> {
         let filter = InstanceFilter { ids: Vec::new(), reservation: Some(id) };
-        let records = self.db.instances(project, &filter).await?;
-        let mut instances = self.views(project, records).await?;
+        let records = async { Ok(self.db.instances(project, &filter).await?) };
+        let (records, names) = futures::try_join!(records, self.names(project))?;
+        let mut instances: Vec<_> = records.into_iter().map(|record| self.view(record, &names)).collect();
         instances.sort_by_key(|view| view.record.instance.launch_index);
         Ok(Reservation { id, project_id: project, instances })
     }
 }
 
-fn no_capacity(demand: &Demand, count: usize, plan: scheduler::Plan) -> Error {
+/// Members learn the rules that failed; which nodes there are and what is free on them is the
+/// operator's.
+fn no_capacity(caller: &Caller, demand: &Demand, count: usize, rejected: Vec<Rejection>) -> Error {
     let wanted = if count == 1 { demand.to_string() } else { format!("{count} × {demand}") };
-    Error::NoCapacity { wanted, why: plan.rejected }
+    let why = match caller.role {
+        Role::Administrator => rejected,
+        Role::Member => scheduler::outlined(&rejected),
+    };
+    Error::NoCapacity { wanted, why }
 }
 
 fn launch_result(outcome: LaunchOutcome, resolved: &Resolved, nodes: Vec<NodeId>) -> Result<Attempt, Error> {
+    if let Some(fit) = enough(&outcome, resolved, nodes.len()) {
+        return Ok(Attempt::Fewer(fit));
+    }
     match outcome {
         LaunchOutcome::Launched(id) | LaunchOutcome::Repeated(id) => Ok(Attempt::Done(id, nodes)),
         LaunchOutcome::NodeLost(_) | LaunchOutcome::AntiAffinity(_) => Ok(Attempt::Lost),
@@ -143,8 +165,27 @@ fn launch_result(outcome: LaunchOutcome, resolved: &Resolved, nodes: Vec<NodeId>
             Err(Error::QuotaExceeded { quota, limit, used, asked: resolved.asked_of(quota, nodes.len()) })
         }
         LaunchOutcome::AddressInUse(address) => Err(Error::AddressInUse { address }),
-        LaunchOutcome::SubnetFull => Err(Error::SubnetFull { id: resolved.subnet.id.to_string() }),
-        LaunchOutcome::PoolExhausted => Err(Error::PoolExhausted),
+        LaunchOutcome::SubnetFull { .. } => Err(Error::SubnetFull { id: resolved.subnet.id.to_string() }),
+        LaunchOutcome::PoolExhausted { .. } => Err(Error::PoolExhausted),
         LaunchOutcome::ParentMissing(what) => Err(Error::not_found(Kind::Resource, what)),
     }
+}
+
+/// How many of `asked` would fit, where a quota or the addresses allow fewer, but not too few.
+fn enough(outcome: &LaunchOutcome, resolved: &Resolved, asked: usize) -> Option<usize> {
+    let fit = match *outcome {
+        LaunchOutcome::QuotaExceeded { quota, limit, used } => {
+            let left = limit.saturating_sub(used) / resolved.asked_of(quota, 1).max(1);
+            usize::try_from(left).unwrap_or(usize::MAX)
+        }
+        LaunchOutcome::SubnetFull { fit } | LaunchOutcome::PoolExhausted { fit } => fit,
+        LaunchOutcome::Launched(_)
+        | LaunchOutcome::Repeated(_)
+        | LaunchOutcome::TokenMismatch
+        | LaunchOutcome::NodeLost(_)
+        | LaunchOutcome::AntiAffinity(_)
+        | LaunchOutcome::AddressInUse(_)
+        | LaunchOutcome::ParentMissing(_) => return None,
+    };
+    (fit < asked && fit >= resolved.min_count).then_some(fit)
 }

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use tepui_db::TokenUse;
 use tepui_types::ReservationId;
 
-use super::RunInstances;
+use super::{Reservation, RunInstances};
 use crate::{Caller, Cloud, Error, limits};
 
 impl Cloud {
@@ -16,13 +16,26 @@ impl Cloud {
         Ok(Some(TokenUse { token: token.clone(), parameters_sha256: Sha256::digest(parameters).into() }))
     }
 
-    /// The reservation that this token made before.
+    /// The reservation that this token made before, as it is now.
     pub(super) async fn repeated(
         &self,
         caller: &Caller,
         token: Option<&TokenUse>,
-    ) -> Result<Option<ReservationId>, Error> {
+    ) -> Result<Option<Reservation>, Error> {
         let Some(token) = token else { return Ok(None) };
+        let Some(id) = self.reservation_of(caller, token).await? else { return Ok(None) };
+        let reservation = self.reservation(caller.project, id).await?;
+        if reservation.instances.is_empty() {
+            return Err(Error::InstancesTerminated { token: token.token.clone() });
+        }
+        Ok(Some(reservation))
+    }
+
+    async fn reservation_of(
+        &self,
+        caller: &Caller,
+        token: &TokenUse,
+    ) -> Result<Option<ReservationId>, Error> {
         match self.db.reservation_of_token(caller.project, &token.token).await? {
             None => Ok(None),
             Some((reservation, parameters)) if parameters == token.parameters_sha256 => Ok(Some(reservation)),

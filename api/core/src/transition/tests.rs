@@ -69,8 +69,8 @@ fn off(start_seq: u64, reason: OffReason) -> PlacementState {
     PlacementState::Off { start_seq, reason }
 }
 
-fn failed(permanent: bool) -> PlacementState {
-    PlacementState::Failed { step: "disk".into(), message: "no space".into(), permanent }
+fn failed(start_seq: u64, permanent: bool) -> PlacementState {
+    PlacementState::Failed { start_seq, step: "disk".into(), message: "no space".into(), permanent }
 }
 
 #[test]
@@ -117,20 +117,21 @@ fn a_first_start_that_cannot_be_done_ends_the_instance_and_a_later_one_keeps_the
     for state in STATES {
         let (first, later) =
             if state == Pending { (Some(ShuttingDown), Some(Stopped)) } else { (None, None) };
-        assert_eq!(next(state, 1, &failed(true)), first, "{state:?}");
-        assert_eq!(next(state, 2, &failed(true)), later, "{state:?}");
-        assert_eq!(next(state, 1, &failed(false)), None, "{state:?}");
+        assert_eq!(next(state, 1, &failed(1, true)), first, "{state:?}");
+        assert_eq!(next(state, 2, &failed(2, true)), later, "{state:?}");
+        assert_eq!(next(state, 2, &failed(1, true)), None, "{state:?}, an older start");
+        assert_eq!(next(state, 1, &failed(1, false)), None, "{state:?}");
     }
 }
 
 #[test]
 fn a_transient_failure_is_noted_once() {
     let instance = instance(InstanceState::Pending, 1, ShutdownBehavior::Stop);
-    let first = transition(&instance, &placement(), &failed(false)).unwrap();
+    let first = transition(&instance, &placement(), &failed(1, false)).unwrap();
     assert_eq!((first.from, first.to), (InstanceState::Pending, InstanceState::Pending));
     assert_eq!(first.observed, "disk failed, trying again: no space");
     let noted = Placement { observed: Some(first.observed), ..placement() };
-    assert_eq!(transition(&instance, &noted, &failed(false)), None);
+    assert_eq!(transition(&instance, &noted, &failed(1, false)), None);
 }
 
 #[test]

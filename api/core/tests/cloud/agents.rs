@@ -91,6 +91,52 @@ async fn a_vpc_that_a_node_no_longer_carries_becomes_absent_once() {
 }
 
 #[tokio::test]
+async fn the_vpc_of_a_deleted_project_becomes_absent_once() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let member = t.member("short-lived").await;
+    let made = t.run_one(&member).await;
+    let known = have(&host.poll().await);
+    let instance = &made.instances[0].record.instance;
+    t.cloud.terminate_instances(&member, &[instance.id]).await.unwrap();
+    host.report(vec![(placement_of(&made), PlacementState::Gone)]).await;
+    t.cloud.deregister_image(&member, instance.image_id).await.unwrap();
+    t.cloud.delete_access_key(&t.admin, member.project, &member.access_key_id).await.unwrap();
+    t.clock.advance(3601);
+    t.cloud.reconcile_once().await;
+    t.cloud.delete_project(&t.admin, member.project).await.unwrap();
+    let mut kept = known.clone();
+    let reply = host.poll_with(known, 0).await;
+    assert!(reply.parts.iter().any(|part| part.body == PartBody::Absent));
+    for part in have(&reply) {
+        kept.retain(|old| old.key != part.key);
+        kept.push(part);
+    }
+    assert_eq!(host.poll_with(kept, 0).await.parts, Vec::new());
+}
+
+#[tokio::test]
+async fn a_host_that_joins_again_elsewhere_wakes_the_nodes_of_its_networks() {
+    let t = Harness::new().await;
+    let (near, far) = (Arc::new(t.host(1).await), t.host(2).await);
+    for _ in 0..2 {
+        t.run_one(&t.admin).await;
+    }
+    let known = have(&near.poll().await);
+    assert_eq!((known.len(), far.poll().await.parts.len()), (2, 2), "both carry the network");
+    let waiting = tokio::spawn({
+        let near = Arc::clone(&near);
+        async move { near.poll_with(known, WAIT_MS).await }
+    });
+    while !t.cloud.is_waited_for(near.id) {
+        tokio::task::yield_now().await;
+    }
+    t.host(2).await;
+    let reply = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+    assert!(matches!(reply.parts[..], [ref part] if matches!(part.key, PartKey::Vpc(_))));
+}
+
+#[tokio::test]
 async fn a_rule_reaches_every_node_of_its_vpc() {
     let t = Harness::new().await;
     let host = t.host(1).await;

@@ -111,7 +111,7 @@ async fn attributes_change_only_in_the_states_that_allow_it() {
         modify(InstanceChange::UserData(Some(vec![0; 16_385]))).await,
         Err(Error::InvalidInput { field: "user_data", .. })
     ));
-    let view = t.cloud.instance(&t.admin, id).await.unwrap().record.instance;
+    let view = t.cloud.instance(&t.admin, id).await.unwrap().record.instance.clone();
     assert_eq!((view.memory_mib, view.metadata.hop_limit, view.metadata.enabled), (2048, 2, true));
     assert!(host.generation().await > before);
 }
@@ -133,7 +133,7 @@ async fn a_guest_that_powers_off_stops_or_terminates_as_its_owner_chose() {
         host.report(vec![(placement, off)]).await;
         let now = t.cloud.instance(&t.admin, made.instances[0].record.instance.id).await.unwrap();
         assert_eq!(now.record.instance.state, expected);
-        let reason = now.record.instance.state_reason.unwrap();
+        let reason = now.record.instance.state_reason.clone().unwrap();
         assert_eq!(reason.code, "Client.InstanceInitiatedShutdown");
     }
 }
@@ -144,8 +144,12 @@ async fn explain_leads_from_the_wish_to_the_hosts_words() {
     let host = t.host(1).await;
     let made = t.run_one(&t.admin).await;
     let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
-    let failed =
-        PlacementState::Failed { step: "disk".into(), message: "no space left".into(), permanent: false };
+    let failed = PlacementState::Failed {
+        start_seq: 1,
+        step: "disk".into(),
+        message: "no space left".into(),
+        permanent: false,
+    };
     host.report(vec![(placement, failed)]).await;
     let explained = t.cloud.explain_instance(&t.admin, id).await.unwrap();
     let told: Vec<_> = explained.facts.iter().map(|fact| fact.says.as_str()).collect();

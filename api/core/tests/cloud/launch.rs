@@ -7,9 +7,9 @@ use ipnet::Ipv4Net;
 use tepui_core::{Error, Kind, RootVolumeRequest, RunInstances};
 use tepui_db::model::{KeyKind, PlacementStrategy, Quota};
 use tepui_types::ImageId;
-use tepui_types::agent::{NodeCapacity, PartBody};
+use tepui_types::agent::{NodeCapacity, PartBody, PlacementState};
 
-use super::harness::Harness;
+use super::harness::{Harness, placement_of};
 
 #[tokio::test]
 async fn a_launch_takes_everything_it_names_and_its_node_learns_it() {
@@ -142,6 +142,45 @@ async fn as_many_as_fit_between_min_and_max_and_none_below_min() {
 }
 
 #[tokio::test]
+async fn as_many_as_quota_and_addresses_allow_between_min_and_max() {
+    let t =
+        Harness::with(|config| config.public_pool = Some("198.18.0.0/29".parse::<Ipv4Net>().unwrap())).await;
+    t.host(1).await;
+    let image = t.image(&t.admin, "i").await;
+    let want = |min_count, public| RunInstances {
+        min_count,
+        max_count: 9,
+        associate_public_ip: Some(public),
+        ..RunInstances::new(image, "t3.nano")
+    };
+    let error = t.cloud.run_instances(&t.admin, want(7, true)).await.unwrap_err();
+    assert!(matches!(error, Error::PoolExhausted), "{error}");
+    let made = t.cloud.run_instances(&t.admin, want(2, true)).await.unwrap();
+    assert_eq!(made.instances.len(), 6, "a /29 has six hosts");
+    let quota = Quota { instances: 100, vcpus: 6 * 2 + 5, memory_mib: 1 << 20 };
+    t.cloud.set_quota(&t.admin, t.admin.project, quota).await.unwrap();
+    let error = t.cloud.run_instances(&t.admin, want(3, false)).await.unwrap_err();
+    assert!(matches!(error, Error::QuotaExceeded { quota: "vcpus", .. }), "{error}");
+    let made = t.cloud.run_instances(&t.admin, want(1, false)).await.unwrap();
+    assert_eq!(made.instances.len(), 2, "five virtual CPUs hold two of two");
+}
+
+#[tokio::test]
+async fn a_token_whose_instances_were_purged_says_so() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let image = t.image(&t.admin, "i").await;
+    let request = RunInstances { client_token: Some("t".into()), ..RunInstances::new(image, "t3.nano") };
+    let made = t.cloud.run_instances(&t.admin, request.clone()).await.unwrap();
+    t.cloud.terminate_instances(&t.admin, &[made.instances[0].record.instance.id]).await.unwrap();
+    host.report(vec![(placement_of(&made), PlacementState::Gone)]).await;
+    t.clock.advance(3601);
+    t.cloud.reconcile_once().await;
+    let error = t.cloud.run_instances(&t.admin, request).await.unwrap_err();
+    assert_eq!(error.name(), "instances_terminated");
+}
+
+#[tokio::test]
 async fn a_thousand_instances_go_to_a_hundred_nodes_in_one_call() {
     let t = Harness::with(|config| config.default_quota.instances = 2000).await;
     for number in 1..=100 {
@@ -176,7 +215,7 @@ async fn parallel_launches_never_overfill_a_node() {
         outcomes.iter().all(|o| matches!(o, Ok(_) | Err(Error::NoCapacity { .. } | Error::Busy))),
         "{outcomes:?}"
     );
-    assert!(placed <= 8);
+    assert!((1..=8).contains(&placed), "{placed} placed");
     let nodes = t.cloud.nodes(&t.admin).await.unwrap();
     assert!(nodes.iter().all(|view| view.load.used_memory_mib <= 2048));
 }

@@ -10,6 +10,7 @@
 
 mod agents;
 mod consoles;
+mod explain;
 mod harness;
 mod identity;
 mod instances;

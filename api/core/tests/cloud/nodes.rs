@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tepui_core::{Error, RunInstances};
+use tepui_core::{Error, RunInstances, Severity};
 use tepui_db::model::{InstanceState, NodeState};
 use tepui_types::agent::{EnrolRequest, NodeCapacity, PollRequest};
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,7 @@ async fn only_a_silent_node_can_be_given_up_and_its_instances_end_with_a_reason(
     assert_eq!(t.cloud.expunge_node(&t.admin, host.id).await.unwrap(), 1);
     assert_eq!(t.cloud.expunge_node(&t.admin, host.id).await.unwrap(), 0, "repeated");
     let id = made.instances[0].record.instance.id;
-    let instance = t.cloud.instance(&t.admin, id).await.unwrap().record.instance;
+    let instance = t.cloud.instance(&t.admin, id).await.unwrap().record.instance.clone();
     assert_eq!(instance.state, InstanceState::Terminated);
     assert!(instance.state_reason.unwrap().message.contains("given up"));
 }
@@ -140,5 +140,6 @@ async fn doctor_is_clean_when_all_is_well_and_names_what_is_not() {
     let findings = t.cloud.doctor(&t.admin).await.unwrap();
     let objects: Vec<_> = findings.iter().map(|finding| finding.object.as_str()).collect();
     let instance = format!("instance {}", made.instances[0].record.instance.id);
+    assert!(findings.iter().all(|finding| finding.severity == Severity::Failure), "{findings:?}");
     assert_eq!(objects, [format!("placement {stranger} on node node-1"), instance]);
 }

@@ -19,15 +19,16 @@ pub(super) struct Subnet {
     pub(super) cidr: Ipv4Net,
 }
 
-/// The wanted private address or the lowest free one.
+/// The wanted private address or the lowest free one. `fit` interfaces have theirs already.
 pub(super) fn private(
     connection: &Connection,
     subnet: &Subnet,
     wanted: Option<Ipv4Addr>,
+    fit: usize,
 ) -> Result<Ipv4Addr, Undo<LaunchOutcome>> {
     match wanted {
         Some(address) => check_wanted(connection, subnet, address),
-        None => lowest_private(connection, subnet),
+        None => lowest_private(connection, subnet, fit),
     }
 }
 
@@ -48,7 +49,11 @@ fn check_wanted(
 
 /// Begins where the subnet's row says that nothing below is free, so that filling a subnet does not
 /// walk over all its addresses each time.
-fn lowest_private(connection: &Connection, subnet: &Subnet) -> Result<Ipv4Addr, Undo<LaunchOutcome>> {
+fn lowest_private(
+    connection: &Connection,
+    subnet: &Subnet,
+    fit: usize,
+) -> Result<Ipv4Addr, Undo<LaunchOutcome>> {
     let (_, highest) = usable_addresses(subnet.cidr);
     let sql = "SELECT lowest_free_ip FROM subnet WHERE id = ?1";
     let from = first(connection, sql, params![S(subnet.id)], |c| c.stored::<Ipv4Addr>())?;
@@ -56,19 +61,20 @@ fn lowest_private(connection: &Connection, subnet: &Subnet) -> Result<Ipv4Addr, 
     let sql = "SELECT private_ip FROM interface WHERE vpc_id = ?1 AND private_ip >= ?2 ORDER BY private_ip";
     let free = first_gap(connection, sql, params![S(subnet.vpc_id), S(from)], from)?;
     if free > highest {
-        return Err(Undo::Answer(LaunchOutcome::SubnetFull));
+        return Err(Undo::Answer(LaunchOutcome::SubnetFull { fit }));
     }
     let sql = "UPDATE subnet SET lowest_free_ip = ?2 WHERE id = ?1";
     execute(connection, sql, params![S(subnet.id), S(free)])?;
     Ok(free)
 }
 
-/// The lowest free address of the operator's pool.
+/// The lowest free address of the operator's pool. `fit` interfaces have theirs already.
 pub(super) fn public(
     connection: &Connection,
     pool: Option<Ipv4Net>,
+    fit: usize,
 ) -> Result<Ipv4Addr, Undo<LaunchOutcome>> {
-    let exhausted = || Undo::Answer(LaunchOutcome::PoolExhausted);
+    let exhausted = || Undo::Answer(LaunchOutcome::PoolExhausted { fit });
     let hosts = pool.ok_or_else(exhausted)?.hosts();
     let lowest = hosts.clone().next().ok_or_else(exhausted)?;
     let highest = hosts.last().ok_or_else(exhausted)?;

@@ -1,6 +1,7 @@
 //! Writing a launch: every check of the scheduler's choice again, then the rows, in one transaction.
 
-use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{Instance, PlacementStrategy, RootVolume};
@@ -33,8 +34,8 @@ pub(super) fn launch(connection: &Connection, launch: &Launch, now: Timestamp) -
     let mut instances: Vec<_> = launch.instances.iter().collect();
     instances.sort_by_key(|new| new.instance.id);
     let mut touched = Touched::default();
-    for new in instances {
-        launch_one(connection, launch, new)?;
+    for (launched, new) in instances.into_iter().enumerate() {
+        launch_one(connection, launch, new, launched)?;
         touched.node(new.node_id);
         touched.vpc(new.instance.vpc_id);
     }
@@ -87,14 +88,20 @@ fn check_launch_quota(connection: &Connection, launch: &Launch) -> Step {
     }
 }
 
-fn launch_one(connection: &Connection, launch: &Launch, new: &LaunchInstance) -> Step {
+/// Writes one instance after `launched` others.
+fn launch_one(connection: &Connection, launch: &Launch, new: &LaunchInstance, launched: usize) -> Step {
     let subnet = check_parents(connection, launch.project_id, new)?;
     check_node(connection, launch, new)?;
     check_spread(connection, new)?;
     insert_instance(connection, &new.instance)?;
     let n = connection.last_insert_rowid();
     insert_placement(connection, n, new)?;
-    insert_interface(connection, n, launch.public_pool, new, &subnet)?;
+    let private_ip = address::private(connection, &subnet, new.interface.private_ip, launched)?;
+    let public_ip = match new.interface.public_ip {
+        true => Some(address::public(connection, launch.public_pool, launched)?),
+        false => None,
+    };
+    insert_interface(connection, n, new, &subnet, (private_ip, public_ip))?;
     insert_root_volume(connection, n, new.instance.project_id, &new.root_volume)?;
     Ok(())
 }
@@ -231,16 +238,11 @@ fn insert_placement(connection: &Connection, n: i64, new: &LaunchInstance) -> ru
 fn insert_interface(
     connection: &Connection,
     n: i64,
-    public_pool: Option<Ipv4Net>,
     new: &LaunchInstance,
     subnet: &Subnet,
-) -> Step {
+    (private_ip, public_ip): (Ipv4Addr, Option<Ipv4Addr>),
+) -> rusqlite::Result<usize> {
     let interface = &new.interface;
-    let private_ip = address::private(connection, subnet, interface.private_ip)?;
-    let public_ip = match interface.public_ip {
-        true => Some(address::public(connection, public_pool)?),
-        false => None,
-    };
     let sql =
         "INSERT INTO interface (instance_n, id, project_id, vpc_id, subnet_id, mac, private_ip, public_ip,
                                       group_ids)
@@ -256,8 +258,7 @@ fn insert_interface(
         public_ip.map(S),
         pack_groups(&interface.group_ids),
     ];
-    execute(connection, sql, values)?;
-    Ok(())
+    execute(connection, sql, values)
 }
 
 fn insert_root_volume(

@@ -5,9 +5,12 @@ mod attribute;
 mod capacity;
 mod group;
 mod launch;
+mod listing;
 mod power;
 mod purge;
 pub(crate) mod record;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -19,6 +22,7 @@ use tepui_db::{
 };
 use tepui_types::{InstanceId, PlacementGroupId, ProjectId, ReservationId};
 
+pub(crate) use listing::Listings;
 pub(crate) use purge::purge_terminated;
 
 use crate::SqliteDb;
@@ -45,9 +49,9 @@ impl InstanceDb for SqliteDb {
         &self,
         project: ProjectId,
         filter: &InstanceFilter,
-    ) -> Result<Vec<InstanceRecord>, DbError> {
-        let filter = filter.clone();
-        self.read(move |connection| record::of_project(connection, project, &filter)).await
+    ) -> Result<Vec<Arc<InstanceRecord>>, DbError> {
+        let (filter, listings) = (filter.clone(), Arc::clone(&self.listings));
+        self.read(move |connection| record::of_project(connection, project, &filter, &listings)).await
     }
 
     async fn all_instances(&self) -> Result<Vec<InstanceRecord>, DbError> {

@@ -4,14 +4,16 @@
 //! number as their key, which SQLite walks side by side, and one over the tags.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rusqlite::{Connection, Params, params};
 use tepui_db::InstanceFilter;
 use tepui_db::model::{Instance, InstanceRecord, MetadataSettings, Placement, RootVolume, StateReason};
 use tepui_types::{InstanceId, PlacementId, ProjectId};
 
+use super::listing::Listings;
 use crate::network::{INTERFACE, read_interface};
-use crate::row::{Columns, all};
+use crate::row::{Columns, all, first};
 use crate::value::S;
 
 /// The SELECT list, with `instance` as i, that [`read_instance`] reads.
@@ -27,11 +29,31 @@ pub(crate) fn of_project(
     connection: &Connection,
     project: ProjectId,
     filter: &InstanceFilter,
-) -> rusqlite::Result<Vec<InstanceRecord>> {
+    listings: &Listings,
+) -> rusqlite::Result<Vec<Arc<InstanceRecord>>> {
     if filter.ids.is_empty() && filter.reservation.is_none() {
-        return whole_project(connection, project);
+        return listed(connection, project, listings);
     }
-    of_numbers(connection, &numbers(connection, project, filter)?)
+    let records = of_numbers(connection, &numbers(connection, project, filter)?)?;
+    Ok(records.into_iter().map(Arc::new).collect())
+}
+
+/// A whole project, read only where it changed since the last time.
+fn listed(
+    connection: &Connection,
+    project: ProjectId,
+    listings: &Listings,
+) -> rusqlite::Result<Vec<Arc<InstanceRecord>>> {
+    let sql = "SELECT instance_changes FROM project WHERE id = ?1";
+    let Some(changes) = first(connection, sql, params![S(project)], |c| c.plain())? else {
+        return Ok(Vec::new());
+    };
+    if let Some(records) = listings.get(project, changes) {
+        return Ok(records);
+    }
+    let records: Vec<_> = whole_project(connection, project)?.into_iter().map(Arc::new).collect();
+    listings.put(project, changes, &records);
+    Ok(records)
 }
 
 fn whole_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<Vec<InstanceRecord>> {
@@ -50,7 +72,8 @@ fn numbers(
 ) -> rusqlite::Result<Vec<i64>> {
     let reservation = filter.reservation.map(S);
     if filter.ids.is_empty() {
-        let sql = "SELECT n FROM instance WHERE project_id = ?1 AND reservation_id = ?2";
+        // The sign keeps SQLite from the index over the project, which may have thousands.
+        let sql = "SELECT n FROM instance WHERE +project_id = ?1 AND reservation_id = ?2";
         return all(connection, sql, params![S(project), reservation], |c| c.plain());
     }
     let sql = "SELECT n FROM instance

@@ -6,7 +6,7 @@ mod transition;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tepui_db::model::StateReason;
-use tepui_db::{DbError, NodePartState, PlacementDb, Transition};
+use tepui_db::{DbError, ExpungeOutcome, NodePartState, PlacementDb, Transition};
 use tepui_types::agent::{HavePart, VpcPart};
 use tepui_types::{Generation, NodeId, PlacementId, VpcId};
 
@@ -24,6 +24,11 @@ impl PlacementDb for SqliteDb {
 
     async fn vpc_part(&self, vpc: VpcId) -> Result<Option<(Generation, VpcPart)>, DbError> {
         self.read(move |connection| parts::vpc(connection, vpc)).await
+    }
+
+    async fn vpc_generations(&self, vpcs: &[VpcId]) -> Result<Vec<(VpcId, Generation)>, DbError> {
+        let vpcs = vpcs.to_vec();
+        self.read(move |connection| parts::vpc_generations(connection, &vpcs)).await
     }
 
     async fn nodes_of_vpc(&self, vpc: VpcId) -> Result<Vec<NodeId>, DbError> {
@@ -46,12 +51,12 @@ impl PlacementDb for SqliteDb {
         self.write(move |connection| transition::apply(connection, node, &news, now)).await
     }
 
-    async fn expunge_placements(
+    async fn expunge_node(
         &self,
         node: NodeId,
         reason: &StateReason,
         now: Timestamp,
-    ) -> Result<u32, DbError> {
+    ) -> Result<ExpungeOutcome, DbError> {
         let reason = reason.clone();
         self.write(move |connection| transition::expunge(connection, node, &reason, now)).await
     }

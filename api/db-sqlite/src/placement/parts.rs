@@ -23,12 +23,23 @@ use crate::value::S;
 pub(super) fn generations(connection: &Connection, node: NodeId) -> rusqlite::Result<Vec<HavePart>> {
     let Some(own) = node_generation(connection, node)? else { return Ok(Vec::new()) };
     let mut parts = vec![HavePart { key: PartKey::Node(node), generation: own }];
-    for vpc in vpcs_of_node(connection, node)? {
-        let sql = "SELECT generation FROM vpc WHERE id = ?1";
-        let generation = first(connection, sql, params![S(vpc)], |c| c.stored())?;
-        parts.extend(generation.map(|generation| HavePart { key: PartKey::Vpc(vpc), generation }));
-    }
+    let vpcs = vpc_generations(connection, &vpcs_of_node(connection, node)?)?;
+    parts.extend(vpcs.into_iter().map(|(vpc, generation)| HavePart { key: PartKey::Vpc(vpc), generation }));
     Ok(parts)
+}
+
+/// The generations of those of these VPCs that exist.
+pub(super) fn vpc_generations(
+    connection: &Connection,
+    vpcs: &[VpcId],
+) -> rusqlite::Result<Vec<(VpcId, Generation)>> {
+    let mut generations = Vec::new();
+    for vpc in vpcs {
+        let sql = "SELECT generation FROM vpc WHERE id = ?1";
+        let generation = first(connection, sql, params![S(*vpc)], |c| c.stored())?;
+        generations.extend(generation.map(|generation| (*vpc, generation)));
+    }
+    Ok(generations)
 }
 
 fn node_generation(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Generation>> {

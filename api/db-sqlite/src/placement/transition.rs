@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use tepui_db::Transition;
-use tepui_db::model::{InstanceState, StateReason};
+use tepui_db::model::{InstanceState, NodeState, StateReason};
+use tepui_db::{ExpungeOutcome, Transition};
 use tepui_types::{NetworkInterfaceId, NodeId, PlacementId, ProjectId, VolumeId, VpcId};
 
 use crate::generation::Touched;
@@ -164,13 +164,32 @@ fn release(connection: &Connection, current: &Current, now: Timestamp) -> rusqli
     Ok(())
 }
 
-/// Gives up everything on a node.
+/// Gives up a node with everything on it, unless it is up.
 pub(super) fn expunge(
     connection: &Connection,
     node: NodeId,
     reason: &StateReason,
     now: Timestamp,
-) -> Verb<u32> {
+) -> Verb<ExpungeOutcome> {
+    let sql = "SELECT state FROM node WHERE id = ?1";
+    match first(connection, sql, params![S(node)], |c| c.stored())? {
+        None => return Ok(ExpungeOutcome::NotFound),
+        Some(NodeState::Up) => return Ok(ExpungeOutcome::Up),
+        Some(NodeState::Unreachable) => {
+            let sql = "UPDATE node SET state = 'expunged', state_since = ?2 WHERE id = ?1";
+            execute(connection, sql, params![S(node), S(now)])?;
+        }
+        Some(NodeState::Expunged) => {}
+    }
+    Ok(ExpungeOutcome::Expunged(expunge_placements(connection, node, reason, now)?))
+}
+
+fn expunge_placements(
+    connection: &Connection,
+    node: NodeId,
+    reason: &StateReason,
+    now: Timestamp,
+) -> rusqlite::Result<u32> {
     let sql = format!("{CURRENT} WHERE p.node_id = ?1 AND p.gone_at IS NULL");
     let lost = all(connection, &sql, params![S(node)], Current::read)?;
     let mut touched = Touched::default();

@@ -103,3 +103,14 @@ async fn a_full_queue_is_busy() {
     blocking.await.unwrap();
     assert_eq!(waiting.await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn a_patient_verb_shares_the_next_verbs_commit_and_goes_alone_when_none_comes() {
+    let started = start(8);
+    let patient = started.writer.write_patiently(|c| insert(c, "INSERT INTO parent VALUES (1)"));
+    let urgent = started.writer.write(|c| insert(c, "INSERT INTO parent VALUES (2)"));
+    let (patient, urgent) = tokio::join!(patient, urgent);
+    assert_eq!((patient.unwrap(), urgent.unwrap(), started.writer.commits()), (1, 1, 1));
+    started.writer.write_patiently(|c| insert(c, "INSERT INTO parent VALUES (3)")).await.unwrap();
+    assert_eq!(started.writer.commits(), 2);
+}

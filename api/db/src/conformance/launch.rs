@@ -11,7 +11,8 @@ use tepui_types::{ImageId, InstanceId, PlacementGroupId, SecurityGroupId, Subnet
 use super::world::{CAPACITY, Tenant, World};
 use crate::model::{InstanceState, NodeState, PlacementGroup, PlacementStrategy, Quota};
 use crate::{
-    CreateOutcome, Db, DeleteOutcome, InstanceFilter, Launch, LaunchInstance, LaunchOutcome, TokenUse,
+    AttributeChange, CreateOutcome, Db, DeleteOutcome, InstanceFilter, Launch, LaunchInstance, LaunchOutcome,
+    PowerChange, TokenUse,
 };
 
 pub async fn a_launch_is_read_back_whole(db: Arc<dyn Db>) {
@@ -30,7 +31,8 @@ pub async fn a_launch_is_read_back_whole(db: Arc<dyn Db>) {
     let outcome = world.try_launch(&launch).await;
     assert_eq!(outcome, LaunchOutcome::Launched(new.instance.reservation_id));
     let record = world.records(&alpha).await.remove(0);
-    assert_eq!(record, world.record(&alpha, new.instance.id).await);
+    assert_eq!(*record, world.record(&alpha, new.instance.id).await);
+    let record = Arc::unwrap_or_clone(record);
     assert_eq!(vec![record.clone()], world.db.all_instances().await.unwrap());
     assert_eq!(vec![record.clone()], world.db.node_part(node).await.unwrap().unwrap().records);
     assert_eq!(record.instance, new.instance);
@@ -222,12 +224,16 @@ pub async fn a_full_subnet_and_pool_say_so(db: Arc<dyn Db>) {
     for new in &mut public.instances {
         new.interface.public_ip = true;
     }
-    assert_eq!(world.try_launch(&public).await, LaunchOutcome::PoolExhausted, "a /29 has six hosts");
+    assert_eq!(
+        world.try_launch(&public).await,
+        LaunchOutcome::PoolExhausted { fit: 6 },
+        "a /29 has six hosts"
+    );
     public.public_pool = None;
-    assert_eq!(world.try_launch(&public).await, LaunchOutcome::PoolExhausted);
+    assert_eq!(world.try_launch(&public).await, LaunchOutcome::PoolExhausted { fit: 0 });
     let instances = |count| (0..count).map(|_| world.instance(&alpha, node)).collect();
     let outcome = world.try_launch(&world.launch(&alpha, instances(12))).await;
-    assert_eq!(outcome, LaunchOutcome::SubnetFull, "16 less 5 reserved are 11");
+    assert_eq!(outcome, LaunchOutcome::SubnetFull { fit: 11 }, "16 less 5 reserved are 11");
     let outcome = world.try_launch(&world.launch(&alpha, instances(11))).await;
     assert!(matches!(outcome, LaunchOutcome::Launched(_)));
 }
@@ -311,4 +317,40 @@ pub async fn filters_select_within_the_project(db: Arc<dyn Db>) {
     assert_eq!(ids(&[foreign], None).await, []);
     assert_eq!(world.db.all_instances().await.unwrap().len(), 4);
     assert_eq!(world.state(&alpha, first).await, InstanceState::Pending);
+}
+
+pub async fn a_listing_shows_every_acknowledged_change(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let node = world.node(CAPACITY).await;
+    let id = world.running(&alpha, node).await;
+    let mut before = world.records(&alpha).await;
+    let mut differs = async |what: &str| {
+        let now = world.records(&alpha).await;
+        assert_ne!(now, before, "{what}");
+        before = now;
+    };
+    let resources = [id.to_string()];
+    world.db.put_tags(alpha.project, &resources, &[("a".into(), "1".into())], 50).await.unwrap();
+    differs("a tag is set").await;
+    world.db.put_tags(alpha.project, &resources, &[("a".into(), "2".into())], 50).await.unwrap();
+    differs("a tag is replaced").await;
+    world.db.delete_tags(alpha.project, &resources, &[]).await.unwrap();
+    differs("a tag is removed").await;
+    let change = AttributeChange::Groups(Vec::new());
+    world.db.change_attribute(alpha.project, id, &change, world.now()).await.unwrap();
+    differs("groups change").await;
+    world.power(&alpha, id, PowerChange::Stop { force: false }).await;
+    differs("a state changes").await;
+    world.observe(&alpha, id, InstanceState::Stopped).await;
+    differs("a node reports").await;
+    world.power(&alpha, id, PowerChange::Terminate).await;
+    world.observe(&alpha, id, InstanceState::Terminated).await;
+    differs("interface and volume go").await;
+    world.pending(&alpha, node).await;
+    differs("another is launched").await;
+    world.db.purge_terminated(world.now()).await.unwrap();
+    differs("the terminated are purged").await;
+    world.pending(&beta, node).await;
+    assert_eq!(world.records(&alpha).await, before, "a foreign launch changes nothing");
 }

@@ -42,7 +42,7 @@ macro_rules! conformance_suite {
                 spread_groups_share_no_node, addresses_are_lowest_free_and_return,
                 a_full_subnet_and_pool_say_so, missing_parents_are_named,
                 parallel_launches_never_exceed_capacity, parallel_repeats_make_one_reservation,
-                filters_select_within_the_project;
+                filters_select_within_the_project, a_listing_shows_every_acknowledged_change;
             power: stop_start_and_terminate_follow_the_states, reboot_is_for_running_instances,
                 protection_refuses_all_of_the_call, starting_takes_capacity_again,
                 foreign_instances_are_not_found;

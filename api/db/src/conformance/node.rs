@@ -6,8 +6,8 @@ use tepui_types::NodeId;
 use tepui_types::agent::NodeCapacity;
 
 use super::world::{CAPACITY, END, World};
-use crate::model::{JoinToken, NodeState};
-use crate::{Db, EnrolOutcome};
+use crate::model::{JoinToken, NodeState, StateReason};
+use crate::{Db, EnrolOutcome, ExpungeOutcome};
 
 pub async fn enrolment_is_bound_to_the_first_machine(db: Arc<dyn Db>) {
     let world = World::new(db);
@@ -66,11 +66,17 @@ pub async fn an_expunged_node_is_final(db: Arc<dyn Db>) {
     assert!(!set(NodeState::Up).await);
     assert!(set(NodeState::Unreachable).await);
     assert!(set(NodeState::Up).await);
-    assert!(set(NodeState::Expunged).await);
+    let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into() };
+    let expunge = async |id| world.db.expunge_node(id, &reason, world.now()).await.unwrap();
+    assert_eq!(expunge(node).await, ExpungeOutcome::Up);
+    assert!(world.db.confirm_certificate(node, &[1; 32]).await.unwrap(), "nothing was changed");
+    assert!(set(NodeState::Unreachable).await);
+    assert_eq!(expunge(node).await, ExpungeOutcome::Expunged(0));
+    assert_eq!(expunge(node).await, ExpungeOutcome::Expunged(0), "repeated");
     assert!(!set(NodeState::Up).await);
-    assert!(!set(NodeState::Expunged).await);
     assert!(!world.db.confirm_certificate(node, &[1; 32]).await.unwrap());
     let unknown = NodeId::from_random(world.bits());
+    assert_eq!(expunge(unknown).await, ExpungeOutcome::NotFound);
     assert!(!world.db.set_node_state(unknown, NodeState::Up, world.now()).await.unwrap());
     let machine = world.db.nodes().await.unwrap()[0].node.machine_uuid;
     let token = JoinToken { secret_sha256: [3; 32], expires_at: END };

@@ -6,8 +6,8 @@ use tepui_types::agent::PartKey;
 
 use super::world::{CAPACITY, World};
 use crate::model::InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
-use crate::model::{InstanceState, Placement, StateReason};
-use crate::{Db, PowerChange, Transition};
+use crate::model::{InstanceState, NodeState, Placement, StateReason};
+use crate::{Db, ExpungeOutcome, PowerChange, Transition};
 
 fn transition(placement: &Placement, from: InstanceState, to: InstanceState) -> Transition {
     let observed = format!("{to:?}");
@@ -120,9 +120,12 @@ pub async fn an_expunge_ends_what_was_there(db: Arc<dyn Db>) {
     let survivor = world.running(&alpha, kept).await;
     let before = world.vpc_generation(alpha.vpc).await;
     let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into() };
-    let expunge = async || world.db.expunge_placements(lost, &reason, world.now()).await.unwrap();
-    assert_eq!(expunge().await, 2);
-    assert_eq!(expunge().await, 0);
+    let expunge = async || world.db.expunge_node(lost, &reason, world.now()).await.unwrap();
+    assert_eq!(expunge().await, ExpungeOutcome::Up);
+    assert_eq!(world.state(&alpha, a).await, Running, "a node that is up keeps its guests");
+    world.db.set_node_state(lost, NodeState::Unreachable, world.now()).await.unwrap();
+    assert_eq!(expunge().await, ExpungeOutcome::Expunged(2));
+    assert_eq!(expunge().await, ExpungeOutcome::Expunged(0));
     for id in [a, b] {
         let record = world.record(&alpha, id).await;
         assert_eq!((record.instance.state, record.placement), (Terminated, None));

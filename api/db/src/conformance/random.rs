@@ -9,8 +9,8 @@ use tepui_types::agent::NodeCapacity;
 use tepui_types::{Generation, InstanceId, NodeId};
 
 use super::world::{Tenant, World};
-use crate::model::{Instance, InstanceRecord, InstanceState, StateReason};
-use crate::{AttributeChange, Db, PowerChange};
+use crate::model::{Instance, InstanceRecord, InstanceState, NodeState, StateReason};
+use crate::{AttributeChange, Db, InstanceFilter, PowerChange};
 
 /// A verb; numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub enum Verb {
     Terminate(usize),
     Observe { instance: usize, to: usize },
     Resize { instance: usize, vcpus: u32 },
+    Tag { instance: usize, value: bool },
     Expunge(usize),
     Purge,
 }
@@ -39,7 +40,8 @@ fn verb() -> impl Strategy<Value = Verb> {
         1 => index.clone().prop_map(Verb::Reboot),
         3 => index.clone().prop_map(Verb::Terminate),
         8 => (index.clone(), 0..4usize).prop_map(|(instance, to)| Verb::Observe { instance, to }),
-        2 => (index, 1..4u32).prop_map(|(instance, vcpus)| Verb::Resize { instance, vcpus }),
+        2 => (index.clone(), 1..4u32).prop_map(|(instance, vcpus)| Verb::Resize { instance, vcpus }),
+        2 => (index, any::<bool>()).prop_map(|(instance, value)| Verb::Tag { instance, value }),
         1 => (0..3usize).prop_map(Verb::Expunge),
         1 => Just(Verb::Purge),
     ]
@@ -63,6 +65,7 @@ pub async fn run(db: Arc<dyn Db>, verbs: Vec<Verb>) -> Result<(), TestCaseError>
         apply(&world, &tenants, &nodes, &verb).await;
         check_nodes(&world, &nodes, capacity, &mut taking).await?;
         check_addresses(&world).await?;
+        check_listings(&world, &tenants).await?;
         check_generations(&world, &nodes, &mut generations).await?;
     }
     Ok(())
@@ -94,9 +97,16 @@ async fn apply(world: &World, tenants: &[Tenant; 2], nodes: &[NodeId; 3], verb: 
                 world.db.change_attribute(tenant.project, id, &change, world.now()).await.unwrap();
             }
         }
+        Verb::Tag { instance, value } => {
+            if let Some((tenant, id)) = pick(world, tenants, instance).await {
+                let tags = [("value".to_owned(), value.to_string())];
+                world.db.put_tags(tenant.project, &[id.to_string()], &tags, 50).await.unwrap();
+            }
+        }
         Verb::Expunge(node) => {
             let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into() };
-            world.db.expunge_placements(nodes[node], &reason, world.now()).await.unwrap();
+            world.db.set_node_state(nodes[node], NodeState::Unreachable, world.now()).await.unwrap();
+            world.db.expunge_node(nodes[node], &reason, world.now()).await.unwrap();
         }
         Verb::Purge => {
             world.db.purge_terminated(world.now()).await.unwrap();
@@ -170,6 +180,23 @@ async fn check_addresses(world: &World) -> Result<(), TestCaseError> {
     distinct(interfaces.iter().filter_map(|interface| interface.public_ip))?;
     distinct(interfaces.iter().map(|interface| interface.mac))?;
     distinct(records.iter().map(|record| record.instance.id))
+}
+
+/// What an engine keeps of its listings is what it would read.
+async fn check_listings(world: &World, tenants: &[Tenant; 2]) -> Result<(), TestCaseError> {
+    for tenant in tenants {
+        let listed = world.records(tenant).await;
+        let filter =
+            InstanceFilter { ids: listed.iter().map(|r| r.instance.id).collect(), reservation: None };
+        if !listed.is_empty() {
+            prop_assert_eq!(&listed, &world.db.instances(tenant.project, &filter).await.unwrap());
+        }
+        let living = listed.iter().filter(|r| r.instance.state != InstanceState::Terminated);
+        let all = world.db.all_instances().await.unwrap();
+        let own = all.iter().filter(|r| r.instance.project_id == tenant.project);
+        prop_assert_eq!(living.count(), own.count());
+    }
+    Ok(())
 }
 
 fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Result<(), TestCaseError> {

@@ -256,13 +256,14 @@ impl World {
         self.db.start(&request, self.now()).await.unwrap()
     }
 
-    pub async fn records(&self, tenant: &Tenant) -> Vec<InstanceRecord> {
+    pub async fn records(&self, tenant: &Tenant) -> Vec<Arc<InstanceRecord>> {
         self.db.instances(tenant.project, &InstanceFilter::default()).await.unwrap()
     }
 
     pub async fn record(&self, tenant: &Tenant, id: InstanceId) -> InstanceRecord {
         let filter = InstanceFilter { ids: vec![id], reservation: None };
-        self.db.instances(tenant.project, &filter).await.unwrap().pop().unwrap()
+        let found = self.db.instances(tenant.project, &filter).await.unwrap().pop().unwrap();
+        Arc::unwrap_or_clone(found)
     }
 
     pub async fn state(&self, tenant: &Tenant, id: InstanceId) -> InstanceState {

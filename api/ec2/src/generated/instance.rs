@@ -92,19 +92,6 @@ impl Read for DescribeInstancesRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct DescribeInstancesResult {
-    pub(crate) next_token: Option<Text>,
-    pub(crate) reservations: Vec<super::Reservation>,
-}
-
-impl Write for DescribeInstancesResult {
-    fn write(&self, to: &mut Xml) {
-        to.optional("nextToken", &self.next_token);
-        to.list("reservationSet", &self.reservations);
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct EbsInstanceBlockDevice {
     pub(crate) attach_time: Option<Timestamp>,
     pub(crate) delete_on_termination: Option<bool>,
@@ -506,7 +493,7 @@ impl Write for PrivateDnsNameOptionsResponse {
 }
 
 impl Operation for super::DescribeInstancesRequest {
-    type Reply = super::DescribeInstancesResult;
+    type Reply = crate::handlers::InstanceListing;
     const RULES: Rules = Rules {
         action: "DescribeInstances",
         service: Service::Ec2,

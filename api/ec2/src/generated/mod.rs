@@ -31,11 +31,12 @@ pub(crate) use run::*;
 pub(crate) use security_group::*;
 pub(crate) use tag::*;
 
+use crate::body::Body;
 use crate::error::ApiError;
 use crate::operation::{Call, Service};
 
 /// Runs an action of this service, or tells that it is not one of those implemented.
-pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Option<Result<String, ApiError>> {
+pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Option<Result<Body, ApiError>> {
     Some(match (service, action) {
         (Service::Ec2, "AuthorizeSecurityGroupEgress") => {
             Box::pin(call.run::<AuthorizeSecurityGroupEgressRequest>()).await

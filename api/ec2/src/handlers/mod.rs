@@ -17,6 +17,8 @@ mod tag;
 mod volume;
 mod vpc;
 
+pub(crate) use instance::InstanceListing;
+
 use crate::wire::Text;
 
 /// A member of a reply with this text.

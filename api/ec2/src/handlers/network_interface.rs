@@ -1,5 +1,7 @@
 //! Network interfaces.
 
+use std::collections::HashMap;
+
 use tepui_core::{Kind, NetworkInterfaceView};
 use tepui_types::{NetworkInterfaceId, SecurityGroupId};
 
@@ -55,12 +57,12 @@ impl Handle for DescribeNetworkInterfacesRequest {
         let views = cx.cloud.network_interfaces(&cx.caller, &ids).await?;
         // An interface is as old as its instance: it is made and goes with it.
         let instances = cx.cloud.describe_instances(&cx.caller, &[]).await?;
+        let launched: HashMap<_, _> =
+            instances.iter().map(|i| (i.record.instance.id, i.record.instance.launched_at)).collect();
         let shapes = views.iter().map(|view| {
             let mut shape = shape(cx, view);
-            let instance =
-                instances.iter().map(|i| &i.record.instance).find(|i| i.id == view.interface.instance_id);
             if let Some(attachment) = &mut shape.attachment {
-                attachment.attach_time = instance.map(|instance| instance.launched_at);
+                attachment.attach_time = launched.get(&view.interface.instance_id).copied();
             }
             shape
         });

@@ -2,9 +2,12 @@
 //!
 //! They look at the shapes of the reply, so that what a filter compares is what the client reads.
 
+use std::collections::HashSet;
+use std::str::Chars;
+
 use crate::error::ApiError;
 use crate::generated::{Filter, Tag};
-use crate::wire::Text;
+use crate::wire::{Text, printable};
 
 /// A filter that an action knows: its name and the values a thing has for it.
 pub(crate) type Field<T> = (&'static str, fn(&T) -> Vec<Text>);
@@ -24,23 +27,86 @@ pub(crate) fn many<T>(things: &[T], value: impl Fn(&T) -> &Option<Text>) -> Vec<
     things.iter().filter_map(|thing| value(thing).clone()).collect()
 }
 
+/// Filters of one request, values of one filter and characters of one value, as on AWS (EC2 user guide,
+/// "List and filter your resources").
+const FILTERS: usize = 50;
+const VALUES: usize = 200;
+const VALUE_CHARS: usize = 255;
+/// Steps that the wildcards of one request may take, some tens of milliseconds: a thread that answers
+/// requests is never held longer. Two hundred short wildcards on five thousand instances need less than
+/// half.
+const STEPS: u64 = 20_000_000;
+
 /// Keeps the things that pass every filter.
 ///
 /// # Errors
-/// `InvalidParameterValue` for a filter that the action does not know or that has no values.
+/// `InvalidParameterValue` for a filter that the action does not know, that has no values or a value
+/// that is too long; `FilterLimitExceeded` for too many of them, or for wildcards that take too long.
 pub(crate) fn apply<T>(
     filters: &[Filter],
     fields: &[Field<T>],
     tags: fn(&T) -> &[Tag],
     mut things: Vec<T>,
 ) -> Result<Vec<T>, ApiError> {
+    if filters.len() > FILTERS {
+        return Err(limit(format!("a request has at most {FILTERS} filters")));
+    }
+    let mut steps = Steps(STEPS);
     for filter in filters {
         let subject = Subject::of(filter, fields)?;
-        let patterns: Vec<Pattern> = filter.values.iter().map(|value| Pattern::new(value)).collect();
-        let passes = |value: &Text| patterns.iter().any(|pattern| pattern.matches(value));
-        things.retain(|thing| subject.values(thing, tags).iter().any(passes));
+        let wanted = Wanted::new(filter)?;
+        things.retain(|thing| subject.values(thing, tags).iter().any(|value| wanted.has(value, &mut steps)));
+    }
+    if steps.0 == 0 {
+        return Err(limit("these wildcards take too long on this many resources".into()));
     }
     Ok(things)
+}
+
+fn limit(rule: String) -> ApiError {
+    ApiError::new("FilterLimitExceeded", format!("The request uses too many filters or values: {rule}."))
+}
+
+/// What is left of [`STEPS`]. At zero nothing matches any more, and the request is refused.
+struct Steps(u64);
+
+impl Steps {
+    fn take(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 > 0
+    }
+}
+
+/// The values of a filter: most are plain and found at once, however many there are.
+struct Wanted {
+    plain: HashSet<String>,
+    patterns: Vec<Pattern>,
+}
+
+impl Wanted {
+    fn new(filter: &Filter) -> Result<Self, ApiError> {
+        let name = printable(filter.name.as_deref().unwrap_or_default());
+        if filter.values.len() > VALUES {
+            return Err(limit(format!("the filter '{name}' has more than {VALUES} values")));
+        }
+        let mut wanted = Self { plain: HashSet::new(), patterns: Vec::new() };
+        for value in &filter.values {
+            if value.chars().count() > VALUE_CHARS {
+                let rule = format!("A value of a filter has at most {VALUE_CHARS} characters.");
+                return Err(ApiError::invalid_value(&name, value, &rule));
+            }
+            let pattern = Pattern::new(value);
+            match pattern.plain() {
+                Some(text) => drop(wanted.plain.insert(text)),
+                None => wanted.patterns.push(pattern),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn has(&self, value: &str, steps: &mut Steps) -> bool {
+        self.plain.contains(value) || self.patterns.iter().any(|pattern| pattern.matches(value, steps))
+    }
 }
 
 /// What a filter looks at.
@@ -108,27 +174,40 @@ impl Pattern {
         Self(parts)
     }
 
+    /// The text that alone matches, if there are no wildcards.
+    fn plain(&self) -> Option<String> {
+        let char = |part: &Part| match part {
+            Part::Char(c) => Some(*c),
+            Part::Any | Part::One => None,
+        };
+        self.0.iter().map(char).collect()
+    }
+
     /// Matches with one step back to the latest `*` at a time, so that no pattern takes more than
-    /// the product of both lengths.
-    fn matches(&self, text: &str) -> bool {
-        let text: Vec<char> = text.chars().collect();
-        let (mut part, mut at) = (0, 0);
-        let mut star: Option<(usize, usize)> = None;
-        while at < text.len() {
+    /// the product of both lengths. Matches nothing once the steps are used up.
+    fn matches(&self, text: &str, steps: &mut Steps) -> bool {
+        let (mut part, mut rest) = (0, text.chars());
+        let mut star: Option<(usize, Chars)> = None;
+        while let Some(c) = rest.clone().next() {
+            if !steps.take() {
+                return false;
+            }
             match self.0.get(part) {
                 Some(Part::Any) => {
-                    star = Some((part, at));
+                    star = Some((part, rest.clone()));
                     part += 1;
                     continue;
                 }
-                Some(Part::One) => (part, at) = (part + 1, at + 1),
-                Some(Part::Char(c)) if *c == text[at] => (part, at) = (part + 1, at + 1),
+                Some(Part::One) => part += 1,
+                Some(Part::Char(wanted)) if *wanted == c => part += 1,
                 Some(Part::Char(_)) | None => {
-                    let Some((star_part, star_at)) = star else { return false };
-                    star = Some((star_part, star_at + 1));
-                    (part, at) = (star_part + 1, star_at + 1);
+                    let Some((star_part, after)) = &mut star else { return false };
+                    after.next();
+                    (part, rest) = (*star_part + 1, after.clone());
+                    continue;
                 }
             }
+            rest.next();
         }
         self.0[part..].iter().all(|part| matches!(part, Part::Any))
     }
@@ -141,7 +220,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
-        Pattern::new(pattern).matches(text)
+        Pattern::new(pattern).matches(text, &mut Steps(STEPS))
     }
 
     #[test]
@@ -209,5 +288,43 @@ mod tests {
             assert_eq!(error.code, "InvalidParameterValue");
             assert!(error.message.contains(filter.0), "{}", error.message);
         }
+    }
+
+    fn filter(values: impl IntoIterator<Item = String>) -> Filter {
+        Filter { name: Some("name".into()), values: values.into_iter().map(Text::from).collect() }
+    }
+
+    fn kept_of(filters: &[Filter], things: Vec<Text>) -> Result<Vec<Text>, ApiError> {
+        let fields: &[Field<Text>] = &[("name", |thing| vec![thing.clone()])];
+        apply(filters, fields, |_| &[], things)
+    }
+
+    #[test]
+    fn more_filters_or_values_than_ec2_takes_are_refused() {
+        let numbers = |count: usize| (0..count).map(|number| number.to_string());
+        let things = || vec![Text::from("199")];
+        assert_eq!(kept_of(&[filter(numbers(VALUES))], things()), Ok(things()));
+        let error = kept_of(&[filter(numbers(VALUES + 1))], things()).unwrap_err();
+        assert_eq!(error.code, "FilterLimitExceeded");
+        let many: Vec<Filter> = (0..=FILTERS).map(|_| filter(["199".to_owned()])).collect();
+        assert_eq!(kept_of(&many[1..], things()), Ok(things()));
+        assert_eq!(kept_of(&many, things()).unwrap_err().code, "FilterLimitExceeded");
+        let long = "x".repeat(VALUE_CHARS + 1);
+        assert_eq!(kept_of(&[filter([long])], things()).unwrap_err().code, "InvalidParameterValue");
+    }
+
+    #[test]
+    fn wildcards_that_step_back_without_end_are_given_up() {
+        let hostile = format!("*{}b", "a".repeat(126));
+        let things = vec![Text::from("a".repeat(255)); 5000];
+        let error = kept_of(&[filter(vec![hostile; VALUES])], things).unwrap_err();
+        assert_eq!(error.code, "FilterLimitExceeded");
+    }
+
+    #[test]
+    fn two_hundred_wildcards_on_five_thousand_things_are_carried_out() {
+        let wildcards = (0..VALUES).map(|number| format!("web-{number}-*"));
+        let things: Vec<Text> = (0..5000).map(|number| format!("web-{number}-a").into()).collect();
+        assert_eq!(kept_of(&[filter(wildcards)], things).unwrap().len(), VALUES);
     }
 }

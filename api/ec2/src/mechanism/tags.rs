@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tepui_core::check_tags;
+
 use crate::error::ApiError;
 use crate::generated::{Tag, TagSpecification};
 
@@ -21,10 +23,12 @@ pub(crate) fn given_tags(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, Api
     Ok(map)
 }
 
-/// The tags that `TagSpecification` gives to each of the action's resource types, in their order.
+/// The tags that `TagSpecification` gives to each of the action's resource types, in their order. They
+/// are checked before anything is made, as some actions set them after it.
 ///
 /// # Errors
-/// `InvalidParameterValue` for a resource type that the action does not create or that occurs twice.
+/// `InvalidParameterValue` for a resource type that the action does not create or that occurs twice, and
+/// for tags that are not allowed; `TagLimitExceeded`.
 pub(crate) fn tags_for<const N: usize>(
     specifications: Vec<TagSpecification>,
     types: [&str; N],
@@ -36,7 +40,9 @@ pub(crate) fn tags_for<const N: usize>(
             let rule = format!("This action tags: {}.", types.join(", "));
             ApiError::invalid_value("TagSpecification.ResourceType", &kind, &rule)
         })?;
-        if given[at].replace(given_tags(specification.tags)?).is_some() {
+        let tags = given_tags(specification.tags)?;
+        check_tags(&tags)?;
+        if given[at].replace(tags).is_some() {
             return Err(ApiError::invalid_value(
                 "TagSpecification.ResourceType",
                 &kind,

@@ -73,6 +73,19 @@ pub(crate) fn verify(
     Ok(())
 }
 
+/// The verification of a request on its own, for measuring it: what [`crate::Ec2::handle`] does before
+/// it reads anything else of a request.
+#[derive(Default)]
+pub struct Verifier(KeyCache);
+
+impl Verifier {
+    /// Whether the request is signed with the secret.
+    pub fn accepts(&self, request: &Request<'_>, secret: &str, now: Timestamp) -> bool {
+        let signature = Signature::read(request);
+        signature.is_ok_and(|signature| verify(request, &signature, Some(secret), &self.0, now).is_ok())
+    }
+}
+
 fn check_time(signature: &Signature<'_>, now: Timestamp) -> Result<(), SignatureError> {
     let age = now.as_second() - signature.signed_at.as_second();
     let oldest = match signature.lifetime {

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 pub(crate) use params::{Params, Read, list_index, printable};
 pub(crate) use query::decode;
 pub(crate) use value::{Blob, timestamp};
-pub(crate) use xml::{Write, Xml};
+pub(crate) use xml::{Content, Write, Xml};
 
 /// A string of a request or a reply; replies borrow their constants.
 pub(crate) type Text = Cow<'static, str>;

@@ -27,7 +27,8 @@ pub(crate) trait Read: Sized {
 
 impl Params {
     /// Builds the tree. A value of `""` counts as absent, since clients send fields they leave out
-    /// that way; the same name twice is refused, since parsers would differ in which one they take.
+    /// that way, but where [`may_be_empty`]; the same name twice is refused, since parsers would differ
+    /// in which one they take.
     pub(crate) fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ApiError> {
         let mut root = Self::default();
         let mut seen = std::collections::HashSet::new();
@@ -36,7 +37,7 @@ impl Params {
                 let message = format!("The parameter {} occurs more than once.", printable(&name));
                 return Err(ApiError::new("InvalidParameterCombination", message));
             }
-            if !value.is_empty() {
+            if !value.is_empty() || may_be_empty(&name) {
                 root.insert(name, value)?;
             }
         }
@@ -115,6 +116,16 @@ impl Params {
     }
 }
 
+/// Parameters whose empty value says something: the tag with the empty value and no other, user data
+/// that is cleared (EC2 API reference, `DeleteTags` and `ModifyInstanceAttribute`).
+fn may_be_empty(name: &str) -> bool {
+    let parts: Vec<&str> = name.split('.').collect();
+    matches!(
+        parts[..],
+        [.., "Tag", _, "Value"] | ["Filter" | "Filters", _, "Value", _] | ["UserData", "Value"]
+    )
+}
+
 /// `1`, `2`, … as AWS writes them; `01` is no index, since it would be a second name for `1`.
 pub(crate) fn list_index(part: &str) -> Option<u32> {
     let plain = !part.is_empty()
@@ -157,6 +168,14 @@ mod tests {
         assert_eq!(root.optional::<Text>("SubnetId").unwrap(), None);
         assert_eq!(root.required::<Text>("SubnetId").unwrap_err().code, "MissingParameter");
         assert_eq!(root.required::<Text>("KeyName").unwrap(), "k");
+    }
+
+    #[test]
+    fn an_empty_value_of_a_tag_a_filter_or_user_data_is_a_value() {
+        for name in ["Tag.1.Value", "TagSpecification.1.Tag.2.Value", "Filter.1.Value.1", "UserData.Value"] {
+            assert_eq!(params(&[(name, "")]).rest(), Some((name, "")));
+        }
+        assert_eq!(params(&[("Tag.1.Key", ""), ("IamInstanceProfile.Name", "")]).rest(), None);
     }
 
     #[test]

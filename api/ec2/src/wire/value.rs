@@ -2,6 +2,7 @@
 
 use data_encoding::{BASE64, BASE64_MIME_PERMISSIVE};
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 
 use super::{Params, Read, Text, Write, Xml};
 use crate::error::ApiError;
@@ -23,9 +24,12 @@ impl Blob {
     }
 }
 
+/// Prints milliseconds.
+const TIME: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+
 /// A time as EC2 writes it, for example `2026-01-02T03:04:05.000Z`.
 pub(crate) fn timestamp(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    TIME.timestamp_to_string(&time)
 }
 
 fn parsed<T>(
@@ -76,7 +80,7 @@ impl Write for bool {
 
 impl Write for i64 {
     fn write(&self, to: &mut Xml) {
-        to.text(&self.to_string());
+        to.number(*self);
     }
 }
 

@@ -1,13 +1,33 @@
 //! A writer that appends to one string: 5,000 instances are a few megabytes, which a document tree
 //! would hold many times over.
 
+use std::fmt::Write as _;
+
 /// The document so far.
 #[derive(Debug, Default)]
 pub(crate) struct Xml(String);
 
+/// Where a part of a reply ends: large enough that its way to the client costs more than its end,
+/// small enough that nothing else waits long for a thread that writes it.
+const PART: usize = 256 << 10;
+
 /// The content of an element.
 pub(crate) trait Write {
     fn write(&self, to: &mut Xml);
+}
+
+/// The content of a document. What may grow to megabytes has parts, so that the client reads one
+/// while the next is written.
+pub(crate) trait Content: Send + 'static {
+    /// Writes the next part; returns whether there is more.
+    fn write_part(&mut self, to: &mut Xml) -> bool;
+}
+
+impl<T: Write + Send + 'static> Content for T {
+    fn write_part(&mut self, to: &mut Xml) -> bool {
+        self.write(to);
+        false
+    }
 }
 
 impl Xml {
@@ -50,6 +70,15 @@ impl Xml {
     /// Text with markup escaped. A character that XML 1.0 forbids even as a reference becomes
     /// U+FFFD, so that no tag or console can make a reply unreadable.
     pub(crate) fn text(&mut self, text: &str) {
+        // Without a way out in the middle, so that it looks at many bytes at once.
+        if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+            self.0.push_str(text);
+        } else {
+            self.escaped(text);
+        }
+    }
+
+    fn escaped(&mut self, text: &str) {
         let mut plain = 0;
         for (at, c) in text.char_indices() {
             let Some(escape) = escape(c) else { continue };
@@ -60,17 +89,59 @@ impl Xml {
         self.0.push_str(&text[plain..]);
     }
 
+    /// A number.
+    pub(crate) fn number(&mut self, number: i64) {
+        // A string takes all that is written to it.
+        let _ = write!(self.0, "{number}");
+    }
+
+    /// Takes what a document has around its content: all before it stays, all behind it is returned.
+    pub(crate) fn split_off(&mut self, at: usize) -> String {
+        self.0.split_off(at)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether a part is large enough.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= PART
+    }
+
+    /// Markup as it is.
+    pub(crate) fn raw(&mut self, markup: &str) {
+        self.0.push_str(markup);
+    }
+
+    /// An empty part.
+    pub(crate) fn part() -> Self {
+        // One instance may go beyond the limit.
+        Self(String::with_capacity(PART + PART / 8))
+    }
+
     pub(crate) fn finish(self) -> String {
         self.0
     }
 
-    fn open(&mut self, name: &str) {
-        self.0.extend(["<", name, ">"]);
+    pub(crate) fn open(&mut self, name: &str) {
+        self.0.reserve(name.len() + 2);
+        self.0.push('<');
+        self.0.push_str(name);
+        self.0.push('>');
     }
 
-    fn close(&mut self, name: &str) {
-        self.0.extend(["</", name, ">"]);
+    pub(crate) fn close(&mut self, name: &str) {
+        self.0.reserve(name.len() + 3);
+        self.0.push_str("</");
+        self.0.push_str(name);
+        self.0.push('>');
     }
+}
+
+/// Whether a byte can be no part of anything that [`escape`] changes; 0xEF begins U+FFFE and U+FFFF.
+const fn is_plain(byte: u8) -> bool {
+    !matches!(byte, b'&' | b'<' | b'>' | b'"' | 0..0x20 | 0xef)
 }
 
 const fn escape(c: char) -> Option<&'static str> {

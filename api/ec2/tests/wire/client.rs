@@ -90,7 +90,8 @@ impl Client {
         let response = self.ec2.handle(&request).await;
         assert!(response.headers.contains(&("x-amzn-requestid", "req-test".into())));
         assert!(response.headers.contains(&("content-type", "text/xml;charset=UTF-8".into())));
-        Reply { status: response.status, root: Element::parse(&response.body), body: response.body }
+        let body = response.body.whole();
+        Reply { status: response.status, root: Element::parse(&body), body }
     }
 }
 

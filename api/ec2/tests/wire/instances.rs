@@ -119,6 +119,9 @@ async fn attributes_are_read_and_changed() {
         .refused("ModifyInstanceAttribute", &[("InstanceId", &id), ("InstanceType.Value", "t3.small")])
         .await;
     assert_eq!(running.0, "IncorrectInstanceState");
+    let cleared =
+        client.refused("ModifyInstanceAttribute", &[("InstanceId", &id), ("UserData.Value", "")]).await;
+    assert_eq!(cleared.0, "IncorrectInstanceState", "an empty value is a change, for a stopped instance");
     let none = client.refused("ModifyInstanceAttribute", &[("InstanceId", &id)]).await;
     assert_eq!(none.0, "InvalidParameterCombination");
 }
@@ -190,7 +193,7 @@ async fn what_does_not_fit_is_a_server_error_and_leaves_nothing() {
         client.refused("RunInstances", &params).await
     };
     assert_eq!(refused(run("r5.24xlarge", "1")).await, ("InsufficientInstanceCapacity".into(), 500));
-    assert_eq!(refused(run("z9.huge", "1")).await, ("InvalidInstanceType".into(), 400));
+    assert_eq!(refused(run("z9.huge", "1")).await, ("InvalidParameterValue".into(), 400));
     assert_eq!(refused(run("t3.nano", "0")).await, ("InvalidParameterValue".into(), 400));
     assert!(client.ok("DescribeInstances", &[]).await.items("reservationSet").is_empty());
 }

@@ -171,6 +171,64 @@ async fn images_are_imported_described_and_withdrawn() {
 }
 
 #[tokio::test]
+async fn tags_that_are_refused_leave_nothing_that_was_to_have_them() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    for (key, code) in
+        [("aws:reserved", "InvalidParameterValue"), (&"k".repeat(200), "InvalidParameterValue")]
+    {
+        let tag = |kind| [("TagSpecification.1.ResourceType", kind), ("TagSpecification.1.Tag.1.Key", key)];
+        let group = [&[("GroupName", "tagged")][..], &tag("placement-group")].concat();
+        assert_eq!(client.refused("CreatePlacementGroup", &group).await.0, code);
+        let image = [("DiskContainer.1.Url", "https://images.test/a.qcow2")];
+        let image = [&image[..], &tag("import-image-task")].concat();
+        assert_eq!(client.refused("ImportImage", &image).await.0, code);
+    }
+    let groups = client.ok("DescribePlacementGroups", &[]).await;
+    assert!(groups.items("placementGroupSet").is_empty());
+    assert!(client.ok("DescribeImportImageTasks", &[]).await.items("importImageTaskSet").is_empty());
+}
+
+#[tokio::test]
+async fn an_empty_value_names_the_tag_with_the_empty_value() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    let vpc = client.ok("DescribeVpcs", &[]).await.text_at("vpcSet.item.vpcId").to_owned();
+    let tag = |n, value| [("ResourceId.1", vpc.as_str()), ("Tag.1.Key", n), ("Tag.1.Value", value)];
+    client.ok("CreateTags", &tag("full", "x")).await;
+    client.ok("CreateTags", &tag("empty", "")).await;
+    let with = async |key: &str| {
+        let filter = [("Filter.1.Name", key), ("Filter.1.Value.1", "")];
+        client.ok("DescribeVpcs", &filter).await.items("vpcSet").len()
+    };
+    assert_eq!((with("tag:full").await, with("tag:empty").await), (0, 1));
+    client.ok("DeleteTags", &tag("full", "")).await;
+    client.ok("DeleteTags", &tag("empty", "")).await;
+    let left = client.ok("DescribeTags", &[]).await;
+    assert_eq!(left.items("tagSet").len(), 1);
+    assert_eq!(left.text_at("tagSet.item.key"), "full");
+}
+
+#[tokio::test]
+async fn tagging_what_is_not_there_is_refused_with_the_code_of_its_kind() {
+    let harness = Harness::new().await;
+    for (id, code) in [
+        ("i-0123456789abcdef0", "InvalidInstanceID.NotFound"),
+        ("vol-0123456789abcdef0", "InvalidVolume.NotFound"),
+        ("ami-0123456789abcdef0", "InvalidAMIID.NotFound"),
+        ("sg-0123456789abcdef0", "InvalidGroup.NotFound"),
+        ("sgr-0123456789abcdef0", "InvalidSecurityGroupRuleId.NotFound"),
+        ("subnet-0123456789abcdef0", "InvalidSubnetID.NotFound"),
+        ("i-nonsense", "InvalidID"),
+        ("rtb-0123456789abcdef0", "InvalidID"),
+    ] {
+        let tag = [("ResourceId.1", id), ("Tag.1.Key", "k")];
+        assert_eq!(harness.admin.refused("CreateTags", &tag).await.0, code, "{id}");
+        assert_eq!(harness.admin.refused("DeleteTags", &tag).await.0, code, "{id}");
+    }
+}
+
+#[tokio::test]
 async fn placement_groups_are_made_shown_and_deleted() {
     let harness = Harness::new().await;
     let client = &harness.admin;

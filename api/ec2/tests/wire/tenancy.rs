@@ -150,20 +150,20 @@ fn matrix<'a>(
     rows.push(("AuthorizeSecurityGroupIngress", rule(own_group, &theirs.group), group));
     rows.push(("AuthorizeSecurityGroupEgress", rule(own_group, &theirs.group), group));
     let taggable = [
-        &theirs.instance,
-        &theirs.image,
-        &theirs.volume,
-        &theirs.interface,
-        &theirs.group,
-        &theirs.vpc,
-        &theirs.subnet,
-        &theirs.key,
-        &theirs.task,
-        &theirs.rule,
+        (&theirs.instance, "InvalidInstanceID.NotFound"),
+        (&theirs.image, "InvalidAMIID.NotFound"),
+        (&theirs.volume, "InvalidVolume.NotFound"),
+        (&theirs.interface, "InvalidNetworkInterfaceID.NotFound"),
+        (&theirs.group, "InvalidGroup.NotFound"),
+        (&theirs.vpc, "InvalidVpcID.NotFound"),
+        (&theirs.subnet, "InvalidSubnetID.NotFound"),
+        (&theirs.key, "InvalidKeyPair.NotFound"),
+        (&theirs.task, "InvalidConversionTaskId"),
+        (&theirs.rule, "InvalidSecurityGroupRuleId.NotFound"),
     ];
-    for id in taggable {
-        rows.push(("CreateTags", tag(id), "InvalidID"));
-        rows.push(("DeleteTags", tag(id), "InvalidID"));
+    for (id, code) in taggable {
+        rows.push(("CreateTags", tag(id), code));
+        rows.push(("DeleteTags", tag(id), code));
     }
     rows
 }

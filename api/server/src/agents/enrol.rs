@@ -8,17 +8,21 @@ use axum::response::Response;
 use tepui_types::NodeId;
 use tepui_types::agent::{EnrolReply, EnrolRequest, RenewReply, RenewRequest};
 
-use super::state::{answered, decoded};
+use super::state::{answered, decoded, parsed};
 use crate::app::App;
+use crate::body;
 use crate::failure::Failure;
 use crate::pki::{NodeCertificate, PkiError, check_request};
 use crate::rest::request_id;
+
+/// Anybody may send one, and a signing request has less than 2 KiB.
+const ENROL_BYTES: usize = 16 << 10;
 
 /// The signing request is checked before the token is used up.
 pub(super) async fn enrol(State(app): State<Arc<App>>, request: Request) -> Response {
     let id = request_id(&request);
     let work = async {
-        let request: EnrolRequest = decoded(request).await?;
+        let request: EnrolRequest = parsed(&body::read_up_to(request.into_body(), ENROL_BYTES).await?)?;
         check_request(&request.csr_pem).map_err(refused)?;
         let enrolled = Arc::clone(&app).changes.spawn(async move {
             let node_id = app.cloud.enrol(&request).await?;

@@ -70,7 +70,8 @@ pub(super) async fn decoded<T: DeserializeOwned>(request: Request) -> Result<T, 
     parsed(&body::read(request.into_body()).await?)
 }
 
-fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+/// A body's JSON.
+pub(super) fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(bytes).map_err(|error| Failure::Malformed(format!("the request's body: {error}")))
 }
 

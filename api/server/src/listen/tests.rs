@@ -8,9 +8,12 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
 async fn listener(connections: usize) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listener = Listener { head_timeout: SHORT, ..Listener::new("test", socket, connections) };
+    let listener =
+        Listener { head_timeout: SHORT, drain_timeout: SHORT, ..Listener::new("test", socket, connections) };
     let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
-    let router = Router::new().route("/", get(async || "answered"));
+    let router = Router::new()
+        .route("/", get(async || "answered"))
+        .route("/never", get(std::future::pending::<&'static str>));
     let serving = tokio::spawn(listener.serve(router, stop.clone()));
     (address, stop, serving)
 }
@@ -57,4 +60,18 @@ async fn at_a_shutdown_nothing_more_is_accepted() {
     stop.cancel();
     serving.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_is_cut_off_at_a_shutdown() {
+    let (address, stop, serving) = listener(10).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    // The answer to the second says that the first is being served.
+    let mut second = TcpStream::connect(address).await.unwrap();
+    second.write_all(GET).await.unwrap();
+    assert!(everything(second).await.ends_with("answered"));
+    stop.cancel();
+    serving.await.unwrap();
+    assert_eq!(everything(stream).await, "");
 }

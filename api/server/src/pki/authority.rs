@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, SignatureAlgorithm,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -46,7 +46,7 @@ impl Authority {
         if pem.is_some() && !key_path.exists() {
             return Err(PkiError::KeyMissing { certificate: certificate_path, key: key_path });
         }
-        let key = open_or_create_key(&key_path)?;
+        let key = open_or_create_key(&key_path, &PKCS_ECDSA_P256_SHA256)?;
         let pem = match pem {
             Some(pem) => pem,
             None => {
@@ -126,11 +126,14 @@ fn ca_params(region: &str, now: Timestamp, entropy: &dyn Entropy) -> Certificate
 }
 
 /// A private key from its file, made where it is missing.
-pub(super) fn open_or_create_key(path: &Path) -> Result<KeyPair, PkiError> {
+pub(super) fn open_or_create_key(
+    path: &Path,
+    algorithm: &'static SignatureAlgorithm,
+) -> Result<KeyPair, PkiError> {
     if let Some(pem) = files::read(path)? {
         return KeyPair::from_pem(&pem).map_err(|source| PkiError::Damaged { path: path.to_owned(), source });
     }
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let key = KeyPair::generate_for(algorithm)?;
     files::write(path, key.serialize_pem().as_bytes(), SECRET)?;
     Ok(key)
 }

@@ -1,5 +1,5 @@
 //! The cloud's own certificates: an authority, the agents' listener, the nodes, the identity
-//! document. ECDSA P-256 throughout.
+//! document. ECDSA P-256, but Ed25519 for documents, whose signatures must not differ.
 
 mod authority;
 mod error;

@@ -2,11 +2,11 @@
 
 use axum::body::{Body, HttpBody};
 use tepui_core::{Error, ImportRequest, Kind};
-use tepui_types::ImportTaskId;
 use tepui_types::rest::{
     AppendImageUploadRequest, CompleteImageUploadRequest, CreateImageUploadRequest, Empty, ImageUpload,
     ImportTask, UploadImageRequest,
 };
+use tepui_types::{Digest, ImportTaskId};
 
 use super::image::shown_task;
 use super::routes::Call;
@@ -22,10 +22,12 @@ fn check(call: &Call, image: &UploadImageRequest) -> Result<(), Failure> {
     if image.public {
         call.caller.require_administrator()?;
     }
-    if call.caller.dry_run {
-        return Err(Error::DryRunOk.into());
-    }
-    Ok(())
+    rehearsed(call)
+}
+
+/// Ends a rehearsal that has come to where something would be changed.
+fn rehearsed(call: &Call) -> Result<(), Failure> {
+    if call.caller.dry_run { Err(Error::DryRunOk.into()) } else { Ok(()) }
 }
 
 pub(super) async fn whole(call: Call, image: UploadImageRequest, body: Body) -> Result<ImportTask, Failure> {
@@ -34,8 +36,8 @@ pub(super) async fn whole(call: Call, image: UploadImageRequest, body: Body) -> 
         Failure::Malformed("the header Content-Length is missing: it tells the file's size".into())
     })?;
     let mut upload = call.app.uploads.create(call.caller.project, size, image).await?;
-    match upload.append(0, body).await {
-        Ok(()) => begin(&call, upload).await,
+    match upload.append(0, body, &call.app.stop).await {
+        Ok(()) => begin(&call, upload, None).await,
         Err(failure) => {
             upload.remove().await?;
             Err(failure)
@@ -60,30 +62,34 @@ pub(super) async fn append(
     body: Body,
 ) -> Result<ImageUpload, Failure> {
     let mut upload = call.app.uploads.take(call.caller.project, call.target())?;
-    upload.append(request.offset, body).await?;
+    rehearsed(&call)?;
+    upload.append(request.offset, body, &call.app.stop).await?;
     upload.shown()
 }
 
 pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
     let upload = call.app.uploads.take(call.caller.project, call.target())?;
-    if call.caller.dry_run {
-        return Err(Error::DryRunOk.into());
-    }
+    rehearsed(&call)?;
     upload.remove().await?;
     Ok(Empty {})
 }
 
-/// Asked again, because its reply was lost, it answers with the same task.
+/// Asked again, because its reply was lost, it answers with the same task. The bytes are held against
+/// their digest by the import: for a large file that takes longer than a client waits.
 pub(super) async fn complete(call: Call, request: CompleteImageUploadRequest) -> Result<ImportTask, Failure> {
-    let upload = call.app.uploads.take(call.caller.project, call.target())?;
-    if let Some(task) = upload.task() {
+    let uploads = &call.app.uploads;
+    let taken = uploads.take(call.caller.project, call.target());
+    // Looked at with the upload in hand, or in the hands of its import.
+    if let Some(task) = uploads.task(call.caller.project, call.target())? {
         return begun(&call, task).await;
     }
-    upload.check_whole(request.sha256).await?;
-    begin(&call, upload).await
+    let upload = taken?;
+    upload.check_whole()?;
+    rehearsed(&call)?;
+    begin(&call, upload, Some(request.sha256)).await
 }
 
-async fn begin(call: &Call, mut upload: Upload) -> Result<ImportTask, Failure> {
+async fn begin(call: &Call, mut upload: Upload, sha256: Option<Digest>) -> Result<ImportTask, Failure> {
     let image = upload.image().clone();
     let import = ImportRequest {
         name: Some(image.name),
@@ -92,10 +98,12 @@ async fn begin(call: &Call, mut upload: Upload) -> Result<ImportTask, Failure> {
         public: image.public,
     };
     let login_user = image.login_user.unwrap_or_else(|| DEFAULT_LOGIN_USER.into());
+    let place = call.app.importer.enter(&call.caller)?;
     let task = call.cloud().begin_import(&call.caller, import).await?;
     upload.begun(task.id)?;
     let outlook = Outlook { login_user, public: image.public };
-    call.app.importer.start(call.caller.clone(), task.id, Source::Upload(Box::new(upload)), outlook);
+    let source = Source::Upload(Box::new(upload), sha256);
+    call.app.importer.start(call.caller.clone(), task.id, source, outlook, place);
     Ok(shown_task(task))
 }
 

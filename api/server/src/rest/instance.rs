@@ -1,7 +1,7 @@
 //! Instances.
 
 use data_encoding::BASE64;
-use tepui_core::{INSTANCE_TYPES, InstanceChange, Kind, RunInstances};
+use tepui_core::{Caller, Error, INSTANCE_TYPES, InstanceChange, Kind, RunInstances};
 use tepui_db::model;
 use tepui_types::InstanceId;
 use tepui_types::rest::{
@@ -70,7 +70,7 @@ async fn target(call: &Call) -> Result<InstanceId, Failure> {
         instance.state != model::InstanceState::Terminated || instance.id.to_string() == text
     };
     let objects = views.into_iter().filter(live);
-    pick(Kind::Instance, text, objects.map(|mut v| (v.record.instance.id, v.record.tags.remove("Name"))))
+    pick(Kind::Instance, text, objects.map(|v| (v.record.instance.id, v.record.tags.get("Name").cloned())))
 }
 
 pub(super) async fn list(call: Call, request: ListInstancesRequest) -> Result<List<Instance>, Failure> {
@@ -88,21 +88,31 @@ pub(super) async fn show(call: Call, _: Empty) -> Result<Instance, Failure> {
 /// the call.
 pub(super) async fn set(call: Call, request: SetInstanceRequest) -> Result<Instance, Failure> {
     let id = target(&call).await?;
-    for change in changes(&call, request).await? {
+    let changes = changes(&call, request).await?;
+    // All are rehearsed before the first is made, so that a bad one leaves none of the others behind.
+    let rehearsal = Caller { dry_run: true, ..call.caller.clone() };
+    for change in changes.clone() {
+        match call.cloud().modify_instance(&rehearsal, id, change).await {
+            Ok(()) | Err(Error::DryRunOk) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for change in changes {
         call.cloud().modify_instance(&call.caller, id, change).await?;
     }
     shown(&call, id).await
 }
 
+/// Those first that a running instance refuses, which only the change itself finds out.
 async fn changes(call: &Call, request: SetInstanceRequest) -> Result<Vec<InstanceChange>, Failure> {
     let mut changes = Vec::new();
-    if let Some(groups) = request.groups {
-        changes.push(InstanceChange::Groups(security_group::find_all(call, &groups).await?));
-    }
     if let Some(user_data) = request.user_data {
         changes.push(InstanceChange::UserData(decoded("user_data", Some(&user_data))?));
     }
     changes.extend(request.instance_type.map(InstanceChange::InstanceType));
+    if let Some(groups) = request.groups {
+        changes.push(InstanceChange::Groups(security_group::find_all(call, &groups).await?));
+    }
     let behavior = request.shutdown_behavior.map(stored_behavior);
     changes.extend(behavior.map(InstanceChange::ShutdownBehavior));
     changes.extend(request.disable_api_termination.map(InstanceChange::DisableApiTermination));

@@ -28,7 +28,7 @@ impl Viewer {
     pub(super) fn show(&self, view: InstanceView) -> Instance {
         let health = health(view.health);
         let record = view.record;
-        let instance = record.instance;
+        let instance = &record.instance;
         let image = self.images.get(&instance.image_id);
         let interface = record.interface.as_ref();
         let placement = record.placement.as_ref();
@@ -36,7 +36,7 @@ impl Viewer {
             id: instance.id,
             name: record.tags.get("Name").cloned(),
             state: state(instance.state),
-            state_reason: instance.state_reason.map(|reason| reason.message),
+            state_reason: instance.state_reason.as_ref().map(|reason| reason.message.clone()),
             state_since: instance.state_since,
             health,
             observed: placement.and_then(|placement| placement.observed.clone()),
@@ -44,10 +44,10 @@ impl Viewer {
             image_id: instance.image_id,
             image_name: image.map(|image| image.name.clone()),
             login_user: image.map(|image| image.login_user.clone()),
-            instance_type: instance.instance_type,
+            instance_type: instance.instance_type.clone(),
             vcpus: instance.vcpus,
             memory_mib: instance.memory_mib,
-            key_name: instance.key_name,
+            key_name: instance.key_name.clone(),
             private_ip: interface.map(|interface| interface.private_ip),
             public_ip: interface.and_then(|interface| interface.public_ip),
             interface_id: interface.map(|interface| interface.id),
@@ -61,7 +61,7 @@ impl Viewer {
             shutdown_behavior: shown_behavior(instance.shutdown_behavior),
             disable_api_termination: instance.disable_api_termination,
             disable_api_stop: instance.disable_api_stop,
-            tags: record.tags,
+            tags: record.tags.clone(),
             launched_at: instance.launched_at,
         }
     }

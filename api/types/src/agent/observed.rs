@@ -122,6 +122,8 @@ pub enum PlacementState {
     },
     /// A step failed; the agent tries again by itself.
     Failed {
+        /// The start that was wanted when it failed; where none was, the last that was carried out.
+        start_seq: u64,
         /// The step that failed.
         step: String,
         /// Why, for operators.

@@ -111,13 +111,18 @@ impl ModifyInstanceAttributeRequest {
             changes.push(InstanceChange::ShutdownBehavior(behavior(&name)?));
         }
         if let Some(Blob(data)) = self.user_data.and_then(|data| data.value) {
-            changes.push(InstanceChange::UserData(Some(data)));
+            changes.push(user_data(data));
         }
         if !self.groups.is_empty() {
             changes.push(InstanceChange::Groups(parse_ids(Kind::SecurityGroup, &self.groups)?));
         }
         Ok(changes)
     }
+}
+
+/// Empty user data is none.
+fn user_data(data: Vec<u8>) -> InstanceChange {
+    InstanceChange::UserData(Some(data).filter(|data| !data.is_empty()))
 }
 
 /// The form `Attribute=…&Value=…`.
@@ -132,7 +137,7 @@ fn named(attribute: &str, value: &str) -> Result<InstanceChange, ApiError> {
         "disableApiTermination" => InstanceChange::DisableApiTermination(flag()?),
         "instanceInitiatedShutdownBehavior" => InstanceChange::ShutdownBehavior(behavior(value)?),
         "instanceType" => InstanceChange::InstanceType(value.to_owned()),
-        "userData" => InstanceChange::UserData(Some(Blob::decode("Value", value)?.0)),
+        "userData" => user_data(Blob::decode("Value", value)?.0),
         other => {
             return Err(ApiError::unsupported(format!("The attribute {other} cannot be modified here.")));
         }

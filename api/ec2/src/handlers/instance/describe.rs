@@ -2,12 +2,13 @@
 
 use tepui_core::{InstanceView, Kind};
 
+use super::InstanceListing;
 use super::filter::{FILTERS, Row};
 use super::view::shape;
 use crate::error::ApiError;
 use crate::generated::{
     DescribeInstanceCreditSpecificationsRequest, DescribeInstanceCreditSpecificationsResult,
-    DescribeInstancesRequest, DescribeInstancesResult, InstanceCreditSpecification, Reservation,
+    DescribeInstancesRequest, InstanceCreditSpecification, Reservation,
 };
 use crate::handlers::{fixed, text};
 use crate::mechanism::{Field, apply, one, parse_ids};
@@ -16,22 +17,27 @@ use crate::operation::{Context, Handle};
 const CREDIT_FILTERS: &[Field<InstanceCreditSpecification>] = &[("instance-id", |c| one(&c.instance_id))];
 
 impl Handle for DescribeInstancesRequest {
-    async fn handle(self, cx: &Context) -> Result<DescribeInstancesResult, ApiError> {
+    async fn handle(self, cx: &Context) -> Result<InstanceListing, ApiError> {
         let ids = parse_ids(Kind::Instance, &self.instance_ids)?;
-        let views = cx.cloud.describe_instances(&cx.caller, &ids).await?;
-        let rows = views.iter().map(|view| row(cx, view)).collect();
-        let rows = apply(&cx.filters, FILTERS, |row| &row.instance.tags, rows)?;
+        let views = filtered(cx, cx.cloud.describe_instances(&cx.caller, &ids).await?)?;
         // A page is counted in instances, so that a large reservation spans several.
-        let (rows, next_token) = cx.page.cut(rows, |row| {
-            let id = |text: &Option<crate::wire::Text>| text.clone().unwrap_or_default().into_owned();
-            id(&row.reservation.reservation_id) + " " + &id(&row.instance.instance_id)
+        let (views, next_token) = cx.page.cut(views, |view| {
+            let instance = &view.record.instance;
+            format!("{} {}", instance.reservation_id, instance.id)
         });
-        Ok(DescribeInstancesResult { next_token, reservations: reservations(rows) })
+        Ok(InstanceListing::new(&cx.cloud, views, next_token))
     }
 }
 
-fn row(cx: &Context, view: &InstanceView) -> Row {
-    Row { reservation: reservation(view), instance: shape(&cx.cloud, view) }
+/// The views that pass the filters, which look at what the reply would show.
+fn filtered(cx: &Context, views: Vec<InstanceView>) -> Result<Vec<InstanceView>, ApiError> {
+    if cx.filters.is_empty() {
+        return Ok(views);
+    }
+    let row = |view| Row { reservation: reservation(&view), instance: shape(&cx.cloud, &view), view };
+    let rows = views.into_iter().map(row).collect();
+    let rows = apply(&cx.filters, FILTERS, |row| &row.instance.tags, rows)?;
+    Ok(rows.into_iter().map(|row| row.view).collect())
 }
 
 /// A reservation without instances.
@@ -43,18 +49,6 @@ pub(super) fn reservation(view: &InstanceView) -> Reservation {
         owner_id: text(instance.project_id),
         reservation_id: text(instance.reservation_id),
     }
-}
-
-/// Puts instances that follow each other into their common reservation.
-fn reservations(rows: Vec<Row>) -> Vec<Reservation> {
-    let mut all: Vec<Reservation> = Vec::new();
-    for Row { reservation, instance } in rows {
-        match all.last_mut().filter(|last| last.reservation_id == reservation.reservation_id) {
-            Some(last) => last.instances.push(instance),
-            None => all.push(Reservation { instances: vec![instance], ..reservation }),
-        }
-    }
-    all
 }
 
 impl Handle for DescribeInstanceCreditSpecificationsRequest {

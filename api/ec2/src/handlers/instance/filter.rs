@@ -1,5 +1,7 @@
 //! The filters of `DescribeInstances`.
 
+use tepui_core::InstanceView;
+
 use crate::generated::{Instance, InstanceNetworkInterface, Reservation};
 use crate::mechanism::{Field, flag, many, one};
 use crate::wire::{Text, timestamp};
@@ -8,6 +10,7 @@ use crate::wire::{Text, timestamp};
 pub(super) struct Row {
     pub(super) reservation: Reservation,
     pub(super) instance: Instance,
+    pub(super) view: InstanceView,
 }
 
 pub(super) const FILTERS: &[Field<Row>] = &[

@@ -4,10 +4,13 @@ mod attribute;
 mod console;
 mod describe;
 mod filter;
+mod listing;
 mod power;
 mod run;
 mod status;
 mod view;
+
+pub(crate) use listing::InstanceListing;
 
 use tepui_db::model::InstanceState;
 

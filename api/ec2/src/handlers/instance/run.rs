@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use tepui_core::{Error, Kind, MetadataChange, RootVolumeRequest, RunInstances};
+use tepui_core::{Error, Kind, MetadataChange, RootVolumeRequest, RunInstances, instance_type};
 use tepui_types::PlacementGroupId;
 
 use super::attribute::{behavior, metadata_change};
@@ -33,8 +33,8 @@ impl Handle for RunInstancesRequest {
 impl RunInstancesRequest {
     async fn wanted(mut self, cx: &Context) -> Result<RunInstances, ApiError> {
         let image = self.image_id.take().ok_or_else(|| ApiError::missing("ImageId"))?;
-        let instance_type = self.instance_type.take().unwrap_or(DEFAULT_TYPE.into());
-        let mut run = RunInstances::new(parse_id(Kind::Image, &image)?, instance_type);
+        let size = known_type(self.instance_type.take().unwrap_or(DEFAULT_TYPE.into()))?;
+        let mut run = RunInstances::new(parse_id(Kind::Image, &image)?, size);
         (run.min_count, run.max_count) = counts(self.min_count, self.max_count)?;
         run.client_token = cx.token.clone().map(Text::into_owned);
         run.user_data = user_data(self.user_data.take())?;
@@ -102,6 +102,14 @@ fn network_of(
 
 fn address_of(text: &str) -> Result<Ipv4Addr, ApiError> {
     text.parse().map_err(|_| ApiError::invalid_value("PrivateIpAddress", text, "It is an IPv4 address."))
+}
+
+/// Only `DescribeInstanceTypes` has a code of its own for a type that does not exist.
+fn known_type(name: Text) -> Result<Text, ApiError> {
+    match instance_type(&name) {
+        Some(_) => Ok(name),
+        None => Err(ApiError::invalid_value("InstanceType", &name, "There is no such type.")),
+    }
 }
 
 fn counts(min: i64, max: i64) -> Result<(u32, u32), ApiError> {

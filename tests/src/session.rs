@@ -1,0 +1,92 @@
+//! An EC2 client that stays: a call costs milliseconds, and a lost reply is an answer too.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{Cloud, python, repository};
+
+/// How a call ended, as the client sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// The answer.
+    Answer(Value),
+    /// EC2's error code.
+    Refused(String),
+    /// The connection broke, or the client hung up: the call may or may not have been carried out.
+    Lost(String),
+}
+
+impl Reply {
+    /// The answer of a call that must have one.
+    ///
+    /// # Panics
+    /// With the reply, when it is another.
+    #[track_caller]
+    pub fn answer(self) -> Value {
+        match self {
+            Self::Answer(value) => value,
+            Self::Refused(why) | Self::Lost(why) => unreachable!("the call was not answered: {why}"),
+        }
+    }
+}
+
+/// A running boto3 that retries nothing.
+#[derive(Debug)]
+pub struct Ec2Session {
+    child: Child,
+    calls: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Ec2Session {
+    /// Starts a client of the cloud that hangs up when a reply takes longer than `patience`.
+    ///
+    /// # Panics
+    /// When Python cannot be started.
+    #[track_caller]
+    pub fn start(cloud: &Cloud, patience: Duration) -> Self {
+        let mut command = Command::new(python("python"));
+        command
+            .arg(repository().join("tests/clients/ec2_session.py"))
+            .arg(patience.as_secs_f64().to_string());
+        command.envs(cloud.variables()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => unreachable!("{command:?}: {error}"),
+        };
+        let (Some(calls), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are piped")
+        };
+        Self { child, calls, replies: BufReader::new(replies) }
+    }
+
+    /// Makes one call, for example `run_instances`, with boto3's names of parameters.
+    ///
+    /// # Panics
+    /// When the client itself ends; what it said is on stderr.
+    #[track_caller]
+    pub fn call(&mut self, call: &str, parameters: &Value) -> Reply {
+        let asked = json!({ "call": call, "parameters": parameters });
+        let mut line = String::new();
+        let talked = writeln!(self.calls, "{asked}").and_then(|()| self.replies.read_line(&mut line));
+        let said = talked.ok().and_then(|_| serde_json::from_str::<Value>(&line).ok());
+        let Some(said) = said else { unreachable!("the client ended at {asked}") };
+        let text = |kind: &str| said[kind].as_str().map(str::to_owned);
+        match (text("refused"), text("lost")) {
+            (Some(code), _) => Reply::Refused(code),
+            (None, Some(why)) => Reply::Lost(why),
+            (None, None) => Reply::Answer(said["answer"].clone()),
+        }
+    }
+}
+
+impl Drop for Ec2Session {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,9 @@
+//! A death in the middle of an operation: the control plane, the agent, or the reply on its way. Every
+//! fail point that the code lists is died at, in every operation that passes it; the work is finished
+//! after a restart, once.
+
+mod agent;
+mod api;
+mod scene;
+mod tokens;
+mod verb;
