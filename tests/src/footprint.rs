@@ -45,7 +45,10 @@ fn whole(line: &str) -> Option<&str> {
 
 fn mounts() -> BTreeSet<String> {
     let text = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    text.lines().filter_map(|line| line.split(' ').nth(1).map(str::to_owned)).collect()
+    // iproute2 makes its folder of namespaces a mount point at the first `ip netns add`, for good.
+    let points =
+        text.lines().filter_map(|line| line.split(' ').nth(1)).filter(|point| *point != "/run/netns");
+    points.map(str::to_owned).collect()
 }
 
 fn processes() -> BTreeSet<String> {
