@@ -1,7 +1,7 @@
 //! The content-addressed store: one sealed file for each digest.
 //!
 //! ```text
-//!   source ──inspect──▶ convert/copy ──▶ .import-XXXX ──digest, fsync, seal──▶ rename ──▶ <digest>
+//!   source ──inspect──▶ convert/copy ──▶ .import-???? ──digest, fsync, seal──▶ rename ──▶ <digest>
 //! ```
 //! A file under its digest is complete and never changes; everything else is left over from a crash
 //! and removed when the store is opened.
