@@ -44,12 +44,13 @@ main() {
     exit 1
   fi
 
+  # First, as apt knows its sources' suites only from the indexes, which an image may come without.
+  apt-get update -qq
   local suite=()
   if qemu_is_from_backports; then
     add_backports
     suite=(-t bookworm-backports)
   fi
-  apt-get update -qq
   # No service may start by itself: the demo runs a libvirtd of its own and never the machine's.
   DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -y -qq --no-install-recommends "${suite[@]}" "${missing[@]}" \
@@ -83,6 +84,7 @@ Suites: bookworm-backports
 Components: main
 Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 EOT
+  apt-get update -qq
 }
 
 main "$@"
