@@ -1,5 +1,5 @@
 //! Each operation is cut off at each of its steps, and repeated: what is durable stays, nothing is
-//! done twice. One test, because the hook is the process's.
+//! done twice. One test, because the points are the process's.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,9 +8,8 @@
 )]
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 
-use tepui_core::failpoint::{self, STEPS, Verdict};
+use tepui_core::failpoint::STEPS;
 
 #[path = "cloud/harness.rs"]
 #[expect(dead_code, reason = "the other test binary uses the rest")]
@@ -21,16 +20,7 @@ use tepui_core::{Error, Reservation, RunInstances};
 use tepui_db::model::InstanceState;
 use tepui_types::InstanceId;
 use tepui_types::agent::{OffReason, PlacementState};
-
-/// The step at which to die, and the steps that were passed.
-static DIE_AT: Mutex<Option<&'static str>> = Mutex::new(None);
-static PASSED: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-
-fn hook(step: &'static str) -> Verdict {
-    PASSED.lock().unwrap().insert(step);
-    let die = *DIE_AT.lock().unwrap() == Some(step);
-    if die { Verdict::Die } else { Verdict::Continue }
-}
+use tepui_types::failpoint::{self, Effect};
 
 struct Scene {
     t: Harness,
@@ -108,21 +98,22 @@ impl Scene {
 
 #[tokio::test]
 async fn every_operation_cut_off_at_every_step_is_done_once_after_a_repeat() {
-    failpoint::install(hook);
+    // While any point is armed, every one that is passed is noted.
+    failpoint::arm("test::watch", Effect::Error);
     for (operation, steps) in STEPS {
         for step in *steps {
             let scene = Scene::new().await;
             if *operation == "start" {
                 scene.stop().await;
             }
-            *DIE_AT.lock().unwrap() = Some(step);
+            failpoint::arm(step, Effect::Error);
             let cut = scene.act(operation).await;
-            *DIE_AT.lock().unwrap() = None;
+            failpoint::disarm(step);
             assert!(cut.is_err(), "{operation} has no fail point {step}");
             scene.act(operation).await.unwrap();
             scene.assert_done(operation, step).await;
         }
     }
-    let listed: BTreeSet<_> = STEPS.iter().flat_map(|(_, steps)| *steps).copied().collect();
-    assert_eq!(*PASSED.lock().unwrap(), listed, "a step that the list does not name");
+    let listed: BTreeSet<_> = STEPS.iter().flat_map(|(_, steps)| *steps).map(ToString::to_string).collect();
+    assert_eq!(failpoint::passed(), listed, "a step that the list does not name");
 }
