@@ -235,6 +235,7 @@ fn share(
         wake: Notify::new(),
         network_wake: Notify::new(),
         network_trouble: Mutex::default(),
+        acknowledged: Mutex::default(),
         refused: Mutex::default(),
         executor,
         metadata,

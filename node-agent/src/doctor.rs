@@ -6,12 +6,12 @@ use std::path::Path;
 use serde::Serialize;
 use tepui_libvirt::DomainState;
 use tepui_types::PlacementId;
-use tepui_types::agent::{PlacementPart, Power};
+use tepui_types::agent::{PartKey, PlacementPart, Power};
 
 use crate::agent::{Layout, StartError};
 use crate::hypervisor::Hypervisor;
 use crate::ledger::{Ledger, Seal, Wanted};
-use crate::network::Network;
+use crate::network::{Network, WantedNetwork};
 use crate::plan::Progress;
 
 /// Something that is not as it should be.
@@ -60,6 +60,7 @@ pub fn books(data_dir: &Path) -> Result<Books, StartError> {
 /// Looks at the host. What cannot be looked at is a finding of its own.
 pub async fn inventory(
     data_dir: &Path,
+    books: &Books,
     hypervisor: &dyn Hypervisor,
     network: &dyn Network,
 ) -> (Inventory, Vec<Finding>) {
@@ -75,6 +76,12 @@ pub async fn inventory(
             "start libvirtd; guests run on without it, but none can be started or stopped",
         )),
     }
+    let faults = match wanted_network(books, &inventory) {
+        Some(wanted) => network.faults(&wanted).await.unwrap_or_else(|error| vec![crate::chain(&error)]),
+        None => Vec::new(),
+    };
+    let mended = "wait for the agent, which looks every half a minute; if it stays, see the agent's log";
+    findings.extend(faults.into_iter().map(|fault| finding("network", fault, mended)));
     match network.taps().await {
         Ok(taps) => inventory.taps = taps.len(),
         Err(error) => findings.push(finding(
@@ -90,6 +97,17 @@ pub async fn inventory(
     (inventory, findings)
 }
 
+/// The network of the guests that run; `None` for a host that was never told of one.
+fn wanted_network(books: &Books, inventory: &Inventory) -> Option<WantedNetwork> {
+    let node_id = books.wanted.parts.iter().find_map(|part| match part.key {
+        PartKey::Node(node) => Some(node),
+        PartKey::Vpc(_) => None,
+    })?;
+    let live = inventory.domains.iter().filter(|(_, state)| !matches!(state, DomainState::Off { .. }));
+    let vpcs = books.wanted.vpcs.values().map(|vpc| vpc.as_ref().clone()).collect();
+    Some(WantedNetwork { node_id, vpcs, local: live.map(|(id, _)| *id).collect() })
+}
+
 /// Compares.
 pub fn compare(books: &Books, inventory: &Inventory) -> Vec<Finding> {
     let mut findings: Vec<Finding> = books
@@ -99,6 +117,10 @@ pub fn compare(books: &Books, inventory: &Inventory) -> Vec<Finding> {
         .iter()
         .filter_map(|placement| placement_finding(placement.id, &placement.wanted, books, inventory))
         .collect();
+    findings.extend(books.wanted.damaged.iter().map(|key| {
+        let cure = "wait for the agent, which asks the control plane for it; guests run on meanwhile";
+        finding("ledger", format!("the file of the part {key:?} is damaged"), cure)
+    }));
     findings.extend(strangers(books, inventory));
     findings.extend(taps(books, inventory));
     findings

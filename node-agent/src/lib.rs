@@ -12,7 +12,6 @@ pub mod disks;
 pub mod doctor;
 pub mod durable;
 pub mod execute;
-pub mod failpoint;
 pub mod host;
 pub mod hypervisor;
 pub mod identity;

@@ -14,19 +14,19 @@ use tepui_agent::identity::{JoinToken, Joining, join};
 use tepui_agent::images::CacheLimits;
 use tepui_agent::network::{HostNetwork, HostNetworkConfig, Network};
 use tepui_agent::simulate::{self, Chance, Simulated};
-use tepui_agent::{Agent, AgentParts, DiskChoice, Settings, accelerator, agent, doctor, failpoint, host};
+use tepui_agent::{Agent, AgentParts, DiskChoice, Settings, accelerator, agent, doctor, host};
 use tepui_libvirt::{Accelerator, LibvirtHost, probe_accelerator};
-use tepui_types::Timestamp;
+use tepui_types::{Timestamp, failpoint};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Of a quick call to libvirt.
 const LIBVIRT_DEADLINE: Duration = Duration::from_secs(30);
-/// Fails or kills the agent at a named step; for tests.
-const FAILPOINT: &str = "TEPUI_FAILPOINT";
-
 /// What the names of the network devices begin with.
 const DEVICE_PREFIX: &str = "tp";
+/// Where name servers are named: by systemd-resolved (systemd-resolved.service(8)), whose stub the system's own
+/// file names, and by the system.
+const RESOLVER_FILES: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
 
 #[derive(Parser)]
 #[command(name = "tepui-node", version, about = "The agent of a host of a Tepui cloud.")]
@@ -59,7 +59,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    failpoint::arm_from(&std::env::var(FAILPOINT).unwrap_or_default())?;
+    failpoint::arm_from(&std::env::var(failpoint::VARIABLE).unwrap_or_default())?;
     match arguments.command {
         Command::Run => run(&node_config(&arguments.config)?).await,
         Command::Join { token } => join_cloud(&node_config(&arguments.config)?, &token).await,
@@ -117,9 +117,10 @@ async fn join_cloud(config: &NodeConfig, token: &str) -> anyhow::Result<()> {
 
 async fn run_doctor(config: &NodeConfig) -> anyhow::Result<()> {
     let (_, parts) = build(config).await?;
-    let (inventory, mut findings) =
-        doctor::inventory(&config.data_dir, parts.hypervisor.as_ref(), parts.network.as_ref()).await;
-    findings.extend(doctor::compare(&doctor::books(&config.data_dir)?, &inventory));
+    let books = doctor::books(&config.data_dir)?;
+    let (hypervisor, network) = (parts.hypervisor.as_ref(), parts.network.as_ref());
+    let (inventory, mut findings) = doctor::inventory(&config.data_dir, &books, hypervisor, network).await;
+    findings.extend(doctor::compare(&books, &inventory));
     for finding in findings {
         println!("{}", serde_json::to_string(&finding)?);
     }
@@ -177,6 +178,7 @@ async fn network(config: &NodeConfig) -> anyhow::Result<Arc<dyn Network>> {
         underlay_address: config.underlay_address,
         uplink: config.uplink.clone(),
         name_prefix: DEVICE_PREFIX.to_owned(),
+        resolver_files: RESOLVER_FILES.map(PathBuf::from).to_vec(),
     };
     Ok(Arc::new(HostNetwork::new(config).await?))
 }

@@ -11,11 +11,11 @@ use futures::future::join_all;
 use tepui_libvirt::Accelerator;
 use tepui_types::PlacementId;
 use tepui_types::agent::{PlacementPart, PlacementSpec};
+use tepui_types::failpoint::{self, Tripped};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::disks::{DiskError, Disks};
-use crate::failpoint::{self, Tripped};
 use crate::hypervisor::{Hypervisor, HypervisorError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::network::NetworkError;

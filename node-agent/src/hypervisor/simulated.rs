@@ -31,7 +31,8 @@ pub struct SimulatedSettings {
 #[derive(Debug)]
 pub struct SimulatedHypervisor {
     settings: SimulatedSettings,
-    random: Mutex<SmallRng>,
+    /// Starts that were tried, of each.
+    tries: Mutex<BTreeMap<PlacementId, u64>>,
     domains: Mutex<BTreeMap<PlacementId, Domain>>,
     file: Option<PathBuf>,
 }
@@ -82,8 +83,7 @@ impl Domain {
 impl SimulatedHypervisor {
     /// A host without domains.
     pub fn new(settings: SimulatedSettings) -> Self {
-        let random = Mutex::new(SmallRng::seed_from_u64(settings.seed));
-        Self { settings, random, domains: Mutex::default(), file: None }
+        Self { settings, tries: Mutex::default(), domains: Mutex::default(), file: None }
     }
 
     /// A host whose domains are kept in `file`; those that are there already are its.
@@ -128,9 +128,13 @@ impl SimulatedHypervisor {
         self.domains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_fails(&self) -> bool {
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        random.random_range(0..100) < self.settings.failure_percent
+    /// Whether this try fails; whatever else is tried at the same time makes no difference.
+    fn start_fails(&self, id: PlacementId) -> bool {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let tried = tries.entry(id).or_default();
+        *tried += 1;
+        let seed = self.settings.seed ^ id.bits() as u64 ^ tried.rotate_right(8);
+        SmallRng::seed_from_u64(seed).random_range(0..100) < self.settings.failure_percent
     }
 }
 
@@ -156,7 +160,7 @@ impl Hypervisor for SimulatedHypervisor {
         if self.settings.start_ms > 0 {
             tokio::time::sleep(Duration::from_millis(self.settings.start_ms)).await;
         }
-        if self.start_fails() {
+        if self.start_fails(id) {
             return Err(HypervisorError::Simulated(id));
         }
         self.change(|domains| {

@@ -46,7 +46,10 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// The file does not hold what it should.
-    #[error("{path} does not hold {expected}")]
+    #[error(
+        "{path} does not hold {expected}: restore it from a backup, or run `tepui-node --config FILE join TOKEN`; \
+         guests run on meanwhile"
+    )]
     Content {
         /// Which file.
         path: PathBuf,
@@ -88,6 +91,12 @@ impl Identity {
             return Err(IdentityError::NotJoined(node_file));
         }
         let ca_pem = read(&ca_file)?;
+        if CertificateDer::from_pem_slice(ca_pem.as_bytes()).is_err() {
+            return Err(IdentityError::Content {
+                path: ca_file,
+                expected: "the control plane's certificate",
+            });
+        }
         let node_pem = read(&node_file)?;
         let content = |expected| IdentityError::Content { path: node_file.clone(), expected };
         let begin =

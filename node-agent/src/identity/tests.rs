@@ -68,6 +68,27 @@ async fn a_host_that_joins_keeps_its_uuid_and_can_renew_its_certificate() {
 }
 
 #[tokio::test]
+async fn a_torn_identity_is_refused_by_file_with_the_cure_and_joining_again_is_one() {
+    let authority = Arc::new(authority());
+    let url = listen(Arc::clone(&authority)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = token(authority.der());
+    join(dir.path(), &joining(url.clone()), &token, Uuid::from_u128(1)).await.unwrap();
+    for name in [NODE_FILE, CA_FILE] {
+        let path = dir.path().join(name);
+        let whole = fs::read(&path).unwrap();
+        for length in [0, whole.len() / 2] {
+            fs::write(&path, &whole[..length]).unwrap();
+            let error = Identity::load(dir.path()).err().unwrap();
+            assert!(matches!(&error, IdentityError::Content { path: told, .. } if *told == path), "{error}");
+            assert!(error.to_string().contains("join TOKEN"), "{error}");
+        }
+        join(dir.path(), &joining(url.clone()), &token, Uuid::from_u128(2)).await.unwrap();
+        assert_eq!(machine_uuid(dir.path(), Uuid::from_u128(3)).unwrap(), Uuid::from_u128(1));
+    }
+}
+
+#[tokio::test]
 async fn the_secret_is_not_told_to_a_server_of_another_ca() {
     let url = listen(Arc::new(authority())).await;
     let dir = tempfile::tempdir().unwrap();

@@ -2,8 +2,10 @@
 //! each, and the progress of each placement, one file each. Everything is sealed, mode 0600, and
 //! durable before a method returns.
 //!
-//! A file that cannot be opened stops the agent from starting: acting on half of the desired state
-//! would be a guess.
+//! A file that is torn or was changed does not stop the agent: every guest runs on whatever it said, and the
+//! control plane has the part. It is refused by name, and asked for again; until it comes nothing is removed
+//! that it may have wanted. What was done for a placement nobody else knows: then its disk counts as made, so
+//! that it is never given a fresh one, and a guest that runs is taken as it is.
 
 mod accept;
 mod seal;
@@ -11,7 +13,7 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,6 +99,8 @@ pub struct Wanted {
     pub vpcs: BTreeMap<VpcId, Arc<VpcPart>>,
     /// The parts this is made of.
     pub parts: Vec<HavePart>,
+    /// Parts whose files are damaged: what they want is not known until they come again.
+    pub damaged: BTreeSet<PartKey>,
 }
 
 /// What became of a poll's parts.
@@ -115,6 +119,9 @@ pub struct Ledger {
     epoch: Epoch,
     parts: BTreeMap<PartKey, StoredPart>,
     progress: BTreeMap<PlacementId, Progress>,
+    damaged: BTreeSet<PartKey>,
+    /// Absent parts that were dropped while this process runs.
+    dropped: BTreeMap<PartKey, (Epoch, Generation)>,
 }
 
 impl Ledger {
@@ -135,16 +142,46 @@ impl Ledger {
         self.epoch
     }
 
-    /// The parts of the current epoch, for the poll. Those of an older one still hold, but their
-    /// generations mean nothing any more.
+    /// What the poll says is here. A damaged part is named with a generation that is older than every one,
+    /// so that it comes again, or its absence does.
     pub fn have(&self) -> Vec<HavePart> {
+        let damaged =
+            self.damaged.iter().map(|key| HavePart { key: *key, generation: Generation::default() });
+        self.current().chain(damaged).collect()
+    }
+
+    /// The parts of the current epoch. Those of an older one still hold, but their generations mean nothing
+    /// any more.
+    fn current(&self) -> impl Iterator<Item = HavePart> {
         let current = self.parts.values().filter(|part| part.epoch == self.epoch);
-        current.map(|part| HavePart { key: part.key, generation: part.generation }).collect()
+        current.map(|part| HavePart { key: part.key, generation: part.generation })
+    }
+
+    /// Drops the absent parts among those that the control plane was told were acted on. A reply to a poll
+    /// from before this must not be taken any more where it says less than what was dropped; so that there
+    /// is none after a restart, no poll may be under way meanwhile.
+    pub fn drop_absent(&mut self, acknowledged: &[HavePart]) -> Result<(), LedgerError> {
+        for part in acknowledged {
+            let is_over = |held: &&StoredPart| {
+                held.body == StoredBody::Absent
+                    && held.epoch == self.epoch
+                    && held.generation == part.generation
+            };
+            if self.parts.get(&part.key).filter(is_over).is_none() {
+                continue;
+            }
+            let path = self.dir.join(part_name(part.key));
+            durable::remove(&path).map_err(|source| LedgerError::File { path, source })?;
+            self.parts.remove(&part.key);
+            self.dropped.insert(part.key, (self.epoch, part.generation));
+        }
+        Ok(())
     }
 
     /// What is wanted now.
     pub fn wanted(&self) -> Wanted {
-        let mut wanted = Wanted { parts: self.have(), ..Wanted::default() };
+        let damaged = self.damaged.clone();
+        let mut wanted = Wanted { parts: self.current().collect(), damaged, ..Wanted::default() };
         for part in self.parts.values() {
             match &part.body {
                 StoredBody::Node(node) => wanted.node = Arc::clone(node),
@@ -168,7 +205,13 @@ impl Ledger {
         let mut news = BTreeMap::new();
         for part in parts {
             let held = news.get(&part.key).or_else(|| self.parts.get(&part.key));
-            match verdict(node, self.epoch, held, epoch, &part) {
+            let verdict = match self.dropped.get(&part.key) {
+                Some(dropped) if held.is_none() && (epoch, part.generation) <= *dropped => Verdict::Refuse(
+                    format!("it is not newer than generation {}, which was absent", dropped.1),
+                ),
+                Some(_) | None => verdict(node, self.epoch, held, epoch, &part),
+            };
+            match verdict {
                 Verdict::Accept => {
                     news.insert(part.key, stored(epoch, part));
                 }
@@ -197,6 +240,10 @@ impl Ledger {
         let failed = |source| LedgerError::File { path: self.dir.clone(), source };
         durable::write_all(&files, MODE).map_err(failed)?;
         self.epoch = self.epoch.max(epoch);
+        for key in news.keys() {
+            self.damaged.remove(key);
+            self.dropped.remove(key);
+        }
         self.parts.extend(news);
         Ok(())
     }
@@ -236,31 +283,50 @@ impl Ledger {
 
     fn load(dir: &Path, seal: Seal, leftover: fn(&Path) -> io::Result<()>) -> Result<Self, LedgerError> {
         let (parts, progress) = (BTreeMap::new(), BTreeMap::new());
-        let mut ledger = Self { dir: dir.to_owned(), seal, epoch: Epoch::default(), parts, progress };
+        let (damaged, dropped) = (BTreeSet::new(), BTreeMap::new());
+        let mut ledger =
+            Self { dir: dir.to_owned(), seal, epoch: Epoch::default(), parts, progress, damaged, dropped };
         let failed = |source| LedgerError::File { path: dir.to_owned(), source };
         for entry in fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some() {
                 leftover(&path).map_err(|source| LedgerError::File { path, source })?;
             } else {
-                ledger.load_file(&path)?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                match ledger.load_file(&path, &name) {
+                    Err(error @ LedgerError::File { .. }) => return Err(error),
+                    Err(error) => ledger.note_damage(&name, &error),
+                    Ok(()) => {}
+                }
             }
         }
         Ok(ledger)
     }
 
     /// A placement's file is named by its id; every other one is a part.
-    fn load_file(&mut self, path: &Path) -> Result<(), LedgerError> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    fn load_file(&mut self, path: &Path, name: &str) -> Result<(), LedgerError> {
         if let Ok(id) = name.parse::<PlacementId>() {
-            let progress = self.read(path, &name)?;
+            let progress = self.read(path, name)?;
             self.progress.insert(id, progress);
         } else {
-            let part: StoredPart = self.read(path, &name)?;
+            let part: StoredPart = self.read(path, name)?;
             self.epoch = self.epoch.max(part.epoch);
             self.parts.insert(part.key, part);
         }
         Ok(())
+    }
+
+    fn note_damage(&mut self, name: &str, error: &LedgerError) {
+        let message = crate::chain(error);
+        tracing::error!(
+            message,
+            "a file of the ledger is damaged; the control plane is asked for what it said"
+        );
+        if let Ok(id) = name.parse::<PlacementId>() {
+            self.progress.insert(id, Progress { disk_made: true, ..Progress::default() });
+        }
+        self.damaged.extend(name.parse().map(PartKey::Node).ok());
+        self.damaged.extend(name.parse().map(PartKey::Vpc).ok());
     }
 
     fn read<T: DeserializeOwned>(&self, path: &Path, name: &str) -> Result<T, LedgerError> {

@@ -20,10 +20,15 @@ const NONCE_BYTES: usize = 24;
 pub struct Seal(XChaCha20Poly1305);
 
 impl Seal {
-    /// Reads the key file, or makes it with mode 0600.
+    /// Reads the key file, or makes it with mode 0600. A damaged one is replaced: what it sealed is lost
+    /// either way, and the ledger comes again.
     pub fn open(path: &Path) -> io::Result<Self> {
         match Self::load(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::error!(path = %path.display(), %error, "made a new sealing key; the old ledger is lost");
+                Self::make(path)
+            }
             loaded => loaded,
         }
     }

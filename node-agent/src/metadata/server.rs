@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -135,8 +136,9 @@ async fn connection(shared: Arc<Shared>, vpc: VpcId, stream: TcpStream, peer: So
     let SocketAddr::V4(peer) = peer else { return };
     // hyper takes the stream; the second descriptor of the same socket sets its time to live.
     let Ok(socket) = stream.as_fd().try_clone_to_owned() else { return };
+    let carrier = Carrier { socket, hops: AtomicU8::new(USUAL_HOPS) };
     let service = service_fn(|request| {
-        let reply = respond(&shared, vpc, *peer.ip(), &socket, &request);
+        let reply = respond(&shared, vpc, *peer.ip(), &carrier, &request);
         async move { Ok::<_, Infallible>(reply) }
     });
     let served = http1::Builder::new()
@@ -150,11 +152,26 @@ async fn connection(shared: Arc<Shared>, vpc: VpcId, stream: TcpStream, peer: So
     }
 }
 
+/// A connection's socket and how far its packets go.
+struct Carrier {
+    socket: OwnedFd,
+    hops: AtomicU8,
+}
+
+impl Carrier {
+    /// The limit of a connection never rises again: a token that did not get through is sent again by the
+    /// kernel, with the limit of that time, and a request that follows it on the connection must not lift it.
+    fn limit(&self, hops: u8) -> nix::Result<()> {
+        let hops = self.hops.fetch_min(hops, Ordering::Relaxed).min(hops);
+        setsockopt(&self.socket, sockopt::Ipv4Ttl, &hops.into())
+    }
+}
+
 fn respond(
     shared: &Shared,
     vpc: VpcId,
     source: Ipv4Addr,
-    socket: &OwnedFd,
+    carrier: &Carrier,
     request: &Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let guest = shared.directory.find(vpc, source);
@@ -164,8 +181,7 @@ fn respond(
     let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
     let question = question(request, &path);
     let answer = answer(id, spec, &shared.tokens, &question, shared.started.elapsed());
-    let hops = i32::from(answer.hop_limit.unwrap_or(USUAL_HOPS).max(1));
-    if let Err(error) = setsockopt(socket, sockopt::Ipv4Ttl, &hops) {
+    if let Err(error) = carrier.limit(answer.hop_limit.unwrap_or(USUAL_HOPS).max(1)) {
         tracing::warn!(%vpc, %source, %error, "cannot set the time to live of a reply");
         return reply(None);
     }

@@ -12,29 +12,33 @@
 //! filter that speaks of it stands.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
-use nix::errno::Errno;
-use tepui_types::agent::{VpcPart, VpcPort};
+use tepui_types::agent::VpcPart;
 use tepui_types::{PlacementId, VpcId};
 use tokio::sync::Mutex;
 
+use super::drift::{self, WantedLink};
 use super::error::refused;
 use super::filter::Filter;
-use super::host_filter::{self, Hosts, TapIdentity};
-use super::names::{Names, Numbers, assign};
+use super::host_filter::{self, Hosts};
+use super::names::{Names, Numbers, assign, namespace_path};
 use super::namespace::Namespace;
 use super::netlink::{self, Links};
-use super::overlay::{self, Underlay};
-use super::ports::{self, WantedTap};
-use super::router::{self, Router, Surroundings, number};
+use super::overlay::Underlay;
+use super::plan::{Local, Plan, check, local_ports, plan, taps_of};
+use super::ports;
+use super::resolver::{Forwarder, Resolver};
+use super::router::{self, Router, Surroundings};
 use super::router_filter::{METADATA_ADDRESS, METADATA_PORT};
-use super::{Network, NetworkError, WantedNetwork, kept, public_addresses, sysctl};
+use super::{
+    Network, NetworkError, WantedNetwork, adopt, announce, conntrack, kept, public_addresses, sysctl,
+};
 
 /// What the network must know of its host.
 #[derive(Debug, Clone)]
@@ -52,6 +56,9 @@ pub struct HostNetworkConfig {
     /// What the names of Tepui's devices begin with: at most 4 letters, and not `vnet`, which libvirt
     /// takes for its own. Every device whose name is this, one of `t b r u x p`, and a number is Tepui's.
     pub name_prefix: String,
+    /// Files in the form of resolv.conf(5), the system's own last: the first with a name server that is not on
+    /// this host is used for guests; where there is none, the host asks the servers of the last for them.
+    pub resolver_files: Vec<PathBuf>,
 }
 
 /// Builds the network with the kernel's own means.
@@ -61,52 +68,49 @@ pub struct HostNetwork {
     names: Names,
     underlay: Underlay,
     host: Namespace,
+    forwarder: Forwarder,
     taps: RwLock<BTreeMap<PlacementId, String>>,
     state: Mutex<State>,
 }
 
 /// VPCs that are not as wanted, and why.
 type Broken = BTreeMap<VpcId, NetworkError>;
-/// A VPC and its ports on this host.
-type Local<'a> = (&'a VpcPart, Vec<&'a VpcPort>);
-
 #[derive(Debug, Default)]
 struct State {
     numbers: Numbers,
+    /// There was no file of numbers: those of devices that stand are still to be found.
+    must_adopt: bool,
     routers: BTreeMap<VpcId, Router>,
-    /// Taps that this process set up, by index.
-    settled: HashMap<String, u32>,
+    /// Taps that this process set up.
+    settled: ports::Settled,
     filter: Filter,
     /// What the last apply that succeeded made.
     applied: Option<WantedNetwork>,
     /// The parts as they were wanted last, with the ports that nothing wanted names any more.
     last: Vec<VpcPart>,
-    /// The devices that follow from it, and the bridge of those that are a port.
-    devices: Vec<(String, Option<String>)>,
+    /// The host's devices that follow from it.
+    devices: Vec<WantedLink>,
     is_host_set_up: bool,
-}
-
-/// What follows from the wanted state and the numbers.
-struct Plan<'a> {
-    vpcs: Vec<Local<'a>>,
-    taps: Vec<WantedTap>,
-    identities: Vec<TapIdentity>,
-    devices: Vec<(String, Option<String>)>,
-    /// Public addresses of local ports, with the number of their VPC.
-    public: HashMap<Ipv4Addr, u32>,
+    /// Who is asked for names since the last change.
+    resolver: Option<Resolver>,
+    /// Public addresses that the operator's network was told of.
+    announced: BTreeSet<Ipv4Addr>,
 }
 
 impl HostNetwork {
     /// A network in the namespace of the calling thread. Nothing is changed until the first apply.
     pub async fn new(config: HostNetworkConfig) -> Result<Self, NetworkError> {
-        let numbers = Numbers::load(&config.state_file)?;
+        let loaded = Numbers::load(&config.state_file)?;
+        let must_adopt = loaded.is_none();
+        let numbers = loaded.unwrap_or_default();
         let names = Names::new(config.name_prefix.clone());
         let taps = numbers.taps.iter().map(|(placement, number)| (*placement, names.tap(*number))).collect();
         Ok(Self {
             underlay: Underlay { address: config.underlay_address, uplink: config.uplink.clone() },
             host: Namespace::current().await?,
             taps: RwLock::new(taps),
-            state: Mutex::new(State { last: numbers.kept.clone(), numbers, ..State::default() }),
+            state: Mutex::new(State { last: numbers.kept.clone(), numbers, must_adopt, ..State::default() }),
+            forwarder: Forwarder::new(&config.run_dir),
             names,
             config,
         })
@@ -114,11 +118,18 @@ impl HostNetwork {
 
     /// Whether what the last apply made still stands, as far as microseconds can tell.
     async fn is_intact(&self, state: &State) -> Result<bool, NetworkError> {
-        let links = netlink::links(self.host.netlink()).await?;
-        if !state.devices.iter().all(|(name, bridge)| stands(&links, name, bridge.as_deref())) {
+        let faults = router::faults(&self.host, &state.devices).await?;
+        if !faults.is_empty() {
+            tracing::warn!(?faults, "mending the host's devices");
             return Ok(false);
         }
-        if !state.filter.is_intact(&self.host).await? {
+        if state.announced != state.numbers.proxied || !state.filter.is_intact(&self.host).await? {
+            return Ok(false);
+        }
+        let resolver = self.resolver().await?;
+        if state.resolver.as_ref() != Some(&resolver)
+            || !(state.routers.is_empty() || self.forwarder.is_intact(&resolver))
+        {
             return Ok(false);
         }
         for (vpc, router) in &state.routers {
@@ -136,12 +147,23 @@ impl HostNetwork {
             state.is_host_set_up = true;
         }
         self.renumber(state, wanted)?;
-        let plan = self.plan(wanted, &state.numbers);
+        let plan = plan(&self.names, wanted, &state.numbers);
         let mut broken = Broken::new();
         let links = self.remove_strays(state, wanted, &plan, &mut broken).await?;
-        self.build(state, wanted, &plan, &links, &mut broken).await?;
+        let resolver = self.resolver().await?;
+        self.build(state, wanted, &plan, &links, &resolver, &mut broken).await?;
+        if !wanted.vpcs.is_empty() {
+            self.forwarder.ensure(&self.host, &self.names, &resolver).await?;
+        }
+        state.resolver = Some(resolver);
         state.devices = plan.devices;
         Ok(broken)
+    }
+
+    async fn resolver(&self) -> Result<Resolver, NetworkError> {
+        let addresses = netlink::addresses(self.host.netlink()).await?;
+        let own = addresses.into_iter().map(|(_, address, _)| address).collect();
+        Ok(Resolver::choose(&self.config.resolver_files, &own))
     }
 
     /// Gives what is new its number, and writes the numbers down before a device bears one.
@@ -168,41 +190,6 @@ impl HostNetwork {
         Ok(())
     }
 
-    fn plan<'a>(&self, wanted: &'a WantedNetwork, numbers: &Numbers) -> Plan<'a> {
-        let mut plan = Plan {
-            vpcs: Vec::new(),
-            taps: Vec::new(),
-            identities: Vec::new(),
-            devices: Vec::new(),
-            public: HashMap::new(),
-        };
-        for part in &wanted.vpcs {
-            let local = local_ports(wanted, part);
-            let vpc = number(&numbers.vpcs, &part.id);
-            plan.devices.push((self.names.uplink(vpc), None));
-            for subnet in &part.subnets {
-                let number = number(&numbers.subnets, &subnet.id);
-                let bridge = self.names.bridge(number);
-                plan.devices.push((self.names.router_port(number), Some(bridge.clone())));
-                plan.devices.push((bridge, None));
-            }
-            for port in &local {
-                self.plan_port(&mut plan, part.id, port, numbers);
-                plan.public.extend(port.public_ip.map(|address| (address, vpc)));
-            }
-            plan.vpcs.push((part, local));
-        }
-        plan
-    }
-
-    fn plan_port(&self, plan: &mut Plan<'_>, vpc: VpcId, port: &VpcPort, numbers: &Numbers) {
-        let name = self.names.tap(number(&numbers.taps, &port.placement_id));
-        let bridge = self.names.bridge(number(&numbers.subnets, &port.subnet_id));
-        plan.devices.push((name.clone(), Some(bridge.clone())));
-        plan.identities.push(TapIdentity { tap: name.clone(), mac: port.mac, address: port.private_ip });
-        plan.taps.push(WantedTap { name, bridge, mac: port.mac, vpc });
-    }
-
     /// Removes routers that are not wanted and every device of ours that nothing wants; tells what is left.
     async fn remove_strays(
         &self,
@@ -217,7 +204,7 @@ impl HostNetwork {
         for vpc in self.routers_on_disk()?.difference(&vpcs) {
             note(broken, *vpc, router::remove(&self.config.run_dir, *vpc).await);
         }
-        let devices: BTreeSet<&str> = plan.devices.iter().map(|(name, _)| name.as_str()).collect();
+        let devices: BTreeSet<&str> = plan.devices.iter().map(|device| device.name.as_str()).collect();
         let mut links = netlink::links(self.host.netlink()).await?;
         let is_stray = |name: &str| self.names.is_ours(name) && !devices.contains(name);
         for (name, link) in links.iter().filter(|(name, _)| is_stray(name)) {
@@ -250,23 +237,27 @@ impl HostNetwork {
         wanted: &WantedNetwork,
         plan: &Plan<'_>,
         links: &Links,
+        resolver: &Resolver,
         broken: &mut Broken,
     ) -> Result<(), NetworkError> {
         for (part, local) in &plan.vpcs {
-            note(broken, part.id, check(part, local));
+            note(broken, part.id, check(part, local, self.underlay.address));
         }
+        let faults = router::faults(&self.host, &plan.devices).await?.into_keys().collect();
         let sound: Vec<_> = plan.vpcs.iter().filter(|(part, _)| !broken.contains_key(&part.id)).collect();
         let around = Surroundings {
             node: wanted.node_id,
             host: &self.host,
             host_links: links,
+            host_faults: &faults,
             names: &self.names,
             numbers: &state.numbers,
             underlay: &self.underlay,
+            resolver,
         };
         let (ports, filter, routers) = tokio::join!(
             self.ensure_ports(&sound, plan, &around),
-            self.ensure_filter(&mut state.filter, plan, links),
+            self.ensure_filter(&mut state.filter, plan, &around),
             self.ensure_routers(&mut state.routers, &sound, &around),
         );
         filter?;
@@ -312,16 +303,16 @@ impl HostNetwork {
         &self,
         filter: &mut Filter,
         plan: &Plan<'_>,
-        links: &Links,
+        around: &Surroundings<'_>,
     ) -> Result<(), NetworkError> {
         let taps = host_filter::anti_spoofing(&self.names, &plan.identities);
-        let hosts = self.hosts(plan, links).await?;
+        let hosts = self.hosts(plan, around).await?;
         filter.ensure(&self.host, vec![taps, host_filter::host(&self.names, uplink_range(), &hosts)]).await
     }
 
     /// What the uplink is connected to, and the other hosts wherever they are.
-    async fn hosts(&self, plan: &Plan<'_>, links: &Links) -> Result<Hosts, NetworkError> {
-        let uplink = router::index(links, &self.config.uplink)?;
+    async fn hosts(&self, plan: &Plan<'_>, around: &Surroundings<'_>) -> Result<Hosts, NetworkError> {
+        let uplink = router::index(around.host_links, &self.config.uplink)?;
         let mut ranges: BTreeSet<Ipv4Net> =
             netlink::connected_ranges(self.host.netlink(), uplink).await?.into_iter().collect();
         let parts = || plan.vpcs.iter().map(|(part, _)| part);
@@ -329,7 +320,8 @@ impl HostNetwork {
         let apart: Vec<_> = others.filter(|host| !ranges.iter().any(|range| range.contains(host))).collect();
         ranges.extend(apart);
         let public = parts().flat_map(|part| &part.ports).filter_map(|port| port.public_ip).collect();
-        Ok(Hosts { ranges, public })
+        let forwards_names = matches!(around.resolver, Resolver::Host(_));
+        Ok(Hosts { ranges, public, forwards_names })
     }
 
     /// One after the other: each is a change of the kernel's one list of devices.
@@ -356,7 +348,7 @@ impl HostNetwork {
         vpc: VpcId,
     ) -> Result<&'a mut Router, NetworkError> {
         let run_dir = &self.config.run_dir;
-        if !super::namespace::is_bound(&super::names::namespace_path(run_dir, vpc)) {
+        if !super::namespace::is_bound(&namespace_path(run_dir, vpc)) {
             routers.remove(&vpc);
         }
         match routers.entry(vpc) {
@@ -378,8 +370,31 @@ impl HostNetwork {
         let wanted: BTreeSet<Ipv4Addr> = plan.public.keys().copied().collect();
         let old = &state.numbers.proxied;
         public_addresses::ensure_proxies(&self.host, links, &self.config.uplink, &wanted, old).await?;
+        let given_up: BTreeSet<Ipv4Addr> = old.difference(&wanted).copied().collect();
+        if !given_up.is_empty() {
+            conntrack::end(&self.host, move |flow| flow.has(|address| given_up.contains(&address))).await?;
+        }
+        self.announce(&mut state.announced, &wanted).await;
         let numbers = Numbers { proxied: wanted, ..state.numbers.clone() };
         self.remember(state, numbers)
+    }
+
+    /// Announces what is new here, once everything behind it stands. A new agent cannot know whether the old
+    /// one came to it, and does it again. What cannot be announced (the uplink is down) is found by asking,
+    /// and announced later.
+    async fn announce(&self, announced: &mut BTreeSet<Ipv4Addr>, wanted: &BTreeSet<Ipv4Addr>) {
+        announced.retain(|address| wanted.contains(address));
+        for address in wanted {
+            if announced.contains(address) {
+                continue;
+            }
+            match announce::announce(&self.host, &self.config.uplink, *address).await {
+                Ok(()) => drop(announced.insert(*address)),
+                Err(error) => {
+                    tracing::warn!(message = crate::chain(&error), "a public address is here untold")
+                }
+            }
+        }
     }
 }
 
@@ -388,17 +403,24 @@ impl Network for HostNetwork {
     async fn apply(&self, wanted: &WantedNetwork) -> Result<(), NetworkError> {
         let mut state = self.state.lock().await;
         let whole = kept::complete(wanted, &state.last);
-        let kept = Numbers { kept: kept::unnamed(wanted, &whole), ..state.numbers.clone() };
+        let kept = kept::unnamed(wanted, &whole);
         let wanted = &whole;
         if state.applied.as_ref() == Some(wanted) && self.is_intact(&state).await? {
             return Ok(());
         }
         state.applied = None;
+        if state.must_adopt {
+            let found = adopt::numbers(&self.host, &self.config.run_dir, &self.names, wanted).await?;
+            self.remember(&mut state, found)?;
+            state.must_adopt = false;
+        }
+        let kept = Numbers { kept, ..state.numbers.clone() };
         state.last.clone_from(&wanted.vpcs);
         self.remember(&mut state, kept)?;
         let broken = self.change(&mut state, wanted).await?;
         if wanted.vpcs.is_empty() {
             state.filter.remove(&self.host).await?;
+            self.forwarder.remove().await?;
         }
         if !broken.is_empty() {
             return Err(NetworkError::Vpcs { broken });
@@ -424,6 +446,28 @@ impl Network for HostNetwork {
         router.inside().inode().map_err(refused(|| format!("tell the namespace of {vpc}")))
     }
 
+    async fn faults(&self, wanted: &WantedNetwork) -> Result<Vec<String>, NetworkError> {
+        let state = self.state.lock().await;
+        let found = match state.must_adopt {
+            true => Some(adopt::numbers(&self.host, &self.config.run_dir, &self.names, wanted).await?),
+            false => None,
+        };
+        let numbers = found.as_ref().unwrap_or(&state.numbers);
+        let plan = plan(&self.names, wanted, numbers);
+        let mut told: Vec<String> = router::faults(&self.host, &plan.devices).await?.into_values().collect();
+        for (part, _) in &plan.vpcs {
+            let path = namespace_path(&self.config.run_dir, part.id);
+            if !super::namespace::is_bound(&path) {
+                told.push(format!("the router of {} is missing", part.id));
+                continue;
+            }
+            let devices = drift::inside_router(part, wanted.node_id, numbers);
+            let faults = router::faults(&Namespace::ensure(&path).await?, &devices).await?;
+            told.extend(faults.into_values().map(|fault| format!("in the router of {}: {fault}", part.id)));
+        }
+        Ok(told)
+    }
+
     async fn taps(&self) -> Result<Vec<String>, NetworkError> {
         let links = netlink::links(self.host.netlink()).await?;
         let mut taps: Vec<String> = links.into_keys().filter(|name| self.names.is_tap(name)).collect();
@@ -432,38 +476,10 @@ impl Network for HostNetwork {
     }
 }
 
-/// The ports of a VPC that have a tap on this host.
-fn local_ports<'a>(wanted: &WantedNetwork, part: &'a VpcPart) -> Vec<&'a VpcPort> {
-    let is_local =
-        |port: &&VpcPort| port.node_id == wanted.node_id && wanted.local.contains(&port.placement_id);
-    part.ports.iter().filter(is_local).collect()
-}
-
-fn taps_of(plan: &Plan<'_>, vpc: VpcId) -> Vec<WantedTap> {
-    plan.taps.iter().filter(|tap| tap.vpc == vpc).cloned().collect()
-}
-
-/// Checks what the kernel would refuse with a message that names nothing.
-fn check(part: &VpcPart, local: &[&VpcPort]) -> Result<(), NetworkError> {
-    overlay::check_vni(part)?;
-    match local.iter().find(|port| part.subnets.iter().all(|subnet| subnet.id != port.subnet_id)) {
-        Some(port) => {
-            Err(refused(|| format!("find the subnet {} of {}", port.subnet_id, port.id))(Errno::ENOENT))
-        }
-        None => Ok(()),
-    }
-}
-
 fn note(broken: &mut Broken, vpc: VpcId, result: Result<(), NetworkError>) {
     if let Err(error) = result {
         broken.entry(vpc).or_insert(error);
     }
-}
-
-fn stands(links: &Links, name: &str, bridge: Option<&str>) -> bool {
-    let Some(link) = links.get(name) else { return false };
-    let on_bridge = bridge.map(|bridge| links.get(bridge).map(|bridge| bridge.index));
-    link.up && on_bridge.is_none_or(|bridge| bridge.is_some() && link.bridge == bridge)
 }
 
 /// The range of the ways between host and routers.

@@ -14,6 +14,7 @@ use super::names::Names;
 use super::nft::{
     accept, came_by, concat, drop, field, has, is, is_not, jump, leaves_by, meta, text, tracked_as,
 };
+use super::resolver::FORWARDER_PORT;
 use super::table::{Hook, Table};
 
 /// The port VXLAN uses (RFC 7348).
@@ -92,6 +93,8 @@ pub(super) struct Hosts {
     pub(super) ranges: BTreeSet<Ipv4Net>,
     /// Public addresses of guests, which may be of these ranges.
     pub(super) public: BTreeSet<Ipv4Addr>,
+    /// The host asks name servers for its routers.
+    pub(super) forwards_names: bool,
 }
 
 /// What routers may reach: the world, not the hosts, and not each other past their public addresses. VXLAN
@@ -102,6 +105,11 @@ pub(super) fn host(names: &Names, links: Ipv4Net, hosts: &Hosts) -> Table {
     let from_router = || came_by(names.all_uplinks());
     table.base_chain("input", filter(NfHook::Input, 0));
     table.rule("input", vec![from_router(), tracked_as(&["established", "related"]), accept()]);
+    for protocol in ["udp", "tcp"].into_iter().filter(|_| hosts.forwards_names) {
+        let to_forwarder = is(field(protocol, "dport"), Expression::Number(FORWARDER_PORT.into()));
+        let to_link = is(field("ip", "daddr"), super::nft::net(links));
+        table.rule("input", vec![from_router(), to_link, to_forwarder, accept()]);
+    }
     table.rule("input", vec![from_router(), drop()]);
     table.rule("input", vec![came_by(names.all_bridges()), drop()]);
     table.base_chain("forward", filter(NfHook::Forward, 0));

@@ -1,6 +1,11 @@
 //! The guests' network on this host: one router namespace for each VPC, one tap for each guest.
 
+mod adopt;
+mod announce;
+mod conntrack;
 mod dhcp;
+mod dnsmasq;
+mod drift;
 mod error;
 mod filter;
 mod generation;
@@ -12,8 +17,10 @@ mod namespace;
 mod netlink;
 mod nft;
 mod overlay;
+mod plan;
 mod ports;
 mod public_addresses;
+mod resolver;
 mod router;
 mod router_filter;
 mod simulated;
@@ -99,6 +106,10 @@ pub trait Network: Send + Sync {
     /// network whose namespaces never change need not say more than this.
     async fn namespace(&self, _vpc: VpcId) -> Result<u64, NetworkError> {
         Ok(0)
+    }
+    /// What is not as wanted, one line each, without a change of anything; for the doctor.
+    async fn faults(&self, _wanted: &WantedNetwork) -> Result<Vec<String>, NetworkError> {
+        Ok(Vec::new())
     }
     /// Names of all taps of Tepui on this host, for the doctor.
     async fn taps(&self) -> Result<Vec<String>, NetworkError>;

@@ -40,11 +40,17 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Reads the file; none is an empty one.
-    pub(super) fn load(path: &Path) -> Result<Self, NetworkError> {
+    /// Reads the file; `None` when there is none that can be used: it says nothing that the devices do not.
+    pub(super) fn load(path: &Path) -> Result<Option<Self>, NetworkError> {
         match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from).map_err(file(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Ok(bytes) => {
+                let numbers = serde_json::from_slice(&bytes);
+                let told = |error: &serde_json::Error| {
+                    tracing::warn!(path = %path.display(), %error, "damaged; made anew from the devices");
+                };
+                Ok(numbers.inspect_err(told).ok())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(file(path)(error)),
         }
     }
@@ -137,6 +143,16 @@ impl Names {
         self.has_kind(name, 't')
     }
 
+    /// The number in the name of a tap.
+    pub(super) fn tap_number(&self, name: &str) -> Option<u32> {
+        name.strip_prefix(&self.prefix)?.strip_prefix('t')?.parse().ok()
+    }
+
+    /// Whether the name is one of a router's way out.
+    pub(super) fn is_uplink(&self, name: &str) -> bool {
+        self.has_kind(name, 'u')
+    }
+
     /// A name for a moment, before the device is moved into its router's namespace.
     pub(super) fn passing(&self, kind: char, number: u32) -> String {
         format!("{}{kind}{number}", self.prefix)
@@ -159,6 +175,12 @@ pub(super) fn subnet_device(number: u32) -> String {
 pub(super) fn uplink_addresses(number: u32) -> (Ipv4Addr, Ipv4Addr) {
     let base = u32::from(Ipv4Addr::new(100, 64, 0, 0)) + 2 * (number % 0x8000);
     (Ipv4Addr::from(base), Ipv4Addr::from(base + 1))
+}
+
+/// The number of which this is the router's address of [`uplink_addresses`].
+pub(super) fn uplink_number(router: Ipv4Addr) -> Option<u32> {
+    let number = u32::from(router).checked_sub(u32::from(Ipv4Addr::new(100, 64, 0, 0)))? / 2;
+    (uplink_addresses(number).1 == router).then_some(number)
 }
 
 /// Where a VPC's namespace is bound.
@@ -197,14 +219,20 @@ mod tests {
             Numbers { taps: BTreeMap::from([(PlacementId::from_random(7), 3)]), ..Numbers::default() };
         numbers.save(&path).unwrap();
         numbers.save(&path).unwrap();
-        assert_eq!(Numbers::load(&path).unwrap(), numbers);
+        assert_eq!(Numbers::load(&path).unwrap(), Some(numbers));
         fs::write(&path, "{").unwrap();
-        assert!(Numbers::load(&path).unwrap_err().to_string().contains("network.json"));
+        assert_eq!(Numbers::load(&path).unwrap(), None);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(Numbers::load(&path).unwrap(), None);
     }
 
     #[test]
     fn uplink_addresses_of_two_vpcs_do_not_meet() {
         assert_eq!(uplink_addresses(1), (Ipv4Addr::new(100, 64, 0, 2), Ipv4Addr::new(100, 64, 0, 3)));
         assert_eq!(uplink_addresses(128).0, Ipv4Addr::new(100, 64, 1, 0));
+        assert_eq!(uplink_number(uplink_addresses(300).1), Some(300));
+        for other in [uplink_addresses(300).0, Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(100, 65, 0, 1)] {
+            assert_eq!(uplink_number(other), None, "{other}");
+        }
     }
 }

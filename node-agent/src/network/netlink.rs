@@ -1,6 +1,6 @@
 //! Links, addresses, routes and neighbours of one namespace, each verb repeatable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt as _;
@@ -8,7 +8,9 @@ use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoBridgePort, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -27,6 +29,9 @@ pub(super) struct Link {
     pub(super) bridge: Option<u32>,
     /// Administratively up.
     pub(super) up: bool,
+    /// As a port of a bridge it speaks with ports that are not isolated alone.
+    pub(super) isolated: bool,
+    pub(super) mac: Option<MacAddress>,
 }
 
 /// The links of a namespace by name.
@@ -54,7 +59,19 @@ fn link(message: &LinkMessage) -> Option<(String, Link)> {
         _ => None,
     });
     let up = message.header.flags.contains(LinkFlags::Up);
-    Some((name, Link { index: message.header.index, bridge, up }))
+    let isolated = message.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(info) => info.iter().any(is_isolated),
+        _ => false,
+    });
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(mac) => mac.as_slice().try_into().ok().map(MacAddress::from_octets),
+        _ => None,
+    });
+    Some((name, Link { index: message.header.index, bridge, up, isolated, mac }))
+}
+
+fn is_isolated(info: &LinkInfo) -> bool {
+    matches!(info, LinkInfo::PortData(InfoPortData::BridgePort(port)) if port.contains(&InfoBridgePort::Isolated(true)))
 }
 
 /// Reads one link that was made a moment ago.
@@ -80,6 +97,20 @@ pub(super) async fn set_link(netlink: &Handle, name: &str, link: LinkMessage) ->
 /// Puts a link up.
 pub(super) async fn up(netlink: &Handle, name: &str, index: u32) -> Result<(), NetworkError> {
     set_link(netlink, name, LinkUnspec::new_with_index(index).up().build()).await
+}
+
+/// Gives a link its MAC address. To set the one it has would make the kernel forget the link's neighbours.
+pub(super) async fn ensure_mac(
+    netlink: &Handle,
+    name: &str,
+    link: Link,
+    mac: MacAddress,
+) -> Result<(), NetworkError> {
+    if link.mac == Some(mac) {
+        return Ok(());
+    }
+    let change = LinkUnspec::new_with_index(link.index).address(mac.octets().to_vec());
+    set_link(netlink, name, change.build()).await
 }
 
 /// Makes a link a port of a bridge, still down if it was.
@@ -132,12 +163,42 @@ pub(super) async fn connected_ranges(netlink: &Handle, index: u32) -> Result<Vec
     .map_err(refused(|| format!("list the addresses of the link {index}")))
 }
 
+/// Every IPv4 address of a namespace: the link's index, the address, and the length of its prefix.
+pub(super) type Addresses = BTreeSet<(u32, Ipv4Addr, u8)>;
+
+/// Reads all addresses.
+pub(super) async fn addresses(netlink: &Handle) -> Result<Addresses, NetworkError> {
+    let all = netlink.address().get().execute();
+    all.try_filter_map(|message| async move {
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        });
+        Ok(address.map(|address| (message.header.index, address, message.header.prefix_len)))
+    })
+    .try_collect()
+    .await
+    .map_err(refused(|| "list addresses".into()))
+}
+
 /// Binds a MAC address to a port of a bridge, so that a guest cannot draw it to itself.
 pub(super) async fn pin_mac(netlink: &Handle, index: u32, mac: MacAddress) -> Result<(), NetworkError> {
     let request = netlink.neighbours().add_bridge(index, &mac.octets());
     // NUD_NOARP is what makes an entry of a bridge static instead of one of the bridge's own.
     let request = request.state(NeighbourState::Noarp).flags(NeighbourFlags::Controller).replace();
     request.execute().await.map_err(refused(|| format!("bind {mac} to a bridge port")))
+}
+
+/// The MAC addresses that are bound to ports of bridges: index of the port, and the address.
+pub(super) async fn pinned_macs(netlink: &Handle) -> Result<Vec<(u32, MacAddress)>, NetworkError> {
+    let all = netlink.neighbours().get().set_address_family(AddressFamily::Bridge).execute();
+    all.try_filter_map(|message| async move {
+        let mac = neighbour_mac(&message).filter(|_| message.header.state == NeighbourState::Noarp);
+        Ok(mac.map(|mac| (message.header.ifindex, mac)))
+    })
+    .try_collect()
+    .await
+    .map_err(refused(|| "list the MAC addresses of bridges".into()))
 }
 
 /// Where the frames to a MAC address of another host leave a VXLAN device.

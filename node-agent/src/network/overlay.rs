@@ -43,7 +43,7 @@ pub(super) async fn ensure(
     }
     let guests = remote_guests(&part.ports, &peers, around.node);
     route_exactly(inside, index, guests.keys().copied().collect()).await?;
-    pin_exactly(inside, index, &guests).await
+    pin_exactly(inside, index, &guests).await.map(drop)
 }
 
 /// Removes the device. It must go before its namespace, whose end the kernel takes its time for: the
@@ -63,6 +63,7 @@ async fn ensure_device(
     around: &Surroundings<'_>,
 ) -> Result<u32, NetworkError> {
     if let Some(device) = netlink::links(inside.netlink()).await?.get(VXLAN) {
+        netlink::ensure_mac(inside.netlink(), VXLAN, *device, own_mac).await?;
         if !device.up {
             netlink::up(inside.netlink(), VXLAN, device.index).await?;
         }

@@ -96,13 +96,16 @@ pub(super) async fn ensure_taps(
     Ok(())
 }
 
-/// Puts the taps to work. `settled` are those this process set up before, by index: the others are set up
-/// again even if they look right, since another agent made them.
+/// Taps by name, with the index and the guest's MAC address they were set up for.
+pub(super) type Settled = HashMap<String, (u32, MacAddress)>;
+
+/// Puts the taps to work. `settled` are those this process set up before: the others are set up again even
+/// if they look right, since another agent made them, or another guest had a tap of the name.
 pub(super) async fn connect_taps(
     host: &Namespace,
     links: &Links,
     taps: &[WantedTap],
-    settled: &mut HashMap<String, u32>,
+    settled: &mut Settled,
 ) -> Result<(), NetworkError> {
     for wanted in taps {
         let link = links.get(&wanted.name).copied();
@@ -111,10 +114,10 @@ pub(super) async fn connect_taps(
             Some(link) => link,
             None => netlink::link_named(host.netlink(), &wanted.name).await?,
         };
-        let is_settled = settled.get(&wanted.name) == Some(&link.index);
-        if !(is_settled && link.bridge == Some(bridge) && link.up) {
+        let is_settled = settled.get(&wanted.name) == Some(&(link.index, wanted.mac));
+        if !(is_settled && link.bridge == Some(bridge) && link.up && link.isolated) {
             connect(host, wanted, link, bridge).await?;
-            settled.insert(wanted.name.clone(), link.index);
+            settled.insert(wanted.name.clone(), (link.index, wanted.mac));
         }
     }
     Ok(())

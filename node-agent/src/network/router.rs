@@ -1,7 +1,7 @@
 //! The router of one VPC: a namespace with a device towards each subnet, one out of the host, and one to
 //! the other hosts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -11,13 +11,16 @@ use rtnetlink::{LinkUnspec, LinkVeth};
 use tepui_types::agent::{SubnetPart, VpcPart, VpcPort};
 use tepui_types::{MacAddress, NodeId, PlacementId, VpcId};
 
+use super::conntrack::{self, Place};
 use super::dhcp::Dhcp;
+use super::drift::{self, WantedLink};
 use super::error::refused;
 use super::filter::Filter;
 use super::names::{self, Names, Numbers, UPLINK, subnet_device, uplink_addresses};
 use super::namespace::Namespace;
 use super::netlink::{self, Link, Links};
 use super::overlay::{self, Underlay};
+use super::resolver::Resolver;
 use super::router_filter::{self, METADATA_ADDRESS};
 use super::{GUEST_MTU, NetworkError, sysctl};
 
@@ -31,10 +34,14 @@ pub(super) struct Router {
     inside: Namespace,
     dhcp: Dhcp,
     filter: Filter,
+    /// The devices inside as they were last made.
+    devices: Vec<WantedLink>,
     /// Devices inside that this process set up, by index.
     settled: HashMap<String, u32>,
+    /// Who had which address when flows were last ended.
+    places: Option<BTreeSet<Place>>,
     /// What the inside was last made to be.
-    applied: Option<(VpcPart, Vec<PlacementId>)>,
+    applied: Option<(VpcPart, Vec<PlacementId>, Resolver)>,
 }
 
 /// What a router's inside depends on.
@@ -42,9 +49,12 @@ pub(super) struct Surroundings<'a> {
     pub(super) node: NodeId,
     pub(super) host: &'a Namespace,
     pub(super) host_links: &'a Links,
+    /// Devices of the host that are not as they must be.
+    pub(super) host_faults: &'a BTreeSet<String>,
     pub(super) names: &'a Names,
     pub(super) numbers: &'a Numbers,
     pub(super) underlay: &'a Underlay,
+    pub(super) resolver: &'a Resolver,
 }
 
 impl Router {
@@ -52,7 +62,8 @@ impl Router {
     pub(super) async fn open(run_dir: &Path, vpc: VpcId) -> Result<Self, NetworkError> {
         let inside = Namespace::ensure(&names::namespace_path(run_dir, vpc)).await?;
         let dhcp = dhcp_of(run_dir, vpc);
-        Ok(Self { inside, dhcp, filter: Filter::default(), settled: HashMap::new(), applied: None })
+        let (filter, settled) = (Filter::default(), HashMap::new());
+        Ok(Self { inside, dhcp, filter, devices: Vec::new(), settled, places: None, applied: None })
     }
 
     /// The namespace, for listeners.
@@ -63,7 +74,9 @@ impl Router {
     /// Whether nothing was changed behind our back, as far as is cheap to see.
     pub(super) async fn is_intact(&self, run_dir: &Path, vpc: VpcId) -> Result<bool, NetworkError> {
         let is_there = self.dhcp.runs() && super::namespace::is_bound(&names::namespace_path(run_dir, vpc));
-        Ok(is_there && self.filter.is_intact(&self.inside).await?)
+        Ok(is_there
+            && self.filter.is_intact(&self.inside).await?
+            && faults(&self.inside, &self.devices).await?.is_empty())
     }
 
     /// Makes the inside as wanted. `local` are the ports with a tap on this host.
@@ -73,18 +86,26 @@ impl Router {
         local: &[&VpcPort],
         around: &Surroundings<'_>,
     ) -> Result<(), NetworkError> {
-        let wanted = (part.clone(), local.iter().map(|port| port.placement_id).collect());
+        let placements = local.iter().map(|port| port.placement_id).collect();
+        let wanted = (part.clone(), placements, around.resolver.clone());
         let is_current = self.applied.as_ref() == Some(&wanted);
+        self.devices = drift::inside_router(part, around.node, around.numbers);
+        // A device that lost its address or was down has lost neighbours and routes with it.
+        let is_whole = faults(&self.inside, &self.devices).await?.is_empty();
         let links = self.ensure_links(part, around).await?;
-        if is_current && self.dhcp.runs() && self.filter.is_intact(&self.inside).await? {
+        if is_current && is_whole && self.dhcp.runs() && self.filter.is_intact(&self.inside).await? {
             return Ok(());
         }
         self.applied = None;
-        self.ensure_neighbours(part, local, around, &links).await?;
+        let moved = self.ensure_neighbours(part, local, around, &links).await?;
         overlay::ensure(&self.inside, part, around).await?;
         // Guests are let in only after the filter stands: their taps come up last.
         self.filter.ensure(&self.inside, vec![router_filter::router(part, local)]).await?;
-        self.dhcp.ensure(&self.inside, &self.dhcp.files(part, &devices(part, around.numbers), local)).await?;
+        // Only now: a packet that came earlier would begin the flow anew under the old rules.
+        self.end_flows(part, moved, around).await?;
+        let upstream = around.resolver.upstream(number(&around.numbers.vpcs, &part.id));
+        let files = self.dhcp.files(part, &devices(part, around.numbers), local, &upstream);
+        self.dhcp.ensure(&self.inside, &files).await?;
         self.applied = Some(wanted);
         Ok(())
     }
@@ -97,6 +118,14 @@ impl Router {
         around: &Surroundings<'_>,
     ) -> Result<Links, NetworkError> {
         let mut links = netlink::links(self.inside.netlink()).await?;
+        for (device, fault) in faults(&self.inside, &self.devices).await? {
+            if self.settled.remove(&device).is_some() {
+                tracing::warn!(vpc = %part.id, fault, "mending a device in a router");
+            }
+        }
+        if around.host_faults.contains(&around.names.uplink(number(&around.numbers.vpcs, &part.id))) {
+            self.settled.remove(UPLINK);
+        }
         if !self.is_settled("lo", &links) {
             self.ensure_loopback(&links).await?;
             self.settle("lo", &links)?;
@@ -176,6 +205,7 @@ impl Router {
     ) -> Result<(), NetworkError> {
         let index = index(links, device)?;
         sysctl::write(&self.inside, sysctl::router_port(device)).await?;
+        netlink::ensure_mac(self.inside.netlink(), device, find(links, device)?, GATEWAY_MAC).await?;
         netlink::add_address(self.inside.netlink(), index, subnet.gateway, subnet.cidr.prefix_len()).await?;
         netlink::up(self.inside.netlink(), device, index).await
     }
@@ -193,6 +223,7 @@ impl Router {
         netlink::add_address(around.host.netlink(), host_end.index, host_address, 31).await?;
         netlink::up(around.host.netlink(), &host_name, host_end.index).await?;
         let index = index(links, UPLINK)?;
+        netlink::ensure_mac(self.inside.netlink(), UPLINK, find(links, UPLINK)?, GATEWAY_MAC).await?;
         netlink::add_address(self.inside.netlink(), index, own_address, 31).await?;
         netlink::up(self.inside.netlink(), UPLINK, index).await?;
         netlink::set_route(self.inside.netlink(), netlink::default_route(index, host_address)).await
@@ -205,33 +236,73 @@ impl Router {
         local: &[&VpcPort],
         around: &Surroundings<'_>,
         links: &Links,
-    ) -> Result<(), NetworkError> {
+    ) -> Result<BTreeSet<Ipv4Addr>, NetworkError> {
+        let mut moved = BTreeSet::new();
         for subnet in &part.subnets {
             let device = subnet_device(number(&around.numbers.subnets, &subnet.id));
             let guests = local.iter().filter(|port| port.subnet_id == subnet.id);
             let wanted = guests.map(|port| (port.private_ip, port.mac)).collect();
-            pin_exactly(&self.inside, index(links, &device)?, &wanted).await?;
+            moved.extend(pin_exactly(&self.inside, index(links, &device)?, &wanted).await?);
         }
+        Ok(moved)
+    }
+
+    /// Ends the flows of addresses that changed hands. After a restart of the agent nobody knows which did.
+    async fn end_flows(
+        &mut self,
+        part: &VpcPart,
+        mut moved: BTreeSet<Ipv4Addr>,
+        around: &Surroundings<'_>,
+    ) -> Result<(), NetworkError> {
+        let places = conntrack::places(part);
+        if let Some(before) = &self.places {
+            let gone: Vec<&Place> = before.difference(&places).collect();
+            if gone.is_empty() && moved.is_empty() {
+                self.places = Some(places);
+                return Ok(());
+            }
+            let has_other = |private, id| places.iter().any(|(new, at, _)| *at == private && *new != id);
+            moved.extend(gone.iter().filter(|(id, at, _)| has_other(*at, *id)).map(|(_, at, _)| *at));
+        }
+        let mut own: BTreeSet<Ipv4Addr> = part.subnets.iter().map(|subnet| subnet.gateway).collect();
+        own.insert(uplink_addresses(number(&around.numbers.vpcs, &part.id)).1);
+        let part = part.clone();
+        conntrack::end(&self.inside, move |flow| conntrack::is_over(flow, &part, &moved, &own)).await?;
+        self.places = Some(places);
         Ok(())
     }
 }
 
-/// Makes the permanent neighbours of a device exactly these.
+/// The devices of a namespace that are not as they must be, and why.
+pub(super) async fn faults(
+    namespace: &Namespace,
+    wanted: &[WantedLink],
+) -> Result<BTreeMap<String, String>, NetworkError> {
+    let links = netlink::links(namespace.netlink()).await?;
+    let addresses = netlink::addresses(namespace.netlink()).await?;
+    let fault = |wanted: &WantedLink| Some((wanted.name.clone(), wanted.fault(&links, &addresses)?));
+    Ok(wanted.iter().filter_map(fault).collect())
+}
+
+/// Makes the permanent neighbours of a device exactly these; tells which addresses had another owner.
 pub(super) async fn pin_exactly(
     inside: &Namespace,
     index: u32,
     wanted: &HashMap<Ipv4Addr, MacAddress>,
-) -> Result<(), NetworkError> {
+) -> Result<BTreeSet<Ipv4Addr>, NetworkError> {
     let found = netlink::pinned_neighbours(inside.netlink(), index).await?;
+    let mut moved = BTreeSet::new();
     for (address, mac) in wanted {
-        if found.get(address).and_then(netlink::neighbour_mac) != Some(*mac) {
+        let before = found.get(address).and_then(netlink::neighbour_mac);
+        if before != Some(*mac) {
             netlink::pin_neighbour(inside.netlink(), index, *address, *mac).await?;
+            moved.extend(before.map(|_| *address));
         }
     }
     for (_, message) in found.into_iter().filter(|(address, _)| !wanted.contains_key(address)) {
         netlink::remove_neighbour(inside.netlink(), message).await?;
     }
-    Ok(())
+    Ok(moved)
 }
 
 /// Ends what a router left outside the host's devices: its server and its namespace.

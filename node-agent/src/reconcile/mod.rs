@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tepui_types::agent::{PlacementPart, Power, RefusedPart};
+use tepui_types::agent::{HavePart, PartKey, PlacementPart, Power, RefusedPart};
 use tepui_types::{NodeId, PlacementId};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -49,6 +49,8 @@ pub struct Shared {
     pub network_wake: Notify,
     /// Why the network is not as wanted.
     pub network_trouble: Mutex<Option<String>>,
+    /// Parts that the control plane knows were acted on.
+    pub acknowledged: Mutex<Vec<HavePart>>,
     /// Parts the poll refused.
     pub refused: Mutex<Vec<RefusedPart>>,
     /// Carries out operations.
@@ -145,6 +147,20 @@ impl Reconciler {
                     Ok(ended) => self.ended(ended),
                     Err(error) => return tracing::error!(%error, "a task of the reconciler died"),
                 }
+            }
+        }
+    }
+
+    /// Looks, and works until nothing is left to do at this moment; says how long [`Self::run`] would then
+    /// sleep at most. For whoever has a clock of his own.
+    pub async fn settle(&mut self) -> Duration {
+        self.look_at = self.now();
+        loop {
+            let next = self.pass();
+            match self.tasks.join_next().await {
+                Some(Ok(ended)) => self.ended(ended),
+                Some(Err(error)) => tracing::error!(%error, "a task of the reconciler died"),
+                None => return next.saturating_sub(self.now()),
             }
         }
     }
@@ -349,6 +365,9 @@ impl Reconciler {
 
     fn want_network(&self, pass: &Pass) {
         let Some(known) = &self.known else { return };
+        if self.is_network_held(&pass.wanted, known) {
+            return;
+        }
         let wanted_on = pass.wanted.node.placements.iter().filter(|wanted| wants_tap(&wanted.wanted));
         let mut local: BTreeSet<_> = wanted_on.map(|wanted| wanted.id).collect();
         let live = known
@@ -364,6 +383,15 @@ impl Reconciler {
         if self.shared.executor.network.want(wanted) {
             self.shared.network_wake.notify_one();
         }
+    }
+
+    /// While a VPC's part is damaged, the network of guests that run stays as the agent before left it: its
+    /// guests are in there, and nobody can tell which of the devices are theirs.
+    fn is_network_held(&self, wanted: &Wanted, known: &Known) -> bool {
+        let is_lost = wanted.damaged.iter().any(|key| matches!(key, PartKey::Vpc(_)));
+        let is_live =
+            |state: &tepui_libvirt::DomainState| !matches!(state, tepui_libvirt::DomainState::Off { .. });
+        is_lost && known.domains.values().any(is_live)
     }
 
     fn publish(&self, pass: &Pass) {

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use tepui_types::PlacementId;
-use tepui_types::agent::{HavePart, PlacementObserved, PlacementPart, RefusedPart};
+use tepui_types::agent::{HavePart, PartKey, PlacementObserved, PlacementPart, RefusedPart};
 
 use super::{Pass, Reconciler};
 use crate::execute::Step;
+use crate::ledger::Wanted;
 use crate::plan::{Operation, state};
 
 /// The part of a report that changes by itself.
@@ -23,6 +24,16 @@ pub struct Observed {
     pub placements: Vec<PlacementObserved>,
     /// Why guests cannot start now.
     pub impaired: Option<String>,
+}
+
+fn damage(wanted: &Wanted) -> Option<String> {
+    let name = |key: &PartKey| match key {
+        PartKey::Node(id) => id.to_string(),
+        PartKey::Vpc(id) => id.to_string(),
+    };
+    let names: Vec<_> = wanted.damaged.iter().map(name).collect();
+    (!names.is_empty())
+        .then(|| format!("the ledger's parts are damaged, and asked for again: {}", names.join(", ")))
 }
 
 impl Reconciler {
@@ -41,7 +52,8 @@ impl Reconciler {
                 .trouble
                 .clone()
                 .or_else(|| lock(&self.shared.network_trouble))
-                .or_else(|| self.still_guests()),
+                .or_else(|| self.still_guests())
+                .or_else(|| damage(&pass.wanted)),
         }
     }
 

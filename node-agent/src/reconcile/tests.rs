@@ -7,17 +7,19 @@ use async_trait::async_trait;
 use tepui_libvirt::{Accelerator, DomainSpec, DomainState, DomainStatus, OffReason as Seen};
 use tepui_types::Epoch;
 use tepui_types::agent::{OffReason, Part, PartBody, PlacementState};
+use tepui_types::failpoint::{self, Effect};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::disks::SimulatedDisks;
 use crate::execute::{NetworkKeeper, STAGES, STEPS_AT_ONCE, point};
-use crate::failpoint::{self, Effect};
 use crate::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use crate::ledger::Seal;
 use crate::network::SimulatedNetwork;
 use crate::testing::{absent, node_id, node_part, placement, running, stopped, vpc_part};
+
+mod damage;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -60,6 +62,7 @@ impl SimulatedHost {
             wake: Notify::new(),
             network_wake: Notify::new(),
             network_trouble: Mutex::default(),
+            acknowledged: Mutex::default(),
             refused: Mutex::default(),
             executor,
             metadata: None,
@@ -174,7 +177,7 @@ async fn after_a_host_reboot_the_ledger_alone_brings_the_guests_back() {
 
 #[tokio::test]
 async fn a_domain_that_no_part_names_runs_on_and_is_reported_as_unwanted() {
-    let (host, _) = simulated();
+    let (host, hypervisor) = simulated();
     let id = placement(1);
     let mut agent = host.start_agent();
     agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
@@ -185,7 +188,17 @@ async fn a_domain_that_no_part_names_runs_on_and_is_reported_as_unwanted() {
             seen.placements.len() == 1 && !seen.placements[0].wanted && seen.applied[0].generation.0 == 2
         })
         .await;
+    // Whatever is done about it would have begun before what is wanted only now.
+    let other = placement(2);
+    agent.take(vec![node_part(3, vec![running(other, 1, 0)])]);
+    agent.wait_state(other, is_running(1, 0)).await;
+    drop(agent);
+    let mut agent = host.start_agent();
+    agent.wait_state(other, is_running(1, 0)).await;
     agent.wait_state(id, is_running(1, 0)).await;
+    let domains = hypervisor.domains().await.unwrap();
+    assert!(domains.iter().any(|domain| domain.id == id && domain.state == DomainState::Running));
+    assert_eq!(hypervisor.starts_and_resets(id), (1, 0));
 }
 
 /// Holds every start until as many are there as expected: serial starts would never get there. While it is

@@ -34,6 +34,7 @@ pub(super) async fn run(context: Arc<Context>) {
 
 /// One poll; whether it brought something that could be used.
 async fn poll(context: &Arc<Context>) -> Result<bool, String> {
+    tidy(context).await.map_err(|error| crate::chain(&error))?;
     let reply = context.control_plane.poll(&request(context)).await;
     let reply = reply.map_err(|error| crate::chain(&error))?;
     let asked = !reply.wanted_consoles.is_empty();
@@ -43,6 +44,15 @@ async fn poll(context: &Arc<Context>) -> Result<bool, String> {
         tokio::spawn(send_console(Arc::clone(context), *id));
     }
     Ok(take_up(context, &reply).await? || asked)
+}
+
+/// Drops what the control plane knows is gone; here, where no poll is under way.
+async fn tidy(context: &Arc<Context>) -> Result<(), LedgerError> {
+    let shared = Arc::clone(&context.shared);
+    let acknowledged =
+        std::mem::take(&mut *shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner));
+    let drop_absent = move || shared.ledger().drop_absent(&acknowledged);
+    tokio::task::spawn_blocking(drop_absent).await.unwrap_or(Ok(()))
 }
 
 /// Takes the reply's parts, and wakes the reconciler when there is news.

@@ -1,6 +1,6 @@
 //! Reports what is observed: at once when it changes, and every now and then as a sign of life.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -23,8 +23,13 @@ pub(super) async fn run(context: Arc<Context>, mut observed: watch::Receiver<Obs
         let seen = observed.borrow_and_update().clone();
         if seen.looked || seen.impaired.is_some() {
             sequence += 1;
-            match context.control_plane.report(&report(&context, sequence, seen)).await {
-                Ok(_) => pauses.over(),
+            let report = report(&context, sequence, seen);
+            match context.control_plane.report(&report).await {
+                Ok(_) => {
+                    pauses.over();
+                    let acknowledged = &context.shared.acknowledged;
+                    *acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = report.observed.applied;
+                }
                 Err(error) => {
                     tracing::warn!(message = crate::chain(&error), "report failed");
                     pauses.next().await;

@@ -56,6 +56,7 @@ impl Lab {
         let folder = tempfile::Builder::new().prefix("tepui-net-").tempdir().unwrap();
         // dnsmasq reads its files as an ordinary user.
         run("chmod", &["0755", folder.path().to_str().unwrap()]);
+        std::fs::write(folder.path().join("resolv.conf"), format!("nameserver {NEIGHBOUR}\n")).unwrap();
         let network = HostNetwork::new(config(folder.path())).await.unwrap();
         let lab = Self { folder, network };
         run("ip", &["link", "set", "lo", "up"]);
@@ -72,6 +73,32 @@ impl Lab {
         lab
     }
 
+    /// What the host's resolv.conf says from now on.
+    pub(crate) fn resolv_conf(&self, text: &str) {
+        std::fs::write(self.path("resolv.conf"), text).unwrap();
+    }
+
+    /// A name server on the host or outside, by whose answer for `example.test` it is known.
+    pub(crate) fn name_server(&self, place: &str, listen: Ipv4Addr, answer: Ipv4Addr) {
+        let folder = self.path(&format!("names-{place}"));
+        std::fs::create_dir(&folder).unwrap();
+        let arguments = [
+            "--conf-file=/dev/null".to_owned(),
+            "--no-resolv".to_owned(),
+            "--bind-interfaces".to_owned(),
+            "--except-interface=nothing".to_owned(),
+            format!("--listen-address={listen}"),
+            format!("--address=/example.test/{answer}"),
+            format!("--pid-file={}", folder.join("pid").display()),
+        ];
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        if place == "outside" {
+            self.exec(place, "dnsmasq", &arguments)
+        } else {
+            run("dnsmasq", &arguments)
+        };
+    }
+
     /// A second agent on the same host, as after a restart.
     pub(crate) async fn restarted(&self) -> HostNetwork {
         HostNetwork::new(config(self.folder.path())).await.unwrap()
@@ -80,6 +107,11 @@ impl Lab {
     /// The folder of namespaces and DHCP files.
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.folder.path().join("run")
+    }
+
+    /// The file of the numbers in devices' names.
+    pub(crate) fn state_file(&self) -> PathBuf {
+        config(self.folder.path()).state_file
     }
 
     /// A namespace for a guest or a machine.
@@ -210,8 +242,10 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let dhcp = std::fs::read_dir(self.run_dir().join("dhcp")).into_iter().flatten();
-        for folder in dhcp.filter_map(Result::ok) {
-            if let Ok(pid) = std::fs::read_to_string(folder.path().join("pid")) {
+        let folders = dhcp.filter_map(Result::ok).map(|folder| folder.path());
+        let others = [self.run_dir().join("resolver"), self.path("names-host"), self.path("names-outside")];
+        for folder in folders.chain(others) {
+            if let Ok(pid) = std::fs::read_to_string(folder.join("pid")) {
                 let _ = Command::new("kill").arg(pid.trim()).output();
             }
         }
@@ -230,6 +264,7 @@ fn config(folder: &Path) -> HostNetworkConfig {
         underlay_address: HOST,
         uplink: "eth0".into(),
         name_prefix: "tp".into(),
+        resolver_files: vec![folder.join("resolv.conf")],
     }
 }
 
@@ -239,6 +274,18 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {error}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Kills a process, and waits until it has closed its sockets: it loses its command line before that.
+pub(crate) fn kill(pid: &str) {
+    run("kill", &["-9", pid]);
+    eventually("the end of a process", || {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state
+            .rsplit(')')
+            .next()
+            .is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with(['Z', 'X']))
+    });
 }
 
 fn connect(address: Ipv4Addr, port: u16) -> Option<TcpStream> {

@@ -1,13 +1,15 @@
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use tepui_agent::network::{Network as _, WantedNetwork};
-use tepui_types::agent::{Peer, Protocol, VpcNode, VpcPart};
+use tepui_types::agent::{Peer, Protocol, VpcNode, VpcPart, VpcPort};
 use tepui_types::{MacAddress, NodeId, PlacementId};
 
 use super::lab::{Lab, anyone, flows, group, group_id, lab, node, port, run, vpc, wanted};
 
 const SECOND: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 12);
+const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
 
 async fn open_guests(lab: &Lab) -> VpcPart {
     let mut part = vpc(1);
@@ -67,17 +69,75 @@ fn what_somebody_removed_comes_back() {
 }
 
 #[test]
+fn a_device_that_was_changed_is_named_and_mended() {
+    lab(async |lab: &Lab| {
+        let mut part = open_guests(lab).await;
+        part.ports[0].public_ip = Some(PUBLIC);
+        let far = NodeId::from_random(2);
+        let vtep_mac = MacAddress::from_octets([2, 0, 0, 0, 9, 2]);
+        part.nodes.push(VpcNode { id: far, underlay_address: Ipv4Addr::new(10, 9, 0, 2), vtep_mac });
+        part.ports.push(VpcPort { node_id: far, ..port(&part, 3, &[group_id(1)]) });
+        let wanted = wanted(&[&part]);
+        lab.network.apply(&wanted).await.unwrap();
+        let router = Lab::router(&part);
+        let (host, inside) = (None, Some(router.as_str()));
+        let whole = (listing(lab, host), listing(lab, inside));
+        for (place, command, fault) in [
+            (host, "link set tpt1 down", "tpt1 is down"),
+            (host, "link set tpt1 nomaster", "tpt1 is no port of tpb1"),
+            (host, "link set dev tpt1 type bridge_slave isolated off", "tpt1 is not isolated"),
+            (host, "link set tpr1 down", "tpr1 is down"),
+            (host, "link set tpb1 down", "tpb1 is down"),
+            (host, "link set tpu1 down", "tpu1 is down"),
+            (host, "address flush dev tpu1", "tpu1 has lost 100.64.0.2/31"),
+            (inside, "address flush dev sub1", "sub1 has lost 172.31.0.1/20"),
+            (inside, "address flush dev up0", "up0 has lost 100.64.0.3/31"),
+            (inside, "address del 169.254.169.254/32 dev lo", "lo has lost 169.254.169.254/32"),
+            (inside, "link set lo down", "lo is down"),
+            (inside, "link set sub1 down", "sub1 is down"),
+            (inside, "link set up0 down", "up0 is down"),
+            (inside, "link set vx0 down", "vx0 is down"),
+            (inside, "link set sub1 address 02:00:00:00:00:99", "sub1 has the MAC address 02:00:00:00:00:99"),
+            (inside, "link set up0 address 02:00:00:00:00:99", "up0 has the MAC address 02:00:00:00:00:99"),
+            (inside, "link set vx0 address 02:00:00:00:00:99", "vx0 has the MAC address 02:00:00:00:00:99"),
+        ] {
+            assert_eq!(lab.network.faults(&wanted).await.unwrap(), [""; 0], "before {command}");
+            let words: Vec<&str> = command.split(' ').collect();
+            let _ = place.map_or_else(|| run("ip", &words), |place| lab.exec(place, "ip", &words));
+            let told = lab.restarted().await.faults(&wanted).await.unwrap().join("; ");
+            assert!(told.contains(fault), "{command}: {told}");
+            lab.network.apply(&wanted).await.unwrap();
+            assert_eq!((listing(lab, host), listing(lab, inside)), whole, "{command}");
+            assert!(lab.connects("tpt1", "tpt2", SECOND, 80), "{command}");
+            assert!(lab.connects("outside", "tpt1", PUBLIC, 80), "{command}");
+        }
+    });
+}
+
+/// Devices, addresses, routes, permanent neighbours and bridge ports, as far as they are anybody's will.
+fn listing(lab: &Lab, place: Option<&str>) -> BTreeSet<String> {
+    let tell = |arguments: &[&str]| match place {
+        Some(place) => lab.exec(place, arguments[0], &arguments[1..]),
+        None => run(arguments[0], &arguments[1..]),
+    };
+    let all = [
+        tell(&["ip", "-br", "-4", "address"]),
+        tell(&["ip", "route"]),
+        tell(&["ip", "neigh", "show", "nud", "permanent"]),
+        tell(&["bridge", "-d", "link"]).replace("state disabled", "state forwarding"),
+        tell(&["bridge", "fdb", "show", "state", "static"]),
+    ];
+    all.iter().flat_map(|text| text.lines()).map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
 fn a_dhcp_server_that_died_comes_back() {
     lab(async |lab: &Lab| {
         let part = open_guests(lab).await;
         let file = lab.run_dir().join("dhcp").join(part.id.to_string()).join("pid");
         let pid = || std::fs::read_to_string(&file).unwrap().trim().to_owned();
         let dead = pid();
-        run("kill", &["-9", &dead]);
-        super::lab::eventually("the end of dnsmasq", || {
-            !std::fs::read_to_string(format!("/proc/{dead}/cmdline"))
-                .is_ok_and(|line| line.contains("dnsmasq"))
-        });
+        super::lab::kill(&dead);
         lab.apply(&[&part]).await;
         assert_ne!(pid(), dead);
     });
@@ -99,6 +159,45 @@ fn a_new_agent_takes_everything_over_without_cutting_a_connection() {
         heir.apply(&wanted(&[&part])).await.unwrap();
         assert!(flows(&mut open));
         assert_eq!(heir.taps().await.unwrap(), ["tpt1", "tpt2", "tpt3"]);
+    });
+}
+
+#[test]
+fn an_agent_whose_file_of_numbers_is_damaged_or_gone_takes_everything_over_all_the_same() {
+    lab(async |lab: &Lab| {
+        let mut first = vpc(1);
+        first.groups = vec![group(1, &[])];
+        first.ports = vec![port(&first, 1, &[group_id(1)])];
+        lab.apply(&[&first]).await;
+        let mut part = vpc(2);
+        part.groups = vec![group(1, &[(Protocol::All, anyone())])];
+        part.ports = vec![port(&part, 2, &[group_id(1)]), port(&part, 3, &[group_id(1)])];
+        part.ports[1].private_ip = SECOND;
+        part.ports[1].public_ip = Some(PUBLIC);
+        part.ports[0].private_ip = Ipv4Addr::new(172, 31, 0, 11);
+        lab.guest("tpt2", &part.ports[0]);
+        lab.guest("tpt3", &part.ports[1]);
+        lab.apply(&[&first, &part]).await;
+        // What is wanted now would be numbered from 1 again.
+        lab.apply(&[&part]).await;
+        let mut open = lab.connection("tpt2", "tpt3", SECOND, 80);
+        let (links, file) = (lab.host_links(), lab.state_file());
+        let whole = std::fs::read(&file).unwrap();
+        let damages: [&dyn Fn(); 3] = [
+            &|| std::fs::write(&file, "").unwrap(),
+            &|| std::fs::write(&file, &whole[..whole.len() / 2]).unwrap(),
+            &|| std::fs::remove_file(&file).unwrap(),
+        ];
+        for (number, damage) in damages.iter().enumerate() {
+            damage();
+            let heir = lab.restarted().await;
+            assert_eq!(heir.faults(&wanted(&[&part])).await.unwrap(), [""; 0], "damage {number}");
+            heir.apply(&wanted(&[&part])).await.unwrap();
+            assert!(flows(&mut open), "damage {number}");
+            assert_eq!(lab.host_links(), links, "damage {number}");
+            assert_eq!(heir.tap_name(part.ports[1].placement_id).as_deref(), Some("tpt3"));
+            assert_eq!(std::fs::read(&file).unwrap(), whole, "damage {number}");
+        }
     });
 }
 

@@ -4,8 +4,11 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod addresses;
+mod handover;
 mod isolation;
 mod lab;
 mod lifecycle;
+mod metadata;
+mod names;
 mod resilience;
 mod security_groups;

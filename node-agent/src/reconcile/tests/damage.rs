@@ -1,0 +1,57 @@
+//! Torn files of the ledger.
+
+use super::*;
+use crate::testing::vpc_id;
+
+#[tokio::test]
+async fn while_a_vpcs_part_is_torn_its_guests_run_on_and_the_network_stays_as_it_is() {
+    let (host, hypervisor) = simulated();
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    drop(agent);
+    std::fs::write(host.dir.path().join("ledger").join(vpc_id().to_string()), "").unwrap();
+    let mut agent = host.start_agent();
+    let told =
+        |seen: &Observed| seen.impaired.as_ref().is_some_and(|why| why.contains(&vpc_id().to_string()));
+    agent.wait("the damage is told", told).await;
+    agent.wait_state(id, is_running(1, 0)).await;
+    agent.shared.executor.network.ensure().await.unwrap();
+    assert_eq!(
+        agent.shared.executor.network.tap_name(id),
+        None,
+        "the network was made anew without the part"
+    );
+    agent.take(vec![vpc_part(1)]);
+    agent.wait("the damage is mended", |seen| seen.looked && seen.impaired.is_none()).await;
+    agent.shared.executor.network.ensure().await.unwrap();
+    assert!(agent.shared.executor.network.tap_name(id).is_some());
+    assert_eq!(hypervisor.starts_and_resets(id), (1, 0));
+}
+
+#[tokio::test]
+async fn torn_files_of_the_ledger_stop_reset_or_start_nobody() {
+    let names = [node_id().to_string(), vpc_id().to_string(), placement(1).to_string(), "../key".to_owned()];
+    for (name, is_cut) in names.iter().flat_map(|name| [(name, false), (name, true)]) {
+        let (host, hypervisor) = simulated();
+        let (id, off) = (placement(1), placement(2));
+        let mut agent = host.start_agent();
+        let wanted = vec![running(id, 1, 1), running(off, 1, 0)];
+        agent.take(vec![vpc_part(1), node_part(1, wanted.clone())]);
+        agent.wait_state(id, is_running(1, 1)).await;
+        agent.wait_state(off, is_running(1, 0)).await;
+        drop(agent);
+        let path = host.dir.path().join("ledger").join(name);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, if is_cut { &whole[..whole.len() / 2] } else { &[] }).unwrap();
+        let mut agent = host.start_agent();
+        agent.wait("both are seen", |seen| seen.placements.len() == 2).await;
+        agent.take(vec![vpc_part(1), node_part(1, wanted)]);
+        agent.wait_state(id, is_running(1, 1)).await;
+        agent.wait_state(off, is_running(1, 0)).await;
+        agent.wait("the damage is mended", |seen| seen.impaired.is_none()).await;
+        assert_eq!(hypervisor.starts_and_resets(id), (1, 0), "{name}");
+        assert_eq!(hypervisor.starts_and_resets(off), (1, 0), "{name}");
+    }
+}
