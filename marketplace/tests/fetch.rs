@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tepui_marketplace::fetch::{AddressPolicy, FetchError, download};
+use tepui_marketplace::fetch::{AddressPolicy, FetchError, Retries, Source, download};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// Serves `answer` for every request on loopback; `{port}` in it is the server's own.
 async fn serve(answer: &'static str) -> SocketAddr {
@@ -24,10 +26,13 @@ async fn serve(answer: &'static str) -> SocketAddr {
     address
 }
 
-async fn fetch(url: &str, policy: AddressPolicy, max: u64) -> Result<Vec<u8>, FetchError> {
+async fn fetch(url: &str, policy: AddressPolicy, max_bytes: u64) -> Result<Vec<u8>, FetchError> {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("file");
-    download(url, policy, &target, max, |_| ()).await?;
+    let retries = Retries { most: 0, pause: Duration::ZERO };
+    let stop = CancellationToken::new();
+    download(&Source { url, policy, max_bytes, retries, stop: &stop }, &target, |_| ()).await?;
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
     Ok(std::fs::read(target).unwrap())
 }
 

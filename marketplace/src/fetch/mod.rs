@@ -3,24 +3,31 @@
 
 mod address;
 mod pace;
+mod partial;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::header::LOCATION;
-use reqwest::{Client, Response, redirect};
-use tokio::io::AsyncWriteExt;
+use backon::{ExponentialBuilder, Retryable as _};
+use headers::{ContentRange, HeaderMapExt as _};
+use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, LOCATION};
+use reqwest::{Client, Response, StatusCode, redirect};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use address::{AddressPolicy, is_public};
 use pace::{Pace, TooSlow};
+use partial::{Partial, Version};
 
 /// As browsers, more or less; a longer chain is a loop.
 const MAX_REDIRECTS: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A server that sends nothing for so long has hung.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a download failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +53,7 @@ pub enum FetchError {
         /// The address, after redirects.
         url: Url,
         /// For example `404 Not Found`.
-        status: reqwest::StatusCode,
+        status: StatusCode,
     },
     /// More bytes than allowed.
     #[error("the file is larger than {0} bytes")]
@@ -69,6 +76,19 @@ pub enum FetchError {
         /// Why.
         source: reqwest::Error,
     },
+    /// Fewer or more bytes came than were announced.
+    #[error("{url} sent {received} bytes and announced {total}")]
+    WrongLength {
+        /// The address, without credentials.
+        url: Url,
+        /// What came.
+        received: u64,
+        /// What was announced.
+        total: u64,
+    },
+    /// The caller ended it.
+    #[error("the download was stopped")]
+    Stopped,
     /// The file could not be written.
     #[error("{path} cannot be written")]
     Write {
@@ -77,6 +97,28 @@ pub enum FetchError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl FetchError {
+    /// Whether it may go well in a moment.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Http { .. } | Self::WrongLength { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+            }
+            Self::Scheme(_)
+            | Self::NotAUrl(_)
+            | Self::PrivateAddress(_)
+            | Self::TooManyRedirects
+            | Self::BadRedirect(_)
+            | Self::TooLarge(_)
+            | Self::TooSlow { .. }
+            | Self::Stopped
+            | Self::Write { .. } => false,
+        }
+    }
 }
 
 /// How far a download is.
@@ -88,51 +130,176 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
-/// Downloads `url` into a new file at `target`.
+/// What to fetch.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Where it is; credentials in it are used and never shown.
+    pub url: &'a str,
+    /// Which addresses it may lead to.
+    pub policy: AddressPolicy,
+    /// How large the file may be.
+    pub max_bytes: u64,
+    /// What a broken connection gets.
+    pub retries: Retries,
+    /// Ends the download; what came by then is kept for a later one.
+    pub stop: &'a CancellationToken,
+}
+
+/// How often a download that broke off is gone on with.
+#[derive(Debug, Clone, Copy)]
+pub struct Retries {
+    /// So often in all.
+    pub most: usize,
+    /// The pause before the first; each later one is twice as long, up to half a minute.
+    pub pause: Duration,
+}
+
+impl Default for Retries {
+    /// Ten, over some three minutes: a server that restarts is back by then.
+    fn default() -> Self {
+        Self { most: 10, pause: Duration::from_millis(500) }
+    }
+}
+
+/// Downloads a file to `target`. What an earlier call left there, in this process or in one that died,
+/// is gone on with if the server can tell that the file is still the same (RFC 9110, "Range" and
+/// "If-Range"); else it is begun again. When it is done nothing but `target` is left.
 ///
 /// # Errors
-/// See [`FetchError`]. A half-written `target` is left to the caller, who owns its folder.
+/// See [`FetchError`]. A half-written `target` with its `.part` is left to the caller, who owns the
+/// folder and may try again.
 pub async fn download(
-    url: &str,
-    policy: AddressPolicy,
+    source: &Source<'_>,
     target: &Path,
-    max_bytes: u64,
     on_progress: impl Fn(Progress),
 ) -> Result<u64, FetchError> {
-    let url = Url::parse(url).map_err(|_| FetchError::NotAUrl(url.chars().take(200).collect()))?;
-    let response = follow(url, policy).await?;
-    let url = without_credentials(response.url());
-    let total = response.content_length();
-    if total.is_some_and(|total| total > max_bytes) {
-        return Err(FetchError::TooLarge(max_bytes));
-    }
-    let write = |source| FetchError::Write { path: target.into(), source };
-    let mut file = tokio::fs::File::create_new(target).await.map_err(write)?;
-    let mut received = 0;
-    let (mut body, mut pace) = (response.bytes_stream(), Pace::new());
-    let too_slow =
-        |received, TooSlow { seconds }| FetchError::TooSlow { url: url.clone(), received, seconds };
-    while let Some(chunk) = pace.next(&mut body).await.map_err(|slow| too_slow(received, slow))? {
-        let chunk = chunk.map_err(|source| http_error(&url, source))?;
-        received += chunk.len() as u64;
-        if received > max_bytes {
-            return Err(FetchError::TooLarge(max_bytes));
-        }
-        file.write_all(&chunk).await.map_err(write)?;
-        on_progress(Progress { received, total });
-    }
-    file.sync_all().await.map_err(write)?;
+    let url =
+        Url::parse(source.url).map_err(|_| FetchError::NotAUrl(source.url.chars().take(200).collect()))?;
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(source.retries.pause)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_max_times(source.retries.most);
+    let pace = Mutex::new(Pace::new());
+    let attempt = || attempt(&url, source, target, &pace, &on_progress);
+    let notify = |error: &FetchError, pause| {
+        tracing::info!(url = %without_credentials(&url), %error, ?pause, "a download broke off");
+    };
+    let received = attempt.retry(pauses).when(FetchError::is_passing).notify(notify).await?;
+    let part = target.with_extension("part");
+    tokio::fs::remove_file(&part).await.map_err(|source| FetchError::Write { path: part, source })?;
     Ok(received)
 }
 
+/// Brings what is missing.
+async fn attempt(
+    url: &Url,
+    source: &Source<'_>,
+    target: &Path,
+    pace: &Mutex<Pace>,
+    on_progress: &impl Fn(Progress),
+) -> Result<u64, FetchError> {
+    let mut partial = Partial::open(target).await?;
+    if partial.is_whole() {
+        return Ok(partial.received());
+    }
+    let response = answer(url, source.policy, &mut partial).await?;
+    let url = without_credentials(response.url());
+    let total = partial.version().total;
+    if total.is_some_and(|total| total > source.max_bytes) {
+        return Err(FetchError::TooLarge(source.max_bytes));
+    }
+    let mut body = response.bytes_stream();
+    let mut pace = pace.lock().await;
+    pace.begin();
+    loop {
+        let Some(next) = source.stop.run_until_cancelled(pace.next(&mut body)).await else {
+            partial.keep().await?;
+            return Err(FetchError::Stopped);
+        };
+        let slow = |TooSlow { seconds }| FetchError::TooSlow {
+            url: url.clone(),
+            received: partial.received(),
+            seconds,
+        };
+        let chunk = match next.map_err(slow)? {
+            None => break,
+            Some(Ok(chunk)) => chunk,
+            Some(Err(broken)) => {
+                partial.keep().await?;
+                return Err(http_error(&url, broken));
+            }
+        };
+        if partial.received() + chunk.len() as u64 > source.max_bytes {
+            return Err(FetchError::TooLarge(source.max_bytes));
+        }
+        partial.append(&chunk).await?;
+        on_progress(Progress { received: partial.received(), total });
+    }
+    partial.keep().await?;
+    match total {
+        Some(total) if partial.received() != total => {
+            Err(FetchError::WrongLength { url, received: partial.received(), total })
+        }
+        Some(_) | None => Ok(partial.received()),
+    }
+}
+
+/// The server's answer, and `partial` where its bytes begin.
+async fn answer(url: &Url, policy: AddressPolicy, partial: &mut Partial) -> Result<Response, FetchError> {
+    let response = follow(url.clone(), policy, wanted(partial)).await?;
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT if continues(&response, partial) => Ok(response),
+        // The rest cannot be had, or is not the rest of this.
+        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+            partial.restart(Version::default()).await?;
+            let response = accept(follow(url.clone(), policy, HeaderMap::new()).await?)?;
+            partial.restart(version(&response)).await?;
+            Ok(response)
+        }
+        _ => {
+            let response = accept(response)?;
+            partial.restart(version(&response)).await?;
+            Ok(response)
+        }
+    }
+}
+
+/// The headers that ask for the rest of the same version; none where all must come.
+fn wanted(partial: &Partial) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let validator = partial.version().validator.as_deref().filter(|_| partial.received() > 0);
+    if let Some(validator) = validator.and_then(|text| HeaderValue::from_str(text).ok())
+        && let Ok(range) = headers::Range::bytes(partial.received()..)
+    {
+        headers.typed_insert(range);
+        headers.insert(IF_RANGE, validator);
+    }
+    headers
+}
+
+/// Whether the answer is the rest of what is there.
+fn continues(response: &Response, partial: &Partial) -> bool {
+    let Some(range) = response.headers().typed_get::<ContentRange>() else { return false };
+    let begins = range.bytes_range().is_some_and(|(first, _)| first == partial.received());
+    begins && range.bytes_len() == partial.version().total
+}
+
+/// The version that a whole answer is of. A weak entity tag does not tell two versions apart byte by
+/// byte (RFC 9110, "If-Range").
+fn version(response: &Response) -> Version {
+    let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let tag = text(ETAG).filter(|tag| !tag.starts_with("W/"));
+    Version { validator: tag.or(text(LAST_MODIFIED)).map(str::to_owned), total: response.content_length() }
+}
+
 /// Redirects are followed here and not by the client, so that each is judged like the first URL.
-async fn follow(mut url: Url, policy: AddressPolicy) -> Result<Response, FetchError> {
+async fn follow(mut url: Url, policy: AddressPolicy, headers: HeaderMap) -> Result<Response, FetchError> {
     for _ in 0..=MAX_REDIRECTS {
         policy.check_url(&url)?;
-        let response = client(policy, &url)?.get(url.clone()).send().await;
-        let response = response.map_err(|source| http_error(&url, source))?;
+        let request = client(policy, &url)?.get(url.clone()).headers(headers.clone());
+        let response = request.send().await.map_err(|source| http_error(&url, source))?;
         if !response.status().is_redirection() {
-            return accept(response);
+            return Ok(response);
         }
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         url = location
@@ -143,7 +310,7 @@ async fn follow(mut url: Url, policy: AddressPolicy) -> Result<Response, FetchEr
 }
 
 fn accept(response: Response) -> Result<Response, FetchError> {
-    if response.status().is_success() {
+    if response.status() == StatusCode::OK {
         return Ok(response);
     }
     Err(FetchError::Status { url: without_credentials(response.url()), status: response.status() })

@@ -32,6 +32,12 @@ impl Pace {
         Self { end: Instant::now() + WINDOW, received: 0, windows: 0 }
     }
 
+    /// Begins a window at a connection's first byte: the pause before it is nobody's slowness. All
+    /// connections of a download share its number of windows.
+    pub(super) fn begin(&mut self) {
+        (self.end, self.received) = (Instant::now() + WINDOW, 0);
+    }
+
     /// The next piece of the body; `None` at its end.
     pub(super) async fn next<E>(
         &mut self,
