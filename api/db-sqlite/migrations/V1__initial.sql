@@ -51,6 +51,7 @@ CREATE TABLE audit (
     request_id TEXT NOT NULL
 ) STRICT;
 CREATE INDEX audit_project ON audit (project_id);
+CREATE INDEX audit_at ON audit (at);
 
 CREATE TABLE tag (
     project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
@@ -95,9 +96,13 @@ CREATE TABLE import_task (
     message TEXT NOT NULL,
     progress INTEGER NOT NULL,
     image_id BLOB,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    token TEXT,
+    parameters_sha256 BLOB,
+    CHECK ((token IS NULL) = (parameters_sha256 IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX import_task_project ON import_task (project_id);
+CREATE UNIQUE INDEX import_task_token ON import_task (project_id, token) WHERE token IS NOT NULL;
 
 -- generation counts the changes of the VPC's part. It lives here, not with the nodes that carry the
 -- VPC, so that a node that leaves and comes back never sees an old number again.
@@ -223,6 +228,7 @@ CREATE TABLE instance (
         (state IN ('pending', 'running', 'stopping', 'stopped', 'shutting-down', 'terminated')),
     state_reason_code TEXT,
     state_reason_message TEXT,
+    state_reason_detail TEXT,
     state_since INTEGER NOT NULL,
     start_seq INTEGER NOT NULL,
     reboot_seq INTEGER NOT NULL,

@@ -66,7 +66,7 @@ impl IdentityDb for SqliteDb {
 
     async fn users(&self) -> Result<Vec<User>, DbError> {
         self.read(|connection| {
-            all(connection, "SELECT id, name, role, created_at FROM user ORDER BY id", [], read_user)
+            all(connection, "SELECT id, name, role, created_at FROM user ORDER BY name", [], read_user)
         })
         .await
     }

@@ -3,13 +3,17 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use tepui_db::model::{Image, ImportTask};
-use tepui_db::{CreateOutcome, DbError, DeleteOutcome, ImageDb};
+use tepui_db::{CreateOutcome, DbError, DeleteOutcome, ImageDb, ImportOutcome, TokenUse};
 use tepui_types::{Digest, ImageId, ImportTaskId, ProjectId};
 
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::verb::Verb;
 use crate::{SqliteDb, project, tag};
+
+/// The SELECT list that [`read_task`] reads.
+const TASK: &str =
+    "id, project_id, name, description, source, state, message, progress, image_id, created_at";
 
 #[async_trait]
 impl ImageDb for SqliteDb {
@@ -57,6 +61,25 @@ impl ImageDb for SqliteDb {
         .await
     }
 
+    async fn begin_import_task(
+        &self,
+        task: &ImportTask,
+        token: Option<&TokenUse>,
+        tags: &[(String, String)],
+    ) -> Result<ImportOutcome, DbError> {
+        let (task, token, tags) = (task.clone(), token.cloned(), tags.to_vec());
+        self.write(move |connection| begin_task(connection, &task, token.as_ref(), &tags)).await
+    }
+
+    async fn import_of_token(
+        &self,
+        project: ProjectId,
+        token: &str,
+    ) -> Result<Option<(ImportTask, [u8; 32])>, DbError> {
+        let token = token.to_owned();
+        self.read(move |connection| task_of_token(connection, project, &token)).await
+    }
+
     async fn put_import_task(&self, task: &ImportTask) -> Result<(), DbError> {
         let task = task.clone();
         self.write(move |connection| Ok(put_task(connection, &task)?)).await
@@ -64,22 +87,27 @@ impl ImageDb for SqliteDb {
 
     async fn import_tasks(&self, project: ProjectId) -> Result<Vec<ImportTask>, DbError> {
         self.read(move |connection| {
-            let sql = "SELECT id, project_id, name, description, source, state, message, progress, image_id,
-                              created_at
-                       FROM import_task WHERE project_id = ?1 ORDER BY id";
-            all(connection, sql, params![S(project)], read_task)
+            let sql = format!("SELECT {TASK} FROM import_task WHERE project_id = ?1 ORDER BY id");
+            all(connection, &sql, params![S(project)], read_task)
         })
         .await
     }
 
-    async fn fail_active_imports(&self, message: &str) -> Result<Vec<ImportTaskId>, DbError> {
-        let message = message.to_owned();
-        self.write(move |connection| {
-            let sql = "UPDATE import_task SET state = 'failed', message = ?1 WHERE state = 'active'
-                       RETURNING id";
-            Ok(all(connection, sql, params![message], |c| c.stored())?)
+    async fn active_imports(&self) -> Result<Vec<ImportTask>, DbError> {
+        self.read(|connection| {
+            let sql = format!("SELECT {TASK} FROM import_task WHERE state = 'active' ORDER BY id");
+            all(connection, &sql, [], read_task)
         })
         .await
+    }
+
+    async fn fail_active_imports(
+        &self,
+        message: &str,
+        but: &[ImportTaskId],
+    ) -> Result<Vec<ImportTaskId>, DbError> {
+        let (message, but) = (message.to_owned(), but.to_vec());
+        self.write(move |connection| Ok(fail_active(connection, &message, &but)?)).await
     }
 }
 
@@ -145,6 +173,54 @@ fn insert(connection: &Connection, image: &Image) -> rusqlite::Result<usize> {
         S(image.created_at),
     ];
     execute(connection, sql, values)
+}
+
+fn task_of_token(
+    connection: &Connection,
+    project: ProjectId,
+    token: &str,
+) -> rusqlite::Result<Option<(ImportTask, [u8; 32])>> {
+    let sql =
+        format!("SELECT {TASK}, parameters_sha256 FROM import_task WHERE project_id = ?1 AND token = ?2");
+    first(connection, &sql, params![S(project), token], |c| Ok((read_task(c)?, c.plain()?)))
+}
+
+fn begin_task(
+    connection: &Connection,
+    task: &ImportTask,
+    token: Option<&TokenUse>,
+    tags: &[(String, String)],
+) -> Verb<ImportOutcome> {
+    if let Some(used) = token
+        && let Some((begun, parameters)) = task_of_token(connection, task.project_id, &used.token)?
+    {
+        let same = parameters == used.parameters_sha256;
+        return Ok(if same { ImportOutcome::Repeated(begun) } else { ImportOutcome::TokenMismatch });
+    }
+    put_task(connection, task)?;
+    if let Some(TokenUse { token, parameters_sha256 }) = token {
+        let sql = "UPDATE import_task SET token = ?2, parameters_sha256 = ?3 WHERE id = ?1";
+        execute(connection, sql, params![S(task.id), token, parameters_sha256])?;
+    }
+    for (key, value) in tags {
+        tag::insert(connection, task.project_id, &task.id.to_string(), key, value)?;
+    }
+    Ok(ImportOutcome::Begun)
+}
+
+fn fail_active(
+    connection: &Connection,
+    message: &str,
+    but: &[ImportTaskId],
+) -> rusqlite::Result<Vec<ImportTaskId>> {
+    let sql = "SELECT id FROM import_task WHERE state = 'active' ORDER BY id";
+    let mut ids = all(connection, sql, [], |c| c.stored())?;
+    ids.retain(|id| !but.contains(id));
+    for id in &ids {
+        let sql = "UPDATE import_task SET state = 'failed', message = ?2 WHERE id = ?1";
+        execute(connection, sql, params![S(*id), message])?;
+    }
+    Ok(ids)
 }
 
 fn put_task(connection: &Connection, task: &ImportTask) -> rusqlite::Result<()> {

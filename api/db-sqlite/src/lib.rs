@@ -20,6 +20,7 @@ mod open;
 mod placement;
 mod project;
 mod readers;
+mod retention;
 mod row;
 mod security_group;
 mod tag;

@@ -232,7 +232,8 @@ fn add(connection: &Connection, group: SecurityGroup, rules: &[Rule], max_rules:
         }
         present.push(rule.clone());
     }
-    if present.len() > max_rules {
+    let in_direction = |wanted| present.iter().filter(|rule| rule.direction == wanted).count();
+    if rules.iter().any(|rule| in_direction(rule.direction) > max_rules) {
         return Ok(RuleOutcome::TooMany(max_rules));
     }
     insert_rules(connection, group.project_id, group.id, rules)?;

@@ -1,16 +1,20 @@
 //! Tags.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
-use tepui_db::{DbError, TagDb};
-use tepui_types::{InstanceId, ProjectId};
+use tepui_db::{DbError, TagDb, TagOutcome};
+use tepui_types::{
+    ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, PlacementGroupId, ProjectId,
+    SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
+};
 
 use crate::SqliteDb;
 use crate::generation::Touched;
-use crate::row::{all, execute, first};
-use crate::value::S;
+use crate::row::{all, execute, exists, first};
+use crate::value::{S, Stored};
 use crate::verb::{Undo, Verb};
 
 #[async_trait]
@@ -21,7 +25,7 @@ impl TagDb for SqliteDb {
         resources: &[String],
         tags: &[(String, String)],
         max: usize,
-    ) -> Result<Option<String>, DbError> {
+    ) -> Result<TagOutcome, DbError> {
         let (resources, tags) = (resources.to_vec(), tags.to_vec());
         self.write(move |connection| put(connection, project, &resources, &tags, max)).await
     }
@@ -64,19 +68,53 @@ fn put(
     resources: &[String],
     tags: &[(String, String)],
     max: usize,
-) -> Verb<Option<String>> {
+) -> Verb<TagOutcome> {
     for resource in resources {
+        if !is_there(connection, project, resource)? {
+            return Err(Undo::Answer(TagOutcome::NotFound(resource.clone())));
+        }
         for (key, value) in tags {
             insert(connection, project, resource, key, value)?;
         }
         let sql = "SELECT count(*) FROM tag WHERE project_id = ?1 AND resource = ?2";
         let count = first(connection, sql, params![S(project), resource], |c| c.stored::<u64>())?;
         if count.unwrap_or(0) > max as u64 {
-            return Err(Undo::Answer(Some(resource.clone())));
+            return Err(Undo::Answer(TagOutcome::TooMany(resource.clone())));
         }
     }
     touch(connection, project, resources)?;
-    Ok(None)
+    Ok(TagOutcome::Set)
+}
+
+/// Whether the project has this resource; it may have been deleted since the caller looked.
+fn is_there(connection: &Connection, project: ProjectId, resource: &str) -> rusqlite::Result<bool> {
+    let has = Has { connection, project, resource };
+    Ok(has.row::<InstanceId>("instance")?
+        || has.row::<NetworkInterfaceId>("interface")?
+        || has.row::<VolumeId>("root_volume")?
+        || has.row::<ImageId>("(SELECT * FROM image WHERE state = 'available')")?
+        || has.row::<ImportTaskId>("import_task")?
+        || has.row::<KeyPairId>("key_pair")?
+        || has.row::<VpcId>("vpc")?
+        || has.row::<SubnetId>("subnet")?
+        || has.row::<SecurityGroupId>("security_group")?
+        || has.row::<SecurityGroupRuleId>("security_group_rule")?
+        || has.row::<PlacementGroupId>("placement_group")?)
+}
+
+struct Has<'a> {
+    connection: &'a Connection,
+    project: ProjectId,
+    resource: &'a str,
+}
+
+impl Has<'_> {
+    /// Whether the resource is an id of this kind and the table has its row.
+    fn row<Id: FromStr + Stored>(&self, table: &str) -> rusqlite::Result<bool> {
+        let Ok(id) = self.resource.parse::<Id>() else { return Ok(false) };
+        let sql = format!("SELECT 1 FROM {table} WHERE project_id = ?1 AND id = ?2");
+        exists(self.connection, &sql, params![S(self.project), S(id)])
+    }
 }
 
 /// Sets one tag.

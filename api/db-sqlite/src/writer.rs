@@ -40,6 +40,7 @@ trait Job: Send {
 
 struct Queued<F, T> {
     patient: bool,
+    rehearsed: bool,
     verb: Option<F>,
     answer: Result<T, DbError>,
     reply: oneshot::Sender<Result<T, DbError>>,
@@ -56,7 +57,7 @@ where
 
     fn run(&mut self, connection: &Connection) {
         if let Some(verb) = self.verb.take() {
-            self.answer = in_savepoint(connection, verb);
+            self.answer = in_savepoint(connection, verb, self.rehearsed);
         }
     }
 
@@ -115,7 +116,8 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        let job = Queued { patient, verb: Some(verb), answer: Err(stopped()), reply };
+        let rehearsed = tepui_db::is_rehearsed();
+        let job = Queued { patient, rehearsed, verb: Some(verb), answer: Err(stopped()), reply };
         queue.try_send(Box::new(job)).map_err(|refused| match refused {
             TrySendError::Full(_) => DbError::Busy,
             TrySendError::Disconnected(_) => stopped(),
@@ -214,10 +216,15 @@ impl Work {
     }
 }
 
-fn in_savepoint<T>(connection: &Connection, verb: impl FnOnce(&Connection) -> Verb<T>) -> Result<T, DbError> {
+fn in_savepoint<T>(
+    connection: &Connection,
+    verb: impl FnOnce(&Connection) -> Verb<T>,
+    rehearsed: bool,
+) -> Result<T, DbError> {
     let run = |sql| connection.prepare_cached(sql)?.execute([]);
     run("SAVEPOINT verb").map_err(|error| db_error(&error))?;
     let (answer, end) = match verb(connection) {
+        Ok(answer) if rehearsed => (Ok(answer), undo(connection)),
         Ok(answer) => (Ok(answer), run("RELEASE verb")),
         Err(Undo::Answer(answer)) => (Ok(answer), undo(connection)),
         Err(Undo::Failed(error)) => (Err(error), undo(connection)),

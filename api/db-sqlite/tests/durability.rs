@@ -157,7 +157,8 @@ async fn every_acknowledged_row_survives_a_kill() {
     for round in 1..6 {
         let last = kill_after(round * 7, &path);
         let db = open(&path);
-        let users = db.users().await.unwrap();
+        let mut users = db.users().await.unwrap();
+        users.sort_by_key(|user| user.id);
         assert!(users.len() as u32 > last, "{last} was acknowledged, {} are there", users.len());
         assert!((0..).zip(&users).all(|(number, found)| *found == user(number)), "no gap, no half row");
     }

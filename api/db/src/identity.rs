@@ -57,7 +57,7 @@ pub trait IdentityDb: Send + Sync {
     /// Creates a user.
     async fn create_user(&self, user: &User) -> Result<CreateOutcome<UserId>, DbError>;
 
-    /// All users, by id.
+    /// All users, by name.
     async fn users(&self) -> Result<Vec<User>, DbError>;
 
     /// Deletes a user without access keys.

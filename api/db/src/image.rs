@@ -4,7 +4,18 @@ use async_trait::async_trait;
 use tepui_types::{Digest, ImageId, ImportTaskId, ProjectId};
 
 use crate::model::{Image, ImportTask};
-use crate::{CreateOutcome, DbError, DeleteOutcome};
+use crate::{CreateOutcome, DbError, DeleteOutcome, TokenUse};
+
+/// What became of a call that begins an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// The task is in the books.
+    Begun,
+    /// The token began this one before, with the same parameters; here it is as it is now.
+    Repeated(ImportTask),
+    /// The token was used with other parameters.
+    TokenMismatch,
+}
 
 /// Images and imports.
 #[async_trait]
@@ -26,13 +37,36 @@ pub trait ImageDb: Send + Sync {
     /// store is garbage.
     async fn digests_in_use(&self) -> Result<Vec<Digest>, DbError>;
 
+    /// Writes a new import task with its tags, unless its token began one before. The token is
+    /// forgotten with its task.
+    async fn begin_import_task(
+        &self,
+        task: &ImportTask,
+        token: Option<&TokenUse>,
+        tags: &[(String, String)],
+    ) -> Result<ImportOutcome, DbError>;
+
+    /// The import task that a token began, with its parameters' digest.
+    async fn import_of_token(
+        &self,
+        project: ProjectId,
+        token: &str,
+    ) -> Result<Option<(ImportTask, [u8; 32])>, DbError>;
+
     /// Writes an import task, new or changed.
     async fn put_import_task(&self, task: &ImportTask) -> Result<(), DbError>;
 
     /// A project's import tasks, by id.
     async fn import_tasks(&self, project: ProjectId) -> Result<Vec<ImportTask>, DbError>;
 
-    /// Fails every active task with this message; returns which. Called at start: their process is
-    /// gone.
-    async fn fail_active_imports(&self, message: &str) -> Result<Vec<ImportTaskId>, DbError>;
+    /// All active import tasks, by id.
+    async fn active_imports(&self) -> Result<Vec<ImportTask>, DbError>;
+
+    /// Fails every active task but these with this message; returns which. Called at start: their
+    /// process is gone.
+    async fn fail_active_imports(
+        &self,
+        message: &str,
+        but: &[ImportTaskId],
+    ) -> Result<Vec<ImportTaskId>, DbError>;
 }

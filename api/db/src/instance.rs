@@ -249,7 +249,4 @@ pub trait InstanceDb: Send + Sync {
         project: ProjectId,
         id: PlacementGroupId,
     ) -> Result<DeleteOutcome, DbError>;
-
-    /// Forgets tokens that were used before `before`; returns how many.
-    async fn purge_tokens(&self, before: Timestamp) -> Result<u32, DbError>;
 }

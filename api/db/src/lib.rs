@@ -16,11 +16,13 @@ pub mod model;
 mod network;
 mod node;
 mod placement;
+mod rehearsal;
+mod retention;
 mod tag;
 
 pub use error::DbError;
 pub use identity::{AuditRecord, CreateOutcome, DeleteOutcome, IdentityDb};
-pub use image::ImageDb;
+pub use image::{ImageDb, ImportOutcome};
 pub use instance::{
     AttributeChange, InstanceDb, InstanceFilter, Launch, LaunchInstance, LaunchOutcome, NewInterface,
     PowerChange, PowerOutcome, StartRequest, TokenUse,
@@ -29,15 +31,37 @@ pub use key_pair::KeyPairDb;
 pub use network::{NetworkDb, RuleChange, RuleOutcome};
 pub use node::{EnrolOutcome, NewNode, NodeDb};
 pub use placement::{ExpungeOutcome, NodePartState, PlacementDb, Transition};
-pub use tag::TagDb;
+pub use rehearsal::{is_rehearsed, rehearse};
+pub use retention::{Cutoffs, RetentionDb};
+pub use tag::{TagDb, TagOutcome};
 
-/// The whole store.
+/// The whole store. Its writing verbs obey [`rehearse`].
 pub trait Db:
-    IdentityDb + NodeDb + PlacementDb + InstanceDb + ImageDb + KeyPairDb + NetworkDb + TagDb + Send + Sync
+    IdentityDb
+    + NodeDb
+    + PlacementDb
+    + InstanceDb
+    + ImageDb
+    + KeyPairDb
+    + NetworkDb
+    + TagDb
+    + RetentionDb
+    + Send
+    + Sync
 {
 }
 
 impl<T> Db for T where
-    T: IdentityDb + NodeDb + PlacementDb + InstanceDb + ImageDb + KeyPairDb + NetworkDb + TagDb + Send + Sync
+    T: IdentityDb
+        + NodeDb
+        + PlacementDb
+        + InstanceDb
+        + ImageDb
+        + KeyPairDb
+        + NetworkDb
+        + TagDb
+        + RetentionDb
+        + Send
+        + Sync
 {
 }

@@ -28,7 +28,7 @@ pub enum RuleOutcome {
     Duplicate(Rule),
     /// This rule is not there; nothing was changed.
     RuleNotFound(Rule),
-    /// The group would hold more rules than this.
+    /// The group would hold more rules than this in one direction; nothing was changed.
     TooMany(usize),
 }
 
@@ -61,7 +61,7 @@ pub trait NetworkDb: Send + Sync {
         id: SecurityGroupId,
     ) -> Result<DeleteOutcome, DbError>;
 
-    /// Changes a group's rules, holding it to at most `max_rules`.
+    /// Changes a group's rules, holding it to at most `max_rules` in each direction.
     async fn change_rules(
         &self,
         project: ProjectId,

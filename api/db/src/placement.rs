@@ -93,8 +93,4 @@ pub trait PlacementDb: Send + Sync {
         reason: &StateReason,
         now: Timestamp,
     ) -> Result<ExpungeOutcome, DbError>;
-
-    /// Deletes instances terminated before `before`, with their placements and tags; returns how
-    /// many.
-    async fn purge_terminated(&self, before: Timestamp) -> Result<u32, DbError>;
 }

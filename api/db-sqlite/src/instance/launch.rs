@@ -180,10 +180,10 @@ fn insert_instance(connection: &Connection, i: &Instance) -> rusqlite::Result<us
                    image_bytes, instance_type, vcpus, memory_mib, key_name, public_key, vpc_id, subnet_id,
                    placement_group_id, shutdown_behavior, disable_api_termination, disable_api_stop,
                    metadata_enabled, metadata_tokens_required, metadata_hop_limit, metadata_tags_enabled,
-                   state, state_reason_code, state_reason_message, state_since, start_seq, reboot_seq, force,
-                   launched_at, user_data)
+                   state, state_reason_code, state_reason_message, state_reason_detail, state_since, start_seq,
+                   reboot_seq, force, launched_at, user_data)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                       ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)";
+                       ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)";
     let values = params![
         S(i.id),
         S(i.project_id),
@@ -210,6 +210,7 @@ fn insert_instance(connection: &Connection, i: &Instance) -> rusqlite::Result<us
         S(i.state),
         i.state_reason.as_ref().map(|reason| &reason.code),
         i.state_reason.as_ref().map(|reason| &reason.message),
+        i.state_reason.as_ref().and_then(|reason| reason.detail.as_ref()),
         S(i.state_since),
         S(i.start_seq),
         S(i.reboot_seq),

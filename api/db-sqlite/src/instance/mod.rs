@@ -7,14 +7,12 @@ mod group;
 mod launch;
 mod listing;
 mod power;
-mod purge;
 pub(crate) mod record;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::params;
 use tepui_db::model::{InstanceRecord, PlacementGroup};
 use tepui_db::{
     AttributeChange, CreateOutcome, DbError, DeleteOutcome, InstanceDb, InstanceFilter, Launch,
@@ -23,11 +21,9 @@ use tepui_db::{
 use tepui_types::{InstanceId, PlacementGroupId, ProjectId, ReservationId};
 
 pub(crate) use listing::Listings;
-pub(crate) use purge::purge_terminated;
 
 use crate::SqliteDb;
-use crate::row::{all, execute};
-use crate::value::S;
+use crate::row::all;
 
 #[async_trait]
 impl InstanceDb for SqliteDb {
@@ -108,13 +104,5 @@ impl InstanceDb for SqliteDb {
         id: PlacementGroupId,
     ) -> Result<DeleteOutcome, DbError> {
         self.write(move |connection| group::delete(connection, project, id)).await
-    }
-
-    async fn purge_tokens(&self, before: Timestamp) -> Result<u32, DbError> {
-        self.write(move |connection| {
-            let sql = "DELETE FROM launch_token WHERE used_at < ?1";
-            Ok(execute(connection, sql, params![S(before)])?.try_into().unwrap_or(u32::MAX))
-        })
-        .await
     }
 }

@@ -148,7 +148,7 @@ fn leave(
     touched: &mut Touched,
 ) -> Next {
     let sql = "UPDATE instance SET state = ?2, state_since = ?3, state_reason_code = ?4,
-                   state_reason_message = ?5
+                   state_reason_message = ?5, state_reason_detail = NULL
                WHERE n = ?1";
     let values = params![instance.n, S(state), S(now), USER_INITIATED, USER_INITIATED_MESSAGE];
     execute(connection, sql, values)?;
@@ -218,7 +218,8 @@ fn start_one(
         return Err(Undo::Answer(PowerOutcome::NoCapacity(instance.id)));
     }
     let sql = "UPDATE instance SET state = ?2, state_since = ?3, launched_at = ?3, force = 0,
-                   start_seq = start_seq + 1, state_reason_code = NULL, state_reason_message = NULL
+                   start_seq = start_seq + 1, state_reason_code = NULL, state_reason_message = NULL,
+                   state_reason_detail = NULL
                WHERE n = ?1";
     execute(connection, sql, params![instance.n, S(InstanceState::Pending), S(now)])?;
     touch(instance, touched);

@@ -21,7 +21,7 @@ const INSTANCE: &str = "i.id, i.project_id, i.reservation_id, i.launch_index, i.
     i.image_bytes, i.instance_type, i.vcpus, i.memory_mib, i.key_name, i.public_key, i.vpc_id, i.subnet_id,
     i.placement_group_id, i.shutdown_behavior, i.disable_api_termination, i.disable_api_stop,
     i.metadata_enabled, i.metadata_tokens_required, i.metadata_hop_limit, i.metadata_tags_enabled, i.state,
-    i.state_reason_code, i.state_reason_message, i.state_since, i.start_seq, i.reboot_seq, i.force,
+    i.state_reason_code, i.state_reason_message, i.state_reason_detail, i.state_since, i.start_seq, i.reboot_seq, i.force,
     i.launched_at, i.user_data";
 
 /// A project's instances that pass the filter, in order of launch.
@@ -183,9 +183,10 @@ fn read_metadata(c: &Columns<'_>) -> rusqlite::Result<MetadataSettings> {
     })
 }
 
-fn read_reason(c: &Columns<'_>) -> rusqlite::Result<Option<StateReason>> {
+pub(crate) fn read_reason(c: &Columns<'_>) -> rusqlite::Result<Option<StateReason>> {
     let (code, message): (Option<String>, Option<String>) = (c.plain()?, c.plain()?);
-    Ok(code.zip(message).map(|(code, message)| StateReason { code, message }))
+    let detail = c.plain()?;
+    Ok(code.zip(message).map(|(code, message)| StateReason { code, message, detail }))
 }
 
 fn read_placement(c: &Columns<'_>, instance_id: InstanceId) -> rusqlite::Result<Option<Placement>> {

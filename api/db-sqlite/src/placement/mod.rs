@@ -10,7 +10,7 @@ use tepui_db::{DbError, ExpungeOutcome, NodePartState, PlacementDb, Transition};
 use tepui_types::agent::{HavePart, VpcPart};
 use tepui_types::{Generation, NodeId, PlacementId, VpcId};
 
-use crate::{SqliteDb, instance};
+use crate::SqliteDb;
 
 #[async_trait]
 impl PlacementDb for SqliteDb {
@@ -59,9 +59,5 @@ impl PlacementDb for SqliteDb {
     ) -> Result<ExpungeOutcome, DbError> {
         let reason = reason.clone();
         self.write(move |connection| transition::expunge(connection, node, &reason, now)).await
-    }
-
-    async fn purge_terminated(&self, before: Timestamp) -> Result<u32, DbError> {
-        self.write(move |connection| instance::purge_terminated(connection, before)).await
     }
 }

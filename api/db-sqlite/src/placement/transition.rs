@@ -7,13 +7,14 @@ use tepui_db::{ExpungeOutcome, Transition};
 use tepui_types::{NetworkInterfaceId, NodeId, PlacementId, ProjectId, VolumeId, VpcId};
 
 use crate::generation::Touched;
+use crate::instance::record::read_reason;
 use crate::row::{Columns, all, execute, first};
 use crate::tag;
 use crate::value::S;
 use crate::verb::Verb;
 
 const CURRENT: &str = "SELECT i.n, i.project_id, i.vpc_id, i.state, p.id, p.observed,
-                              i.state_reason_code, i.state_reason_message
+                              i.state_reason_code, i.state_reason_message, i.state_reason_detail
                        FROM placement p JOIN instance i ON i.n = p.instance_n";
 
 /// A placement that is not gone, with what a transition may change.
@@ -47,8 +48,7 @@ impl Current {
     fn read(c: &Columns<'_>) -> rusqlite::Result<Self> {
         let (n, project, vpc, state) = (c.plain()?, c.stored()?, c.stored()?, c.stored()?);
         let (placement, observed) = (c.stored()?, c.plain()?);
-        let (code, message) = (c.plain::<Option<_>>()?, c.plain::<Option<_>>()?);
-        let reason = code.zip(message).map(|(code, message)| StateReason { code, message });
+        let reason = read_reason(c)?;
         Ok(Self { n, project, vpc, state, placement, observed, reason })
     }
 
@@ -130,9 +130,12 @@ fn store_reason(
     current: &Current,
     reason: Option<&StateReason>,
 ) -> rusqlite::Result<()> {
-    let sql = "UPDATE instance SET state_reason_code = ?2, state_reason_message = ?3 WHERE n = ?1";
-    let values = params![current.n, reason.map(|r| &r.code), reason.map(|r| &r.message)];
-    execute(connection, sql, values)?;
+    let sql = "UPDATE instance SET state_reason_code = ?2, state_reason_message = ?3,
+                   state_reason_detail = ?4
+               WHERE n = ?1";
+    let (code, message) = (reason.map(|r| &r.code), reason.map(|r| &r.message));
+    let detail = reason.and_then(|r| r.detail.as_ref());
+    execute(connection, sql, params![current.n, code, message, detail])?;
     Ok(())
 }
 

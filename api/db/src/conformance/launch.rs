@@ -11,8 +11,8 @@ use tepui_types::{ImageId, InstanceId, PlacementGroupId, SecurityGroupId, Subnet
 use super::world::{CAPACITY, Tenant, World};
 use crate::model::{InstanceState, NodeState, PlacementGroup, PlacementStrategy, Quota};
 use crate::{
-    AttributeChange, CreateOutcome, Db, DeleteOutcome, InstanceFilter, Launch, LaunchInstance, LaunchOutcome,
-    PowerChange, TokenUse,
+    AttributeChange, CreateOutcome, Cutoffs, Db, DeleteOutcome, InstanceFilter, Launch, LaunchInstance,
+    LaunchOutcome, PowerChange, TokenUse,
 };
 
 pub async fn a_launch_is_read_back_whole(db: Arc<dyn Db>) {
@@ -73,7 +73,7 @@ pub async fn a_token_makes_one_reservation(db: Arc<dyn Db>) {
     let stored = world.db.reservation_of_token(alpha.project, "t").await.unwrap();
     assert_eq!(stored, Some((reservation, [1; 32])));
     assert_eq!(world.records(&alpha).await.len(), 1);
-    assert_eq!(world.db.purge_tokens(world.now()).await.unwrap(), 2);
+    assert_eq!(world.db.purge(&Cutoffs::all(world.now()), 1000).await.unwrap(), 2);
     assert_eq!(world.db.reservation_of_token(alpha.project, "t").await.unwrap(), None);
 }
 
@@ -349,7 +349,7 @@ pub async fn a_listing_shows_every_acknowledged_change(db: Arc<dyn Db>) {
     differs("interface and volume go").await;
     world.pending(&alpha, node).await;
     differs("another is launched").await;
-    world.db.purge_terminated(world.now()).await.unwrap();
+    world.db.purge(&Cutoffs::all(world.now()), 1000).await.unwrap();
     differs("the terminated are purged").await;
     world.pending(&beta, node).await;
     assert_eq!(world.records(&alpha).await, before, "a foreign launch changes nothing");

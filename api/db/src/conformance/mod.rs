@@ -13,6 +13,7 @@ pub mod node;
 pub mod observe;
 pub mod power;
 pub mod random;
+pub mod retention;
 pub mod tag;
 pub mod world;
 
@@ -28,10 +29,14 @@ macro_rules! conformance_suite {
                 audit_is_newest_first_and_limited;
             image: images_are_seen_by_their_project_or_by_all_if_public,
                 a_withdrawn_image_frees_its_name_but_not_a_running_guests_digest,
-                imports_complete_with_their_image_and_fail_at_a_restart;
-            tag: tags_are_set_replaced_removed_and_limited, tags_of_an_instance_grow_its_node,
-                key_pairs_have_unique_names_and_stay_in_their_project;
-            network: rules_change_all_or_nothing, groups_in_use_stay,
+                imports_complete_with_their_image_and_fail_at_a_restart,
+                a_token_begins_one_import, parallel_repeats_begin_one_import;
+            tag: tags_are_set_replaced_removed_and_limited, only_what_the_project_has_is_tagged,
+                every_kind_of_resource_is_tagged_until_it_is_gone, tags_of_an_instance_grow_its_node,
+                key_pairs_have_unique_names_and_stay_in_their_project,
+                a_rehearsed_change_answers_and_leaves_nothing;
+            network: rules_change_all_or_nothing, rules_are_limited_in_each_direction,
+                parallel_changes_never_exceed_the_limit_of_rules, groups_in_use_stay,
                 a_foreign_group_is_not_found, vpc_parts_name_ports_nodes_and_groups;
             node: enrolment_is_bound_to_the_first_machine, a_certificate_counts_once_it_is_used,
                 a_new_underlay_address_is_news_to_the_vpcs, an_expunged_node_is_final,
@@ -50,8 +55,10 @@ macro_rules! conformance_suite {
                 only_what_a_node_sees_grows_generations;
             observe: a_transition_needs_its_state, gone_releases_everything,
                 only_changes_of_a_part_grow_it, a_vpc_that_returns_has_a_newer_generation,
-                an_expunge_ends_what_was_there, terminated_instances_are_purged_after_a_while,
+                an_expunge_ends_what_was_there,
                 a_node_part_has_all_that_its_placements_name;
+            retention: terminated_instances_are_purged_after_a_while, audit_is_purged_by_age_in_batches,
+                ended_imports_are_purged_and_active_ones_stay, ended_join_tokens_are_purged_used_or_not;
         }
 
         #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tepui_types::agent::{Direction, PartKey, PortRange, Protocol};
 use tepui_types::{SecurityGroupId, SecurityGroupRuleId};
 
@@ -65,6 +66,39 @@ pub async fn rules_change_all_or_nothing(db: Arc<dyn Db>) {
     assert_eq!(removed, RuleOutcome::Changed(vec![ssh]), "the stored rule is returned");
     let groups = world.db.security_groups(alpha.project).await.unwrap();
     assert_eq!(groups.iter().find(|group| group.id == web).unwrap().rules, [http]);
+}
+
+pub async fn rules_are_limited_in_each_direction(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let alpha = world.tenant("alpha").await;
+    let web = group(&world, &alpha, "web").await;
+    let add = async |direction, port| {
+        let rule = Rule { direction, ..rule(&world, port, anywhere()) };
+        change(&world, &alpha, web, RuleChange::Add(vec![rule])).await
+    };
+    for port in 1..=3 {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            assert!(matches!(add(direction, port).await, RuleOutcome::Changed(_)), "{direction:?} {port}");
+        }
+    }
+    for direction in [Direction::Ingress, Direction::Egress] {
+        assert_eq!(add(direction, 4).await, RuleOutcome::TooMany(3));
+    }
+}
+
+pub async fn parallel_changes_never_exceed_the_limit_of_rules(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let alpha = world.tenant("alpha").await;
+    let web = group(&world, &alpha, "web").await;
+    let add = async |port| {
+        let add = RuleChange::Add(vec![rule(&world, port, anywhere())]);
+        change(&world, &alpha, web, add).await
+    };
+    let outcomes = join_all((1..=16).map(add)).await;
+    let added = outcomes.iter().filter(|outcome| matches!(outcome, RuleOutcome::Changed(_))).count();
+    let groups = world.db.security_groups(alpha.project).await.unwrap();
+    let rules = groups.iter().find(|group| group.id == web).unwrap().rules.len();
+    assert_eq!((added, rules), (3, 3));
 }
 
 pub async fn groups_in_use_stay(db: Arc<dyn Db>) {

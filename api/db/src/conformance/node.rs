@@ -66,7 +66,7 @@ pub async fn an_expunged_node_is_final(db: Arc<dyn Db>) {
     assert!(!set(NodeState::Up).await);
     assert!(set(NodeState::Unreachable).await);
     assert!(set(NodeState::Up).await);
-    let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into() };
+    let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into(), detail: None };
     let expunge = async |id| world.db.expunge_node(id, &reason, world.now()).await.unwrap();
     assert_eq!(expunge(node).await, ExpungeOutcome::Up);
     assert!(world.db.confirm_certificate(node, &[1; 32]).await.unwrap(), "nothing was changed");

@@ -34,7 +34,11 @@ pub async fn a_transition_needs_its_state(db: Arc<dyn Db>) {
     assert_eq!(stored.observed.as_deref(), Some("still running"));
     let mut gone = transition(&placement, Running, Stopped);
     gone.gone = true;
-    gone.reason = Some(StateReason { code: "Server.Crash".into(), message: "it crashed".into() });
+    gone.reason = Some(StateReason {
+        code: "Server.Crash".into(),
+        message: "it crashed".into(),
+        detail: Some("signal 9".into()),
+    });
     assert_eq!(apply(node, gone.clone()).await, [placement.id]);
     let record = world.record(&alpha, id).await;
     assert!(record.placement.is_some(), "a wanted instance keeps its place");
@@ -119,7 +123,11 @@ pub async fn an_expunge_ends_what_was_there(db: Arc<dyn Db>) {
     let (a, b) = (world.running(&alpha, lost).await, world.stopped(&alpha, lost).await);
     let survivor = world.running(&alpha, kept).await;
     let before = world.vpc_generation(alpha.vpc).await;
-    let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into() };
+    let reason = StateReason {
+        code: "Server.Expunged".into(),
+        message: "given up".into(),
+        detail: Some("node-1".into()),
+    };
     let expunge = async || world.db.expunge_node(lost, &reason, world.now()).await.unwrap();
     assert_eq!(expunge().await, ExpungeOutcome::Up);
     assert_eq!(world.state(&alpha, a).await, Running, "a node that is up keeps its guests");
@@ -135,24 +143,6 @@ pub async fn an_expunge_ends_what_was_there(db: Arc<dyn Db>) {
     assert_eq!(world.used(lost).await, (0, 0, 0));
     assert!(world.vpc_generation(alpha.vpc).await > before);
     assert_eq!(world.db.nodes_of_vpc(alpha.vpc).await.unwrap(), [kept]);
-}
-
-pub async fn terminated_instances_are_purged_after_a_while(db: Arc<dyn Db>) {
-    let world = World::new(db);
-    let alpha = world.tenant("alpha").await;
-    let node = world.node(CAPACITY).await;
-    let (old, held) = (world.running(&alpha, node).await, world.running(&alpha, node).await);
-    let tag = ("a".to_owned(), "b".to_owned());
-    world.db.put_tags(alpha.project, &[old.to_string()], &[tag], 50).await.unwrap();
-    let before = world.now();
-    world.terminate(&alpha, old).await;
-    world.power(&alpha, held, PowerChange::Terminate).await;
-    assert_eq!(world.db.purge_terminated(before).await.unwrap(), 0);
-    assert_eq!(world.db.purge_terminated(world.now()).await.unwrap(), 1);
-    assert_eq!(world.db.purge_terminated(world.now()).await.unwrap(), 0);
-    let left: Vec<_> = world.records(&alpha).await.into_iter().map(|record| record.instance.id).collect();
-    assert_eq!(left, [held]);
-    assert!(world.db.tags(alpha.project).await.unwrap().is_empty());
 }
 
 pub async fn a_node_part_has_all_that_its_placements_name(db: Arc<dyn Db>) {

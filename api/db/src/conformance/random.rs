@@ -10,7 +10,7 @@ use tepui_types::{Generation, InstanceId, NodeId};
 
 use super::world::{Tenant, World};
 use crate::model::{Instance, InstanceRecord, InstanceState, NodeState, StateReason};
-use crate::{AttributeChange, Db, InstanceFilter, PowerChange};
+use crate::{AttributeChange, Cutoffs, Db, InstanceFilter, PowerChange};
 
 /// A verb; numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
@@ -104,12 +104,13 @@ async fn apply(world: &World, tenants: &[Tenant; 2], nodes: &[NodeId; 3], verb: 
             }
         }
         Verb::Expunge(node) => {
-            let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into() };
+            let reason =
+                StateReason { code: "Server.Expunged".into(), message: "given up".into(), detail: None };
             world.db.set_node_state(nodes[node], NodeState::Unreachable, world.now()).await.unwrap();
             world.db.expunge_node(nodes[node], &reason, world.now()).await.unwrap();
         }
         Verb::Purge => {
-            world.db.purge_terminated(world.now()).await.unwrap();
+            world.db.purge(&Cutoffs::all(world.now()), 1000).await.unwrap();
         }
     }
 }

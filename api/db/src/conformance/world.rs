@@ -8,14 +8,14 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use tepui_types::agent::{NodeCapacity, PartKey};
 use tepui_types::{
-    Digest, Generation, ImageId, InstanceId, MacAddress, NetworkInterfaceId, NodeId, PlacementId, ProjectId,
-    ReservationId, SecurityGroupId, SubnetId, VolumeId, VpcId,
+    Digest, Generation, ImageId, ImportTaskId, InstanceId, MacAddress, NetworkInterfaceId, NodeId,
+    PlacementId, ProjectId, ReservationId, SecurityGroupId, SubnetId, VolumeId, VpcId,
 };
 use uuid::Uuid;
 
 use crate::model::{
-    DefaultNetwork, Image, ImageState, Instance, InstanceRecord, InstanceState, JoinToken, MetadataSettings,
-    Project, Quota, RootVolume, SecurityGroup, ShutdownBehavior, Subnet, Vpc,
+    DefaultNetwork, Image, ImageState, ImportState, ImportTask, Instance, InstanceRecord, InstanceState,
+    JoinToken, MetadataSettings, Project, Quota, RootVolume, SecurityGroup, ShutdownBehavior, Subnet, Vpc,
 };
 use crate::{
     CreateOutcome, Db, EnrolOutcome, InstanceFilter, Launch, LaunchInstance, LaunchOutcome, NewInterface,
@@ -95,6 +95,22 @@ impl World {
             login_user: "debian".into(),
             public: false,
             state: ImageState::Available,
+            created_at: self.now(),
+        }
+    }
+
+    /// An active import.
+    pub fn import_task(&self, project_id: ProjectId) -> ImportTask {
+        ImportTask {
+            id: ImportTaskId::from_random(self.bits()),
+            project_id,
+            name: "imported".into(),
+            description: String::new(),
+            source: "disk.qcow2".into(),
+            state: ImportState::Active,
+            message: "reading".into(),
+            progress: 0,
+            image_id: None,
             created_at: self.now(),
         }
     }

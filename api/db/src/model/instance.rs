@@ -42,8 +42,10 @@ pub enum InstanceState {
 pub struct StateReason {
     /// For example `Client.UserInitiatedShutdown`.
     pub code: String,
-    /// For people.
+    /// For people who see the instance. Says nothing of its host.
     pub message: String,
+    /// For administrators: what the host said, for example paths and the hypervisor's words.
+    pub detail: Option<String>,
 }
 
 /// What a guest's own power-off means.

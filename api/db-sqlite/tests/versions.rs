@@ -1,0 +1,248 @@
+//! Databases of every version that was ever released are migrated to the newest, with rows in every
+//! table. `tests/versions` has a dump of each; CONTRIBUTING.md says how the next one comes there.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tepui_db::conformance::world::{CAPACITY, World};
+use tepui_db::model::{
+    AccessKey, ImportState, KeyKind, KeyPair, PlacementGroup, PlacementStrategy, Role, Rule, RulePeer, User,
+};
+use tepui_db::{
+    AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb, InstanceFilter, NodeDb, RuleChange,
+    TokenUse,
+};
+use tepui_db_sqlite::{Options, SqliteDb};
+use tepui_types::agent::{Direction, Protocol};
+use tepui_types::{KeyPairId, PlacementGroupId, SecurityGroupRuleId, UserId};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The versions that a folder has files of, `V1` of `V1__initial.sql` and of `V1.sql`.
+fn versions(name: &str) -> BTreeSet<u32> {
+    let files = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().file_name());
+    let number = |file: std::ffi::OsString| {
+        let digits: String =
+            file.to_str()?.strip_prefix('V')?.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    };
+    files.filter_map(number).collect()
+}
+
+fn dump_path(version: u32) -> PathBuf {
+    folder("tests/versions").join(format!("V{version}.sql"))
+}
+
+fn strings(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+const SCHEMA: &str = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'
+                      ORDER BY type DESC, name";
+const TABLES: &str = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                      ORDER BY rowid";
+
+/// The first row in which two databases differ.
+fn difference(one: &Connection, other: &Connection, sql: &str) -> Option<(String, String)> {
+    let (one, other) = (strings(one, sql), strings(other, sql));
+    assert_eq!(one.len(), other.len(), "{sql}");
+    one.into_iter().zip(other).find(|(one, other)| one != other)
+}
+
+/// The database as SQL text: tables, rows, then what watches them.
+fn dump(connection: &Connection) -> String {
+    let mut text = strings(
+        connection,
+        "SELECT sql FROM sqlite_schema WHERE name IN (SELECT name FROM
+        sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%') ORDER BY rowid",
+    );
+    for table in strings(connection, TABLES) {
+        let columns = strings(connection, &format!("SELECT name FROM pragma_table_info('{table}')"));
+        let quoted = columns.iter().map(|column| format!("quote({column})")).collect::<Vec<_>>();
+        let values = quoted.join(" || ', ' || ");
+        let rows = strings(connection, &format!("SELECT {values} FROM {table}"));
+        let columns = columns.join(", ");
+        text.extend(rows.iter().map(|row| format!("INSERT INTO {table} ({columns}) VALUES ({row})")));
+    }
+    text.extend(strings(
+        connection,
+        "SELECT sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY rowid",
+    ));
+    text.iter().map(|statement| format!("{statement};\n")).collect()
+}
+
+/// A database with rows in every table, guests in every state.
+async fn populated(path: &Path) {
+    let db: Arc<dyn Db> = Arc::new(SqliteDb::open(path, Options::default()).unwrap());
+    let world = World::new(db);
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let node = world.node(CAPACITY).await;
+    let mut new = world.instance(&alpha, node);
+    new.interface.public_ip = true;
+    let pending = world.launched(&alpha, new).await;
+    let (running, stopped) = (world.running(&alpha, node).await, world.stopped(&alpha, node).await);
+    let terminated = world.running(&beta, node).await;
+    world.terminate(&beta, terminated).await;
+    let mut launch = world.launch(&beta, vec![world.instance(&beta, node)]);
+    launch.token = Some(TokenUse { token: "t".into(), parameters_sha256: [1; 32] });
+    world.try_launch(&launch).await;
+    let tags = [("Name".to_owned(), "it's \"quoted\"".to_owned())];
+    let tagged = [pending, running, stopped].map(|id| id.to_string());
+    world.db.put_tags(alpha.project, &tagged, &tags, 50).await.unwrap();
+    let user = User {
+        id: UserId::from_random(world.bits()),
+        name: "ann".into(),
+        role: Role::Member,
+        created_at: world.now(),
+    };
+    world.db.create_user(&user).await.unwrap();
+    let key = AccessKey {
+        id: "TPAKA".into(),
+        user_id: user.id,
+        project_id: alpha.project,
+        wrapped_secret: vec![1, 2, 3],
+        created_at: world.now(),
+    };
+    world.db.create_access_key(&key).await.unwrap();
+    let pair = KeyPair {
+        id: KeyPairId::from_random(world.bits()),
+        project_id: alpha.project,
+        name: "key".into(),
+        kind: KeyKind::Ed25519,
+        fingerprint: "SHA256:x".into(),
+        public_key: "ssh-ed25519 AAAA".into(),
+        created_at: world.now(),
+    };
+    world.db.create_key_pair(&pair, &tags).await.unwrap();
+    let group = PlacementGroup {
+        id: PlacementGroupId::from_random(world.bits()),
+        project_id: alpha.project,
+        name: "apart".into(),
+        strategy: PlacementStrategy::Spread,
+        created_at: world.now(),
+    };
+    world.db.create_placement_group(&group).await.unwrap();
+    let rules =
+        [RulePeer::Group(alpha.group), RulePeer::Cidr("0.0.0.0/0".parse().unwrap())].map(|peer| Rule {
+            id: SecurityGroupRuleId::from_random(world.bits()),
+            direction: Direction::Ingress,
+            protocol: Protocol::All,
+            peer,
+            description: None,
+        });
+    world.db.change_rules(alpha.project, alpha.group, &RuleChange::Add(rules.into()), 9).await.unwrap();
+    let mut task = world.import_task(alpha.project);
+    let token = TokenUse { token: "t".into(), parameters_sha256: [1; 32] };
+    let begun = world.db.begin_import_task(&task, Some(&token), &[]).await.unwrap();
+    assert_eq!(begun, ImportOutcome::Begun);
+    (task.state, task.message) = (ImportState::Failed, "refused".into());
+    world.db.put_import_task(&task).await.unwrap();
+    let record = AuditRecord {
+        at: world.now(),
+        project_id: alpha.project,
+        user_id: user.id,
+        action: "RunInstances".into(),
+        resources: pending.to_string(),
+        outcome: "ok".into(),
+        request_id: "r".into(),
+    };
+    world.db.append_audit(&record).await.unwrap();
+}
+
+/// What must hold in every database, whatever its rows say.
+fn check(connection: &Connection) {
+    assert_eq!(strings(connection, "PRAGMA integrity_check"), ["ok"]);
+    let foreign: Vec<String> = strings(connection, "SELECT \"table\" FROM pragma_foreign_key_check");
+    assert!(foreign.is_empty(), "{foreign:?}");
+    let wrong_sums = "SELECT 'node' FROM node n WHERE (used_vcpus, used_memory_mib, used_disk_gib) <>
+            (SELECT coalesce(sum(vcpus), 0), coalesce(sum(memory_mib), 0), coalesce(sum(disk_gib), 0)
+             FROM placement WHERE node_id = n.id)
+        UNION ALL
+        SELECT 'project' FROM project p WHERE (used_instances, used_vcpus, used_memory_mib) <>
+            (SELECT count(*), coalesce(sum(vcpus), 0), coalesce(sum(memory_mib), 0)
+             FROM instance WHERE project_id = p.id AND state <> 'terminated')
+        UNION ALL
+        SELECT 'live placement' FROM instance i WHERE state <> 'terminated' AND
+            (SELECT count(*) FROM placement WHERE instance_n = i.n AND gone_at IS NULL) <> 1";
+    let wrong: Vec<String> = strings(connection, wrong_sums);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    for table in strings(connection, TABLES) {
+        let count = format!("SELECT count(*) FROM {table}");
+        let rows: i64 = connection.query_row(&count, [], |row| row.get(0)).unwrap();
+        assert_ne!(rows, 0, "{table} has no row that a migration could break");
+    }
+}
+
+/// The verbs read what was migrated.
+async fn read(db: &SqliteDb) {
+    let projects = db.projects().await.unwrap();
+    assert_eq!(projects.len(), 2);
+    let mut instances = 0;
+    for project in &projects {
+        instances += db.instances(project.id, &InstanceFilter::default()).await.unwrap().len();
+        db.images(project.id).await.unwrap();
+        db.import_tasks(project.id).await.unwrap();
+    }
+    assert_eq!(instances, 5);
+    assert_eq!(db.all_instances().await.unwrap().len(), 4);
+    assert_eq!((db.users().await.unwrap().len(), db.nodes().await.unwrap().len()), (1, 1));
+    assert_eq!(db.audit(projects[0].id, 10).await.unwrap().len(), 1);
+    assert!(db.credential("TPAKA").await.unwrap().is_some());
+}
+
+#[test]
+fn every_version_has_a_dump() {
+    assert_eq!(versions("tests/versions"), versions("migrations"));
+}
+
+#[tokio::test]
+async fn every_version_becomes_the_newest_and_is_whole() {
+    let fresh = Connection::open_in_memory().unwrap();
+    let newest = *versions("migrations").last().unwrap();
+    fresh.execute_batch(&fs::read_to_string(dump_path(newest)).unwrap()).unwrap();
+    for version in versions("tests/versions") {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("db.sqlite3");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&fs::read_to_string(dump_path(version)).unwrap()).unwrap();
+        drop(old);
+        let db =
+            SqliteDb::open(&path, Options::default()).unwrap_or_else(|error| panic!("V{version}: {error:?}"));
+        read(&db).await;
+        drop(db);
+        let migrated = Connection::open(&path).unwrap();
+        check(&migrated);
+        assert_eq!(difference(&migrated, &fresh, SCHEMA), None, "V{version}");
+    }
+}
+
+/// With `TEPUI_UPDATE_GOLDEN=1` it writes the newest version's dump: once, before its release.
+#[tokio::test]
+async fn the_newest_dump_has_the_schema_of_the_migrations() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("db.sqlite3");
+    populated(&path).await;
+    let made = Connection::open(&path).unwrap();
+    check(&made);
+    let newest = dump_path(*versions("migrations").last().unwrap());
+    if std::env::var_os("TEPUI_UPDATE_GOLDEN").is_some() {
+        fs::write(&newest, dump(&made)).unwrap();
+    }
+    let kept = Connection::open_in_memory().unwrap();
+    kept.execute_batch(&fs::read_to_string(&newest).unwrap()).unwrap();
+    let history = "SELECT version || ' ' || name || ' ' || checksum FROM refinery_schema_history";
+    for sql in [SCHEMA, history] {
+        let old = "the dump is old: run this test with TEPUI_UPDATE_GOLDEN=1 if its version is not released";
+        assert_eq!(difference(&kept, &made, sql), None, "{old}");
+    }
+}
