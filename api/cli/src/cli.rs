@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    access_key, api, completions, doctor, help, image, instance, instance_type, key_pair, man, node,
-    placement_group, project, quota, security_group, tag, user,
+    access_key, api, completions, context, doctor, help, image, instance, instance_type, key_pair, login,
+    man, node, placement_group, project, quota, security_group, tag, user,
 };
 
 /// The two examples that each command's help begins with.
@@ -43,6 +43,9 @@ pub struct Global {
           value_delimiter = ',', default_missing_value = "", hide_default_value = true,
           value_parser = clap::value_parser!(String))]
     pub json: Option<Vec<String>>,
+    /// Answer in JSON, put through a filter of jq; strings come out without quotes
+    #[arg(long, global = true, help_heading = "Output", value_name = "FILTER")]
+    pub jq: Option<String>,
     /// Answer with ids only
     #[arg(long, short = 'q', global = true, help_heading = "Output")]
     pub quiet: bool,
@@ -90,6 +93,12 @@ pub enum Noun {
     /// Access keys
     #[command(subcommand, before_help = examples!("tepui key list", "tepui key create --user ada"))]
     Key(access_key::Verb),
+    /// Log in to a cloud, and keep the credential in a context
+    #[command(before_help = examples!("tepui login https://cloud.example:8773", "tepui login https://cloud.example:8773 --name lab --ca-bundle ca.pem"))]
+    Login(login::Login),
+    /// Clouds and projects that one has logged in to
+    #[command(subcommand, before_help = examples!("tepui context list", "tepui context use lab"))]
+    Context(context::Verb),
     /// Which cloud, user and project commands act on
     #[command(before_help = examples!("tepui whoami", "tepui whoami --json"))]
     Whoami,
@@ -114,9 +123,10 @@ pub enum Noun {
 }
 
 impl Global {
-    /// The wanted fields when JSON is wanted; none means all.
+    /// The wanted fields when JSON is wanted, as a filter does; none means all.
     pub fn json_fields(&self) -> Option<Vec<String>> {
-        let fields = self.json.as_ref()?;
-        Some(fields.iter().map(|field| field.trim().to_owned()).filter(|field| !field.is_empty()).collect())
+        self.json.as_ref().map(|_| ()).or(self.jq.as_ref().map(|_| ()))?;
+        let fields = self.json.iter().flatten();
+        Some(fields.map(|field| field.trim().to_owned()).filter(|field| !field.is_empty()).collect())
     }
 }

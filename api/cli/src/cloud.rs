@@ -24,6 +24,17 @@ impl Session {
         Ok(client.send(&prepared).await?)
     }
 
+    /// Asks the cloud whether it would make a change, without making it.
+    ///
+    /// # Errors
+    /// The reason why it would be refused, or as [`Session::call`].
+    pub async fn rehearse<E: Endpoint>(&mut self, path: &[&str], request: &E::Request) -> Result<()> {
+        let client = self.client()?;
+        let prepared = client.prepare::<E>(path, request)?.rehearsed();
+        self.show_request(&prepared);
+        Ok(client.send::<()>(&prepared).await?)
+    }
+
     /// Sends a prepared request and returns whatever JSON comes back.
     ///
     /// # Errors
@@ -38,42 +49,49 @@ impl Session {
     /// # Errors
     /// No cloud or no credential is configured, or the URL or the CA file is unusable.
     pub fn client(&self) -> Result<Client> {
-        let url = self.world.url.as_deref().ok_or_else(no_cloud)?;
-        let token = self.world.token.as_deref().ok_or_else(no_token)?;
-        let ca = self.world.ca_bundle.as_deref().map(read_ca).transpose()?;
-        Ok(Client::new(url, token, ca.as_deref())?)
+        let target = self.target.as_ref().map_err(Clone::clone)?;
+        let token = target.token.as_deref().ok_or_else(no_token)?;
+        connect(&target.url, token, target.ca_bundle.as_deref())
+    }
+
+    /// Where calls go.
+    ///
+    /// # Errors
+    /// No cloud is configured, or the file of contexts is bad.
+    pub fn url(&self) -> Result<&str> {
+        self.target.as_ref().map(|target| target.url.as_str()).map_err(Clone::clone)
     }
 
     fn show_request(&mut self, prepared: &PreparedRequest) {
         if !self.show_request {
             return;
         }
-        self.note(&format!("{} {}", prepared.method(), prepared.url()));
+        let rehearsed = if prepared.is_rehearsed() { " (dry run)" } else { "" };
+        self.note(&format!("{} {}{rehearsed}", prepared.method(), prepared.url()));
         if let Some(body) = prepared.json_body() {
             self.note(body);
         }
     }
 }
 
+/// A client of the cloud at `url`.
+pub(crate) fn connect(url: &str, token: &str, ca_bundle: Option<&Path>) -> Result<Client> {
+    let ca = ca_bundle.map(read_ca).transpose()?;
+    Ok(Client::new(url, token, ca.as_deref())?)
+}
+
 fn read_ca(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| {
         Failure::io(format!("the CA bundle {}", path.display()), &e)
-            .why("TEPUI_CA_BUNDLE or AWS_CA_BUNDLE names it")
+            .why("TEPUI_CA_BUNDLE, AWS_CA_BUNDLE or the context names it")
             .docs("tepui help environment")
     })
-}
-
-fn no_cloud() -> Failure {
-    Failure::failed("no cloud is configured")
-        .why("TEPUI_URL is not set")
-        .try_("sudo tepui dev up --dir demo && . demo/env     (a cloud on this machine)")
-        .try_("export TEPUI_URL=https://HOST:8773 TEPUI_TOKEN=KEY.SECRET     (to join one)")
-        .docs("tepui help environment")
 }
 
 fn no_token() -> Failure {
     Failure::new(Exit::Unauthenticated, "no credential is configured")
         .why("TEPUI_TOKEN is not set")
+        .why("TEPUI_URL is, and a context's credential goes to its own cloud only")
         .try_("export TEPUI_TOKEN=KEY.SECRET     (an administrator makes one: tepui key create --user NAME)")
         .docs("tepui help environment")
 }
@@ -90,9 +108,9 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Refused { body, .. } => (*body).into(),
             ClientError::Unreachable { .. } | ClientError::BadReply { .. } => {
-                failure.try_("check TEPUI_URL and that the cloud is up, then: tepui whoami")
+                failure.try_("check the URL and that the cloud is up, then: tepui whoami")
             }
-            ClientError::BadUrl { .. } => failure.try_("export TEPUI_URL=https://HOST:8773"),
+            ClientError::BadUrl { .. } => failure.try_("a URL like https://HOST:8773"),
             ClientError::OtherFile { .. } => failure.try_("the same command without --resume"),
             ClientError::Unbuildable(_) | ClientError::PathParameters { .. } | ClientError::File { .. } => {
                 failure

@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod complete;
 pub mod dev;
 pub mod exit;
 pub mod failure;
@@ -25,7 +26,7 @@ use std::future::Future;
 
 use clap::Parser;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Global};
 use crate::command::Finish;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -44,11 +45,8 @@ pub async fn run(
         Err(error) => return usage::answer(&error, &words, &mut streams),
     };
     let mut session = Session::new(world, streams, &cli.global);
-    if cli.global.quiet && cli.global.json.is_some() {
-        return refused(
-            &Failure::usage("--quiet and --json exclude each other").docs("tepui help output"),
-            &mut session,
-        );
+    if let Err(failure) = check_output(&cli.global) {
+        return refused(&failure, &mut session);
     }
     let outcome = tokio::select! {
         outcome = command::run(cli.noun, &mut session) => Some(outcome),
@@ -59,6 +57,16 @@ pub async fn run(
         Some(Err(failure)) => refused(&failure, &mut session),
         None => interrupted(&mut session),
     }
+}
+
+/// What clap cannot say of options that stand on every command.
+fn check_output(global: &Global) -> Result<(), Failure> {
+    let other = if global.jq.is_some() { "--jq" } else { "--json" };
+    if global.quiet && global.json_fields().is_some() {
+        let message = format!("--quiet and {other} exclude each other");
+        return Err(Failure::usage(message).docs("tepui help output"));
+    }
+    global.jq.as_deref().map_or(Ok(()), output::check_filter)
 }
 
 fn refused(failure: &Failure, session: &mut Session) -> Finish {

@@ -11,10 +11,15 @@ use std::process::{Command, ExitCode};
 use indicatif::ProgressDrawTarget;
 use ssh_key::rand_core::{OsRng, RngCore};
 use tepui_cli::command::Finish;
+use tepui_cli::complete;
 use tepui_cli::exit::Exit;
 use tepui_cli::world::{Streams, World};
 
 fn main() -> ExitCode {
+    let words: Vec<OsString> = env::args_os().collect();
+    if complete::answered(world(), &words) {
+        return ExitCode::SUCCESS;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -28,7 +33,7 @@ fn main() -> ExitCode {
             std::future::pending::<()>().await;
         }
     };
-    let finish = runtime.block_on(tepui_cli::run(env::args_os().collect(), world(), streams(), interrupt));
+    let finish = runtime.block_on(tepui_cli::run(words, world(), streams(), interrupt));
     // A thread may still sit in a read of standard input.
     runtime.shutdown_background();
     match finish {
@@ -43,7 +48,8 @@ fn world() -> World {
         url: text("TEPUI_URL"),
         token: text("TEPUI_TOKEN"),
         ca_bundle: text("TEPUI_CA_BUNDLE").or_else(|| text("AWS_CA_BUNDLE")).map(PathBuf::from),
-        data_dir: data_dir(),
+        config_dir: folder("XDG_CONFIG_HOME", ".config"),
+        data_dir: folder("XDG_DATA_HOME", ".local/share"),
         stdout_is_terminal: io::stdout().is_terminal(),
         stdin_is_terminal: io::stdin().is_terminal(),
         width: width(),
@@ -65,10 +71,10 @@ fn text(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
-/// Where the XDG base directory specification puts a user's data.
-fn data_dir() -> PathBuf {
-    let base = text("XDG_DATA_HOME").map(PathBuf::from);
-    let home = || text("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+/// Ours among a user's files, where the XDG base directory specification puts them.
+fn folder(variable: &str, below_home: &str) -> PathBuf {
+    let base = text(variable).map(PathBuf::from);
+    let home = || text("HOME").map(|home| PathBuf::from(home).join(below_home));
     base.or_else(home).unwrap_or_else(|| ".".into()).join("tepui")
 }
 

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
-use crate::output::{self, Format, Shown};
+use crate::local::{Hidden, Target};
+use crate::output::{self, Format, Json, Shown};
 use crate::progress::Progress;
 use crate::world::{Streams, World};
 
@@ -17,6 +18,8 @@ pub struct Session {
     pub world: World,
     /// The form of the answer.
     pub format: Format,
+    /// Which cloud is meant, with which credential.
+    pub(crate) target: Result<Target>,
     /// Print each REST call.
     pub show_request: bool,
     /// What to say after Ctrl-C, once work is under way that outlives this command.
@@ -31,6 +34,7 @@ impl Session {
     pub fn new(world: World, streams: Streams, global: &Global) -> Self {
         Self {
             format: format(&world, global),
+            target: Target::of(&world),
             world,
             show_request: global.show_request,
             go_on: None,
@@ -110,6 +114,19 @@ impl Session {
         Progress::new(&mut self.err, &mut self.go_on, self.world.progress, silent)
     }
 
+    /// As [`Session::ask`], without showing on the terminal what is typed.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub async fn ask_secret(&mut self, question: &str) -> Result<String> {
+        let hidden = self.world.stdin_is_terminal.then(Hidden::begin);
+        let answer = self.ask(question).await;
+        if hidden.is_some() {
+            self.note("");
+        }
+        answer
+    }
+
     /// Asks a person and returns the line, without its end. Reading happens on a thread of its
     /// own, so that Ctrl-C is heard meanwhile.
     ///
@@ -132,7 +149,9 @@ impl Session {
 fn format(world: &World, global: &Global) -> Format {
     match global.json_fields() {
         _ if global.quiet => Format::Ids,
-        Some(fields) => Format::Json(fields),
+        Some(fields) => {
+            Format::Json(Json { fields, filter: global.jq.clone(), to_terminal: world.stdout_is_terminal })
+        }
         None if world.stdout_is_terminal => Format::Table { width: world.width },
         None => Format::Tabs,
     }

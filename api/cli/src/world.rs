@@ -16,6 +16,8 @@ pub struct World {
     /// `TEPUI_CA_BUNDLE` or `AWS_CA_BUNDLE`: PEM file of the authority that signed the cloud's
     /// certificate.
     pub ca_bundle: Option<PathBuf>,
+    /// Where the file of contexts is kept: `$XDG_CONFIG_HOME/tepui`.
+    pub config_dir: PathBuf,
     /// Where keys and known hosts are kept: `$XDG_DATA_HOME/tepui`.
     pub data_dir: PathBuf,
     /// A person reads standard output.

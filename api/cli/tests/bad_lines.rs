@@ -66,6 +66,18 @@ const LINES: &[&str] = &[
     "quota set default --vcpus many",
     "quota set default --instances -1",
     "tag set i-0123456789abcdef0",
+    "tag delete i-0123456789abcdef0",
+    "security-group revoke web",
+    "instance list --jq .[",
+    "instance list --jq .name|nmae",
+    "instance list --jq . --quiet",
+    "login",
+    "login cloud.example",
+    "login http://cloud.example:8773",
+    "login https://cloud.example/v1",
+    "context use",
+    "context show lab",
+    "instance ssh web --identity",
     "tag set i-0123456789abcdef0 novalue",
     "node expunge",
     "user create",
@@ -87,6 +99,7 @@ fn tepui(line: &str, environment: &[(&str, &str)]) -> (i32, String) {
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::cargo_bin("tepui").unwrap();
     command.args(line.split_whitespace()).env_clear().env("XDG_DATA_HOME", home.path());
+    command.env("XDG_CONFIG_HOME", home.path());
     let output = command.envs(environment.iter().copied()).output().unwrap();
     assert!(output.stdout.is_empty(), "{line}: an error is no answer");
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -128,4 +141,15 @@ fn a_url_that_is_none_and_a_missing_ca_file_are_named() {
         [("TEPUI_URL", NOWHERE), ("TEPUI_TOKEN", "a.b"), ("TEPUI_CA_BUNDLE", "/nonexistent/ca.pem")];
     let (code, text) = tepui("whoami", &missing);
     insta::assert_snapshot!(format!("{text}=> {code}"));
+}
+
+#[test]
+fn a_bad_file_of_contexts_is_named_with_line_and_key() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("tepui")).unwrap();
+    let file = home.path().join("tepui/config.toml");
+    std::fs::write(&file, "current = \"lab\"\n\n[context.lab]\nurl = \"https://a:1\"\ntokn = \"a.b\"\n")
+        .unwrap();
+    let (code, text) = tepui("whoami", &[("XDG_CONFIG_HOME", &home.path().to_string_lossy())]);
+    insta::assert_snapshot!(format!("{}=> {code}", text.replace(&*home.path().to_string_lossy(), "HOME")));
 }

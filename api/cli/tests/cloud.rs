@@ -7,6 +7,7 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use assert_cmd::cargo::CommandCargoExt;
 use indicatif::ProgressDrawTarget;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -74,6 +75,7 @@ impl Cloud {
             url: Some(format!("http://{}", self.server.public_addr)),
             token: Some(token.to_owned()),
             ca_bundle: None,
+            config_dir: self.dir.path().join("config"),
             data_dir: self.dir.path().join("home"),
             stdout_is_terminal: person,
             stdin_is_terminal: person,
@@ -86,6 +88,12 @@ impl Cloud {
     /// As a script would run it.
     async fn tepui(&self, line: &str) -> Ran {
         run(self.world(&self.token, false), "", line).await
+    }
+
+    /// Without a word of the environment, as somebody who has logged in, or not; `typed` is standard
+    /// input.
+    async fn bare(&self, typed: &str, line: &str) -> Ran {
+        run(World { url: None, token: None, ..self.world("", false) }, typed, line).await
     }
 
     /// As a person at a terminal who types `answer` when asked.
@@ -186,9 +194,148 @@ async fn rules_come_and_go_and_read_as_sentences() {
     let shown = cloud.person("", "security-group allow web --icmp --from web").await;
     assert!(shown.out.contains("in: tcp 8000-8999 from 203.0.113.0/24"), "{shown:?}");
     assert!(shown.out.contains("in: icmp from sg-"), "{shown:?}");
-    cloud.tepui("security-group revoke web --tcp 8000-8999 --from 203.0.113.0/24").await.done();
+    let revoke = "security-group revoke web --tcp 8000-8999 --from 203.0.113.0/24";
+    let script = cloud.tepui(revoke).await;
+    assert_eq!(script.exit, Exit::Usage);
+    assert!(
+        script.err.contains("revokes: in: tcp 8000-8999 from 203.0.113.0/24 of security group web"),
+        "{script:?}"
+    );
+    assert_eq!(cloud.tepui("security-group revoke web --udp 53 --dry-run").await.exit, Exit::NotFound);
+    cloud.tepui(&format!("{revoke} --dry-run")).await.done();
+    let shown = cloud.person("", "security-group show web").await;
+    assert!(shown.out.contains("tcp 8000"), "a dry run changes nothing: {shown:?}");
+    cloud.person("web", revoke).await.done();
     let shown = cloud.person("", "security-group show web").await;
     assert!(!shown.out.contains("tcp"), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_is_removed_only_when_confirmed_and_twice_is_once() {
+    let cloud = Cloud::start().await;
+    let group = cloud.tepui("security-group create web --quiet").await.out.trim().to_owned();
+    cloud.tepui(&format!("tag set {group} team=blue")).await.done();
+    let delete = format!("tag delete {group} team");
+    let script = cloud.tepui(&delete).await;
+    assert_eq!(script.exit, Exit::Usage);
+    assert!(script.err.contains(&format!("removes: tag team=blue of {group}")), "{script:?}");
+    cloud.tepui(&format!("{delete} --dry-run")).await.done();
+    let tags = cloud.tepui(&format!("tag list --resource {group} --json=key")).await;
+    assert_eq!(tags.json(), json!([{"key": "team"}]));
+    assert_eq!(cloud.person("no", &delete).await.exit, Exit::Failed);
+    cloud.person("team", &delete).await.done();
+    assert_eq!(cloud.tepui(&format!("tag list --resource {group}")).await.out, "");
+    cloud.tepui(&format!("{delete} --yes")).await.done();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_is_the_clouds_answer_and_the_inventory_names_the_place() {
+    let cloud = Cloud::start().await;
+    cloud.tepui("user create ada").await.done();
+    let free = cloud.tepui("user delete ada --dry-run").await;
+    free.done();
+    let place = format!("on:      http://{}, project default\n", cloud.server.public_addr);
+    assert_eq!(free.err, format!("{place}deletes: user ada\ndry run: nothing was done\n"));
+    cloud.tepui("key create --user ada").await.done();
+    for line in ["user delete ada --dry-run", "user delete ada --yes", "user delete ada"] {
+        let refused = cloud.tepui(line).await;
+        assert_eq!(refused.exit, Exit::Failed, "{refused:?}");
+        assert!(refused.err.starts_with("error: ") && refused.err.contains("in use"), "{refused:?}");
+    }
+    assert!(cloud.tepui("user list").await.out.contains("ada"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_goes_through_a_filter_of_jq() {
+    let cloud = Cloud::start().await;
+    cloud.tepui("user create ada").await.done();
+    let names = cloud.tepui("user list --jq .[].name").await;
+    assert_eq!(names.out, "ada\nadmin\n");
+    assert_eq!(cloud.tepui("user list --json=role --jq [.[]|keys[]]|unique[]").await.out, "role\n");
+    assert_eq!(cloud.tepui("whoami --jq .project.name").await.out, "default\n");
+    assert_eq!(cloud.tepui("api GET /v1/users --jq .items|length").await.out, "2\n");
+    let elsewhere = World { url: Some("http://127.0.0.1:9".into()), ..cloud.world("a.b", false) };
+    let bad = run(elsewhere, "", "user list --jq .[").await;
+    assert_eq!(bad.exit, Exit::Usage, "before anything is sent: {bad:?}");
+    assert_eq!(cloud.tepui("user list --jq . --quiet").await.exit, Exit::Usage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_tried_kept_and_used() {
+    let cloud = Cloud::start().await;
+    let (url, token) = (format!("http://{}", cloud.server.public_addr), cloud.token.clone());
+    let (id, secret) = token.split_once('.').unwrap();
+    assert!(cloud.bare("", "whoami").await.err.contains("try:   sudo tepui dev up"));
+    let wrong = cloud.bare(&format!("{id}\nwrong"), &format!("login {url}")).await;
+    assert_eq!(wrong.exit, Exit::Unauthenticated, "{wrong:?}");
+    assert_eq!(cloud.bare("", "context list").await.out, "", "what does not work is not kept");
+    cloud.bare(&format!("{id}\n{secret}"), &format!("login {url} --name lab")).await.done();
+    let me = cloud.bare("", "whoami --json").await.json();
+    assert_eq!(me["url"], url);
+    assert!(me["configured_by"].as_str().unwrap().starts_with("context lab of "), "{me}");
+    assert_eq!(cloud.tepui("whoami --jq .configured_by").await.out, "environment\n");
+    let shown = cloud.bare("", "context show lab --json").await;
+    assert!(!shown.out.contains(secret), "{shown:?}");
+    let other = cloud.bare(&token, "login http://127.0.0.1:9 --name lab").await;
+    assert_eq!(other.exit, Exit::Failed, "{other:?}");
+    assert_eq!(cloud.bare(&token, &format!("login {url} --name lab")).await.exit, Exit::Ok, "again is safe");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contexts_are_switched_and_forgotten() {
+    let cloud = Cloud::start().await;
+    let login = format!("login http://{} --name", cloud.server.public_addr);
+    cloud.bare(&cloud.token, &format!("{login} first")).await.done();
+    cloud.tepui("project create research").await.done();
+    let key = cloud.tepui("key create --project research --jq .token").await.out;
+    cloud.bare(key.trim(), &format!("{login} second")).await.done();
+    assert_eq!(cloud.bare("", "whoami --jq .project.name").await.out, "research\n");
+    let mixed = cloud.bare(&cloud.token, &format!("{login} second")).await;
+    assert!(mixed.err.contains("with another project"), "{mixed:?}");
+    cloud.bare("", "context use first").await.done();
+    assert_eq!(cloud.bare("", "whoami --jq .project.name").await.out, "default\n");
+    assert_eq!(cloud.bare("", "context use frist").await.exit, Exit::NotFound);
+    assert_eq!(cloud.bare("", "context delete first").await.exit, Exit::Usage);
+    cloud.bare("", "context delete first --yes").await.done();
+    let names = cloud.bare("", "context list --json=name,current").await;
+    assert_eq!(names.json(), json!([{"name": "second", "current": false}]));
+    assert!(cloud.bare("", "whoami").await.err.contains("tepui context use NAME"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environments_cloud_gets_no_contexts_credential() {
+    let cloud = Cloud::start().await;
+    let login = format!("login http://{}", cloud.server.public_addr);
+    cloud.bare(&cloud.token, &login).await.done();
+    let world = World { token: None, ..cloud.world("", false) };
+    let refused = run(world, "", "whoami").await;
+    assert_eq!(refused.exit, Exit::Unauthenticated);
+    assert!(refused.err.contains("TEPUI_TOKEN is not set"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shell_is_offered_commands_and_the_clouds_names_and_nothing_when_it_is_away() {
+    let cloud = Cloud::start().await;
+    cloud.tepui("security-group create web-servers").await.done();
+    let url = format!("http://{}", cloud.server.public_addr);
+    let offered = |url: &str, words: &[&str]| {
+        let mut command = std::process::Command::cargo_bin("tepui").unwrap();
+        command
+            .env_clear()
+            .env("TEPUI_URL", url)
+            .env("TEPUI_TOKEN", &cloud.token)
+            .env("TEPUI_COMPLETE", "bash");
+        command.env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string()).env("_CLAP_IFS", "\n");
+        let output = command.arg("--").args(words).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(offered(&url, &["tepui", "secur"]).trim(), "security-group");
+    assert_eq!(offered(&url, &["tepui", "security-group", "show", "web"]).trim(), "web-servers");
+    assert_eq!(offered(&url, &["tepui", "security-group", "show", "db"]), "");
+    let started = std::time::Instant::now();
+    assert_eq!(offered("http://127.0.0.1:9", &["tepui", "security-group", "show", "web"]), "");
+    assert!(started.elapsed().as_secs() < 5, "a person waits");
 }
 
 #[tokio::test(flavor = "multi_thread")]

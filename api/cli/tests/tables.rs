@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use serde_json::json;
-use tepui_cli::output::{Format, Shown, list, show};
+use tepui_cli::output::{Format, Json, Shown, list, show};
 use tepui_types::rest::{Image, Instance, Node};
 
 fn instances() -> Vec<Instance> {
@@ -70,7 +70,7 @@ fn golden<T: Shown>(name: &str, rows: &[T]) {
         ("table", Format::Table { width: Some(120) }),
         ("tabs", Format::Tabs),
         ("ids", Format::Ids),
-        ("json", Format::Json(Vec::new())),
+        ("json", Format::Json(Json::default())),
     ];
     for (form, format) in &forms {
         insta::assert_snapshot!(format!("{name}_{form}"), list(format, rows).unwrap());

@@ -6,6 +6,7 @@ use tepui_types::rest::{AccessKey, CreateAccessKeyRequest, CreatedAccessKey, Lis
 
 use super::when;
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::Result;
 use crate::output::{Format, Shown};
@@ -18,26 +19,27 @@ pub enum Verb {
     #[command(before_help = examples!("tepui key list", "tepui key list --project research"))]
     List {
         /// Name, id or a unique beginning; yours when absent
-        #[arg(long)]
+        #[arg(long, add = names(Kind::Project))]
         project: Option<String>,
     },
     /// Make an access key; its secret is shown this once
     #[command(before_help = examples!("tepui key create --user ada --project research", "eval \"$(tepui key create)\""))]
     Create {
         /// For whom; yourself when absent
-        #[arg(long)]
+        #[arg(long, add = names(Kind::User))]
         user: Option<String>,
         /// In which project; yours when absent
-        #[arg(long)]
+        #[arg(long, add = names(Kind::Project))]
         project: Option<String>,
     },
     /// Delete an access key; it ends at once
     #[command(before_help = examples!("tepui key delete TPAK234567ABCDEFGHIJ", "tepui key delete TPAK234567ABCDEFGHIJ --project research --yes"))]
     Delete {
         /// The key's id
+        #[arg(add = names(Kind::AccessKey))]
         key: String,
         /// In which project; yours when absent
-        #[arg(long)]
+        #[arg(long, add = names(Kind::Project))]
         project: Option<String>,
         /// Confirmation.
         #[command(flatten)]
@@ -74,8 +76,9 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
         }
         Verb::Delete { key, project, destroy } => {
             let inventory = [format!("deletes: access key {key}; programs that use it are refused at once")];
-            if destroy.confirm(session, &inventory, &key).await? {
-                session.call::<DeleteAccessKey>(&[&key], &ListAccessKeysRequest { project }).await?;
+            let request = ListAccessKeysRequest { project };
+            if destroy.approve::<DeleteAccessKey>(session, (&[&key], &request), &inventory, &key).await? {
+                session.call::<DeleteAccessKey>(&[&key], &request).await?;
                 session.id(&key)?;
             }
             Ok(())

@@ -5,6 +5,7 @@ use serde_json::Value;
 use tepui_types::endpoint::Method;
 
 use crate::failure::{Failure, Result};
+use crate::output::Format;
 use crate::session::Session;
 
 /// One call.
@@ -18,6 +19,9 @@ pub struct Api {
     /// The JSON body
     #[arg(long, value_name = "JSON")]
     body: Option<String>,
+    /// Only rehearse: the cloud's answer to a change, without the change
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// HTTP's methods.
@@ -63,9 +67,15 @@ pub async fn run(api: Api, session: &mut Session) -> Result<()> {
             .docs("tepui help api"));
     }
     let body = api.body.as_deref().map(parse).transpose()?;
-    let prepared = session.client()?.prepare_raw(api.method.into(), &api.path, body.as_ref())?;
+    let mut prepared = session.client()?.prepare_raw(api.method.into(), &api.path, body.as_ref())?;
+    if api.dry_run {
+        prepared = prepared.rehearsed();
+    }
     let reply = session.call_raw(&prepared).await?;
-    session.print(&format!("{reply:#}\n"))
+    match session.format {
+        Format::Json(_) => session.object(&reply),
+        Format::Table { .. } | Format::Tabs | Format::Ids => session.print(&format!("{reply:#}\n")),
+    }
 }
 
 fn parse(body: &str) -> Result<Value> {

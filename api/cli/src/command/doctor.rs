@@ -27,7 +27,7 @@ pub struct Doctor {
 pub async fn run(doctor: Doctor, session: &mut Session) -> Result<Finish> {
     let identity = session.call::<Whoami>(&[], &Empty {}).await?;
     let mut report = session.call::<RunDoctor>(&[], &Empty {}).await?;
-    report.checks.insert(0, reached(session.world.url.as_deref().unwrap_or_default(), &identity));
+    report.checks.insert(0, reached(session.url()?, &identity));
     let failed = report.checks.iter().any(|check| check.outcome == CheckOutcome::Fail);
     report.checks.retain(|check| !doctor.problems || check.outcome != CheckOutcome::Pass);
     print(&report, session)?;

@@ -9,6 +9,7 @@ use crate::suggest::nearest;
 
 /// Topics and their texts.
 pub const TOPICS: &[(&str, &str)] = &[
+    ("contexts", include_str!("../help/contexts.txt")),
     ("environment", include_str!("../help/environment.txt")),
     ("errors", include_str!("../help/errors.txt")),
     ("exit-codes", include_str!("../help/exit-codes.txt")),
@@ -19,7 +20,7 @@ pub const TOPICS: &[(&str, &str)] = &[
 /// What to explain.
 #[derive(Debug, Args)]
 pub struct Help {
-    /// A command, or one of: environment, errors, exit-codes, names, output
+    /// A command, or one of: contexts, environment, errors, exit-codes, names, output
     #[arg(value_name = "COMMAND|TOPIC")]
     words: Vec<String>,
 }

@@ -9,6 +9,7 @@ use tepui_types::rest::{Empty, Image, ImportTask};
 use self::import::Import;
 use super::{or_dash, when, word};
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::Result;
 use crate::output::Shown;
@@ -27,6 +28,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui image show debian-12", "tepui image show debian-12 --json=login_user"))]
     Show {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Image))]
         image: String,
     },
     /// Import an image from a file or a URL
@@ -39,6 +41,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui image delete debian-11", "tepui image delete debian-11 --dry-run"))]
     Delete {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Image))]
         image: String,
         /// Confirmation.
         #[command(flatten)]
@@ -113,9 +116,10 @@ async fn delete(word: &str, destroy: &Destroy, session: &mut Session) -> Result<
         format!("deletes: image {} ({}, {})", image.name, image.id, size(image.size_bytes)),
         "keeps: instances that were made from it".to_owned(),
     ];
-    if destroy.confirm(session, &inventory, &image.name).await? {
-        session.call::<DeleteImage>(&[&image.id.to_string()], &Empty {}).await?;
-        session.id(&image.id.to_string())?;
+    let id = image.id.to_string();
+    if destroy.approve::<DeleteImage>(session, (&[&id], &Empty {}), &inventory, &image.name).await? {
+        session.call::<DeleteImage>(&[&id], &Empty {}).await?;
+        session.id(&id)?;
     }
     Ok(())
 }

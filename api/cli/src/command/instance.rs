@@ -17,6 +17,7 @@ use tepui_types::rest::{Empty, Health, Instance, InstanceState, ListInstancesReq
 use super::{Finish, or_dash, word};
 use crate::aws::ShowAws;
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::output::Shown;
@@ -43,6 +44,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui instance show web", "tepui instance show web --json=public_ip"))]
     Show {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Instance))]
         instance: String,
     },
     /// Start stopped instances
@@ -73,6 +75,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui instance explain web", "tepui instance explain web --json=facts"))]
     Explain {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Instance))]
         instance: String,
     },
     /// List what was done to an instance: who, when, what

@@ -8,6 +8,7 @@ use tepui_types::rest::{CreateKeyPairRequest, Empty, KeyPair};
 
 use super::{when, word};
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::{Failure, Result};
 use crate::local::KeyStore;
@@ -25,6 +26,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui key-pair show laptop", "tepui key-pair show laptop --json=public_key"))]
     Show {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::KeyPair))]
         key_pair: String,
     },
     /// Make a key pair here; only its public half goes to the cloud
@@ -40,6 +42,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui key-pair delete laptop", "tepui key-pair delete laptop --yes"))]
     Delete {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::KeyPair))]
         key_pair: String,
         /// Confirmation.
         #[command(flatten)]
@@ -135,9 +138,10 @@ fn without_comment(public_key: &str) -> String {
 async fn delete(word: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
     let key_pair = session.call::<ShowKeyPair>(&[word], &Empty {}).await?;
     let inventory = [format!("deletes: key pair {} ({})", key_pair.name, key_pair.id)];
-    if destroy.confirm(session, &inventory, &key_pair.name).await? {
-        session.call::<DeleteKeyPair>(&[&key_pair.id.to_string()], &Empty {}).await?;
-        session.id(&key_pair.id.to_string())?;
+    let id = key_pair.id.to_string();
+    if destroy.approve::<DeleteKeyPair>(session, (&[&id], &Empty {}), &inventory, &key_pair.name).await? {
+        session.call::<DeleteKeyPair>(&[&id], &Empty {}).await?;
+        session.id(&id)?;
     }
     Ok(())
 }

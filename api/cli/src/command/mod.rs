@@ -3,12 +3,14 @@
 pub mod access_key;
 pub mod api;
 pub mod completions;
+pub mod context;
 pub mod doctor;
 pub mod help;
 pub mod image;
 pub mod instance;
 pub mod instance_type;
 pub mod key_pair;
+pub mod login;
 pub mod man;
 pub mod node;
 pub mod placement_group;
@@ -56,6 +58,8 @@ pub async fn run(noun: Noun, session: &mut Session) -> Result<Finish> {
         Noun::Quota(verb) => quota::run(verb, session).await,
         Noun::User(verb) => user::run(verb, session).await,
         Noun::Key(verb) => access_key::run(verb, session).await,
+        Noun::Login(login) => login::run(login, session).await,
+        Noun::Context(verb) => context::run(verb, session).await,
         Noun::Whoami => whoami::run(session).await,
         Noun::Dev(verb) => crate::dev::run(verb, session).await,
         Noun::Api(api) => api::run(api, session).await,

@@ -6,6 +6,7 @@ use tepui_types::rest::{Empty, ExpungeNodeRequest, Node, NodeState};
 
 use super::{when, word};
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::Result;
 use crate::output::{Format, Shown};
@@ -21,18 +22,21 @@ pub enum Verb {
     #[command(before_help = examples!("tepui node show node-1", "tepui node show node-1 --json=capacity,used"))]
     Show {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Node))]
         node: String,
     },
     /// Keep new instances off a node
     #[command(before_help = examples!("tepui node drain node-1", "tepui node drain node-1 --quiet"))]
     Drain {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Node))]
         node: String,
     },
     /// Let new instances onto a node again
     #[command(before_help = examples!("tepui node undrain node-1", "tepui node undrain node-1 --quiet"))]
     Undrain {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Node))]
         node: String,
     },
     /// Give a node up for good, and every instance on it
@@ -42,6 +46,7 @@ pub enum Verb {
     )]
     Expunge {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Node))]
         node: String,
         /// Confirmation.
         #[command(flatten)]
@@ -124,10 +129,10 @@ async fn expunge(word: &str, destroy: &Destroy, session: &mut Session) -> Result
         ),
         "you vouch that this host is off and stays off".to_owned(),
     ];
-    if destroy.confirm(session, &inventory, &node.name).await? {
-        let id = node.id.to_string();
-        let expunged =
-            session.call::<ExpungeNode>(&[&id], &ExpungeNodeRequest { confirm: id.clone() }).await?;
+    let id = node.id.to_string();
+    let request = ExpungeNodeRequest { confirm: id.clone() };
+    if destroy.approve::<ExpungeNode>(session, (&[&id], &request), &inventory, &node.name).await? {
+        let expunged = session.call::<ExpungeNode>(&[&id], &request).await?;
         session.note(&format!("{} instances were given up with it", expunged.instances));
         session.show(&expunged.node)?;
     }

@@ -6,6 +6,7 @@ use tepui_types::rest::{CreatePlacementGroupRequest, Empty, PlacementGroup, Plac
 
 use super::{when, word};
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::{Failure, Result};
 use crate::output::Shown;
@@ -31,6 +32,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui placement-group delete apart", "tepui placement-group delete apart --yes"))]
     Delete {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::PlacementGroup))]
         group: String,
         /// Confirmation.
         #[command(flatten)]
@@ -81,7 +83,8 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
         Verb::Create { name, strategy } => create(&name, strategy.into(), session).await,
         Verb::Delete { group, destroy } => {
             let inventory = [format!("deletes: placement group {group}")];
-            if destroy.confirm(session, &inventory, &group).await? {
+            let call = (&[group.as_str()][..], &Empty {});
+            if destroy.approve::<DeletePlacementGroup>(session, call, &inventory, &group).await? {
                 session.call::<DeletePlacementGroup>(&[&group], &Empty {}).await?;
                 session.id(&group)?;
             }

@@ -6,6 +6,7 @@ use tepui_types::rest::{CreateProjectRequest, Empty, Project};
 
 use super::when;
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::Result;
 use crate::output::Shown;
@@ -22,6 +23,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui project show default", "tepui project show default --json=quota"))]
     Show {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Project))]
         project: String,
     },
     /// Create a project with its own network
@@ -34,6 +36,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui project delete research", "tepui project delete research --dry-run"))]
     Delete {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Project))]
         project: String,
         /// Confirmation.
         #[command(flatten)]
@@ -93,9 +96,10 @@ async fn create(name: String, session: &mut Session) -> Result<()> {
 async fn delete(word: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
     let project = session.call::<ShowProject>(&[word], &Empty {}).await?;
     let inventory = [format!("deletes: project {} ({}) and its network", project.name, project.id)];
-    if destroy.confirm(session, &inventory, &project.name).await? {
-        session.call::<DeleteProject>(&[&project.id.to_string()], &Empty {}).await?;
-        session.id(&project.id.to_string())?;
+    let id = project.id.to_string();
+    if destroy.approve::<DeleteProject>(session, (&[&id], &Empty {}), &inventory, &project.name).await? {
+        session.call::<DeleteProject>(&[&id], &Empty {}).await?;
+        session.id(&id)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use tepui_types::endpoint::{SetQuota, ShowProject};
 use tepui_types::rest::{Empty, Quota};
 
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::failure::Result;
 use crate::session::Session;
 
@@ -15,6 +16,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui quota show default", "tepui quota show default --json=vcpus"))]
     Show {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Project))]
         project: String,
     },
     /// Set limits; those not named stay
@@ -41,6 +43,7 @@ pub struct Limits {
 #[derive(Debug, Args)]
 pub struct Set {
     /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Project))]
     project: String,
     /// The limits.
     #[command(flatten)]

@@ -7,11 +7,12 @@ use tepui_types::endpoint::{
     AddSecurityGroupRule, CreateSecurityGroup, DeleteSecurityGroup, ListSecurityGroups,
     RemoveSecurityGroupRule, ShowSecurityGroup,
 };
-use tepui_types::rest::{CreateSecurityGroupRequest, Empty, SecurityGroup};
+use tepui_types::rest::{CreateSecurityGroupRequest, Empty, RuleRequest, SecurityGroup};
 
 use self::rule::RuleArgs;
-pub(super) use self::rule::ssh_from_anywhere;
+pub(super) use self::rule::{lets_ssh_in, ssh_from_anywhere};
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::Result;
 use crate::output::{Format, Shown};
@@ -28,6 +29,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui security-group show web", "tepui security-group show web --json=rules"))]
     Show {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::SecurityGroup))]
         group: String,
     },
     /// Create a security group that lets everything out and nothing in
@@ -43,24 +45,30 @@ pub enum Verb {
     #[command(before_help = examples!("tepui security-group allow web --tcp 443", "tepui security-group allow db --tcp 5432 --from web"))]
     Allow {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::SecurityGroup))]
         group: String,
         /// The rule.
         #[command(flatten)]
         rule: RuleArgs,
     },
     /// Remove the rule that equals this one
-    #[command(before_help = examples!("tepui security-group revoke web --tcp 443", "tepui security-group revoke db --tcp 5432 --from web"))]
+    #[command(before_help = examples!("tepui security-group revoke web --tcp 443", "tepui security-group revoke db --tcp 5432 --from web --yes"))]
     Revoke {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::SecurityGroup))]
         group: String,
         /// The rule.
         #[command(flatten)]
         rule: RuleArgs,
+        /// Confirmation.
+        #[command(flatten)]
+        destroy: Destroy,
     },
     /// Delete a security group that nothing uses
     #[command(before_help = examples!("tepui security-group delete web", "tepui security-group delete web --dry-run"))]
     Delete {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::SecurityGroup))]
         group: String,
         /// Confirmation.
         #[command(flatten)]
@@ -103,10 +111,9 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             let group = session.call::<AddSecurityGroupRule>(&[&group], &request).await?;
             show(&group, session)
         }
-        Verb::Revoke { group, rule } => {
+        Verb::Revoke { group, rule, destroy } => {
             let request = rule.request(session).await?;
-            let group = session.call::<RemoveSecurityGroupRule>(&[&group], &request).await?;
-            show(&group, session)
+            revoke(&group, &request, &destroy, session).await
         }
         Verb::Delete { group, destroy } => delete(&group, &destroy, session).await,
     }
@@ -145,13 +152,29 @@ pub(super) async fn ensure(
     }
 }
 
+async fn revoke(word: &str, rule: &RuleRequest, destroy: &Destroy, session: &mut Session) -> Result<()> {
+    let group = session.call::<ShowSecurityGroup>(&[word], &Empty {}).await?;
+    let id = group.id.to_string();
+    let inventory = [format!(
+        "revokes: {} of security group {} ({id})",
+        rule::said(rule.direction, &rule.protocol, &rule.peer),
+        group.name
+    )];
+    if destroy.approve::<RemoveSecurityGroupRule>(session, (&[&id], rule), &inventory, &group.name).await? {
+        let group = session.call::<RemoveSecurityGroupRule>(&[&id], rule).await?;
+        show(&group, session)?;
+    }
+    Ok(())
+}
+
 async fn delete(word: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
     let group = session.call::<ShowSecurityGroup>(&[word], &Empty {}).await?;
     let inventory =
         [format!("deletes: security group {} ({}) with {} rules", group.name, group.id, group.rules.len())];
-    if destroy.confirm(session, &inventory, &group.name).await? {
-        session.call::<DeleteSecurityGroup>(&[&group.id.to_string()], &Empty {}).await?;
-        session.id(&group.id.to_string())?;
+    let id = group.id.to_string();
+    if destroy.approve::<DeleteSecurityGroup>(session, (&[&id], &Empty {}), &inventory, &group.name).await? {
+        session.call::<DeleteSecurityGroup>(&[&id], &Empty {}).await?;
+        session.id(&id)?;
     }
     Ok(())
 }

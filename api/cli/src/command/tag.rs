@@ -5,6 +5,7 @@ use tepui_types::endpoint::{DeleteTag, ListTags, PutTags};
 use tepui_types::rest::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
 
 use crate::cli::examples;
+use crate::confirm::Destroy;
 use crate::failure::Result;
 use crate::output::Shown;
 use crate::session::Session;
@@ -29,12 +30,15 @@ pub enum Verb {
         tags: Vec<(String, String)>,
     },
     /// Remove a tag from a resource
-    #[command(before_help = examples!("tepui tag delete i-0123456789abcdef0 team", "tepui tag delete ami-0123456789abcdef0 env"))]
+    #[command(before_help = examples!("tepui tag delete i-0123456789abcdef0 team", "tepui tag delete ami-0123456789abcdef0 env --yes"))]
     Delete {
         /// The resource's id
         resource: String,
         /// The key
         key: String,
+        /// Confirmation.
+        #[command(flatten)]
+        destroy: Destroy,
     },
 }
 
@@ -73,9 +77,22 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             session.call::<PutTags>(&[], &request).await?;
             session.id(&resource)
         }
-        Verb::Delete { resource, key } => {
-            session.call::<DeleteTag>(&[], &DeleteTagRequest { resource: resource.clone(), key }).await?;
-            session.id(&resource)
+        Verb::Delete { resource, key, destroy } => {
+            delete(DeleteTagRequest { resource, key }, &destroy, session).await
         }
     }
+}
+
+/// One that is not there is gone already.
+async fn delete(request: DeleteTagRequest, destroy: &Destroy, session: &mut Session) -> Result<()> {
+    let of_resource = ListTagsRequest { resource: Some(request.resource.clone()) };
+    let tags = session.call::<ListTags>(&[], &of_resource).await?.items;
+    let present = tags.into_iter().find(|tag| tag.key == request.key);
+    let inventory = present.map(|tag| format!("removes: tag {}={} of {}", tag.key, tag.value, tag.resource));
+    let inventory = inventory.as_slice();
+    if destroy.approve::<DeleteTag>(session, (&[], &request), inventory, &request.key).await? {
+        session.call::<DeleteTag>(&[], &request).await?;
+        session.id(&request.resource)?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use tepui_types::rest::{CreateUserRequest, Empty, Role, User};
 
 use super::{when, word};
 use crate::cli::examples;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::{Failure, Result};
 use crate::output::Shown;
@@ -31,6 +32,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui user delete ada", "tepui user delete ada --yes"))]
     Delete {
         /// Name, id or a unique beginning
+        #[arg(add = names(Kind::User))]
         user: String,
         /// Confirmation.
         #[command(flatten)]
@@ -65,7 +67,9 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             create(CreateUserRequest { name, role }, session).await
         }
         Verb::Delete { user, destroy } => {
-            if destroy.confirm(session, &[format!("deletes: user {user}")], &user).await? {
+            let inventory = [format!("deletes: user {user}")];
+            let call = (&[user.as_str()][..], &Empty {});
+            if destroy.approve::<DeleteUser>(session, call, &inventory, &user).await? {
                 session.call::<DeleteUser>(&[&user], &Empty {}).await?;
                 session.id(&user)?;
             }

@@ -12,6 +12,7 @@ use crate::session::Session;
 #[derive(Debug, Serialize)]
 struct Here {
     url: String,
+    configured_by: String,
     #[serde(flatten)]
     identity: Identity,
 }
@@ -34,6 +35,10 @@ impl Shown for Here {
 /// What the command met.
 pub async fn run(session: &mut Session) -> Result<()> {
     let identity = session.call::<Whoami>(&[], &Empty {}).await?;
-    let here = Here { url: session.world.url.clone().unwrap_or_default(), identity };
+    let (url, configured_by) = match &session.target {
+        Ok(target) => (target.url.clone(), target.source.clone()),
+        Err(failure) => return Err(failure.clone()),
+    };
+    let here = Here { url, configured_by, identity };
     session.show(&here)
 }

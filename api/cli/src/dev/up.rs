@@ -287,8 +287,9 @@ impl Cloud<'_> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let nodes = client.call::<ListNodes>(&[], &Empty {}).await?.items;
-            let up = nodes.iter().filter(|node| node.state == NodeState::Up).count();
-            if up >= usize::from(self.state.nodes) {
+            let those = |state| nodes.iter().filter(|node| node.state == state).count();
+            let (up, given_up) = (those(NodeState::Up), those(NodeState::Expunged));
+            if up + given_up >= usize::from(self.state.nodes) {
                 return Ok(());
             }
             agents.iter().try_for_each(|agent| self.check_alive(agent))?;

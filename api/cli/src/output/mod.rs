@@ -1,5 +1,6 @@
 //! How answers are printed: tables for people, tabs for pipes, JSON for programs, ids for shells.
 
+mod filter;
 mod record;
 mod table;
 
@@ -7,6 +8,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
+
+pub use filter::check as check_filter;
 
 /// The form of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +21,21 @@ pub enum Format {
     },
     /// One line an object, cells separated by tabs, no heading.
     Tabs,
-    /// JSON; only these fields, or all if there are none.
-    Json(Vec<String>),
+    /// JSON.
+    Json(Json),
     /// One id a line.
     Ids,
+}
+
+/// What of an answer is printed as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Json {
+    /// Only these fields, or all if there are none.
+    pub fields: Vec<String>,
+    /// A filter of jq, which gets what remains.
+    pub filter: Option<String>,
+    /// A person reads it.
+    pub to_terminal: bool,
 }
 
 /// A kind of object that can be listed and shown.
@@ -37,14 +51,15 @@ pub trait Shown: Serialize {
 /// The text for a list of objects.
 ///
 /// # Errors
-/// A usage failure that lists the fields, when a wanted field does not exist.
+/// A usage failure that lists the fields, when a wanted field does not exist; a filter that fails.
 pub fn list<T: Shown>(format: &Format, rows: &[T]) -> Result<String> {
     Ok(match format {
         Format::Table { width } => table::table(T::COLUMNS, rows.iter().map(T::cells), *width),
         Format::Tabs => lines(rows.iter().map(|row| tabs(&row.cells()))),
-        Format::Json(fields) => json(&Value::Array(
-            rows.iter().map(|row| record::pick(record::value(row)?, fields)).collect::<Result<_>>()?,
-        )),
+        Format::Json(wanted) => {
+            let picked = rows.iter().map(|row| record::pick(record::value(row)?, &wanted.fields));
+            json(wanted, &Value::Array(picked.collect::<Result<_>>()?))?
+        }
         Format::Ids => lines(rows.iter().map(T::id)),
     })
 }
@@ -71,7 +86,7 @@ pub fn object<T: Serialize>(format: &Format, row: &T) -> Result<String> {
         Format::Tabs | Format::Ids => {
             lines(record::flatten(&value).into_iter().map(|(key, text)| tabs(&[key, text])))
         }
-        Format::Json(fields) => json(&record::pick(value, fields)?),
+        Format::Json(wanted) => json(wanted, &record::pick(value, &wanted.fields)?)?,
     })
 }
 
@@ -86,8 +101,17 @@ pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-fn json(value: &Value) -> String {
-    format!("{value:#}\n")
+fn json(wanted: &Json, value: &Value) -> Result<String> {
+    let Some(code) = &wanted.filter else { return Ok(format!("{value:#}\n")) };
+    let texts = filter::apply(code, value)?;
+    Ok(lines(texts.into_iter().map(|text| if wanted.to_terminal { harmless(&text) } else { text })))
+}
+
+/// Text of others for a terminal: lines and tabs stay, carriage returns and escape sequences go.
+pub fn harmless(text: &str) -> String {
+    let line =
+        |line: &str| line.trim_end_matches('\r').split('\t').map(printable).collect::<Vec<_>>().join("\t");
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn tabs(cells: &[String]) -> String {

@@ -38,6 +38,21 @@ fn things() -> Vec<Thing> {
     ]
 }
 
+fn json_of(fields: &[&str]) -> Format {
+    Format::Json(Json { fields: fields.iter().map(ToString::to_string).collect(), ..Json::default() })
+}
+
+#[test]
+fn a_filter_gets_the_wanted_fields_and_its_strings_do_not_steer_a_terminal() {
+    let filtered = |to_terminal| {
+        let filter = Some(".[1] | .name, keys".to_owned());
+        let wanted = Json { fields: vec!["id".into(), "name".into()], filter, to_terminal };
+        list(&Format::Json(wanted), &things()).unwrap()
+    };
+    assert_eq!(filtered(false), "a\tb\u{1b}[2J\n[\"id\",\"name\"]\n");
+    assert_eq!(filtered(true), "a\tb\\u{1b}[2J\n[\"id\",\"name\"]\n");
+}
+
 #[test]
 fn a_list_is_a_table_on_a_terminal() {
     insta::assert_snapshot!(list(&Format::Table { width: Some(80) }, &things()).unwrap());
@@ -63,15 +78,15 @@ fn quiet_prints_ids() {
 
 #[test]
 fn json_prints_all_fields_or_the_wanted_ones_in_their_order() {
-    insta::assert_snapshot!(show(&Format::Json(vec![]), &things()[0]).unwrap());
-    let text = list(&Format::Json(vec!["size".into(), "id".into()]), &things()).unwrap();
+    insta::assert_snapshot!(show(&Format::Json(Json::default()), &things()[0]).unwrap());
+    let text = list(&json_of(&["size", "id"]), &things()).unwrap();
     let value: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value, serde_json::json!([{"size": 10, "id": "t-1"}, {"size": 7, "id": "t-22"}]));
 }
 
 #[test]
 fn an_unknown_field_is_a_usage_failure_that_lists_the_fields() {
-    let failure = list(&Format::Json(vec!["colour".into()]), &things()).unwrap_err();
+    let failure = list(&json_of(&["colour"]), &things()).unwrap_err();
     assert_eq!(failure.exit, Exit::Usage);
     insta::assert_snapshot!(failure.render());
 }
@@ -79,4 +94,9 @@ fn an_unknown_field_is_a_usage_failure_that_lists_the_fields() {
 #[test]
 fn show_prints_each_leaf_on_its_line_and_leaves_out_what_has_no_value() {
     insta::assert_snapshot!(show(&Format::Table { width: None }, &things()[0]).unwrap());
+}
+
+#[test]
+fn a_guest_cannot_steer_the_terminal() {
+    assert_eq!(harmless("a\tb\r\n\u{1b}[2Jc"), "a\tb\n\\u{1b}[2Jc");
 }

@@ -52,8 +52,7 @@ impl Choices {
         let (instance_type, type_row) = choose_type(run, &capacity)?;
         let (key_name, key_row) = choose_key(run, &project, session).await?;
         let (groups, group_row) = choose_groups(run, session).await?;
-        let cloud =
-            ("cloud", session.world.url.clone().unwrap_or_default(), format!("project {}", project.name));
+        let cloud = ("cloud", session.url()?.to_owned(), format!("project {}", project.name));
         let image_row =
             ("image", image.name.clone(), format!("{}, {}", image.id, image::size(image.size_bytes)));
         let rows = vec![cloud, image_row, name_row, type_row, root(run, &image), key_row, group_row];

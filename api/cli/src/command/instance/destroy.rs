@@ -8,6 +8,7 @@ use super::power::{Watch, all, words};
 use super::watch::Target;
 use super::{called, state};
 use crate::aws::ShowAws;
+use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::{Failure, Result};
 use crate::session::Session;
@@ -16,7 +17,7 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 pub struct Delete {
     /// Names, ids or unique beginnings
-    #[arg(required = true)]
+    #[arg(required = true, add = names(Kind::Instance))]
     instances: Vec<String>,
     /// Confirmation.
     #[command(flatten)]
@@ -37,7 +38,10 @@ pub(super) async fn run(delete: Delete, session: &mut Session) -> Result<()> {
     }
     let inventory: Vec<String> = found.iter().flat_map(inventory).collect();
     delete.aws.say(session, &words("terminate-instances", &found));
-    if !delete.destroy.confirm(session, &inventory, &to_type(&found)).await? {
+    for instance in &found {
+        session.rehearse::<TerminateInstance>(&[&instance.id.to_string()], &Empty {}).await?;
+    }
+    if !delete.destroy.settle(session, &inventory, &to_type(&found)).await? {
         return Ok(());
     }
     let mut ending = Vec::with_capacity(found.len());

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tepui_types::endpoint::Whoami;
-use tepui_types::rest::{Empty, Instance, InstanceState};
+use tepui_types::endpoint::{ListSecurityGroups, Whoami};
+use tepui_types::rest::{Empty, Instance, InstanceState, SecurityGroup};
 
 use super::{called, find};
 use crate::aws::shell_line;
+use crate::command::security_group::lets_ssh_in;
 use crate::command::{Finish, word};
+use crate::complete::{Kind, names};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::local::{KeyStore, Login, answers};
@@ -24,6 +26,7 @@ use crate::wait::{Deadline, parse_duration};
 #[derive(Debug, Args)]
 pub struct Ssh {
     /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Instance))]
     instance: String,
     /// Run this there instead of a shell
     #[arg(last = true)]
@@ -31,18 +34,21 @@ pub struct Ssh {
     /// Log in as this user instead of the image's
     #[arg(long)]
     user: Option<String>,
+    /// Private key to log in with instead of the launch's, for example one that user data lets in
+    #[arg(long, short = 'i', value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// How long to wait until the guest answers; then the exit code is 7
     #[arg(long, default_value = "2m", value_parser = parse_duration, allow_hyphen_values = true)]
     timeout: Duration,
 }
 
-/// Waits until the guest answers, and becomes ssh.
+/// Waits until the guest answers, if it can, and becomes ssh.
 pub(super) async fn run(ssh: Ssh, session: &mut Session) -> Result<Finish> {
     let instance = find(&ssh.instance, session).await?;
     if instance.state != InstanceState::Running {
         return Err(not_running(&instance));
     }
-    let login = login(&instance, ssh.user, session).await?;
+    let login = login(&instance, ssh.user, ssh.identity, session).await?;
     enter(&instance, &login, Deadline::after(ssh.timeout), &ssh.command, session).await
 }
 
@@ -71,14 +77,24 @@ pub(super) async fn enter(
     Ok(Finish::Exec(login.command(command)))
 }
 
-/// Everything that ssh needs for this instance.
-pub(super) async fn login(instance: &Instance, user: Option<String>, session: &mut Session) -> Result<Login> {
+/// Everything that ssh needs for this instance, if one can log in to it at all. With an `identity` of
+/// the user's own it needs no key pair.
+pub(super) async fn login(
+    instance: &Instance,
+    user: Option<String>,
+    identity: Option<PathBuf>,
+    session: &mut Session,
+) -> Result<Login> {
     let address = address(instance)?;
+    if instance.key_name.is_none() && identity.is_none() {
+        return Err(no_key(instance));
+    }
+    reachable(instance, session).await?;
     let user = user.or_else(|| instance.login_user.clone()).ok_or_else(|| no_user(instance))?;
     let project = session.call::<Whoami>(&[], &Empty {}).await?.project.id.to_string();
     let store = KeyStore::new(&session.world.data_dir);
-    let key =
-        instance.key_name.as_deref().map(|name| store.path(&project, name)).filter(|path| path.exists());
+    let own = || instance.key_name.as_deref().map(|name| store.path(&project, name));
+    let key = identity.or_else(|| own().filter(|path| path.exists()));
     let (known_hosts, host_key_alias) = (known_hosts(session)?, instance.id.to_string());
     Ok(Login { user, address: address.into(), key, host_key_alias, known_hosts })
 }
@@ -98,7 +114,7 @@ fn known_hosts(session: &Session) -> Result<PathBuf> {
         .mode(0o700)
         .create(&folder)
         .map_err(|e| Failure::io(folder.display(), &e))?;
-    let cloud = session.world.url.as_deref().and_then(|url| url::Url::parse(url).ok());
+    let cloud = url::Url::parse(session.url()?).ok();
     let authority = cloud.map(|url| url.authority().replace([':', '/', '[', ']'], "_")).unwrap_or_default();
     Ok(folder.join(authority))
 }
@@ -115,6 +131,41 @@ fn address(instance: &Instance) -> Result<Ipv4Addr> {
             .try_(format!("tepui instance console {name}"))
             .docs("tepui help instance ssh")
     })
+}
+
+fn no_key(instance: &Instance) -> Failure {
+    let name = called(instance);
+    Failure::failed(format!("'{name}' has no key pair, so that it lets no key of yours in"))
+        .why("it was launched without one, and a key pair cannot be added later")
+        .try_(format!(
+            "tepui instance ssh {name} --identity FILE     (if its image or user data lets a key in)"
+        ))
+        .try_(format!("tepui instance console {name}"))
+        .docs("tepui help instance ssh")
+}
+
+/// Whether any rule of its groups lets ssh in, from wherever.
+async fn reachable(instance: &Instance, session: &mut Session) -> Result<()> {
+    let mut groups = session.call::<ListSecurityGroups>(&[], &Empty {}).await?.items;
+    groups.retain(|group| instance.group_ids.contains(&group.id));
+    if groups.iter().flat_map(|group| &group.rules).any(lets_ssh_in) {
+        return Ok(());
+    }
+    Err(shut(instance, &groups))
+}
+
+fn shut(instance: &Instance, groups: &[SecurityGroup]) -> Failure {
+    let (name, docs) = (called(instance), "tepui help security-group allow");
+    let failure =
+        Failure::failed(format!("the security groups of '{name}' let no ssh in from anywhere")).docs(docs);
+    let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+    let failure = failure.why(format!("no rule of {} lets TCP port 22 in", names.join(", ")));
+    match names.first() {
+        Some(group) => failure
+            .try_(format!("tepui security-group allow {group} --tcp 22     (from everywhere)"))
+            .try_(format!("tepui security-group allow {group} --tcp 22 --from ADDRESS/32")),
+        None => failure.try_(format!("tepui instance set {name} --security-group GROUP")),
+    }
 }
 
 fn not_running(instance: &Instance) -> Failure {
@@ -141,6 +192,6 @@ fn no_user(instance: &Instance) -> Failure {
 
 fn closed(failure: Failure, name: &str) -> Failure {
     failure
-        .why("it may still boot, run no SSH server, or its security groups may not let port 22 in")
+        .why("it may still boot, run no SSH server, or its security groups may not let you in from here")
         .try_(format!("tepui instance console {name}"))
 }

@@ -9,14 +9,16 @@ use tepui_types::rest::{Empty, Event, Explanation, ListEventsRequest, ShowConsol
 use super::{called, find, state};
 use crate::aws::ShowAws;
 use crate::command::when;
+use crate::complete::{Kind, names};
 use crate::failure::Result;
-use crate::output::{Format, Shown, printable};
+use crate::output::{Format, Shown, harmless, printable};
 use crate::session::Session;
 
 /// Which console.
 #[derive(Debug, Args)]
 pub struct Console {
     /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Instance))]
     instance: String,
     /// Show what the node sent last instead of asking it
     #[arg(long)]
@@ -30,6 +32,7 @@ pub struct Console {
 #[derive(Debug, Args)]
 pub struct Events {
     /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Instance))]
     instance: String,
     /// At most this many, the newest
     #[arg(long, default_value_t = 100, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -51,19 +54,9 @@ pub(super) async fn console(console: Console, session: &mut Session) -> Result<(
             session.note(&format!("'{}' has said nothing yet", called(&instance)));
             Ok(())
         }
-        Format::Table { .. } => session.print(&harmless(&shown.output)),
+        Format::Table { .. } => session.print(&(harmless(&shown.output) + "\n")),
         Format::Tabs | Format::Ids => session.print(&shown.output),
     }
-}
-
-/// Lines and tabs stay, carriage returns and escape sequences go.
-fn harmless(output: &str) -> String {
-    let mut text = String::with_capacity(output.len());
-    for line in output.lines() {
-        let cells: Vec<String> = line.trim_end_matches('\r').split('\t').map(printable).collect();
-        let _ = writeln!(text, "{}", cells.join("\t"));
-    }
-    text
 }
 
 /// Prints the chain of facts.
@@ -113,14 +106,4 @@ pub(super) async fn events(events: Events, session: &mut Session) -> Result<()> 
     let request = ListEventsRequest { resource: Some(id), limit: Some(events.limit) };
     let list = session.call::<ListEvents>(&[], &request).await?;
     session.list(&list.items, "Nothing was done to it yet.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_cannot_steer_the_terminal() {
-        assert_eq!(harmless("a\tb\r\n\u{1b}[2Jc"), "a\tb\n\\u{1b}[2Jc\n");
-    }
 }

@@ -9,6 +9,7 @@ use tepui_types::rest::{Empty, Instance, StopInstanceRequest};
 use super::watch::{Target, until};
 use super::{called, find};
 use crate::aws::ShowAws;
+use crate::complete::{Kind, names};
 use crate::failure::Result;
 use crate::session::Session;
 use crate::wait::{Deadline, parse_duration};
@@ -28,7 +29,7 @@ pub(super) struct Watch {
 #[derive(Debug, Args)]
 pub struct Start {
     /// Names, ids or unique beginnings
-    #[arg(required = true)]
+    #[arg(required = true, add = names(Kind::Instance))]
     instances: Vec<String>,
     /// Watching.
     #[command(flatten)]
@@ -42,7 +43,7 @@ pub struct Start {
 #[derive(Debug, Args)]
 pub struct Stop {
     /// Names, ids or unique beginnings
-    #[arg(required = true)]
+    #[arg(required = true, add = names(Kind::Instance))]
     instances: Vec<String>,
     /// Pull the plug instead of asking the guest
     #[arg(long)]
@@ -59,7 +60,7 @@ pub struct Stop {
 #[derive(Debug, Args)]
 pub struct Reboot {
     /// Names, ids or unique beginnings
-    #[arg(required = true)]
+    #[arg(required = true, add = names(Kind::Instance))]
     instances: Vec<String>,
     /// Equivalent command.
     #[command(flatten)]

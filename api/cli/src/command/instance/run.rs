@@ -14,6 +14,7 @@ use super::{called, login, user_data};
 use crate::aws::ShowAws;
 use crate::command::Finish;
 use crate::command::tag::parse_tag;
+use crate::complete::{Kind, names};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::output::Format;
@@ -24,12 +25,13 @@ use crate::wait::{Deadline, parse_duration};
 #[derive(Debug, Args)]
 pub struct Run {
     /// Image: name, id or a unique beginning
+    #[arg(add = names(Kind::Image))]
     pub(super) image: String,
     /// Name of the instance [default: the image's and a number]
     #[arg(long)]
     pub(super) name: Option<String>,
     /// Instance type [default: t3.micro, or the smallest that fits]
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", add = names(Kind::InstanceType))]
     pub(super) instance_type: Option<String>,
     /// How many; they are called NAME-1, NAME-2, ...
     #[arg(long, default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
@@ -38,16 +40,16 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     user_data: Option<PathBuf>,
     /// Key pair [default: one of this machine, made at the first launch]
-    #[arg(long)]
+    #[arg(long, add = names(Kind::KeyPair))]
     pub(super) key_name: Option<String>,
     /// Security group; may be repeated [default: one that lets ssh in]
-    #[arg(long = "security-group", value_name = "GROUP")]
+    #[arg(long = "security-group", value_name = "GROUP", add = names(Kind::SecurityGroup))]
     pub(super) security_groups: Vec<String>,
     /// Size of the root disk in GiB [default: the image's]
     #[arg(long, value_name = "GIB", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) root_size: Option<u32>,
     /// Placement group
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", add = names(Kind::PlacementGroup))]
     placement_group: Option<String>,
     /// Tag; may be repeated
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
@@ -167,19 +169,22 @@ async fn finish(
     let done = Ok(Finish::Exit(Exit::Ok));
     let [instance] = instances else { return done };
     if run.ssh {
-        let login = login::login(instance, None, session).await?;
+        let login = login::login(instance, None, None, session).await?;
         return login::enter(instance, &login, deadline, &[], session).await;
     }
     if run.no_wait || session.format == Format::Ids {
         return done;
     }
-    match login::login(instance, None, session).await {
+    match login::login(instance, None, None, session).await {
         Ok(login) => session.note(&format!(
             "log in:  tepui instance ssh {}\n   or:  {}",
             called(instance),
             login::line(&login)
         )),
-        Err(failure) => session.note(&format!("no login: {failure}")),
+        Err(failure) => {
+            let cure = failure.try_.first().map(|cure| format!("\n    try:  {cure}")).unwrap_or_default();
+            session.note(&format!("no login: {failure}{cure}"));
+        }
     }
     done
 }

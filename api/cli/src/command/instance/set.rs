@@ -7,6 +7,7 @@ use tepui_types::endpoint::{PutTags, SetInstance};
 use tepui_types::rest::{PutTagsRequest, SetInstanceRequest, ShutdownBehavior};
 
 use super::{find, user_data};
+use crate::complete::{Kind, names};
 use crate::failure::Result;
 use crate::session::Session;
 
@@ -14,6 +15,7 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 pub struct Set {
     /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Instance))]
     instance: String,
     /// The changes.
     #[command(flatten)]
@@ -28,7 +30,7 @@ pub(super) struct Changes {
     #[arg(long)]
     name: Option<String>,
     /// Another type; only while stopped
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", add = names(Kind::InstanceType))]
     instance_type: Option<String>,
     /// Other user data, at most 16 KiB; only while stopped
     #[arg(long, value_name = "FILE")]
@@ -43,7 +45,7 @@ pub(super) struct Changes {
     #[arg(long, value_name = "ON|OFF")]
     stop_protection: Option<Switch>,
     /// Replace its security groups; may be repeated
-    #[arg(long = "security-group", value_name = "GROUP")]
+    #[arg(long = "security-group", value_name = "GROUP", add = names(Kind::SecurityGroup))]
     security_groups: Vec<String>,
 }
 

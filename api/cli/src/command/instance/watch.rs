@@ -9,6 +9,7 @@ use tepui_types::rest::{Empty, Instance, InstanceState};
 
 use super::{called, find, is_ending};
 use crate::command::word;
+use crate::complete::{Kind, names};
 use crate::failure::{Failure, Result};
 use crate::progress::Progress;
 use crate::session::Session;
@@ -18,6 +19,7 @@ use crate::wait::{Deadline, parse_duration};
 #[derive(Debug, Args)]
 pub struct Wait {
     /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Instance))]
     instance: String,
     /// The state
     #[arg(long = "for", value_name = "STATE")]

@@ -90,14 +90,31 @@ pub(crate) fn ssh_from_anywhere() -> RuleRequest {
     }
 }
 
+/// Whether the rule lets somebody reach TCP port 22 (IANA: ssh).
+pub(crate) fn lets_ssh_in(rule: &Rule) -> bool {
+    /// TCP, by IANA's protocol numbers.
+    const TCP: u8 = 6;
+    let covers = match rule.protocol {
+        Protocol::All | Protocol::Other { number: TCP } => true,
+        Protocol::Tcp(ports) => (ports.from..=ports.to).contains(&22),
+        Protocol::Udp(_) | Protocol::Icmp { .. } | Protocol::Other { .. } => false,
+    };
+    rule.direction == Direction::Ingress && covers
+}
+
 /// A rule as people say it.
 pub(super) fn sentence(rule: &Rule) -> String {
-    let peer = match rule.peer {
+    said(rule.direction, &rule.protocol, &rule.peer)
+}
+
+/// As [`sentence`], of its parts.
+pub(super) fn said(direction: Direction, protocol: &Protocol, peer: &Peer) -> String {
+    let peer = match peer {
         Peer::Cidr(range) => range.to_string(),
         Peer::Group(group) => group.to_string(),
     };
-    let packets = packets(&rule.protocol);
-    match rule.direction {
+    let packets = packets(protocol);
+    match direction {
         Direction::Ingress => format!("in: {packets} from {peer}"),
         Direction::Egress => format!("out: {packets} to {peer}"),
     }
@@ -130,6 +147,30 @@ fn parse_ports(text: &str) -> Result<PortRange, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_ingress_that_covers_port_22_lets_ssh_in() {
+        let tcp = |from, to| Protocol::Tcp(PortRange { from, to });
+        let lets = |direction, protocol: &Protocol| {
+            let value = serde_json::json!({
+                "id": "sgr-0123456789abcdef0", "direction": direction, "protocol": protocol,
+                "peer": Peer::Cidr(Ipv4Net::default()), "description": null
+            });
+            lets_ssh_in(&serde_json::from_value(value).unwrap())
+        };
+        for open in [tcp(22, 22), tcp(1, 65535), Protocol::All, Protocol::Other { number: 6 }] {
+            assert!(lets(Direction::Ingress, &open), "{open:?}");
+            assert!(!lets(Direction::Egress, &open), "{open:?}");
+        }
+        for shut in [
+            tcp(23, 80),
+            tcp(1, 21),
+            Protocol::Other { number: 47 },
+            Protocol::Udp(PortRange { from: 22, to: 22 }),
+        ] {
+            assert!(!lets(Direction::Ingress, &shut), "{shut:?}");
+        }
+    }
 
     #[test]
     fn ports_are_one_or_a_range_from_low_to_high() {
