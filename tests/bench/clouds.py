@@ -6,6 +6,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -17,9 +18,15 @@ REGION = "us-east-1"
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free with the two beside it that a dev cloud takes too."""
+    while True:
+        with socket.socket() as probe, socket.socket() as agents, socket.socket() as metrics:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                agents.bind(("127.0.0.1", port + 1))
+                metrics.bind(("127.0.0.1", port + 1000))
+                return port
 
 
 class Dev:
@@ -63,6 +70,21 @@ def moto():
         yield wire
     finally:
         server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
+def memory(reply):
+    """A server that sends these bytes."""
+    program = pathlib.Path(__file__).with_name("memory.py")
+    server = subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    server.stdin.write(reply)
+    server.stdin.close()
+    wire = Wire(f"http://127.0.0.1:{int(server.stdout.readline())}", "key", "secret", REGION)
+    try:
+        yield wire
+    finally:
+        wire.connection.close()
         server.wait()
 
 

@@ -9,6 +9,7 @@ import host
 import report
 import sigv4
 
+VERDICTS = {True: "met", False: "NOT met", None: ""}
 PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "disks": disks.measure, "host": host.measure}
 
 
@@ -20,7 +21,7 @@ def main():
     lines = []
     for name in options.parts or PARTS:
         for line in PARTS[name]():
-            print(f"{line.id}: {line.measure} / {line.rival}: {line.median:g} ({line.goal}) {'met' if line.met else 'NOT met'}", file=sys.stderr)
+            print(f"{line.id}: {line.measure} / {line.rival}: {line.median:g} ({line.goal}) {VERDICTS[line.met]}", file=sys.stderr)
             lines.append(line)
             report.write(lines, options.out)
 

@@ -16,20 +16,17 @@ class Line:
     median: float
     spread: list
     goal: str
-    met: bool
+    # None where there is no goal.
+    met: bool | None
     ours: str = ""
     theirs: str = ""
     note: str = ""
 
 
-def pairs(ours, rival, count, warmup=1, before=lambda: None):
-    """Runs both in the order A B B A A B … and returns seconds of each pair. `before` is not timed."""
-
-    def seconds(call):
-        before()
-        started = time.perf_counter()
-        call()
-        return time.perf_counter() - started
+def pairs(ours, rival, count, warmup=1, before=lambda: None, check=lambda reply: None):
+    """Runs both in the order A B B A A B … and returns seconds of each pair. `before`, and the `check` of
+    what a call returned, are not timed."""
+    seconds = lambda call: timed(call, before, check)
 
     for _ in range(warmup):
         seconds(ours), seconds(rival)
@@ -44,16 +41,33 @@ def pairs(ours, rival, count, warmup=1, before=lambda: None):
     return found
 
 
+def timed(call, before, check):
+    before()
+    started = time.perf_counter()
+    reply = call()
+    took = time.perf_counter() - started
+    check(reply)
+    return took
+
+
 def line(id, measure, rival, found, at_most=None, at_least=None, note="", unit=1e3, unit_name="ms"):
-    """Sums pairs up. `at_most` bounds ours/rival; `at_least` bounds rival/ours (times faster)."""
+    """Sums pairs up. `at_most` bounds ours/rival; `at_least` bounds rival/ours (times faster); without
+    either the line is for information."""
     faster = at_least is not None
     ratios = [theirs / mine if faster else mine / theirs for mine, theirs in found]
     median = statistics.median(ratios)
     low, high = bootstrap(ratios)
-    goal = f"≥ {at_least:g}× faster" if faster else f"≤ {at_most:g}×"
-    met = low >= at_least if faster else high <= at_most
+    goal, met = judged(low, high, at_most, at_least)
     return Line(id, measure, rival, round(median, 3), [round(low, 3), round(high, 3)], goal, met,
                 shown([mine for mine, _ in found], unit, unit_name), shown([theirs for _, theirs in found], unit, unit_name), note)
+
+
+def judged(low, high, at_most, at_least):
+    if at_least is not None:
+        return f"≥ {at_least:g}× faster", low >= at_least
+    if at_most is not None:
+        return f"≤ {at_most:g}×", high <= at_most
+    return "–", None
 
 
 def shown(values, unit, unit_name):

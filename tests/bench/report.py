@@ -27,7 +27,7 @@ def markdown(lines):
     ]
     for line in lines:
         interval = "–".join(f"{value:g}" for value in line.spread)
-        met = "yes" if line.met else "**no**"
+        met = {True: "yes", False: "**no**", None: "–"}[line.met]
         text.append(f"| {line.id} | {line.measure} | {line.rival} | {line.median:g} | {interval} | {line.goal} | {met} | {line.ours} | {line.theirs} |")
     notes = [f"- {line.id}: {line.note}" for line in lines if line.note]
     return "\n".join(text + ([""] + notes if notes else [])) + "\n"

@@ -1,9 +1,8 @@
 //! Sending requests.
 
 use backon::Retryable;
-use reqwest::header::HeaderValue;
 use serde::de::DeserializeOwned;
-use tepui_types::endpoint::{DRY_RUN_HEADER, Endpoint};
+use tepui_types::endpoint::Endpoint;
 
 use crate::client::{Client, PreparedRequest, read_reply};
 use crate::{ClientError, retry};
@@ -31,10 +30,7 @@ impl Client {
         path: &[&str],
         request: &E::Request,
     ) -> Result<(), ClientError> {
-        let mut prepared = self.prepare::<E>(path, request)?;
-        prepared.request.headers_mut().insert(DRY_RUN_HEADER, HeaderValue::from_static("true"));
-        prepared.idempotent = true;
-        self.send::<()>(&prepared).await
+        self.send::<()>(&self.prepare::<E>(path, request)?.rehearsed()).await
     }
 
     /// Sends a prepared request, as [`Client::call`] does.

@@ -4,8 +4,9 @@ use std::sync::Once;
 use std::time::Duration;
 
 use reqwest::Certificate;
+use reqwest::header::HeaderValue;
 use tepui_types::ErrorBody;
-use tepui_types::endpoint::{Carrier, Endpoint, Method, path_parameters};
+use tepui_types::endpoint::{Carrier, DRY_RUN_HEADER, Endpoint, Method, path_parameters};
 use url::Url;
 
 use crate::ClientError;
@@ -32,6 +33,19 @@ pub struct PreparedRequest {
 }
 
 impl PreparedRequest {
+    /// The same, only asked: the change is not made, and a success has no content.
+    #[must_use]
+    pub fn rehearsed(mut self) -> Self {
+        self.request.headers_mut().insert(DRY_RUN_HEADER, HeaderValue::from_static("true"));
+        self.idempotent = true;
+        self
+    }
+
+    /// Whether it is only asked.
+    pub fn is_rehearsed(&self) -> bool {
+        self.request.headers().contains_key(DRY_RUN_HEADER)
+    }
+
     /// HTTP's method.
     pub fn method(&self) -> &str {
         self.request.method().as_str()

@@ -20,7 +20,7 @@ pub struct Caller {
     pub access_key_id: String,
     /// Names the request in logs, replies and audit records.
     pub request_id: String,
-    /// Rehearse: authorize and validate, then answer [`Error::DryRunOk`] instead of writing.
+    /// Rehearse: authorize, validate, write and undo it, then answer [`Error::DryRunOk`].
     pub dry_run: bool,
 }
 

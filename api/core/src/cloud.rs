@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use tepui_db::Db;
 use tepui_types::Epoch;
 use tokio::sync::{Notify, OnceCell};
-use tokio_util::task::TaskTracker;
 
+use crate::audit::Audits;
 use crate::auth::CredentialCache;
 use crate::console::Consoles;
 use crate::fleet::Fleet;
@@ -27,7 +27,7 @@ pub struct Cloud {
     pub(crate) credentials: CredentialCache,
     pub(crate) consoles: Consoles,
     pub(crate) identities: crate::agents::IdentityCache,
-    pub(crate) audits: TaskTracker,
+    pub(crate) audits: Audits,
     /// Ends the reconcilers' wait.
     pub(crate) reconcile: Notify,
     pub(crate) epoch: OnceCell<Epoch>,
@@ -44,14 +44,14 @@ impl Cloud {
             entropy: parts.entropy,
             signer: parts.signer,
             keyring: parts.keyring,
-            config: parts.config,
             wakes: Wakes::default(),
             credentials: CredentialCache::default(),
             consoles,
             identities: crate::agents::IdentityCache::default(),
-            audits: TaskTracker::new(),
+            audits: Audits::new(parts.config.audits_waiting),
             reconcile: Notify::new(),
             epoch: OnceCell::new(),
+            config: parts.config,
         }
     }
 
@@ -63,13 +63,6 @@ impl Cloud {
     /// The time of day, from the cloud's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// Waits until every audit record so far is in the store. Called at shutdown.
-    pub async fn flush_audit(&self) {
-        self.audits.close();
-        self.audits.wait().await;
-        self.audits.reopen();
     }
 
     pub(crate) fn random(&self) -> u128 {

@@ -1,8 +1,10 @@
 //! Serial consoles: one file for each placement, uploaded when somebody waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,10 +27,16 @@ pub struct ConsoleOutput {
     pub bytes: Vec<u8>,
 }
 
+/// A file that nobody seems to need is kept so long before it is removed: an upload under way, or a
+/// placement that was made after the rows were read, must not lose its own.
+const GRACE: Duration = Duration::from_secs(3600);
+
 /// Stored consoles, and who waits for new ones.
 pub(crate) struct Consoles {
     dir: PathBuf,
     wanted: Mutex<HashMap<PlacementId, Wanted>>,
+    /// Files that nobody needed when they were looked at, and since when.
+    marked: Mutex<HashMap<OsString, Timestamp>>,
 }
 
 /// A console that somebody waits for.
@@ -42,7 +50,7 @@ struct Wanted {
 
 impl Consoles {
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir, wanted: Mutex::default() }
+        Self { dir, wanted: Mutex::default(), marked: Mutex::default() }
     }
 
     fn wanted(&self) -> MutexGuard<'_, HashMap<PlacementId, Wanted>> {
@@ -102,6 +110,28 @@ impl Consoles {
         }
     }
 
+    /// Marks the files that are not those of a placement of `live`, and removes those that have been
+    /// marked for the grace time. Returns how many it removed.
+    fn sweep(&self, live: &HashSet<String>, now: Timestamp) -> std::io::Result<u32> {
+        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut still, mut removed) = (HashMap::new(), 0);
+        for entry in entries(&self.dir)? {
+            let name = entry?.file_name();
+            if name.to_str().is_some_and(|name| live.contains(name)) {
+                continue;
+            }
+            let since = marked.get(&name).copied().unwrap_or(now);
+            if now.duration_since(since).unsigned_abs() >= GRACE {
+                std::fs::remove_file(self.dir.join(&name))?;
+                removed += 1;
+            } else {
+                still.insert(name, since);
+            }
+        }
+        *marked = still;
+        Ok(removed)
+    }
+
     /// Stores under a temporary name first, so that no reader sees half of one.
     async fn write(&self, placement: PlacementId, nonce: u128, bytes: &[u8]) -> std::io::Result<()> {
         tokio::fs::create_dir_all(&self.dir).await?;
@@ -113,7 +143,27 @@ impl Consoles {
     }
 }
 
+/// What is in a folder; nothing when it is not there.
+fn entries(dir: &Path) -> std::io::Result<impl Iterator<Item = std::io::Result<DirEntry>>> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        Err(error) => Err(error),
+    }
+}
+
 impl Cloud {
+    /// Removes consoles whose placement is gone: those of expunged nodes, and what a crash left.
+    /// Found at one call, they go at one that comes an hour later. Returns how many went.
+    ///
+    /// # Errors
+    /// Those of the store, or `Internal` for the folder.
+    pub async fn sweep_consoles(&self) -> Result<u32, Error> {
+        let records = self.db.all_instances().await?;
+        let live = records.iter().filter_map(|record| Some(record.placement.as_ref()?.id.to_string()));
+        self.consoles.sweep(&live.collect(), self.now()).map_err(Error::internal)
+    }
+
     /// Asks a node for a console and waits until it came or the time is over.
     pub(crate) async fn request_console(&self, node: NodeId, placement: PlacementId) {
         let mut uploads = self.consoles.subscribe(node, placement);

@@ -42,6 +42,7 @@ impl Cloud {
     /// `InvalidInput`, `JoinRefused` for an unknown, expired or used token.
     pub async fn enrol(&self, request: &EnrolRequest) -> Result<NodeId, Error> {
         crate::limits::check_name("name", &request.name, 64)?;
+        self.check_outside_of_pool(request.underlay_address)?;
         let node = NewNode {
             id: NodeId::from_random(self.random()),
             machine_uuid: request.machine_uuid,

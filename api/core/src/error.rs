@@ -279,6 +279,37 @@ impl Error {
         Self::Internal { what }
     }
 
+    /// The id or name of the object that it is about, where it is about one.
+    pub(crate) fn object(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { id, .. }
+            | Self::WrongState { id, .. }
+            | Self::Protected { id, .. }
+            | Self::NodeFull { id }
+            | Self::AlreadyExists { id, .. }
+            | Self::InUse { id, .. }
+            | Self::CannotDelete { id, .. }
+            | Self::SubnetFull { id } => Some(id),
+            Self::DryRunOk
+            | Self::InvalidInput { .. }
+            | Self::Malformed { .. }
+            | Self::NoCapacity { .. }
+            | Self::QuotaExceeded { .. }
+            | Self::LimitExceeded { .. }
+            | Self::DuplicateRule { .. }
+            | Self::RuleNotFound { .. }
+            | Self::TokenMismatch { .. }
+            | Self::InstancesTerminated { .. }
+            | Self::AddressInUse { .. }
+            | Self::PoolExhausted
+            | Self::Forbidden { .. }
+            | Self::JoinRefused { .. }
+            | Self::Busy
+            | Self::Unavailable { .. }
+            | Self::Internal { .. } => None,
+        }
+    }
+
     /// A short name for audit records and metrics.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -42,7 +42,7 @@ impl Cloud {
     pub async fn explain_instance(&self, caller: &Caller, id: InstanceId) -> Result<Explanation, Error> {
         let records = self.records(caller.project, &[id]).await?;
         let record = records.first().ok_or_else(|| Error::not_found(Kind::Instance, id))?;
-        let mut facts = vec![wish(record)];
+        let mut facts = vec![wish(caller, record)];
         match &record.placement {
             Some(placement) => {
                 let teller = Teller { caller, vpc: record.instance.vpc_id, node: placement.node_id };
@@ -95,9 +95,12 @@ fn fact(about: &str, says: &str) -> Fact {
     Fact { about: about.into(), says: says.into(), since: None, blocks: false }
 }
 
-fn wish(record: &InstanceRecord) -> Fact {
+fn wish(caller: &Caller, record: &InstanceRecord) -> Fact {
     let instance = &record.instance;
-    let reason = instance.state_reason.as_ref().map(|reason| format!(": {}", reason.message));
+    let reason = instance.state_reason.as_ref().map(|reason| match (&reason.detail, caller.role) {
+        (Some(detail), Role::Administrator) => format!(": {} ({detail})", reason.message),
+        (Some(_), Role::Member) | (None, _) => format!(": {}", reason.message),
+    });
     Fact {
         about: format!("instance {}", instance.id),
         says: format!("is {}{}", state_name(instance.state), reason.unwrap_or_default()),

@@ -1,11 +1,12 @@
 //! Image imports. The server moves and inspects the bytes; these verbs keep the books.
 
-use tepui_db::CreateOutcome;
 use tepui_db::model::{Image, ImageState, ImportState, ImportTask};
+use tepui_db::{CreateOutcome, ImportOutcome, TokenUse};
 use tepui_types::{Digest, ImageId, ImportTaskId};
 
 use crate::identity::taken;
-use crate::{Caller, Cloud, Error, Kind, limits};
+use crate::limits::{self, Tags};
+use crate::{Caller, Cloud, Error, Kind};
 
 /// Characters of a source: browsers and proxies cut longer addresses off.
 const SOURCE: usize = 2048;
@@ -21,6 +22,19 @@ pub struct ImportRequest {
     pub source: String,
     /// Let every project launch it. Administrators only.
     pub public: bool,
+    /// Tags of the task.
+    pub tags: Tags,
+    /// Makes a repeat harmless.
+    pub token: Option<TokenUse>,
+}
+
+/// An import whose task is in the books.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BegunImport {
+    /// The task, as it is now.
+    pub task: ImportTask,
+    /// An earlier call with the same token began it, and its bytes are that call's to bring.
+    pub repeated: bool,
 }
 
 /// What an import found once its bytes are in the image store.
@@ -37,14 +51,18 @@ pub struct ImportedImage {
 }
 
 impl Cloud {
-    /// Opens an import task.
+    /// Opens an import task, or finds the one that the same token opened.
     ///
     /// # Errors
-    /// `InvalidInput`, `AlreadyExists` for the name, `Forbidden` for a public one.
-    pub async fn begin_import(&self, caller: &Caller, request: ImportRequest) -> Result<ImportTask, Error> {
+    /// `InvalidInput`, `AlreadyExists` for the name, `Forbidden` for a public one, `TokenMismatch`.
+    pub async fn begin_import(&self, caller: &Caller, request: ImportRequest) -> Result<BegunImport, Error> {
         if request.public {
             caller.require_administrator()?;
         }
+        if let Some(task) = self.repeated_import(caller, request.token.as_ref()).await? {
+            return Ok(BegunImport { task, repeated: true });
+        }
+        limits::check_tags(&request.tags)?;
         limits::check_description(&request.description)?;
         limits::check_name("source", &request.source, SOURCE)?;
         let id = ImportTaskId::from_random(self.random());
@@ -63,11 +81,36 @@ impl Cloud {
             image_id: None,
             created_at: self.now(),
         };
+        let (token, tags) = (request.token, limits::tag_pairs(&request.tags));
         self.commit(caller, "ImportImage", id.to_string(), async {
-            Ok(self.db.put_import_task(&task).await?)
+            match self.db.begin_import_task(&task, token.as_ref(), &tags).await? {
+                ImportOutcome::Begun => Ok(BegunImport { task, repeated: false }),
+                ImportOutcome::Repeated(task) => Ok(BegunImport { task, repeated: true }),
+                ImportOutcome::TokenMismatch => Err(mismatch(token)),
+            }
         })
-        .await?;
-        Ok(task)
+        .await
+    }
+
+    /// The import that this token began before. A rehearsal tries its parameters as if it were new.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `TokenMismatch`.
+    pub async fn repeated_import(
+        &self,
+        caller: &Caller,
+        token: Option<&TokenUse>,
+    ) -> Result<Option<ImportTask>, Error> {
+        let Some(used) = token else { return Ok(None) };
+        limits::check_name("client_token", &used.token, limits::CLIENT_TOKEN)?;
+        if caller.dry_run {
+            return Ok(None);
+        }
+        match self.db.import_of_token(caller.project, &used.token).await? {
+            None => Ok(None),
+            Some((task, parameters)) if parameters == used.parameters_sha256 => Ok(Some(task)),
+            Some(_) => Err(mismatch(Some(used.clone()))),
+        }
     }
 
     async fn check_image_name_free(&self, caller: &Caller, name: &str) -> Result<(), Error> {
@@ -174,12 +217,21 @@ impl Cloud {
         Ok(tasks)
     }
 
-    /// Fails the imports that a dead process left active. Called once at start; returns which.
+    /// The imports of all projects that a dead process left active. For the start.
     ///
     /// # Errors
     /// Only those of the store.
-    pub async fn fail_interrupted_imports(&self) -> Result<Vec<ImportTaskId>, Error> {
-        Ok(self.db.fail_active_imports("the control plane was restarted; import again").await?)
+    pub async fn interrupted_imports(&self) -> Result<Vec<ImportTask>, Error> {
+        Ok(self.db.active_imports().await?)
+    }
+
+    /// Fails the imports that a dead process left active, except those that go on. Called once at
+    /// start; returns which.
+    ///
+    /// # Errors
+    /// Only those of the store.
+    pub async fn fail_interrupted_imports(&self, but: &[ImportTaskId]) -> Result<Vec<ImportTaskId>, Error> {
+        Ok(self.db.fail_active_imports("the control plane was restarted; import again", but).await?)
     }
 
     async fn import_task(&self, caller: &Caller, id: ImportTaskId) -> Result<ImportTask, Error> {
@@ -196,4 +248,8 @@ impl Cloud {
         };
         Err(Error::WrongState { id: id.to_string(), state: state.into(), wanted: "active" })
     }
+}
+
+fn mismatch(token: Option<TokenUse>) -> Error {
+    Error::TokenMismatch { token: token.map(|used| used.token).unwrap_or_default() }
 }

@@ -30,6 +30,7 @@ mod network;
 mod node;
 mod parts;
 mod placement_group;
+mod public_pool;
 mod reconcile;
 mod room;
 pub mod scheduler;
@@ -39,6 +40,7 @@ pub mod transition;
 mod volume;
 mod wake;
 
+pub use audit::Refused;
 pub use auth::{AuthKey, BearerError};
 pub use bootstrap::Bootstrapped;
 pub use caller::Caller;
@@ -50,7 +52,7 @@ pub use error::{Error, Kind};
 pub use explain::{Explanation, Fact};
 pub use fleet::NodeView;
 pub use identity::{AccessKeyView, NewAccessKey, QuotaUse};
-pub use import::{ImportRequest, ImportedImage};
+pub use import::{BegunImport, ImportRequest, ImportedImage};
 pub use instance::{
     Health, InstanceChange, InstanceStatus, InstanceView, MetadataChange, Reservation, RootVolumeRequest,
     RunInstances, StateChange,
@@ -60,7 +62,8 @@ pub use key_pair::NewKeyPair;
 pub use keyring::{Keyring, KeyringError};
 pub use limits::{Tags, check_tags};
 pub use network::NetworkInterfaceView;
-pub use parts::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Overcommit, Strategy};
+pub use parts::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Overcommit, Retention, Strategy};
+pub use public_pool::pool_conflict;
 pub use room::Room;
 pub use security_group::{NameOrId, NewRule, NewSecurityGroup, RuleSelector};
 pub use volume::VolumeView;

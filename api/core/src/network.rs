@@ -11,7 +11,7 @@ use tepui_types::{NetworkInterfaceId, ProjectId, SecurityGroupId, SecurityGroupR
 use crate::{Caller, Cloud, Error, Kind};
 
 /// The default VPC's range, as AWS has it (VPC user guide, "Default VPCs").
-const VPC_CIDR: (Ipv4Addr, u8) = (Ipv4Addr::new(172, 31, 0, 0), 16);
+pub(crate) const VPC_CIDR: (Ipv4Addr, u8) = (Ipv4Addr::new(172, 31, 0, 0), 16);
 /// The default subnet's range.
 const SUBNET_CIDR: (Ipv4Addr, u8) = (Ipv4Addr::new(172, 31, 0, 0), 20);
 

@@ -52,7 +52,8 @@ impl Cloud {
         }
         let reason = StateReason {
             code: "Server.InternalError".into(),
-            message: format!("the node {} was given up by its operator", node.name),
+            message: "Server.InternalError: the host was given up by its operator".into(),
+            detail: Some(format!("it was the node {}", node.name)),
         };
         let count = self
             .commit(caller, "ExpungeNode", id.to_string(), async {

@@ -75,6 +75,21 @@ pub struct Overcommit {
     pub disk: f64,
 }
 
+/// How long what is over is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// A terminated instance stays visible; an hour, as on AWS.
+    pub terminated_instances: Duration,
+    /// An idempotency token of a launch, from its first use.
+    pub client_tokens: Duration,
+    /// An audit record.
+    pub audit: Duration,
+    /// An import task that has ended, with its idempotency token, from when it was asked for.
+    pub import_tasks: Duration,
+    /// A join token, from its end: until then its host is told that it ended.
+    pub join_tokens: Duration,
+}
+
 /// The operator's settings.
 #[derive(Debug, Clone)]
 pub struct CloudConfig {
@@ -90,12 +105,13 @@ pub struct CloudConfig {
     pub consoles_dir: PathBuf,
     /// What a new project may take unless its creator says otherwise.
     pub default_quota: Quota,
+    /// Audit records that may wait for the store beside their replies; each call beyond waits for its
+    /// own. A thousand take a few MiB, and the store takes as many in one commit.
+    pub audits_waiting: usize,
     /// How long a join token is good for.
     pub join_token_life: Duration,
-    /// How long a terminated instance stays visible; an hour, as on AWS.
-    pub terminated_retention: Duration,
-    /// How long an idempotency token is remembered.
-    pub client_token_retention: Duration,
+    /// How long what is over is remembered.
+    pub retention: Retention,
     /// A node that did not poll or report for so long is unreachable.
     pub node_timeout: Duration,
     /// How often reconcilers run without a signal.
@@ -113,9 +129,15 @@ impl CloudConfig {
             public_pool: None,
             consoles_dir: consoles_dir.into(),
             default_quota: Quota { instances: 10_000, vcpus: 20_000, memory_mib: 64 << 20 },
+            audits_waiting: 1000,
             join_token_life: HOUR,
-            terminated_retention: HOUR,
-            client_token_retention: 48 * HOUR,
+            retention: Retention {
+                terminated_instances: HOUR,
+                client_tokens: 48 * HOUR,
+                audit: 400 * 24 * HOUR,
+                import_tasks: 30 * 24 * HOUR,
+                join_tokens: 7 * 24 * HOUR,
+            },
             // Three polls of 30 s.
             node_timeout: Duration::from_secs(90),
             reconcile_interval: Duration::from_secs(10),

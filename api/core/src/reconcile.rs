@@ -3,10 +3,16 @@
 
 use jiff::Timestamp;
 use std::time::Duration;
+use tepui_db::Cutoffs;
 use tepui_db::model::{NodeLoad, NodeState};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Cloud, Error};
+
+/// Rows that one transaction of the purge deletes: a few milliseconds of the writer.
+const PURGE_BATCH: u32 = 500;
+/// Batches of one round, so that a large backlog does not hold up the other reconcilers.
+const PURGE_BATCHES: u32 = 20;
 
 impl Cloud {
     /// Runs every reconciler, on a signal and on a timer, until `cancel`.
@@ -24,8 +30,7 @@ impl Cloud {
     /// Runs every reconciler once. A failure is logged and keeps no other from its work.
     pub async fn reconcile_once(&self) {
         log("node liveness", self.reconcile_liveness().await.map(|()| 0));
-        log("purge of terminated instances", self.purge_terminated().await);
-        log("purge of client tokens", self.purge_tokens().await);
+        log("purge", self.purge().await);
     }
 
     /// Turns silent nodes unreachable and those that speak again up.
@@ -56,14 +61,26 @@ impl Cloud {
         }
     }
 
-    async fn purge_terminated(&self) -> Result<u32, Error> {
-        let before = self.ago(self.config.terminated_retention)?;
-        Ok(self.db.purge_terminated(before).await?)
-    }
-
-    async fn purge_tokens(&self) -> Result<u32, Error> {
-        let before = self.ago(self.config.client_token_retention)?;
-        Ok(self.db.purge_tokens(before).await?)
+    /// Forgets what is over and older than its retention, a transaction a batch; what one round leaves
+    /// the next one takes.
+    async fn purge(&self) -> Result<u32, Error> {
+        let keep = &self.config.retention;
+        let before = Cutoffs {
+            terminated_instances: self.ago(keep.terminated_instances)?,
+            client_tokens: self.ago(keep.client_tokens)?,
+            audit: self.ago(keep.audit)?,
+            import_tasks: self.ago(keep.import_tasks)?,
+            join_tokens: self.ago(keep.join_tokens)?,
+        };
+        let mut purged = 0;
+        for _ in 0..PURGE_BATCHES {
+            let count = self.db.purge(&before, PURGE_BATCH).await?;
+            purged += count;
+            if count < PURGE_BATCH {
+                break;
+            }
+        }
+        Ok(purged)
     }
 
     fn ago(&self, age: Duration) -> Result<Timestamp, Error> {

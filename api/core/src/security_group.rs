@@ -151,7 +151,7 @@ impl Cloud {
         rules: Vec<NewRule>,
     ) -> Result<Vec<Rule>, Error> {
         let group = self.security_group(caller, group).await?;
-        check_rules(&group, direction, &rules)?;
+        check_rules(&rules)?;
         let rules = rules.into_iter().map(|rule| self.rule(direction, rule)).collect();
         self.change_rules(caller, "AuthorizeSecurityGroup", &group, RuleChange::Add(rules)).await
     }
@@ -199,8 +199,7 @@ impl Cloud {
         group: &SecurityGroup,
         change: RuleChange,
     ) -> Result<Vec<Rule>, Error> {
-        // Both directions share the store's limit; each alone was checked before.
-        let max = 2 * limits::RULES_PER_DIRECTION;
+        let max = limits::RULES_PER_DIRECTION;
         let rules = self
             .commit(caller, action, group.id.to_string(), async {
                 rule_result(self.db.change_rules(caller.project, group.id, &change, max).await?, group.id)
@@ -244,14 +243,9 @@ fn check_group(new: &NewSecurityGroup) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_rules(group: &SecurityGroup, direction: Direction, new: &[NewRule]) -> Result<(), Error> {
+fn check_rules(new: &[NewRule]) -> Result<(), Error> {
     if new.is_empty() {
         return Err(Error::invalid("rules", "", "names at least one rule"));
-    }
-    let there = group.rules.iter().filter(|rule| rule.direction == direction).count();
-    if there + new.len() > limits::RULES_PER_DIRECTION {
-        let what = "rules of a security group in one direction";
-        return Err(Error::LimitExceeded { what, limit: limits::RULES_PER_DIRECTION });
     }
     new.iter().try_for_each(check_rule)
 }
@@ -285,7 +279,9 @@ fn rule_result(outcome: RuleOutcome, group: SecurityGroupId) -> Result<Vec<Rule>
         RuleOutcome::PeerNotFound(peer) => Err(Error::not_found(Kind::SecurityGroup, peer)),
         RuleOutcome::Duplicate(rule) => Err(Error::DuplicateRule { rule: describe(&rule) }),
         RuleOutcome::RuleNotFound(rule) => Err(Error::RuleNotFound { rule: describe(&rule) }),
-        RuleOutcome::TooMany(limit) => Err(Error::LimitExceeded { what: "rules of a security group", limit }),
+        RuleOutcome::TooMany(limit) => {
+            Err(Error::LimitExceeded { what: "rules of a security group in one direction", limit })
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tepui_db::InstanceFilter;
+use tepui_db::{InstanceFilter, TagOutcome};
 
 use crate::instance::node_of;
 use crate::limits::{self, Tags};
@@ -23,8 +23,11 @@ impl Cloud {
         let pairs = limits::tag_pairs(tags);
         self.commit(caller, "CreateTags", resources.join(","), async {
             match self.db.put_tags(caller.project, resources, &pairs, limits::TAGS).await? {
-                Some(_) => Err(Error::LimitExceeded { what: "tags of a resource", limit: limits::TAGS }),
-                None => Ok(()),
+                TagOutcome::Set => Ok(()),
+                TagOutcome::NotFound(id) => Err(Error::not_found(Kind::Resource, id)),
+                TagOutcome::TooMany(_) => {
+                    Err(Error::LimitExceeded { what: "tags of a resource", limit: limits::TAGS })
+                }
             }
         })
         .await?;

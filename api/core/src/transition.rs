@@ -42,7 +42,9 @@ pub fn transition(instance: &Instance, placement: &Placement, seen: &PlacementSt
         PlacementState::Preparing { .. } | PlacementState::Stopping => None,
         PlacementState::Running { start_seq, .. } => on_running(&next, *start_seq),
         PlacementState::Off { start_seq, reason } => on_off(&next, *start_seq, *reason),
-        PlacementState::Failed { start_seq, permanent, .. } => on_failed(&next, *start_seq, *permanent),
+        PlacementState::Failed { start_seq, step, permanent, .. } => {
+            on_failed(&next, *start_seq, *permanent, step)
+        }
         PlacementState::Gone => on_gone(&next),
     }
 }
@@ -74,13 +76,19 @@ fn on_off(next: &Next<'_>, start_seq: u64, why: OffReason) -> Option<Transition>
     }
 }
 
-fn on_failed(next: &Next<'_>, start_seq: u64, permanent: bool) -> Option<Transition> {
+fn on_failed(next: &Next<'_>, start_seq: u64, permanent: bool, step: &str) -> Option<Transition> {
+    // Why it failed is the host's, and in the detail only.
+    let reason = || {
+        let mut reason = server_error(&format!("the step {step} of the start failed for good"));
+        reason.detail = Some(next.words.clone());
+        Some(reason)
+    };
     match next.instance.state {
         InstanceState::Pending if start_seq < next.instance.start_seq => None,
         InstanceState::Pending if permanent && next.instance.start_seq <= 1 => {
-            next.to(InstanceState::ShuttingDown, server_error(&next.words))
+            next.to(InstanceState::ShuttingDown, reason())
         }
-        InstanceState::Pending if permanent => next.to(InstanceState::Stopped, server_error(&next.words)),
+        InstanceState::Pending if permanent => next.to(InstanceState::Stopped, reason()),
         InstanceState::Pending
         | InstanceState::Running
         | InstanceState::Stopping
@@ -137,10 +145,12 @@ impl Next<'_> {
                 self.to(InstanceState::ShuttingDown, guest_shutdown())
             }
             (OffReason::Crashed, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
-                self.to(InstanceState::Stopped, server_error("the hypervisor process of the guest ended"))
+                let reason = server_error("the hypervisor process of the guest ended");
+                self.to(InstanceState::Stopped, Some(reason))
             }
             (OffReason::Requested, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
-                self.to(InstanceState::Stopped, server_error("the guest is off though nobody asked for it"))
+                let reason = server_error("the guest is off though nobody asked for it");
+                self.to(InstanceState::Stopped, Some(reason))
             }
         }
     }
@@ -151,12 +161,13 @@ fn guest_shutdown() -> Option<StateReason> {
     Some(StateReason {
         code: "Client.InstanceInitiatedShutdown".into(),
         message: "Client.InstanceInitiatedShutdown: Instance initiated shutdown".into(),
+        detail: None,
     })
 }
 
-fn server_error(why: &str) -> Option<StateReason> {
+fn server_error(why: &str) -> StateReason {
     let code = "Server.InternalError";
-    Some(StateReason { code: code.into(), message: format!("{code}: {why}") })
+    StateReason { code: code.into(), message: format!("{code}: {why}"), detail: None }
 }
 
 /// An observation for people.

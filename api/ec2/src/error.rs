@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use tepui_core::Refused;
+
 /// An error of the protocol: code, message and HTTP status as in the EC2 API reference, "Error codes".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -12,6 +14,14 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
     /// The HTTP status.
     pub(crate) status: u16,
+    /// What the audit record of a refused change says.
+    pub(crate) refused: Refused,
+}
+
+impl From<&ApiError> for Refused {
+    fn from(error: &ApiError) -> Self {
+        error.refused.clone()
+    }
 }
 
 impl ApiError {
@@ -25,7 +35,8 @@ impl ApiError {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Self { code: code.into(), message: message.into(), status }
+        let refused = Refused { outcome: "invalid_input", resource: String::new() };
+        Self { code: code.into(), message: message.into(), status, refused }
     }
 
     /// A parameter whose value is not allowed.

@@ -1,12 +1,18 @@
 //! What the domain refuses, in EC2's words. The one place where a domain error gets a code and a
 //! status (EC2 API reference, "Error codes for the Amazon EC2 API").
 
-use tepui_core::{Error, Kind};
+use tepui_core::{Error, Kind, Refused};
 
 use crate::error::ApiError;
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
+        Self { refused: Refused::from(&error), ..Self::of(error) }
+    }
+}
+
+impl ApiError {
+    fn of(error: Error) -> Self {
         let message = error.to_string();
         match error {
             Error::DryRunOk => Self::dry_run(),

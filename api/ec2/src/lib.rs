@@ -17,5 +17,5 @@ pub mod sigv4;
 mod wire;
 
 pub use body::Body;
-pub use service::{Ec2, Ec2Config, ImageImports, Request, Response, Unhandled};
+pub use service::{Ec2, Ec2Config, ImageImports, Request, Response, Unhandled, UrlImport};
 pub use wire::check_query;

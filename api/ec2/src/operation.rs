@@ -41,6 +41,13 @@ pub(crate) struct Rules {
     pub(crate) parameters: &'static [&'static str],
 }
 
+impl Rules {
+    /// Whether the action changes nothing: the model names all such actions alike.
+    fn only_reads(&self) -> bool {
+        ["Describe", "Get", "List"].iter().any(|verb| self.action.starts_with(verb))
+    }
+}
+
 /// A request of an action.
 pub(crate) trait Operation: Read + Default + Send {
     type Reply: Content;
@@ -84,8 +91,16 @@ pub(crate) struct Call {
 impl Call {
     /// Reads the request, applies the model's rules, runs the handler and writes the reply.
     pub(crate) async fn run<O: Handle>(mut self) -> Result<Body, ApiError> {
+        self.apply(&O::RULES)?;
+        if O::RULES.only_reads() {
+            return self.answer::<O>().await;
+        }
+        let (cloud, caller) = (Arc::clone(&self.context.cloud), self.context.caller.clone());
+        cloud.audited(&caller, O::RULES.action, self.answer::<O>()).await
+    }
+
+    async fn answer<O: Handle>(mut self) -> Result<Body, ApiError> {
         let rules = O::RULES;
-        self.apply(&rules)?;
         let request = O::read(&mut self.params)?.unwrap_or_default();
         refuse_rest(&mut self.params, &rules)?;
         let reply = request.handle(&self.context).await?;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tepui_core::{Caller, Cloud};
+use tepui_core::{Caller, Cloud, Tags};
+use tepui_db::TokenUse;
 use tepui_db::model::ImportTask;
 
 use crate::body::Body;
@@ -12,7 +13,7 @@ use crate::generated::{dispatch, is_known};
 use crate::mechanism::PageRequest;
 use crate::operation::{Call, Context, Service};
 use crate::sigv4::{self, KeyCache, Signature, SignatureError};
-use crate::wire::{Params, Xml, decode, printable};
+use crate::wire::{Params, Text, Xml, decode, printable};
 
 /// Largest body: a form of 10,000 parameters with room to spare.
 const MAX_BODY: usize = 1 << 20;
@@ -53,17 +54,25 @@ pub struct Response {
 /// Starts imports; the part of `ImportImage` that moves bytes.
 #[async_trait]
 pub trait ImageImports: Send + Sync {
-    /// Opens an import task for the image at `url` and starts it in the background. Does nothing but
-    /// check when the caller only rehearses.
+    /// Opens an import task and starts it in the background; a repeat with the same token gives the
+    /// task that is there. Does nothing but check when the caller only rehearses.
     ///
     /// # Errors
     /// Those of the domain, `InvalidInput` for a URL that may not be fetched, `DryRunOk`.
-    async fn import_url(
-        &self,
-        caller: &Caller,
-        url: &str,
-        description: &str,
-    ) -> Result<ImportTask, tepui_core::Error>;
+    async fn import_url(&self, caller: &Caller, import: UrlImport) -> Result<ImportTask, tepui_core::Error>;
+}
+
+/// What `ImportImage` asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlImport {
+    /// Where the image is; it may carry credentials.
+    pub url: String,
+    /// For people.
+    pub description: String,
+    /// Tags of the task.
+    pub tags: Tags,
+    /// The idempotency token with the digest of everything else.
+    pub token: Option<TokenUse>,
 }
 
 /// What the protocol needs besides the domain.
@@ -189,10 +198,7 @@ impl Ec2 {
         let mut pairs = decode([request.query, body_text(request)?])?;
         pairs.retain(|(name, _)| !is_signature_field(name));
         let mut params = Params::new(pairs)?;
-        let action: String = match params.optional::<std::borrow::Cow<'static, str>>("Action")? {
-            Some(action) => action.into_owned(),
-            None => return Err(ApiError::missing("Action")),
-        };
+        let action: Text = params.optional("Action")?.ok_or_else(|| ApiError::missing("Action"))?;
         let version = version(&mut params, service)?;
         let context = Context {
             cloud: Arc::clone(&self.cloud),
@@ -202,7 +208,7 @@ impl Ec2 {
             page: PageRequest::default(),
             token: None,
         };
-        Ok((action, Call { params, context, version }))
+        Ok((action.into(), Call { params, context, version }))
     }
 }
 
@@ -273,8 +279,8 @@ fn version(params: &mut Params, service: Service) -> Result<String, ApiError> {
         Service::Ec2 => "2016-11-15",
         Service::Sts => "2011-06-15",
     };
-    let version: Option<std::borrow::Cow<'static, str>> = params.optional("Version")?;
-    let version = version.map_or_else(|| default.to_owned(), std::borrow::Cow::into_owned);
+    let version: Option<Text> = params.optional("Version")?;
+    let version = version.map_or_else(|| default.to_owned(), String::from);
     let is_date = version.len() == 10 && version.parse::<jiff::civil::Date>().is_ok();
     if is_date && (service == Service::Ec2 || version == default) {
         return Ok(version);

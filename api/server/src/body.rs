@@ -101,8 +101,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_is_given_up() {
         let stuck = || Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let begun = tokio::time::Instant::now();
         assert!(matches!(read(stuck()).await, Err(Failure::TooSlow)));
         assert!(matches!(Room::default().beginning(stuck(), 10).await, Err(Failure::TooSlow)));
+        assert!(begun.elapsed() <= Duration::from_secs(60), "half a minute each");
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! The configuration file.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use axum::http::uri::Authority;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 use tepui_core::{CloudConfig, Overcommit, Strategy};
@@ -65,6 +67,9 @@ pub struct Config {
     /// How images come in.
     #[serde(default)]
     pub images: Images,
+    /// How long what is over is remembered.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// The public listener: EC2 at `/`, REST at `/v1`.
@@ -164,6 +169,26 @@ pub struct Images {
     pub converter: Option<PathBuf>,
 }
 
+/// How long what is over is remembered, in days.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Audit records.
+    pub audit_days: u32,
+    /// Import tasks that have ended, with their idempotency tokens, from when they were asked for.
+    pub import_task_days: u32,
+    /// Join tokens, from their end.
+    pub join_token_days: u32,
+    /// Idempotency tokens of launches, from their first use.
+    pub client_token_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { audit_days: 400, import_task_days: 30, join_token_days: 7, client_token_days: 2 }
+    }
+}
+
 impl Config {
     /// Reads and checks a file.
     ///
@@ -199,6 +224,7 @@ impl Config {
 
     /// The domain's part of the settings.
     pub fn cloud(&self) -> CloudConfig {
+        let defaults = CloudConfig::new(&self.region, self.layout().consoles());
         CloudConfig {
             strategy: match self.scheduling.strategy {
                 ChosenStrategy::Spread => Strategy::Spread,
@@ -210,7 +236,8 @@ impl Config {
                 disk: self.scheduling.disk_overcommit,
             },
             public_pool: self.network.public_pool,
-            ..CloudConfig::new(&self.region, self.layout().consoles())
+            retention: self.retention.durations(defaults.retention),
+            ..defaults
         }
     }
 
@@ -218,8 +245,22 @@ impl Config {
     fn broken_rule(&self) -> Option<(&'static str, String, &'static str)> {
         self.broken_identity()
             .or_else(|| self.broken_listener())
+            .or_else(|| self.public.broken_rule())
             .or_else(|| self.scheduling.broken_rule())
             .or_else(|| self.network.broken_rule())
+            .or_else(|| self.broken_pool())
+            .or_else(|| self.retention.broken_rule())
+    }
+
+    /// The pool must not hold the control plane's own addresses; those of hosts are known later.
+    fn broken_pool(&self) -> Option<(&'static str, String, &'static str)> {
+        let pool = self.network.public_pool?;
+        let listeners = [Some(self.public.listen), self.agents.listen].into_iter().flatten();
+        let names = self.agents.names.iter().filter_map(|name| name.parse().ok());
+        let holds = |address| matches!(address, IpAddr::V4(address) if pool.contains(&address));
+        let rule = "must not hold an address of agents.names, agents.listen or public.listen";
+        let is_own = listeners.map(|listener| listener.ip()).chain(names).any(holds);
+        is_own.then(|| ("network.public_pool", quoted(pool), rule))
     }
 
     fn broken_identity(&self) -> Option<(&'static str, String, &'static str)> {
@@ -260,6 +301,21 @@ impl Config {
     }
 }
 
+impl Public {
+    /// Clients put a scheme before the endpoint and a path after it.
+    fn broken_rule(&self) -> Option<(&'static str, String, &'static str)> {
+        let endpoint = self.endpoint.as_ref()?;
+        let is_good = |authority: Authority| {
+            let port = authority.port().is_some() == (authority.port_u16().is_some_and(|port| port > 0));
+            let whole = authority.host().len() + authority.port().map_or(0, |port| port.as_str().len() + 1);
+            // What is neither host nor port is a user, or a colon before nothing.
+            !authority.host().is_empty() && port && whole == endpoint.len()
+        };
+        let rule = "must be a host, or host:port, without scheme and path";
+        (!endpoint.parse().is_ok_and(is_good)).then(|| ("public.endpoint", quoted(endpoint), rule))
+    }
+}
+
 impl Scheduling {
     fn broken_rule(&self) -> Option<(&'static str, String, &'static str)> {
         [
@@ -281,7 +337,33 @@ impl Network {
         }
         // A larger pool would make the search for a free address slow, and nobody owns one.
         let rule = "must be a network of /16 to /32";
-        (pool.prefix_len() < 16).then(|| ("network.public_pool", quoted(pool), rule))
+        let rule = (pool.prefix_len() < 16).then_some(rule).or_else(|| tepui_core::pool_conflict(pool))?;
+        Some(("network.public_pool", quoted(pool), rule))
+    }
+}
+
+impl Retention {
+    fn durations(self, defaults: tepui_core::Retention) -> tepui_core::Retention {
+        let days = |count: u32| Duration::from_secs(u64::from(count) * 86_400);
+        tepui_core::Retention {
+            audit: days(self.audit_days),
+            import_tasks: days(self.import_task_days),
+            join_tokens: days(self.join_token_days),
+            client_tokens: days(self.client_token_days),
+            ..defaults
+        }
+    }
+
+    fn broken_rule(&self) -> Option<(&'static str, String, &'static str)> {
+        [
+            ("retention.audit_days", self.audit_days),
+            ("retention.import_task_days", self.import_task_days),
+            ("retention.join_token_days", self.join_token_days),
+            ("retention.client_token_days", self.client_token_days),
+        ]
+        .into_iter()
+        .find(|(_, days)| !(1..=36_500).contains(days))
+        .map(|(field, days)| (field, days.to_string(), "must be from 1 to 36500"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use tepui_core::{BearerError, Error};
+use tepui_core::{BearerError, Error, Refused};
 use tepui_types::{ErrorBody, ErrorCode};
 
 use crate::metrics::Code;
@@ -171,6 +171,15 @@ impl Failure {
             _ => return Vec::new(),
         };
         vec![advice.to_owned()]
+    }
+}
+
+impl From<&Failure> for Refused {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::Domain(error) => error.into(),
+            other => Self { outcome: other.name(), resource: String::new() },
+        }
     }
 }
 

@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tepui_core::{Caller, Cloud, Entropy, Error, ImportRequest, ImportedImage};
+use tepui_core::{Caller, Cloud, Error, ImportRequest, ImportedImage, Kind};
 use tepui_db::model::ImportTask;
-use tepui_ec2::ImageImports;
-use tepui_marketplace::fetch::{self, AddressPolicy};
+use tepui_ec2::{ImageImports, UrlImport};
+use tepui_marketplace::fetch::{self, AddressPolicy, FetchError, Retries};
 use tepui_marketplace::{ImageStore, Limits, StoredImage};
 use tepui_types::{Digest, ImportTaskId};
 use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::disk::Disk;
-use crate::files::{self, FileError};
+use crate::downloads::{Downloads, Order};
 use crate::lanes::{CONVERSIONS, Lanes, Place};
+use crate::server::StartError;
 use crate::uploads::Upload;
 
 /// Where an image does not say otherwise.
@@ -41,40 +43,80 @@ pub(crate) struct Outlook {
     pub(crate) public: bool,
 }
 
+/// Why an import is not carried to its end.
+enum End {
+    /// It is refused or failed, for this reason.
+    Failed(String),
+    /// The process ends; the next one goes on.
+    ShutDown,
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
+}
+
 /// Carries imports out, in the background.
 pub(crate) struct Importer {
     cloud: Arc<Cloud>,
     store: ImageStore,
     limits: Limits,
     policy: AddressPolicy,
-    downloads: PathBuf,
+    downloads: Downloads,
     disk: Disk,
-    entropy: Arc<dyn Entropy>,
     lanes: Arc<Lanes>,
     /// Held shared from before a file is sealed until a row names it; held alone by the removal of
     /// files that no row names.
     sealing: RwLock<()>,
+    /// Ends downloads.
+    stop: CancellationToken,
 }
 
 impl Importer {
-    /// `downloads` is emptied: what is there belonged to a process that is gone.
+    /// Nothing runs before [`Importer::resume`].
     pub(crate) fn new(
         cloud: Arc<Cloud>,
         store: ImageStore,
         policy: AddressPolicy,
-        downloads: PathBuf,
-        entropy: Arc<dyn Entropy>,
-    ) -> Result<Self, FileError> {
-        match std::fs::remove_dir_all(&downloads) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(files::error("empty", &downloads)(source));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        files::passable_folder(&downloads)?;
-        let (disk, lanes, sealing) = (Disk::of(&downloads), Lanes::new(), RwLock::new(()));
+        downloads: Downloads,
+        stop: CancellationToken,
+    ) -> Self {
+        let (disk, lanes, sealing) = (Disk::of(downloads.folder()), Lanes::new(), RwLock::new(()));
         let limits = Limits::default();
-        Ok(Self { cloud, store, limits, policy, downloads, disk, entropy, lanes, sealing })
+        Self { cloud, store, limits, policy, downloads, disk, lanes, sealing, stop }
+    }
+
+    /// Goes on with the downloads that a dead process left, and fails every other import that it left
+    /// active. Called once at start.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), StartError> {
+        let mut resumed = Vec::new();
+        for task in self.cloud.interrupted_imports().await? {
+            let Some(order) = self.downloads.order(task.id) else { continue };
+            match self.again(&task, &order).await {
+                Ok((caller, place)) => resumed.push((task.id, order, caller, place)),
+                Err(error) => tracing::warn!(task = %task.id, %error, "an import is not gone on with"),
+            }
+        }
+        let ids: Vec<_> = resumed.iter().map(|(task, ..)| *task).collect();
+        self.cloud.fail_interrupted_imports(&ids).await?;
+        self.downloads.keep_only(&ids)?;
+        for (task, order, caller, place) in resumed {
+            tracing::info!(%task, "goes on with a download");
+            let outlook = Outlook { login_user: order.login_user, public: order.public };
+            self.start(caller, task, Source::Url(order.url), outlook, place);
+        }
+        Ok(())
+    }
+
+    /// Who asked for an import, with the rights of today, and a place for it.
+    async fn again(&self, task: &ImportTask, order: &Order) -> Result<(Caller, Place), Error> {
+        let key = self.cloud.authenticate_key(&order.access_key_id).await?;
+        let caller = key.map(|key| key.caller(&order.request_id));
+        let caller = caller.filter(|caller| caller.project == task.project_id);
+        let caller = caller.ok_or_else(|| Error::not_found(Kind::AccessKey, &order.access_key_id))?;
+        let place = self.enter(&caller)?;
+        Ok((caller, place))
     }
 
     /// A place for one import more of the caller's project; before its task is put into the books.
@@ -102,15 +144,22 @@ impl Importer {
         place: Place,
     ) {
         let this = Arc::clone(self);
-        // Not waited for at a shutdown: the next start says in the books that it was cut off.
+        // Not waited for at a shutdown: the next start goes on with a download, and says in the books
+        // that anything else was cut off.
         tokio::spawn(async move {
-            if let Err(reason) = this.run(&caller, task, source, outlook, &place).await {
-                tracing::warn!(%task, reason, "import failed");
-                if let Err(error) = this.cloud.fail_import(&caller, task, &reason).await {
-                    tracing::error!(%task, %error, "the failure of an import is not written down");
-                }
+            match this.run(&caller, task, source, outlook, &place).await {
+                Ok(()) => {}
+                Err(End::ShutDown) => tracing::info!(%task, "a download waits for the next start"),
+                Err(End::Failed(reason)) => this.fail(&caller, task, &reason).await,
             }
         });
+    }
+
+    async fn fail(&self, caller: &Caller, task: ImportTaskId, reason: &str) {
+        tracing::warn!(%task, reason, "import failed");
+        if let Err(error) = self.cloud.fail_import(caller, task, reason).await {
+            tracing::error!(%task, %error, "the failure of an import is not written down");
+        }
     }
 
     async fn run(
@@ -120,24 +169,41 @@ impl Importer {
         source: Source,
         outlook: Outlook,
         place: &Place,
-    ) -> Result<(), String> {
+    ) -> Result<(), End> {
         match source {
             Source::Upload(upload, sha256) => {
                 let outcome = self.check_and_convert(caller, task, &upload, sha256, outlook, place).await;
                 upload.drop_data().await.map_err(|error| words(&error))?;
-                outcome
+                Ok(outcome?)
             }
             Source::Url(url) => {
-                let file = self.downloads.join(format!("{:032x}", self.entropy.random()));
-                let outcome = match self.fetch(caller, task, &url, &file, place).await {
-                    Ok(()) => self.convert(caller, task, &file, outlook, place).await,
-                    Err(reason) => Err(reason),
-                };
-                // A download that never began left no file.
-                let _ = tokio::fs::remove_file(&file).await;
+                let outcome = self.fetch_and_convert(caller, task, url, outlook, place).await;
+                if !matches!(outcome, Err(End::ShutDown)) {
+                    self.downloads.remove(task);
+                }
                 outcome
             }
         }
+    }
+
+    async fn fetch_and_convert(
+        &self,
+        caller: &Caller,
+        task: ImportTaskId,
+        url: String,
+        outlook: Outlook,
+        place: &Place,
+    ) -> Result<(), End> {
+        let order = Order {
+            access_key_id: caller.access_key_id.clone(),
+            request_id: caller.request_id.clone(),
+            url,
+            login_user: outlook.login_user.clone(),
+            public: outlook.public,
+        };
+        let file = self.downloads.begin(task, &order).map_err(|error| words(&error))?;
+        self.fetch(caller, task, &order.url, &file, place).await?;
+        Ok(self.convert(caller, task, &file, outlook, place).await?)
     }
 
     async fn check_and_convert(
@@ -162,7 +228,7 @@ impl Importer {
         url: &str,
         file: &Path,
         place: &Place,
-    ) -> Result<(), String> {
+    ) -> Result<(), End> {
         let _slots = place.download().await.map_err(|error| error.to_string())?;
         self.disk.check(1).map_err(|error| words(&error))?;
         let percent = AtomicU8::new(0);
@@ -171,10 +237,16 @@ impl Importer {
             let share = progress.received.saturating_mul(FETCHED_PERCENT.into()) / total;
             percent.store(u8::try_from(share).unwrap_or(FETCHED_PERCENT), Ordering::Relaxed);
         };
-        let download = fetch::download(url, self.policy, file, self.limits.max_stored_bytes, on_progress);
+        let (policy, max_bytes) = (self.policy, self.limits.max_stored_bytes);
+        let source = fetch::Source { url, policy, max_bytes, retries: Retries::default(), stop: &self.stop };
+        let download = fetch::download(&source, file, on_progress);
         tokio::select! {
-            fetched = download => fetched.map(drop).map_err(|error| words(&error)),
-            reason = self.keep_books(caller, task, &percent) => Err(reason),
+            fetched = download => match fetched {
+                Ok(_) => Ok(()),
+                Err(FetchError::Stopped) => Err(End::ShutDown),
+                Err(error) => Err(words(&error).into()),
+            },
+            reason = self.keep_books(caller, task, &percent) => Err(reason.into()),
         }
     }
 
@@ -277,14 +349,20 @@ pub(crate) struct UrlImports {
 
 #[async_trait]
 impl ImageImports for UrlImports {
-    async fn import_url(&self, caller: &Caller, url: &str, description: &str) -> Result<ImportTask, Error> {
-        let source = checked_url(url)?;
+    async fn import_url(&self, caller: &Caller, import: UrlImport) -> Result<ImportTask, Error> {
+        let UrlImport { url, description, tags, token } = import;
+        // Before a place is asked for: a repeat needs none.
+        if let Some(task) = self.importer.cloud.repeated_import(caller, token.as_ref()).await? {
+            return Ok(task);
+        }
+        let source = checked_url(&url)?;
         let place = self.importer.enter(caller)?;
-        let request =
-            ImportRequest { name: None, description: description.to_owned(), source, public: false };
-        let task = self.importer.cloud.begin_import(caller, request).await?;
-        let outlook = Outlook { login_user: DEFAULT_LOGIN_USER.into(), public: false };
-        self.importer.start(caller.clone(), task.id, Source::Url(url.to_owned()), outlook, place);
-        Ok(task)
+        let request = ImportRequest { name: None, description, source, public: false, tags, token };
+        let begun = self.importer.cloud.begin_import(caller, request).await?;
+        if !begun.repeated {
+            let outlook = Outlook { login_user: DEFAULT_LOGIN_USER.into(), public: false };
+            self.importer.start(caller.clone(), begun.task.id, Source::Url(url), outlook, place);
+        }
+        Ok(begun.task)
     }
 }

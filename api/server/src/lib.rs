@@ -10,7 +10,7 @@ mod backup;
 mod body;
 pub mod config;
 mod disk;
-pub mod failpoint;
+mod downloads;
 mod failure;
 mod files;
 mod imports;

@@ -8,12 +8,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use tepui_server::{Config, Server, failpoint};
+use tepui_server::{Config, Server};
+use tepui_types::failpoint;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-
-/// Fails or kills the control plane at a named step; for tests.
-const FAILPOINT: &str = "TEPUI_FAILPOINT";
 
 /// The control plane of a Tepui cloud. Without a command it serves.
 #[derive(Parser)]
@@ -86,7 +84,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
-    failpoint::arm(&std::env::var(FAILPOINT).unwrap_or_default())?;
+    failpoint::arm_from(&std::env::var(failpoint::VARIABLE).unwrap_or_default())?;
     raise_file_limit();
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;

@@ -4,7 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use tepui_types::ErrorBody;
-use tepui_types::endpoint::{ALL, Carrier, EndpointInfo, path_parameters};
+use tepui_types::endpoint::{ALL, Carrier, DRY_RUN_HEADER, EndpointInfo, Method, path_parameters};
 
 /// The whole document. The same for the same build.
 pub fn document() -> Value {
@@ -29,8 +29,12 @@ pub fn document() -> Value {
         "security": [{ "token": [] }],
         "paths": paths,
         "components": {
+            "parameters": { "DryRun": dry_run() },
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "responses": { "Error": { "description": "Refused or failed.", "content": content(error.into()) } },
+            "responses": {
+                "Error": { "description": "Refused or failed.", "content": content(error.into()) },
+                "Rehearsed": { "description": "It would have been done; nothing was." },
+            },
         },
     });
     document["components"]["schemas"] = generator.take_definitions(true).into();
@@ -49,6 +53,9 @@ fn operation(endpoint: &EndpointInfo, generator: &mut SchemaGenerator) -> Value 
             "default": { "$ref": "#/components/responses/Error" },
         },
     });
+    if endpoint.method != Method::Get {
+        add_dry_run(&mut operation);
+    }
     match endpoint.carrier {
         Carrier::Json => operation["requestBody"] = json!({ "required": true, "content": content(request) }),
         Carrier::Query => add_query(&mut operation, request),
@@ -67,6 +74,19 @@ fn content(schema: Value) -> Value {
 
 fn path_parameter(name: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+}
+
+fn dry_run() -> Value {
+    let description = "Only rehearse: authorize, check and write as always, undo it, and answer with 204.";
+    json!({ "name": DRY_RUN_HEADER, "in": "header", "description": description, "schema": { "type": "boolean" } })
+}
+
+/// Every change can be rehearsed.
+fn add_dry_run(operation: &mut Value) {
+    operation["responses"]["204"] = json!({ "$ref": "#/components/responses/Rehearsed" });
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.push(json!({ "$ref": "#/components/parameters/DryRun" }));
+    }
 }
 
 /// A query whose parameters are the fields of the request.

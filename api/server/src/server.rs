@@ -1,13 +1,14 @@
 //! A running control plane.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use ipnet::Ipv4Net;
 use listenfd::ListenFd;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::body::Room;
 use crate::config::{Config, Public};
+use crate::downloads::Downloads;
 use crate::files::FileError;
 use crate::imports::{Importer, UrlImports};
 use crate::listen::Listener;
@@ -41,7 +43,7 @@ const METRICS_CONNECTIONS: usize = 16;
 /// Time for changes under way to end at a shutdown, after their connections are gone; what is not
 /// committed by then is as a crash would leave it.
 const CHANGES_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often forgotten uploads and unused images are looked for.
+/// How often forgotten uploads, consoles and unused images are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
 /// Why a control plane does not start.
@@ -65,6 +67,18 @@ pub enum StartError {
         address: String,
         /// Why.
         source: io::Error,
+    },
+    /// A host that joined before has an address of the pool.
+    #[error(
+        "network.public_pool = \"{pool}\": must not hold the address of a host, and {node} has {address}"
+    )]
+    PublicPool {
+        /// The pool.
+        pool: Ipv4Net,
+        /// The host's name.
+        node: String,
+        /// Its address.
+        address: Ipv4Addr,
     },
     /// The public certificate or its key cannot be read.
     #[error("cannot read {}", path.display())]
@@ -121,6 +135,7 @@ impl Server {
         let agents_addr = address(&agents, "agents.listen")?;
         let metrics_addr = address(&metrics, "metrics.listen")?;
         let parts = wiring::open(config, false)?;
+        check_pool(config, &parts).await?;
         let tls = agents_tls(
             Arc::clone(&parts.authority),
             &config.agents.names,
@@ -129,11 +144,19 @@ impl Server {
         )?;
         let agents = agents.with_tls(TlsAcceptor::from(Arc::new(tls)));
         let app = Arc::new(wire(config, parts, public_addr)?);
-        app.cloud.fail_interrupted_imports().await?;
+        app.importer.resume().await?;
         let running =
             RunningServer { public_addr, agents_addr, metrics_addr, app, tasks: TaskTracker::new() };
         running.spawn(public, agents, metrics, config)?;
         Ok(running)
+    }
+}
+
+async fn check_pool(config: &Config, parts: &Parts) -> Result<(), StartError> {
+    let Some(pool) = config.network.public_pool else { return Ok(()) };
+    match parts.cloud.node_in_public_pool().await? {
+        Some((node, address)) => Err(StartError::PublicPool { pool, node, address }),
+        None => Ok(()),
     }
 }
 
@@ -180,9 +203,8 @@ fn wire(config: &Config, parts: Parts, public_addr: SocketAddr) -> Result<App, S
         false => AddressPolicy::PublicOnly,
     };
     let Parts { cloud, db, authority, identity_pem, clock, entropy } = parts;
-    let importer =
-        Importer::new(Arc::clone(&cloud), store, policy, layout.downloads(), Arc::clone(&entropy))?;
-    let importer = Arc::new(importer);
+    let (downloads, stop) = (Downloads::open(layout.downloads())?, CancellationToken::new());
+    let importer = Arc::new(Importer::new(Arc::clone(&cloud), store, policy, downloads, stop.clone()));
     let largest = Limits::default().max_stored_bytes;
     let uploads = Uploads::open(layout.uploads(), largest, clock, Arc::clone(&entropy))?;
     let imports = Arc::new(UrlImports { importer: Arc::clone(&importer) });
@@ -200,7 +222,7 @@ fn wire(config: &Config, parts: Parts, public_addr: SocketAddr) -> Result<App, S
         uploads: Arc::new(uploads),
         room: Room::default(),
         changes: TaskTracker::new(),
-        stop: CancellationToken::new(),
+        stop,
     })
 }
 
@@ -267,6 +289,10 @@ async fn tidy(app: Arc<App>) {
             Ok(Ok(count)) => tracing::debug!(count, "forgotten uploads removed"),
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove forgotten uploads"),
             Err(error) => tracing::warn!(%error, "cannot remove forgotten uploads"),
+        }
+        match app.cloud.sweep_consoles().await {
+            Ok(count) => tracing::debug!(count, "consoles of what is gone removed"),
+            Err(error) => tracing::warn!(%error, "cannot remove consoles of what is gone"),
         }
         match app.importer.remove_unused().await {
             Ok(count) => tracing::debug!(count, "unused images removed"),

@@ -7,6 +7,7 @@ use kit::Kit;
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use reqwest::{Certificate, Identity, StatusCode};
 use serde_json::{Value, json};
+use tepui_server::Server;
 use tepui_types::Digest;
 use tepui_types::endpoint::{
     CreateJoinToken, CreateSecurityGroup, RunInstances, SetInstance, ShowImage, ShowInstance,
@@ -246,4 +247,19 @@ async fn the_public_listener_gives_the_identity_certificate_to_everybody() {
     let pem =
         reqwest::get(format!("{}/v1/identity-certificate", kit.url())).await.unwrap().text().await.unwrap();
     assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
+}
+
+#[tokio::test]
+async fn a_pool_with_a_hosts_address_in_it_is_refused_at_the_start() {
+    let kit = Kit::start().await;
+    host(&kit).await;
+    let kit::Kit { folder: _folder, mut config, server, .. } = kit;
+    server.shutdown().await;
+    config.network.public_pool = Some("10.213.0.0/24".parse().unwrap());
+    let Err(error) = Server::start(&config).await else { panic!("it must not start") };
+    let told = error.to_string();
+    assert!(told.starts_with("network.public_pool = \"10.213.0.0/24\": must not hold"), "{told}");
+    assert!(told.ends_with("node-1 has 10.213.0.11"), "{told}");
+    config.network.public_pool = Some("198.18.0.0/28".parse().unwrap());
+    Server::start(&config).await.unwrap().shutdown().await;
 }

@@ -25,6 +25,12 @@ const CHANGES: &[(&str, &str)] = &[
     ("listen = \"127.0.0.1:8773\"", "listen = \"0.0.0.0:8773\""),
     ("listen = \"127.0.0.1:8773\"", "listen = \"localhost\""),
     ("listen = \"127.0.0.1:8773\"", "listen = \"127.0.0.1:8773\"\ncertificate = \"/tls.pem\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"127.0.0.1:8773\"\nendpoint = \"https://cloud.example:8773\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"127.0.0.1:8773\"\nendpoint = \"cloud.example/ec2\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"127.0.0.1:8773\"\nendpoint = \"cloud.example:\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"127.0.0.1:8773\"\nendpoint = \"cloud.example:99999\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"127.0.0.1:8773\"\nendpoint = \"me@cloud.example\""),
+    ("listen = \"127.0.0.1:8773\"", "listen = \"127.0.0.1:8773\"\nendpoint = \"\""),
     ("listen = \"127.0.0.1:8774\"", ""),
     ("listen = \"127.0.0.1:8774\"", "listen = \"127.0.0.1:8774\"\nsocket = \"systemd\""),
     ("listen = \"127.0.0.1:8774\"", "socket = \"inetd\""),
@@ -35,7 +41,13 @@ const CHANGES: &[(&str, &str)] = &[
     ("[metrics]", "[scheduling]\nstrategy = \"random\"\n[metrics]"),
     ("[metrics]", "[network]\npublic_pool = \"198.18.0.1/24\"\n[metrics]"),
     ("[metrics]", "[network]\npublic_pool = \"10.0.0.0/8\"\n[metrics]"),
+    ("[metrics]", "[network]\npublic_pool = \"172.31.4.0/24\"\n[metrics]"),
+    ("[metrics]", "[network]\npublic_pool = \"169.254.169.0/24\"\n[metrics]"),
+    ("[metrics]", "[network]\npublic_pool = \"100.64.0.0/24\"\n[metrics]"),
+    ("[metrics]", "[network]\npublic_pool = \"10.213.0.0/24\"\n[metrics]"),
     ("[metrics]", "[images]\nallow_private_urls = \"no\"\n[metrics]"),
+    ("[metrics]", "[retention]\naudit_days = 0\n[metrics]"),
+    ("[metrics]", "[retention]\naudit_hours = 1\n[metrics]"),
     ("[public]", "[public"),
 ];
 
@@ -51,4 +63,23 @@ fn each_mistake_is_told_with_file_field_and_rule() {
         writeln!(told, "--- {old} -> {new}\n{error}").unwrap();
     }
     insta::assert_snapshot!(told);
+}
+
+#[test]
+fn what_is_over_is_kept_as_long_as_the_file_says() {
+    let text = format!("{GOOD}[retention]\naudit_days = 30\nimport_task_days = 1\n");
+    let kept = Config::parse(Path::new("api.toml"), &text).unwrap().cloud().retention;
+    let days =
+        [kept.audit, kept.import_tasks, kept.join_tokens, kept.client_tokens].map(|d| d.as_secs() / 86_400);
+    assert_eq!(days, [30, 1, 7, 2]);
+    assert_eq!(kept.terminated_instances.as_secs(), 3600);
+}
+
+#[test]
+fn an_endpoint_is_a_host_with_or_without_a_port() {
+    for good in ["cloud.example", "cloud.example:8773", "192.0.2.1:443", "[2001:db8::1]:8773"] {
+        let endpoint = format!("listen = \"127.0.0.1:8773\"\nendpoint = \"{good}\"");
+        let text = GOOD.replacen("listen = \"127.0.0.1:8773\"", &endpoint, 1);
+        Config::parse(Path::new("api.toml"), &text).expect(good);
+    }
 }

@@ -11,6 +11,7 @@ use tepui_types::endpoint::*;
 use tepui_types::rest::*;
 use tepui_types::{Digest, ErrorCode, ImportTaskId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
 
 /// The smallest thing that passes for a disk: it has a boot sector.
 fn disk() -> Vec<u8> {
@@ -207,4 +208,90 @@ async fn a_url_into_the_operators_own_network_is_refused() {
     let task = ended(&admin, task.id).await;
     assert_eq!(task.state, ImportState::Failed);
     assert!(task.message.contains("no public address"), "{}", task.message);
+}
+
+/// A web server that gives half of `bytes` and then nothing more to its first client, and to others
+/// what they ask for. Tells the ranges that it was asked for.
+async fn slow_web(bytes: Vec<u8>) -> (String, mpsc::UnboundedReceiver<Option<usize>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut first = None;
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).to_ascii_lowercase();
+            let range = request.split("range: bytes=").nth(1).and_then(|rest| rest.split('-').next());
+            let from: Option<usize> = range.map(|from| from.parse().unwrap());
+            let (begin, end) = (from.unwrap_or(0), bytes.len());
+            let status = match from {
+                Some(_) => format!("206 Partial Content\r\ncontent-range: bytes {begin}-{}/{end}", end - 1),
+                None => "200 OK".to_owned(),
+            };
+            let head =
+                format!("HTTP/1.1 {status}\r\netag: \"v1\"\r\ncontent-length: {}\r\n\r\n", end - begin);
+            let sent = if first.is_none() { &bytes[..end / 2] } else { &bytes[begin..] };
+            let _ = stream.write_all(&[head.as_bytes(), sent].concat()).await;
+            first.get_or_insert(stream);
+            tell.send(from).unwrap();
+        }
+    });
+    (format!("http://user:secret@{address}/disk.img"), told)
+}
+
+/// An import from a URL of which half is here when its server is shut down.
+async fn half_fetched(
+    kit: Kit,
+    url: String,
+) -> (tempfile::TempDir, tepui_server::Config, String, ImportTaskId) {
+    let import = ImportImageRequest { name: "fetched".into(), url, ..ImportImageRequest::default() };
+    let task = kit.admin().call::<ImportImage>(&[], &import).await.unwrap().id;
+    let folder = kit.config.layout().downloads().join(task.to_string());
+    let half = disk().len() as u64 / 2;
+    kit::until(async || {
+        let length = std::fs::metadata(folder.join("image")).map(|file| file.len());
+        (length.ok()? == half).then_some(())
+    })
+    .await;
+    let order = std::fs::metadata(folder.join("order.json")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&order) & 0o777, 0o600, "it has credentials");
+    let Kit { folder, config, first, server } = kit;
+    server.shutdown().await;
+    (folder, config, first.token, task)
+}
+
+/// As soon as the one before has let go of the database.
+async fn restarted(config: &tepui_server::Config) -> tepui_server::RunningServer {
+    kit::until(async || tepui_server::Server::start(config).await.ok()).await
+}
+
+#[tokio::test]
+async fn a_download_survives_a_restart_and_goes_on_where_it_was() {
+    let (url, mut asked) = slow_web(disk()).await;
+    let (_folder, config, token, task) = half_fetched(Kit::start().await, url).await;
+    let server = restarted(&config).await;
+    let admin = Client::new(&format!("http://{}", server.public_addr), &token, None).unwrap();
+    let task = ended(&admin, task).await;
+    assert_eq!(task.state, ImportState::Completed, "{}", task.message);
+    let image = admin.call::<ShowImage>(&["fetched"], &Empty {}).await.unwrap();
+    assert_eq!(image.digest, Digest::of(&disk()));
+    assert_eq!(asked.recv().await, Some(None));
+    assert!(asked.recv().await.unwrap().is_some(), "only the rest was asked for");
+    let left = async || (std::fs::read_dir(config.layout().downloads()).unwrap().count() == 0).then_some(());
+    kit::until(left).await;
+}
+
+#[tokio::test]
+async fn a_download_without_its_order_fails_at_a_restart_and_leaves_nothing() {
+    let (url, _asked) = slow_web(disk()).await;
+    let (_folder, config, token, task) = half_fetched(Kit::start().await, url).await;
+    let downloads = config.layout().downloads();
+    std::fs::write(downloads.join(task.to_string()).join("order.json"), "{").unwrap();
+    let server = restarted(&config).await;
+    let admin = Client::new(&format!("http://{}", server.public_addr), &token, None).unwrap();
+    let task = ended(&admin, task).await;
+    assert!(task.message.contains("import again"), "{}", task.message);
+    assert_eq!(std::fs::read_dir(downloads).unwrap().count(), 0);
 }

@@ -1,5 +1,7 @@
 //! The REST surface through its real listener, on a real database.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod kit;
 
 use kit::{Kit, code, refused};
@@ -181,4 +183,71 @@ async fn instance_types_and_networks_are_listed() {
     assert!(admin.call::<ListVpcs>(&[], &Empty {}).await.unwrap().items[0].is_default);
     assert!(admin.call::<ListSubnets>(&[], &Empty {}).await.unwrap().items[0].is_default);
     assert_eq!(admin.call::<ShowCapacity>(&[], &Empty {}).await.unwrap().nodes, 0);
+}
+
+#[tokio::test]
+async fn a_refused_change_is_an_event_and_a_refused_look_is_none() {
+    let kit = Kit::start().await;
+    let (member, admin) = (kit.member("ann").await, kit.admin());
+    assert_eq!(code(member.call::<TerminateInstance>(&["i-0123456789abcdef0"], &Empty {}).await).0, 404);
+    let new = CreateUserRequest { name: "eve".into(), ..CreateUserRequest::default() };
+    assert_eq!(code(member.call::<CreateUser>(&[], &new).await).0, 403);
+    assert_eq!(code(member.call::<ListUsers>(&[], &Empty {}).await).0, 403);
+    let told = kit::until(async || {
+        let events = member.call::<ListEvents>(&[], &ListEventsRequest::default()).await.unwrap().items;
+        (events.len() >= 2).then(|| events.into_iter().map(|e| (e.action, e.resources, e.outcome)))
+    })
+    .await;
+    let foreign = vec!["i-0123456789abcdef0".to_owned()];
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("CreateUser".into(), Vec::new(), "forbidden".into()),
+            ("TerminateInstance".into(), foreign, "not_found".into()),
+        ]
+    );
+    assert_eq!(admin.call::<ListUsers>(&[], &Empty {}).await.unwrap().items.len(), 2);
+}
+
+#[tokio::test]
+async fn a_rehearsed_change_is_answered_as_the_change_would_be_and_not_made() {
+    let kit = Kit::start().await;
+    let admin = kit.admin();
+    admin.call::<CreateSecurityGroup>(&[], &group("web")).await.unwrap();
+    let user = |name: &str| CreateUserRequest { name: name.into(), ..CreateUserRequest::default() };
+    admin.call::<CreateUser>(&[], &user("ada")).await.unwrap();
+    let before = everything(&admin).await;
+
+    admin.rehearse::<CreateUser>(&[], &user("eve")).await.unwrap();
+    admin.rehearse::<DeleteUser>(&["ada"], &Empty {}).await.unwrap();
+    admin.rehearse::<CreateSecurityGroup>(&[], &group("db")).await.unwrap();
+    admin.rehearse::<DeleteSecurityGroup>(&["web"], &Empty {}).await.unwrap();
+    let project = CreateProjectRequest { name: "research".into(), quota: None };
+    admin.rehearse::<CreateProject>(&[], &project).await.unwrap();
+    let quota = Quota { instances: 1, vcpus: 1, memory_mib: 1 };
+    admin.rehearse::<SetQuota>(&["default"], &quota).await.unwrap();
+    let new_key = CreateAccessKeyRequest { user: Some("ada".into()), project: None };
+    admin.rehearse::<CreateAccessKey>(&[], &new_key).await.unwrap();
+    let own = kit.first.access_key_id.as_str();
+    admin.rehearse::<DeleteAccessKey>(&[own], &ListAccessKeysRequest { project: None }).await.unwrap();
+    assert_eq!(everything(&admin).await, before);
+
+    // Only the write itself finds these out.
+    let taken = admin.rehearse::<CreateUser>(&[], &user("ada")).await;
+    assert_eq!(code(taken), (409, ErrorCode::AlreadyExists));
+    admin.call::<CreateAccessKey>(&[], &new_key).await.unwrap();
+    let in_use = admin.rehearse::<DeleteUser>(&["ada"], &Empty {}).await;
+    assert_eq!(code(in_use), (409, ErrorCode::Conflict));
+}
+
+/// What a rehearsal could have changed.
+async fn everything(admin: &tepui_client::Client) -> String {
+    let keys = ListAccessKeysRequest { project: None };
+    format!(
+        "{:?}\n{:?}\n{:?}\n{:?}",
+        admin.call::<ListUsers>(&[], &Empty {}).await.unwrap(),
+        admin.call::<ListSecurityGroups>(&[], &Empty {}).await.unwrap(),
+        admin.call::<ListProjects>(&[], &Empty {}).await.unwrap(),
+        admin.call::<ListAccessKeys>(&[], &keys).await.unwrap(),
+    )
 }

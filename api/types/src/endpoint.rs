@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::rest::*;
 
-/// With this header set to `true` a change is only rehearsed: authorized and checked as always, and
-/// answered with status 204 where it would have been carried out.
+/// With this header set to `true` a change is only rehearsed: authorized, checked and written as
+/// always, undone, and answered with status 204 where it would have been carried out.
 pub const DRY_RUN_HEADER: &str = "tepui-dry-run";
 
 /// HTTP's method of an endpoint.

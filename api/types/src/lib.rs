@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod endpoint;
 pub mod error;
+pub mod failpoint;
 pub mod id;
 pub mod rest;
 

@@ -32,7 +32,8 @@ impl Rules {
             token: input
                 .members
                 .iter()
-                .find(|(_, m)| m.idempotency_token)
+                // The model marks those that SDKs fill in by themselves; the others have the name.
+                .find(|(name, m)| m.idempotency_token || *name == "ClientToken")
                 .map(|(name, m)| m.request_name(name)),
             ids: if paginated { id_lists(model, input)? } else { Vec::new() },
             parameters: input.members.iter().map(|(name, member)| member.request_name(name)).collect(),

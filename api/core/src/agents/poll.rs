@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tepui_types::agent::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
 use tepui_types::{Epoch, Generation, NodeId, VpcId};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::vpc_part::completed;
@@ -36,6 +37,11 @@ impl Cloud {
                 return Ok(reply);
             }
         }
+    }
+
+    /// Counts the wake-ups of a node's poll, for a driver that waits on a clock of its own.
+    pub fn wake_ups(&self, node: NodeId) -> watch::Receiver<u64> {
+        self.wakes.subscribe(node)
     }
 
     /// Whether a poll of this node is open.

@@ -71,6 +71,11 @@ impl Cloud {
         }
         let applied = self.db.apply_transitions(node, &transitions, self.now()).await?;
         pass("core::report::applied")?;
+        for t in transitions.iter().filter(|t| applied.contains(&t.placement_id)) {
+            if let Some(detail) = t.reason.as_ref().and_then(|reason| reason.detail.as_deref()) {
+                tracing::warn!(%node, placement = %t.placement_id, to = ?t.to, detail, "a start failed");
+            }
+        }
         self.wake_after(node, &state, &transitions, &applied).await;
         pass("core::report::woken")
     }

@@ -4,24 +4,20 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tepui_db::InstanceFilter;
-use tepui_db::model::{InstanceRecord, InstanceState};
+use tepui_db::model::{InstanceRecord, InstanceState, PlacementGroup, SecurityGroup};
 use tepui_types::{InstanceId, PlacementGroupId, ProjectId, SecurityGroupId};
 
 use crate::{Caller, Cloud, Error, Kind};
 
-/// An instance with everything that Describe shows.
+/// An instance with the names that its rows refer to by id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceView {
     /// The rows.
     pub record: Arc<InstanceRecord>,
     /// The interface's groups with their names, in the order they were given.
-    pub groups: Vec<(SecurityGroupId, String)>,
-    /// Internal name, for example `ip-172-31-0-10.tepui-1.compute.internal`.
-    pub private_dns: Option<String>,
+    pub groups: Vec<(SecurityGroupId, Arc<str>)>,
     /// Name of the placement group.
-    pub placement_group: Option<String>,
-    /// Whether the cloud can see that it is well.
-    pub health: Health,
+    pub placement_group: Option<Arc<str>>,
 }
 
 /// What is known of a guest's host.
@@ -66,8 +62,32 @@ pub(crate) const fn state_name(state: InstanceState) -> &'static str {
 
 /// Names that rows refer to by id.
 pub(super) struct Names {
-    groups: HashMap<SecurityGroupId, String>,
-    placement_groups: HashMap<PlacementGroupId, String>,
+    groups: HashMap<SecurityGroupId, Arc<str>>,
+    placement_groups: HashMap<PlacementGroupId, Arc<str>>,
+}
+
+impl Names {
+    pub(super) fn of<'a>(
+        groups: &[SecurityGroup],
+        placement_groups: impl IntoIterator<Item = &'a PlacementGroup>,
+    ) -> Self {
+        let named = |group: &PlacementGroup| (group.id, group.name.as_str().into());
+        Self {
+            groups: groups.iter().map(|group| (group.id, group.name.as_str().into())).collect(),
+            placement_groups: placement_groups.into_iter().map(named).collect(),
+        }
+    }
+
+    pub(super) fn view(&self, record: Arc<InstanceRecord>) -> InstanceView {
+        let group = |id: &SecurityGroupId| (*id, self.groups.get(id).cloned().unwrap_or_default());
+        let interface = record.interface.as_ref();
+        let placement_group = record.instance.placement_group_id.as_ref();
+        InstanceView {
+            groups: interface.map_or_else(Vec::new, |i| i.group_ids.iter().map(group).collect()),
+            placement_group: placement_group.and_then(|id| self.placement_groups.get(id).cloned()),
+            record,
+        }
+    }
 }
 
 impl Cloud {
@@ -124,11 +144,13 @@ impl Cloud {
     ) -> Result<Vec<Arc<InstanceRecord>>, Error> {
         let filter = InstanceFilter { ids: ids.to_vec(), reservation: None };
         let records = self.db.instances(project, &filter).await?;
-        let found: HashSet<InstanceId> = records.iter().map(|r| r.instance.id).collect();
-        match ids.iter().find(|id| !found.contains(id)) {
-            Some(missing) => Err(Error::not_found(Kind::Instance, missing)),
-            None => Ok(records),
+        if !ids.is_empty() {
+            let found: HashSet<InstanceId> = records.iter().map(|r| r.instance.id).collect();
+            if let Some(missing) = ids.iter().find(|id| !found.contains(id)) {
+                return Err(Error::not_found(Kind::Instance, missing));
+            }
         }
+        Ok(records)
     }
 
     pub(crate) async fn views(
@@ -140,32 +162,17 @@ impl Cloud {
             return Ok(Vec::new());
         }
         let names = self.names(project).await?;
-        Ok(records.into_iter().map(|record| self.view(record, &names)).collect())
+        Ok(records.into_iter().map(|record| names.view(record)).collect())
     }
 
     pub(super) async fn names(&self, project: ProjectId) -> Result<Names, Error> {
         let (groups, placement_groups) =
             futures::try_join!(self.db.security_groups(project), self.db.placement_groups(project))?;
-        Ok(Names {
-            groups: groups.into_iter().map(|g| (g.id, g.name)).collect(),
-            placement_groups: placement_groups.into_iter().map(|g| (g.id, g.name)).collect(),
-        })
+        Ok(Names::of(&groups, &placement_groups))
     }
 
-    pub(super) fn view(&self, record: Arc<InstanceRecord>, names: &Names) -> InstanceView {
-        let group = |id: &SecurityGroupId| (*id, names.groups.get(id).cloned().unwrap_or_default());
-        let interface = record.interface.as_ref();
-        let placement_group = record.instance.placement_group_id.as_ref();
-        InstanceView {
-            groups: interface.map_or_else(Vec::new, |i| i.group_ids.iter().map(group).collect()),
-            private_dns: interface.map(|i| self.config.private_dns(i.private_ip)),
-            placement_group: placement_group.and_then(|id| names.placement_groups.get(id).cloned()),
-            health: self.health(&record),
-            record,
-        }
-    }
-
-    pub(crate) fn health(&self, record: &InstanceRecord) -> Health {
+    /// What is known of an instance's host now.
+    pub fn health(&self, record: &InstanceRecord) -> Health {
         match record.instance.state {
             InstanceState::Stopped | InstanceState::Terminated => Health::NotApplicable,
             InstanceState::Pending => self.host_health(record).unwrap_or(Health::Initializing),

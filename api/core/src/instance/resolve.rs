@@ -9,6 +9,7 @@ use tepui_db::model::{
 use tepui_types::SecurityGroupId;
 
 use super::attribute::check_user_data;
+use super::describe::Names;
 use super::{MetadataChange, RootVolumeRequest, RunInstances};
 use crate::limits::{self, Tags};
 use crate::scheduler::Demand;
@@ -28,6 +29,8 @@ pub(super) struct Resolved {
     pub(super) user_data: Option<Vec<u8>>,
     pub(super) subnet: Subnet,
     pub(super) groups: Vec<SecurityGroupId>,
+    /// Of all groups that there are, and of the placement group.
+    pub(super) names: Names,
     pub(super) private_ip: Option<Ipv4Addr>,
     pub(super) public_ip: bool,
     pub(super) disk_gib: u32,
@@ -77,8 +80,10 @@ impl Cloud {
             self.wanted_placement_group(caller, request),
             self.security_groups(caller)
         )?;
+        let names = Names::of(&known_groups, placement_group.as_ref());
         Ok(Resolved {
             token,
+            names,
             size,
             min_count: request.min_count as usize,
             max_count: request.max_count as usize,

@@ -1,11 +1,15 @@
 //! `RunInstances`: resolve what it names, choose nodes, write once, wake.
 
-use tepui_db::model::Role;
-use tepui_db::{InstanceFilter, LaunchOutcome};
-use tepui_types::{NodeId, ProjectId, ReservationId};
+use std::sync::Arc;
 
+use tepui_db::model::{InstanceRecord, NodeLoad, Role};
+use tepui_db::{InstanceFilter, LaunchOutcome};
+use tepui_types::{InstanceId, NodeId, ProjectId, ReservationId};
+
+use super::describe::Names;
 use super::resolve::Resolved;
 use super::{InstanceView, RunInstances};
+use crate::audit::listed;
 use crate::failpoint::pass;
 use crate::scheduler::{self, Demand, Group, Rejection};
 use crate::{Caller, Cloud, Error, Kind};
@@ -27,12 +31,20 @@ pub struct Reservation {
 
 /// How one attempt ended, if it did not fail.
 enum Attempt {
-    /// Done, on these nodes.
-    Done(ReservationId, Vec<NodeId>),
+    /// Done.
+    Done(Made),
     /// The snapshot was too old: choose again.
     Lost,
     /// Only so many fit, which is enough: choose for these.
     Fewer(usize),
+}
+
+/// What the write of a launch made.
+struct Made {
+    /// An older one where the token was used meanwhile; then nothing was made.
+    reservation: ReservationId,
+    instances: Vec<InstanceId>,
+    nodes: Vec<NodeId>,
 }
 
 impl Cloud {
@@ -45,9 +57,10 @@ impl Cloud {
     pub async fn run_instances(&self, caller: &Caller, request: RunInstances) -> Result<Reservation, Error> {
         let token = self.token_use(&request)?;
         // Read at once; a repeat does not care for what is there no more.
-        let (repeated, resolved) = futures::join!(
+        let (repeated, resolved, hosts) = futures::join!(
             self.repeated(caller, token.as_ref()),
-            self.resolve(caller, &request, token.clone())
+            self.resolve(caller, &request, token.clone()),
+            self.live_nodes()
         );
         if !caller.dry_run
             && let Some(reservation) = repeated?
@@ -56,31 +69,34 @@ impl Cloud {
         }
         let resolved = resolved?;
         let reservation = ReservationId::from_random(self.random());
-        let write = self.launch(caller, &resolved, reservation);
-        let (made, nodes) = self.commit(caller, "RunInstances", reservation.to_string(), write).await?;
+        let write = self.launch(caller, &resolved, reservation, hosts?);
+        let made = self.commit_naming(caller, "RunInstances", named, write).await?;
         pass("core::run::committed")?;
-        self.wakes.wake(nodes);
-        let (reservation, ()) =
-            futures::join!(self.reservation(caller.project, made), self.wake_vpc(resolved.subnet.vpc_id));
+        self.wakes.wake(made.nodes.iter().copied());
+        let (reservation, ()) = futures::join!(
+            self.shown(caller.project, &made, reservation, &resolved),
+            self.wake_vpc(resolved.subnet.vpc_id)
+        );
         pass("core::run::woken")?;
         reservation
     }
 
-    /// Chooses and writes until no race is lost. Returns the reservation, which is an older one where
-    /// the token was used meanwhile, and the nodes concerned.
+    /// Chooses from `hosts` and writes, until no race is lost; each race lost needs newer ones.
     async fn launch(
         &self,
         caller: &Caller,
         resolved: &Resolved,
         reservation: ReservationId,
-    ) -> Result<(ReservationId, Vec<NodeId>), Error> {
+        mut hosts: Vec<NodeLoad>,
+    ) -> Result<Made, Error> {
         let mut count = resolved.max_count;
         for _ in 0..ATTEMPTS {
-            match self.attempt(caller, resolved, reservation, count).await? {
-                Attempt::Done(made, nodes) => return Ok((made, nodes)),
+            match self.attempt(caller, resolved, reservation, count, &hosts).await? {
+                Attempt::Done(made) => return Ok(made),
                 Attempt::Lost => {}
                 Attempt::Fewer(fit) => count = fit,
             }
+            hosts = self.live_nodes().await?;
         }
         Err(Error::Busy)
     }
@@ -91,22 +107,31 @@ impl Cloud {
         resolved: &Resolved,
         reservation: ReservationId,
         count: usize,
+        hosts: &[NodeLoad],
     ) -> Result<Attempt, Error> {
-        let nodes = self.choose(caller, resolved, count).await?;
+        let nodes = self.choose(caller, resolved, count, hosts).await?;
         pass("core::run::planned")?;
         let launch = self.build_launch(caller, resolved, reservation, &nodes);
-        launch_result(self.db.launch(&launch, self.now()).await?, resolved, nodes)
+        let instances = launch.instances.iter().map(|one| one.instance.id).collect();
+        let made = Made { reservation, instances, nodes };
+        launch_result(self.db.launch(&launch, self.now()).await?, resolved, made)
     }
 
-    /// A node for each of `count` instances, or for as many as fit, by a fresh snapshot.
-    async fn choose(&self, caller: &Caller, resolved: &Resolved, count: usize) -> Result<Vec<NodeId>, Error> {
+    /// A node for each of `count` instances, or for as many as fit.
+    async fn choose(
+        &self,
+        caller: &Caller,
+        resolved: &Resolved,
+        count: usize,
+        hosts: &[NodeLoad],
+    ) -> Result<Vec<NodeId>, Error> {
         let request = scheduler::Request {
             demand: resolved.demand(),
             strategy: self.config.strategy,
             overcommit: self.config.overcommit,
             group: self.group_members(caller, resolved).await?,
         };
-        let plan = scheduler::plan(&self.live_nodes().await?, &request, count);
+        let plan = scheduler::plan(hosts, &request, count);
         if plan.nodes.len() < resolved.min_count {
             return Err(no_capacity(caller, &request.demand, resolved.min_count, plan.rejected));
         }
@@ -125,18 +150,49 @@ impl Cloud {
         Ok(Some(Group { strategy: group.strategy, members }))
     }
 
+    /// What a launch made. The names that it refers to were read for it; an older reservation may
+    /// refer to others.
+    async fn shown(
+        &self,
+        project: ProjectId,
+        made: &Made,
+        asked: ReservationId,
+        resolved: &Resolved,
+    ) -> Result<Reservation, Error> {
+        if made.reservation != asked {
+            return self.reservation(project, made.reservation).await;
+        }
+        Ok(reserved(project, asked, self.reserved_records(project, asked).await?, &resolved.names))
+    }
+
     pub(crate) async fn reservation(
         &self,
         project: ProjectId,
         id: ReservationId,
     ) -> Result<Reservation, Error> {
-        let filter = InstanceFilter { ids: Vec::new(), reservation: Some(id) };
-        let records = async { Ok(self.db.instances(project, &filter).await?) };
-        let (records, names) = futures::try_join!(records, self.names(project))?;
-        let mut instances: Vec<_> = records.into_iter().map(|record| self.view(record, &names)).collect();
-        instances.sort_by_key(|view| view.record.instance.launch_index);
-        Ok(Reservation { id, project_id: project, instances })
+        let (records, names) = futures::try_join!(self.reserved_records(project, id), self.names(project))?;
+        Ok(reserved(project, id, records, &names))
     }
+
+    async fn reserved_records(
+        &self,
+        project: ProjectId,
+        id: ReservationId,
+    ) -> Result<Vec<Arc<InstanceRecord>>, Error> {
+        let filter = InstanceFilter { ids: Vec::new(), reservation: Some(id) };
+        Ok(self.db.instances(project, &filter).await?)
+    }
+}
+
+fn reserved(
+    project_id: ProjectId,
+    id: ReservationId,
+    records: Vec<Arc<InstanceRecord>>,
+    names: &Names,
+) -> Reservation {
+    let mut instances: Vec<_> = records.into_iter().map(|record| names.view(record)).collect();
+    instances.sort_by_key(|view| view.record.instance.launch_index);
+    Reservation { id, project_id, instances }
 }
 
 /// Members learn the rules that failed; which nodes there are and what is free on them is the
@@ -150,19 +206,30 @@ fn no_capacity(caller: &Caller, demand: &Demand, count: usize, rejected: Vec<Rej
     Error::NoCapacity { wanted, why }
 }
 
-fn launch_result(outcome: LaunchOutcome, resolved: &Resolved, nodes: Vec<NodeId>) -> Result<Attempt, Error> {
-    if let Some(fit) = enough(&outcome, resolved, nodes.len()) {
+/// The reservation and its instances, as the audit record names them; a refused launch made nothing.
+fn named(made: Option<&Made>) -> String {
+    let Some(made) = made else { return String::new() };
+    let instances = made.instances.iter().map(ToString::to_string);
+    listed(std::iter::once(made.reservation.to_string()).chain(instances))
+}
+
+fn launch_result(outcome: LaunchOutcome, resolved: &Resolved, made: Made) -> Result<Attempt, Error> {
+    let asked = made.nodes.len();
+    if let Some(fit) = enough(&outcome, resolved, asked) {
         return Ok(Attempt::Fewer(fit));
     }
     match outcome {
-        LaunchOutcome::Launched(id) | LaunchOutcome::Repeated(id) => Ok(Attempt::Done(id, nodes)),
+        LaunchOutcome::Launched(_) => Ok(Attempt::Done(made)),
+        LaunchOutcome::Repeated(reservation) => {
+            Ok(Attempt::Done(Made { reservation, instances: Vec::new(), nodes: Vec::new() }))
+        }
         LaunchOutcome::NodeLost(_) | LaunchOutcome::AntiAffinity(_) => Ok(Attempt::Lost),
         LaunchOutcome::TokenMismatch => {
             let token = resolved.token.as_ref().map(|token| token.token.clone()).unwrap_or_default();
             Err(Error::TokenMismatch { token })
         }
         LaunchOutcome::QuotaExceeded { quota, limit, used } => {
-            Err(Error::QuotaExceeded { quota, limit, used, asked: resolved.asked_of(quota, nodes.len()) })
+            Err(Error::QuotaExceeded { quota, limit, used, asked: resolved.asked_of(quota, asked) })
         }
         LaunchOutcome::AddressInUse(address) => Err(Error::AddressInUse { address }),
         LaunchOutcome::SubnetFull { .. } => Err(Error::SubnetFull { id: resolved.subnet.id.to_string() }),

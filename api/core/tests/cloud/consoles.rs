@@ -63,3 +63,27 @@ async fn a_console_goes_with_its_placement() {
     host.report(vec![(placement, PlacementState::Gone)]).await;
     assert_eq!(files(), 0);
 }
+
+#[tokio::test]
+async fn consoles_that_nobody_needs_are_marked_and_swept_an_hour_later() {
+    let t = Harness::new().await;
+    let (kept, lost) = (t.host(1).await, t.host(2).await);
+    let (first, second) = (t.run_one(&t.admin).await, t.run_one(&t.admin).await);
+    for made in [&first, &second] {
+        let record = &made.instances[0].record;
+        let node = record.placement.as_ref().unwrap().node_id;
+        t.cloud.put_console(node, placement_of(made), b"secrets of a tenant").await.unwrap();
+    }
+    // One with a guest on each: the scheduler spreads.
+    t.clock.advance(100);
+    kept.report(Vec::new()).await;
+    t.cloud.reconcile_once().await;
+    t.cloud.expunge_node(&t.admin, lost.id).await.unwrap();
+    let dir = &t.cloud.config().consoles_dir;
+    std::fs::write(dir.join(".half-written"), b"").unwrap();
+    let files = || std::fs::read_dir(dir).unwrap().count();
+    for (seconds, removed, left) in [(0, 0, 3), (3599, 0, 3), (1, 2, 1), (7200, 0, 1)] {
+        t.clock.advance(seconds);
+        assert_eq!((t.cloud.sweep_consoles().await.unwrap(), files()), (removed, left), "{seconds}");
+    }
+}

@@ -72,3 +72,23 @@ async fn a_member_learns_from_a_refused_launch_the_rules_but_no_node() {
     assert_eq!(why.len(), 1, "{why:?}");
     assert_eq!((why[0].node.as_str(), why[0].rule.as_str()), ("2 nodes", "not enough memory free"));
 }
+
+#[tokio::test]
+async fn why_a_launch_failed_is_told_to_administrators_in_full_and_to_members_without_the_host() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let member = t.member("mine").await;
+    let made = t.run_one(&member).await;
+    let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
+    let step = "disk".to_owned();
+    let failed = PlacementState::Failed { start_seq: 1, step, message: SECRET.into(), permanent: true };
+    host.report(vec![(placement, failed)]).await;
+    host.report(vec![(placement, PlacementState::Gone)]).await;
+    let instance = t.cloud.instance(&member, id).await.unwrap().record.instance.clone();
+    let reason = instance.state_reason.unwrap();
+    assert_eq!(reason.code, "Server.InternalError");
+    assert_eq!(reason.message, "Server.InternalError: the step disk of the start failed for good");
+    assert!(!told(&t, &member, id).await.contains(SECRET));
+    let admin = Caller { project: member.project, ..t.admin.clone() };
+    assert!(told(&t, &admin, id).await.contains(SECRET), "also when it is long gone");
+}

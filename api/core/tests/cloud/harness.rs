@@ -81,8 +81,12 @@ impl Harness {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut CloudConfig)) -> Self {
+        Self::on(Options::default(), change).await
+    }
+
+    pub(crate) async fn on(options: Options, change: impl FnOnce(&mut CloudConfig)) -> Self {
         let dir = TempDir::new().unwrap();
-        let db = Arc::new(SqliteDb::open(&dir.path().join("db.sqlite3"), Options::default()).unwrap());
+        let db = Arc::new(SqliteDb::open(&dir.path().join("db.sqlite3"), options).unwrap());
         let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000)));
         let entropy = Arc::new(TestEntropy::default());
         let signer = Arc::new(TestSigner::default());
@@ -117,8 +121,10 @@ impl Harness {
             description: String::new(),
             source: format!("{name}.qcow2"),
             public: false,
+            tags: [].into(),
+            token: None,
         };
-        let task = self.cloud.begin_import(caller, request).await.unwrap();
+        let task = self.cloud.begin_import(caller, request).await.unwrap().task;
         let imported = ImportedImage {
             digest: Digest::of(name.as_bytes()),
             size_bytes: 2 * GIB,

@@ -9,6 +9,7 @@
 )]
 
 mod agents;
+mod audit;
 mod consoles;
 mod explain;
 mod harness;
@@ -17,4 +18,5 @@ mod instances;
 mod launch;
 mod networks;
 mod nodes;
+mod retention;
 mod tenancy;

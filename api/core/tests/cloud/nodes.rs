@@ -37,6 +37,19 @@ async fn a_join_token_is_for_one_host_and_one_hour() {
 }
 
 #[tokio::test]
+async fn a_host_with_an_address_of_the_public_pool_is_not_taken_in() {
+    let t = Harness::with(|config| config.public_pool = Some("10.0.0.0/28".parse().unwrap())).await;
+    let token = t.cloud.create_join_token(&t.admin).await.unwrap().secret;
+    let request = EnrolRequest { underlay_address: Ipv4Addr::new(10, 0, 0, 15), ..enrol(&token, 1) };
+    let error = t.cloud.enrol(&request).await.unwrap_err();
+    let Error::InvalidInput { field, value, rule } = error else { panic!("{error}") };
+    assert_eq!((field, value.as_str()), ("underlay_address", "10.0.0.15"));
+    assert!(rule.contains("10.0.0.0/28"), "{rule}");
+    let request = EnrolRequest { underlay_address: Ipv4Addr::new(10, 0, 0, 16), ..enrol(&token, 1) };
+    t.cloud.enrol(&request).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_old_certificate_works_until_the_new_one_was_used() {
     let t = Harness::new().await;
     let node = t.host(1).await.id;

@@ -85,6 +85,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
 /// the administrators'. They are named here so that a new verb cannot be forgotten.
 const WITHOUT_OBJECT: &[&str] = &[
     "audit_records",
+    "audited",
     "begin_import",
     "create_join_token",
     "create_key_pair",
@@ -103,6 +104,7 @@ const WITHOUT_OBJECT: &[&str] = &[
     "placement_groups",
     "projects",
     "quota",
+    "repeated_import",
     "security_groups",
     "set_schedulable",
     "subnets",
@@ -110,6 +112,17 @@ const WITHOUT_OBJECT: &[&str] = &[
     "users",
     "vpcs",
 ];
+
+fn import() -> ImportRequest {
+    ImportRequest {
+        name: None,
+        description: String::new(),
+        source: "s".into(),
+        public: false,
+        tags: [].into(),
+        token: None,
+    }
+}
 
 fn imported() -> ImportedImage {
     ImportedImage { digest: Digest::of(b""), size_bytes: 1, login_user: String::new(), public: false }
@@ -130,8 +143,7 @@ async fn everything_of(t: &Harness, owner: &Caller) -> Owned {
     let record = &made.instances[0].record;
     t.cloud.create_placement_group(owner, "theirs", PlacementStrategy::Spread).await.unwrap();
     t.cloud.create_key_pair(owner, "theirs", KeyKind::Ed25519, &[].into()).await.unwrap();
-    let request = ImportRequest { name: None, description: String::new(), source: "s".into(), public: false };
-    let task = t.cloud.begin_import(owner, request).await.unwrap();
+    let task = t.cloud.begin_import(owner, import()).await.unwrap().task;
     let group = NameOrId::Name("default".into());
     Owned {
         project: owner.project,
@@ -214,6 +226,7 @@ fn verbs_in(source: &str) -> Vec<String> {
         .filter_map(|method| {
             let (name, rest) = method.split_once('(')?;
             let signature = rest.split_once('{')?.0;
+            let name = name.split('<').next()?;
             signature.contains("caller: &Caller").then(|| name.to_owned())
         })
         .collect()

@@ -306,7 +306,7 @@ impl Operation for super::ImportImageRequest {
         dry_run: true,
         paginated: false,
         filters: None,
-        token: None,
+        token: Some("ClientToken"),
         ids: &[],
         accepted: &[
             ("Architecture", &["x86_64"]),

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tepui_core::Kind;
+use tepui_db::TokenUse;
 use tepui_db::model::{ImportState, ImportTask};
 
 use super::{fixed, text};
+use crate::UrlImport;
 use crate::error::ApiError;
 use crate::generated::{
     DescribeImportImageTasksRequest, DescribeImportImageTasksResult, ImageDiskContainer, ImportImageRequest,
@@ -21,11 +25,11 @@ impl Handle for ImportImageRequest {
     async fn handle(self, cx: &Context) -> Result<ImportImageResult, ApiError> {
         let [tags] = tags_for(self.tag_specifications, ["import-image-task"])?;
         let url = source(&self.disk_containers)?;
-        let description = self.description.unwrap_or_default();
-        let task = cx.config.imports.import_url(&cx.caller, url, &description).await?;
-        if !tags.is_empty() {
-            cx.cloud.create_tags(&cx.caller, &[task.id.to_string()], &tags).await?;
-        }
+        let description = self.description.unwrap_or_default().to_string();
+        let token = token_use(cx, &(url, &description, &tags))?;
+        let import = UrlImport { url: url.to_owned(), description, tags, token };
+        let task = cx.config.imports.import_url(&cx.caller, import).await?;
+        let tags = cx.cloud.tags(&cx.caller).await?.remove(&task.id.to_string()).unwrap_or_default();
         let shape = shape(&tags, task);
         Ok(ImportImageResult {
             architecture: shape.architecture,
@@ -55,6 +59,14 @@ impl Handle for DescribeImportImageTasksRequest {
             cx.page.cut(shapes, |task| task.import_task_id.clone().unwrap_or_default().into());
         Ok(DescribeImportImageTasksResult { import_image_tasks, next_token })
     }
+}
+
+/// The token of the request, with what it stands for.
+fn token_use(cx: &Context, parameters: &impl Serialize) -> Result<Option<TokenUse>, ApiError> {
+    let Some(token) = &cx.token else { return Ok(None) };
+    // Texts and maps of texts always have a JSON form.
+    let parameters = serde_json::to_vec(parameters).map_err(|_| ApiError::internal())?;
+    Ok(Some(TokenUse { token: token.to_string(), parameters_sha256: Sha256::digest(parameters).into() }))
 }
 
 /// The one disk's URL. Its header says what format it has; the parameter may only agree.

@@ -86,7 +86,7 @@ impl Handle for DeleteKeyPairRequest {
     async fn handle(self, cx: &Context) -> Result<DeleteKeyPairResult, ApiError> {
         let key = match (self.key_pair_id, self.key_name) {
             (Some(id), None) => NameOrId::Id(parse_id(Kind::KeyPair, &id)?),
-            (None, Some(name)) => NameOrId::Name(name.into_owned()),
+            (None, Some(name)) => NameOrId::Name(name.into()),
             (None, None) => return Err(ApiError::missing("KeyName")),
             (Some(_), Some(_)) => return Err(ApiError::combination("Give KeyName or KeyPairId, not both.")),
         };

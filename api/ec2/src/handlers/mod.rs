@@ -19,14 +19,16 @@ mod vpc;
 
 pub(crate) use instance::InstanceListing;
 
+use smol_str::ToSmolStr;
+
 use crate::wire::Text;
 
 /// A member of a reply with this text.
-fn text(value: impl ToString) -> Option<Text> {
-    Some(value.to_string().into())
+fn text(value: impl ToSmolStr) -> Option<Text> {
+    Some(value.to_smolstr())
 }
 
 /// A member of a reply that is always the same.
 fn fixed(value: &'static str) -> Option<Text> {
-    Some(value.into())
+    Some(Text::new_static(value))
 }

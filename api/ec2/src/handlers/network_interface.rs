@@ -79,8 +79,11 @@ pub(super) fn attachment_id(interface: NetworkInterfaceId) -> Option<Text> {
 }
 
 /// Groups as replies show them.
-pub(super) fn group_identifiers(groups: &[(SecurityGroupId, String)]) -> Vec<GroupIdentifier> {
-    groups.iter().map(|(id, name)| GroupIdentifier { group_id: text(id), group_name: text(name) }).collect()
+pub(super) fn group_identifiers(groups: &[(SecurityGroupId, impl AsRef<str>)]) -> Vec<GroupIdentifier> {
+    groups
+        .iter()
+        .map(|(id, name)| GroupIdentifier { group_id: text(id), group_name: text(name.as_ref()) })
+        .collect()
 }
 
 fn shape(cx: &Context, view: &NetworkInterfaceView) -> Shape {

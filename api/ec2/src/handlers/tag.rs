@@ -43,7 +43,7 @@ impl Handle for DeleteTagsRequest {
         let mut tags = Vec::new();
         for tag in self.tags {
             let key = tag.key.ok_or_else(|| ApiError::missing("Tag.Key"))?;
-            tags.push((key.into_owned(), tag.value.map(Text::into_owned)));
+            tags.push((key.into(), tag.value.map(String::from)));
         }
         cx.cloud.delete_tags(&cx.caller, &owned(self.resources), &tags).await?;
         Ok(Void)
@@ -64,11 +64,11 @@ impl Handle for DescribeTagsRequest {
 }
 
 fn owned(texts: Vec<Text>) -> Vec<String> {
-    texts.into_iter().map(Text::into_owned).collect()
+    texts.into_iter().map(String::from).collect()
 }
 
 fn shape(id: &str, key: &str, value: &str) -> TagDescription {
     let prefix = id.rsplit_once('-').map_or(id, |(prefix, _)| prefix);
-    let kind = TYPES.iter().find(|(known, _)| *known == prefix).map(|(_, kind)| Text::Borrowed(*kind));
+    let kind = TYPES.iter().find(|(known, _)| *known == prefix).map(|(_, kind)| Text::new_static(kind));
     TagDescription { key: text(key), resource_id: text(id), resource_type: kind, value: text(value) }
 }

@@ -14,9 +14,9 @@ use crate::generated::{Tag, TagSpecification};
 pub(crate) fn given_tags(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, ApiError> {
     let mut map = BTreeMap::new();
     for tag in tags {
-        let key = tag.key.ok_or_else(|| ApiError::missing("Tag.Key"))?.into_owned();
-        let value = tag.value.unwrap_or_default().into_owned();
-        if map.insert(key.clone(), value).is_some() {
+        let key = tag.key.ok_or_else(|| ApiError::missing("Tag.Key"))?;
+        let value = tag.value.unwrap_or_default();
+        if map.insert(key.to_string(), value.into()).is_some() {
             return Err(ApiError::invalid_value("Tag.Key", &key, "Tag keys must be unique."));
         }
     }
@@ -55,10 +55,7 @@ pub(crate) fn tags_for<const N: usize>(
 
 /// Tags as a reply shows them.
 pub(crate) fn shown_tags(tags: &BTreeMap<String, String>) -> Vec<Tag> {
-    let tag = |(key, value): (&String, &String)| Tag {
-        key: Some(key.clone().into()),
-        value: Some(value.clone().into()),
-    };
+    let tag = |(key, value): (&String, &String)| Tag { key: Some(key.into()), value: Some(value.into()) };
     tags.iter().map(tag).collect()
 }
 

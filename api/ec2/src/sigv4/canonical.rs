@@ -2,31 +2,39 @@
 
 use std::borrow::Cow;
 
+use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 
-use super::hex;
 use crate::service::Request;
 
 /// RFC 3986 "unreserved".
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const PATH: AsciiSet = UNRESERVED.remove(b'/');
 
 /// The canonical request over these headers, in lower case and sorted. `None` when a header is not
 /// there or the query is not UTF-8.
 pub fn canonical_request(request: &Request<'_>, signed_headers: &[&str]) -> Option<String> {
     let mut canonical = String::with_capacity(512);
-    canonical.extend([request.method, "\n", &path(request.path), "\n", &query(request.query)?, "\n"]);
+    canonical.extend([request.method, "\n"]);
+    push_path(&mut canonical, request.path);
+    canonical.extend(["\n", &query(request.query)?, "\n"]);
     for name in signed_headers {
-        canonical.extend([*name, ":", &header(request, name)?, "\n"]);
+        canonical.extend([*name, ":"]);
+        push_header(&mut canonical, request, name)?;
+        canonical.push('\n');
     }
-    canonical.extend(["\n", &signed_headers.join(";"), "\n", &hex(&Sha256::digest(request.body))]);
+    canonical.push('\n');
+    for (at, name) in signed_headers.iter().enumerate() {
+        canonical.extend([if at == 0 { "" } else { ";" }, *name]);
+    }
+    canonical.push('\n');
+    HEXLOWER.encode_append(&Sha256::digest(request.body), &mut canonical);
     Some(canonical)
 }
 
 /// The path without dot segments and empty ones, encoded once more than it was sent, as every
 /// service but S3 wants it.
-fn path(sent: &str) -> String {
+fn push_path(to: &mut String, sent: &str) {
     let mut parts: Vec<&str> = Vec::new();
     for part in sent.split('/') {
         match part {
@@ -35,12 +43,13 @@ fn path(sent: &str) -> String {
             part => parts.push(part),
         }
     }
-    let mut path = String::from("/");
-    path.push_str(&parts.join("/"));
-    if !parts.is_empty() && sent.ends_with('/') {
-        path.push('/');
+    for part in &parts {
+        to.push('/');
+        to.extend(utf8_percent_encode(part, &UNRESERVED));
     }
-    utf8_percent_encode(&path, &PATH).to_string()
+    if parts.is_empty() || sent.ends_with('/') {
+        to.push('/');
+    }
 }
 
 /// The pairs decoded as the parser decodes them, encoded in one way and sorted, without the
@@ -65,10 +74,15 @@ fn recoded(piece: &str) -> Option<String> {
     Some(utf8_percent_encode(&decoded, &UNRESERVED).to_string())
 }
 
-/// All values of a header, each without outer spaces and with inner runs of them as one.
-fn header(request: &Request<'_>, name: &str) -> Option<String> {
-    let values: Option<Vec<Cow<'_, str>>> = request.header_values(name).map(trimmed).collect();
-    values.filter(|values| !values.is_empty()).map(|values| values.join(","))
+/// All values of a header, each without outer spaces and with inner runs of them as one. `None`
+/// without a value.
+fn push_header(to: &mut String, request: &Request<'_>, name: &str) -> Option<()> {
+    let mut values = request.header_values(name);
+    to.push_str(&trimmed(values.next()?)?);
+    for value in values {
+        to.extend([",", &trimmed(value)?]);
+    }
+    Some(())
 }
 
 fn trimmed(value: &[u8]) -> Option<Cow<'_, str>> {
@@ -97,7 +111,9 @@ mod tests {
             ("/../..", "/"),
             ("/é", "/%C3%A9"),
         ] {
-            assert_eq!(path(sent), canonical, "{sent}");
+            let mut path = String::new();
+            push_path(&mut path, sent);
+            assert_eq!(path, canonical, "{sent}");
         }
     }
 
@@ -112,8 +128,10 @@ mod tests {
     fn header_values_are_trimmed_and_joined() {
         let headers = [("X-A", &b"  a   b "[..]), ("x-a", b"c")];
         let request = Request { headers: headers.to_vec(), ..Request::default() };
-        assert_eq!(header(&request, "x-a").unwrap(), "a b,c");
-        assert_eq!(header(&request, "x-b"), None);
+        let mut header = String::new();
+        assert_eq!(push_header(&mut header, &request, "x-a"), Some(()));
+        assert_eq!(header, "a b,c");
+        assert_eq!(push_header(&mut header, &request, "x-b"), None);
     }
 
     proptest! {

@@ -1,13 +1,13 @@
 //! Reads the signature that a request carries.
 
+use std::borrow::Cow;
+
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 
+use super::SignatureError;
 use super::SignatureError::{Incomplete, Missing};
-use super::{SignatureError, hex};
 use crate::service::Request;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -26,13 +26,11 @@ pub(super) enum Lifetime {
 /// A signature as the request states it; nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Signature<'a> {
-    pub(crate) key_id: String,
-    /// `20260102`
-    pub(super) date: String,
-    pub(super) region: String,
-    pub(crate) service: String,
+    pub(crate) key_id: Cow<'a, str>,
+    pub(super) region: Cow<'a, str>,
+    pub(crate) service: Cow<'a, str>,
     /// `20260102T030405Z`
-    pub(super) date_time: String,
+    pub(super) date_time: &'a str,
     pub(super) signed_at: Timestamp,
     pub(super) lifetime: Lifetime,
     pub(super) signed_headers: Vec<&'a str>,
@@ -54,9 +52,14 @@ impl<'a> Signature<'a> {
         Ok(signature)
     }
 
-    /// `{date}/{region}/{service}/aws4_request`
-    pub(super) fn scope(&self) -> String {
-        format!("{}/{}/{}/aws4_request", self.date, self.region, self.service)
+    /// `20260102`
+    pub(super) fn date(&self) -> &'a str {
+        &self.date_time[..8]
+    }
+
+    /// The pieces of `{date}/{region}/{service}/aws4_request`.
+    pub(super) fn scope(&self) -> [&str; 6] {
+        [self.date(), "/", &self.region, "/", &self.service, "/aws4_request"]
     }
 
     fn from_header(request: &'a Request<'a>, header: &'a str) -> Result<Self, SignatureError> {
@@ -77,9 +80,9 @@ impl<'a> Signature<'a> {
         }
         let date = request.only_header("x-amz-date").map_err(|()| Incomplete("x-amz-date is there twice"))?;
         let parts = Parts {
-            credential: credential.ok_or(Incomplete("Credential is missing"))?,
+            credential: credential.ok_or(Incomplete("Credential is missing"))?.into(),
             date_time: date.ok_or(Incomplete("the header x-amz-date is missing"))?,
-            signed_headers: headers.ok_or(Incomplete("SignedHeaders is missing"))?,
+            signed_headers: headers.ok_or(Incomplete("SignedHeaders is missing"))?.split(';').collect(),
             signature: signature.ok_or(Incomplete("Signature is missing"))?,
             lifetime: Lifetime::Header,
         };
@@ -107,9 +110,10 @@ impl<'a> Signature<'a> {
             return Err(Incomplete("X-Amz-Expires is not 1 to 604800"));
         }
         let parts = Parts {
-            credential: &percent_decode_str(field("X-Amz-Credential")?).decode_utf8_lossy(),
+            credential: percent_decode_str(field("X-Amz-Credential")?).decode_utf8_lossy(),
             date_time: field("X-Amz-Date")?,
-            signed_headers: field("X-Amz-SignedHeaders")?,
+            // The separator may be encoded.
+            signed_headers: field("X-Amz-SignedHeaders")?.split(';').flat_map(|n| n.split("%3B")).collect(),
             signature: field("X-Amz-Signature")?,
             lifetime: Lifetime::Query { seconds },
         };
@@ -123,8 +127,8 @@ impl<'a> Signature<'a> {
             return Err(Incomplete("the host is not signed, or is there twice"));
         }
         let unsigned = |name: &str| {
-            let name = name.to_ascii_lowercase();
-            name.starts_with("x-amz-") && !self.signed_headers.contains(&name.as_str())
+            let is_amz = name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
+            is_amz && !self.signed_headers.iter().any(|signed| signed.eq_ignore_ascii_case(name))
         };
         if request.headers.iter().any(|(name, _)| unsigned(name)) {
             return Err(Incomplete("a header x-amz-… is not signed"));
@@ -132,7 +136,7 @@ impl<'a> Signature<'a> {
         let stated = request
             .only_header("x-amz-content-sha256")
             .map_err(|()| Incomplete("a digest is there twice"))?;
-        let digest = || hex(&<sha2::Sha256 as sha2::Digest>::digest(request.body));
+        let digest = || HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(request.body));
         if stated.is_some_and(|stated| stated != digest()) {
             return Err(Incomplete("x-amz-content-sha256 is not the body's digest"));
         }
@@ -141,44 +145,67 @@ impl<'a> Signature<'a> {
 }
 
 /// The texts that both forms have.
-struct Parts<'a, 'c> {
-    credential: &'c str,
+struct Parts<'a> {
+    credential: Cow<'a, str>,
     date_time: &'a str,
-    signed_headers: &'a str,
+    signed_headers: Vec<&'a str>,
     signature: &'a str,
     lifetime: Lifetime,
 }
 
-impl<'a> Parts<'a, '_> {
+impl<'a> Parts<'a> {
     fn read(self) -> Result<Signature<'a>, SignatureError> {
-        let scope: Vec<&str> = self.credential.split('/').collect();
-        let [key_id, date, region, service, "aws4_request"] = scope[..] else {
-            return Err(Incomplete("Credential is not key/date/region/service/aws4_request"));
-        };
-        let signed_at = DateTime::strptime("%Y%m%dT%H%M%SZ", self.date_time)
-            .and_then(|time| time.to_zoned(TimeZone::UTC))
-            .map_err(|_| Incomplete("the date is not YYYYMMDDTHHMMSSZ"))?;
-        if self.date_time.len() != 16 || !self.date_time.starts_with(date) || date.len() != 8 {
+        let [key_id, date, region, service] = scope(self.credential)
+            .ok_or(Incomplete("Credential is not key/date/region/service/aws4_request"))?;
+        let signed_at = time(self.date_time).ok_or(Incomplete("the date is not YYYYMMDDTHHMMSSZ"))?;
+        if self.date_time[..8] != *date {
             return Err(Incomplete("the credential is of another day than the request"));
         }
-        let bytes = HEXLOWER.decode(self.signature.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
         Ok(Signature {
-            key_id: key_id.into(),
-            date: date.into(),
-            region: region.into(),
-            service: service.into(),
-            date_time: self.date_time.into(),
-            signed_at: signed_at.timestamp(),
+            key_id,
+            region,
+            service,
+            date_time: self.date_time,
+            signed_at,
             lifetime: self.lifetime,
-            signed_headers: signed_headers(self.signed_headers)?,
-            bytes: bytes.ok_or(Incomplete("Signature is not 64 hexadecimal digits"))?,
+            signed_headers: checked(self.signed_headers)?,
+            bytes: digest(self.signature).ok_or(Incomplete("Signature is not 64 hexadecimal digits"))?,
         })
     }
 }
 
-/// Lower case, sorted, each once. In a query the separator may be encoded.
-fn signed_headers(text: &str) -> Result<Vec<&str>, SignatureError> {
-    let names: Vec<&str> = text.split(';').flat_map(|names| names.split("%3B")).collect();
+/// The parts of a credential: key, date, region, service.
+fn scope(credential: Cow<'_, str>) -> Option<[Cow<'_, str>; 4]> {
+    match credential {
+        Cow::Borrowed(text) => split_scope(text).map(|parts| parts.map(Cow::Borrowed)),
+        Cow::Owned(text) => split_scope(&text).map(|parts| parts.map(|part| Cow::Owned(part.into()))),
+    }
+}
+
+fn split_scope(text: &str) -> Option<[&str; 4]> {
+    let mut parts = text.strip_suffix("/aws4_request")?.split('/');
+    let scope = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
+    parts.next().is_none().then_some(scope)
+}
+
+/// `20260102T030405Z`: of the forms of ISO 8601 that the parser knows, the one of this length.
+fn time(text: &str) -> Option<Timestamp> {
+    let is_basic = |(at, byte): (usize, u8)| match at {
+        8 => byte == b'T',
+        15 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
+    };
+    (text.len() == 16 && text.bytes().enumerate().all(is_basic)).then(|| text.parse().ok()).flatten()
+}
+
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let is_whole = text.len() == 2 * bytes.len();
+    (is_whole && HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).is_ok()).then_some(bytes)
+}
+
+/// Names of headers in lower case, sorted, each once.
+fn checked(names: Vec<&str>) -> Result<Vec<&str>, SignatureError> {
     let plain = |name: &&str| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase())
     };

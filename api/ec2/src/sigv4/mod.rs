@@ -10,9 +10,11 @@ mod canonical;
 mod credential;
 mod key_cache;
 #[cfg(test)]
+mod sdk_tests;
+#[cfg(test)]
 mod tests;
 
-use hmac::{Hmac, Mac as _};
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -64,8 +66,7 @@ pub(crate) fn verify(
     check_time(signature, now)?;
     let text = string_to_sign(request, signature)?;
     let key = keys.get(signature, secret.unwrap_or(NOBODYS_SECRET));
-    let expected = hmac(key.bytes(), text.as_bytes());
-    let equal = bool::from(expected.ct_eq(&signature.bytes));
+    let equal = bool::from(key.sign(text.as_bytes()).ct_eq(&signature.bytes));
     if !equal || secret.is_none() {
         return Err(SignatureError::Mismatch);
     }
@@ -101,17 +102,10 @@ fn check_time(signature: &Signature<'_>, now: Timestamp) -> Result<(), Signature
 fn string_to_sign(request: &Request<'_>, signature: &Signature<'_>) -> Result<String, SignatureError> {
     let canonical = canonical_request(request, &signature.signed_headers)
         .ok_or(SignatureError::Incomplete("a signed header is missing or the request cannot be read"))?;
-    let digest = hex(&Sha256::digest(canonical.as_bytes()));
-    Ok(format!("AWS4-HMAC-SHA256\n{}\n{}\n{digest}", signature.date_time, signature.scope()))
-}
-
-fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    // HMAC takes keys of every length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
-    mac.update(message);
-    mac.finalize().into_bytes().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
+    let mut text = String::with_capacity(160);
+    text.extend(["AWS4-HMAC-SHA256\n", signature.date_time, "\n"]);
+    text.extend(signature.scope());
+    text.push('\n');
+    HEXLOWER.encode_append(&Sha256::digest(canonical.as_bytes()), &mut text);
+    Ok(text)
 }

@@ -141,7 +141,7 @@ pub(crate) fn printable(name: &str) -> String {
 
 impl Read for Text {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
-        Ok(from.take_value().map(Text::Owned))
+        Ok(from.take_value().map(Text::from))
     }
 }
 

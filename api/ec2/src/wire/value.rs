@@ -25,7 +25,7 @@ impl Blob {
 }
 
 /// Prints milliseconds.
-const TIME: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+pub(super) const TIME: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// A time as EC2 writes it, for example `2026-01-02T03:04:05.000Z`.
 pub(crate) fn timestamp(time: Timestamp) -> String {
@@ -74,7 +74,7 @@ impl Write for Text {
 
 impl Write for bool {
     fn write(&self, to: &mut Xml) {
-        to.text(if *self { "true" } else { "false" });
+        to.raw(if *self { "true" } else { "false" });
     }
 }
 
@@ -86,7 +86,7 @@ impl Write for i64 {
 
 impl Write for Timestamp {
     fn write(&self, to: &mut Xml) {
-        to.text(&timestamp(*self));
+        to.time(*self);
     }
 }
 

@@ -13,7 +13,7 @@ use tepui_core::{
 use tepui_db::Db;
 use tepui_db::model::{ImportTask, Role};
 use tepui_db_sqlite::{Options, SqliteDb};
-use tepui_ec2::{Ec2, Ec2Config, ImageImports};
+use tepui_ec2::{Ec2, Ec2Config, ImageImports, UrlImport};
 use tepui_types::agent::{
     EnrolRequest, NodeCapacity, NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementState, Report,
 };
@@ -61,15 +61,10 @@ struct Imports(Arc<Cloud>);
 
 #[async_trait]
 impl ImageImports for Imports {
-    async fn import_url(
-        &self,
-        caller: &Caller,
-        url: &str,
-        description: &str,
-    ) -> Result<ImportTask, tepui_core::Error> {
-        let request =
-            ImportRequest { name: None, description: description.into(), source: url.into(), public: false };
-        self.0.begin_import(caller, request).await
+    async fn import_url(&self, caller: &Caller, import: UrlImport) -> Result<ImportTask, tepui_core::Error> {
+        let UrlImport { url: source, description, tags, token } = import;
+        let request = ImportRequest { name: None, description, source, public: false, tags, token };
+        Ok(self.0.begin_import(caller, request).await?.task)
     }
 }
 
@@ -133,8 +128,10 @@ impl Harness {
             description: "a <test> image".into(),
             source: format!("{name}.qcow2"),
             public: false,
+            tags: [].into(),
+            token: None,
         };
-        let task = self.cloud.begin_import(&caller, request).await.unwrap();
+        let task = self.cloud.begin_import(&caller, request).await.unwrap().task;
         let imported = ImportedImage {
             digest: Digest::of(name.as_bytes()),
             size_bytes: 2 << 30,

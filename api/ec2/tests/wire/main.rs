@@ -6,6 +6,7 @@
     reason = "a test ends where its expectation does; the lints exempt test functions only, not their helpers"
 )]
 
+mod audit;
 mod client;
 mod harness;
 mod instances;

@@ -244,3 +244,36 @@ async fn placement_groups_are_made_shown_and_deleted() {
         "InvalidPlacementGroup.Unknown"
     );
 }
+
+#[tokio::test]
+async fn a_client_token_imports_once_and_only_the_same() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    let import = |url, token, value| {
+        [
+            ("DiskContainer.1.Url", url),
+            ("ClientToken", token),
+            ("TagSpecification.1.ResourceType", "import-image-task"),
+            ("TagSpecification.1.Tag.1.Key", "owner"),
+            ("TagSpecification.1.Tag.1.Value", value),
+        ]
+    };
+    // Only a part of a URL is shown; all of it counts.
+    let (url, other) = ("https://a.test/disk.raw?version=1", "https://a.test/disk.raw?version=2");
+    let first = client.ok("ImportImage", &import(url, "t", "me")).await;
+    let task = first.text_at("importTaskId").to_owned();
+    assert_eq!(first.text_at("tagSet.item.value"), "me");
+    client.ok("DeleteTags", &[("ResourceId.1", &task)]).await;
+    let again = client.ok("ImportImage", &import(url, "t", "me")).await;
+    assert_eq!(again.text_at("importTaskId"), task);
+    assert!(again.items("tagSet").is_empty(), "a repeat sets nothing again");
+    for changed in [import(other, "t", "me"), import(url, "t", "you")] {
+        let refused = client.refused("ImportImage", &changed).await;
+        assert_eq!(refused, ("IdempotentParameterMismatch".into(), 400));
+    }
+    let long = "x".repeat(65);
+    assert_eq!(client.refused("ImportImage", &import(url, &long, "me")).await.0, "InvalidParameterValue");
+    let new = client.ok("ImportImage", &import(url, "u", "me")).await;
+    assert_ne!(new.text_at("importTaskId"), task);
+    assert_eq!(client.ok("DescribeImportImageTasks", &[]).await.items("importImageTaskSet").len(), 2);
+}

@@ -43,13 +43,15 @@ pub(super) async fn import(call: Call, request: ImportImageRequest) -> Result<Im
         description: request.description,
         source,
         public: request.public,
+        tags: [].into(),
+        token: None,
     };
     let outlook = Outlook {
         login_user: request.login_user.unwrap_or_else(|| DEFAULT_LOGIN_USER.into()),
         public: request.public,
     };
     let place = call.app.importer.enter(&call.caller)?;
-    let task = call.cloud().begin_import(&call.caller, import).await?;
+    let task = call.cloud().begin_import(&call.caller, import).await?.task;
     call.app.importer.start(call.caller, task.id, Source::Url(request.url), outlook, place);
     Ok(shown_task(task))
 }

@@ -96,10 +96,12 @@ async fn begin(call: &Call, mut upload: Upload, sha256: Option<Digest>) -> Resul
         description: image.description,
         source: if image.source.is_empty() { "upload".into() } else { image.source },
         public: image.public,
+        tags: [].into(),
+        token: None,
     };
     let login_user = image.login_user.unwrap_or_else(|| DEFAULT_LOGIN_USER.into());
     let place = call.app.importer.enter(&call.caller)?;
-    let task = call.cloud().begin_import(&call.caller, import).await?;
+    let task = call.cloud().begin_import(&call.caller, import).await?.task;
     upload.begun(task.id)?;
     let outlook = Outlook { login_user, public: image.public };
     let source = Source::Upload(Box::new(upload), sha256);

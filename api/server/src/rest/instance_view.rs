@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tepui_core::InstanceView;
+use tepui_core::{Cloud, InstanceView};
 use tepui_db::model::{self, Image, Role};
 use tepui_types::rest::{Health, Instance, InstanceState, ShutdownBehavior};
 use tepui_types::{ImageId, InstanceId};
@@ -11,22 +11,23 @@ use super::routes::Call;
 use crate::failure::Failure;
 
 /// Shows instances to one caller.
-pub(super) struct Viewer {
+pub(super) struct Viewer<'c> {
+    cloud: &'c Cloud,
     images: HashMap<ImageId, Image>,
     shows_nodes: bool,
 }
 
-impl Viewer {
-    pub(super) async fn new(call: &Call) -> Result<Self, Failure> {
+impl<'c> Viewer<'c> {
+    pub(super) async fn new(call: &'c Call) -> Result<Self, Failure> {
         let images = call.cloud().images(&call.caller).await?;
         Ok(Self {
+            cloud: call.cloud(),
             images: images.into_iter().map(|image| (image.id, image)).collect(),
             shows_nodes: call.caller.role == Role::Administrator,
         })
     }
 
     pub(super) fn show(&self, view: InstanceView) -> Instance {
-        let health = health(view.health);
         let record = view.record;
         let instance = &record.instance;
         let image = self.images.get(&instance.image_id);
@@ -38,7 +39,7 @@ impl Viewer {
             state: state(instance.state),
             state_reason: instance.state_reason.as_ref().map(|reason| reason.message.clone()),
             state_since: instance.state_since,
-            health,
+            health: health(self.cloud.health(&record)),
             observed: placement.and_then(|placement| placement.observed.clone()),
             reservation_id: instance.reservation_id,
             image_id: instance.image_id,

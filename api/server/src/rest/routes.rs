@@ -150,7 +150,8 @@ async fn authenticate(app: &App, headers: &HeaderMap, id: &RequestId) -> Result<
     Ok(caller)
 }
 
-/// Runs a change in a task of its own: a client that hangs up must not cut it in half.
+/// Runs a change in a task of its own, in which it is audited: a client that hangs up must not cut it
+/// in half.
 async fn detached<E, F>(call: Call, work: impl FnOnce(Call) -> F) -> Result<E::Reply, Failure>
 where
     E: Endpoint,
@@ -160,8 +161,10 @@ where
     if E::METHOD == Method::Get {
         return work(call).await;
     }
-    let app = Arc::clone(&call.app);
-    match app.changes.spawn(work(call)).await {
+    let (app, caller) = (Arc::clone(&call.app), call.caller.clone());
+    let (cloud, change) = (Arc::clone(&app.cloud), work(call));
+    let audited = async move { cloud.audited(&caller, E::NAME, change).await };
+    match app.changes.spawn(audited).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Failure::internal(E::NAME, &error)),
     }

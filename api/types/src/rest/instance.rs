@@ -57,7 +57,8 @@ pub enum ShutdownBehavior {
 pub struct RunInstancesRequest {
     /// Image: id, name or prefix.
     pub image: String,
-    /// Instance type, for example `t3.micro`; the cloud's smallest when absent.
+    /// Instance type, for example `t3.small`; `t3.micro` when absent. `tepui instance run` takes
+    /// the smallest that fits when that does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<String>,
     /// How many, at least 1; 1 when absent.

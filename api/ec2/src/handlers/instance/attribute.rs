@@ -106,7 +106,7 @@ impl ModifyInstanceAttributeRequest {
         let text = |value: Option<AttributeValue>| value.and_then(|value| value.value);
         changes.extend(flag(self.disable_api_stop).map(InstanceChange::DisableApiStop));
         changes.extend(flag(self.disable_api_termination).map(InstanceChange::DisableApiTermination));
-        changes.extend(text(self.instance_type).map(|name| InstanceChange::InstanceType(name.into_owned())));
+        changes.extend(text(self.instance_type).map(|name| InstanceChange::InstanceType(name.into())));
         if let Some(name) = text(self.instance_initiated_shutdown_behavior) {
             changes.push(InstanceChange::ShutdownBehavior(behavior(&name)?));
         }

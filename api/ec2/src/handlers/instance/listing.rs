@@ -7,6 +7,7 @@ use tepui_core::{Cloud, InstanceView};
 
 use super::describe::reservation;
 use super::view::shape;
+use crate::generated::GroupIdentifier;
 use crate::wire::{Content, Text, Write as _, Xml};
 
 /// Instances in the order in which they are shown.
@@ -30,14 +31,14 @@ impl InstanceListing {
         let shares = |other: Option<&InstanceView>| {
             other.is_some_and(|o| o.record.instance.reservation_id == view.record.instance.reservation_id)
         };
-        let around = reservation(view);
         if !shares(index.checked_sub(1).and_then(|before| self.views.get(before))) {
             to.open("item");
-            to.list("groupSet", &around.groups);
+            to.list::<GroupIdentifier>("groupSet", &[]);
             to.open("instancesSet");
         }
         to.element("item", |to| shape(&self.cloud, view).write(to));
         if !shares(self.views.get(index + 1)) {
+            let around = reservation(view);
             to.close("instancesSet");
             to.optional("ownerId", &around.owner_id);
             to.optional("reservationId", &around.reservation_id);

@@ -36,9 +36,9 @@ impl RunInstancesRequest {
         let size = known_type(self.instance_type.take().unwrap_or(DEFAULT_TYPE.into()))?;
         let mut run = RunInstances::new(parse_id(Kind::Image, &image)?, size);
         (run.min_count, run.max_count) = counts(self.min_count, self.max_count)?;
-        run.client_token = cx.token.clone().map(Text::into_owned);
+        run.client_token = cx.token.clone().map(String::from);
         run.user_data = user_data(self.user_data.take())?;
-        run.key_name = self.key_name.take().map(Text::into_owned);
+        run.key_name = self.key_name.take().map(String::from);
         run.root_volume = root_volume(&self.block_device_mappings)?;
         run.shutdown_behavior = self
             .instance_initiated_shutdown_behavior
@@ -60,7 +60,7 @@ impl RunInstancesRequest {
         let [interface] = match <[_; 1]>::try_from(self.network_interfaces) {
             Ok(one) => one,
             Err(none) if none.is_empty() => {
-                run.security_groups = self.security_groups.into_iter().map(Text::into_owned).collect();
+                run.security_groups = self.security_groups.into_iter().map(String::from).collect();
                 return network_of(run, self.subnet_id, self.private_ip_address, &self.security_group_ids);
             }
             Err(_) => return Err(ApiError::unsupported("An instance has one network interface here.")),
@@ -173,10 +173,10 @@ async fn place(cx: &Context, placement: Placement, run: &mut RunInstances) -> Re
     if let Some(other) = placement.tenancy.filter(|tenancy| tenancy != "default") {
         return Err(ApiError::unsupported(format!("The tenancy {other} is not supported by this cloud.")));
     }
-    run.zone = placement.availability_zone.map(Text::into_owned);
+    run.zone = placement.availability_zone.map(String::from);
     run.placement_group = match (placement.group_name, placement.group_id) {
         (Some(_), Some(_)) => return Err(ApiError::combination("Give GroupName or GroupId, not both.")),
-        (Some(name), None) => Some(name.into_owned()),
+        (Some(name), None) => Some(name.into()),
         (None, Some(id)) => Some(group_name(cx, parse_id(Kind::PlacementGroup, &id)?).await?),
         (None, None) => None,
     };

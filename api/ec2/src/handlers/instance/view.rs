@@ -24,6 +24,7 @@ use crate::wire::{Text, timestamp};
 pub(super) fn shape(cloud: &Cloud, view: &InstanceView) -> Instance {
     let row = &view.record.instance;
     let interface = view.record.interface.as_ref();
+    let shown = interface.map(|interface| network_interface(cloud, view, interface));
     let volume = view.record.root_volume.as_ref();
     Instance {
         ami_launch_index: Some(row.launch_index.into()),
@@ -43,32 +44,32 @@ pub(super) fn shape(cloud: &Cloud, view: &InstanceView) -> Instance {
         image_id: text(row.image_id),
         instance_id: text(row.id),
         instance_type: text(&row.instance_type),
-        key_name: row.key_name.clone().map(Text::from),
+        key_name: row.key_name.as_ref().map(Text::from),
         launch_time: Some(row.launched_at),
         maintenance_options: Some(InstanceMaintenanceOptions { auto_recovery: fixed("default") }),
         metadata_options: Some(metadata_options(row.metadata)),
         monitoring: Some(Monitoring { state: fixed("disabled") }),
-        network_interfaces: interface.map(|i| network_interface(view, i)).into_iter().collect(),
         placement: Some(placement(cloud, view)),
         platform_details: fixed("Linux/UNIX"),
         // Empty, not absent, once the address is gone: as on AWS.
-        private_dns_name: Some(view.private_dns.clone().unwrap_or_default().into()),
+        private_dns_name: shown.as_ref().map_or(fixed(""), |i| i.private_dns_name.clone()),
         private_dns_name_options: interface.map(|_| private_dns_name_options()),
-        private_ip_address: interface.and_then(|i| text(i.private_ip)),
+        private_ip_address: shown.as_ref().and_then(|i| i.private_ip_address.clone()),
         public_dns_name: fixed(""),
         public_ip_address: interface.and_then(|i| i.public_ip).and_then(text),
         root_device_name: volume.map_or(fixed(ROOT_DEVICE), |volume| text(&volume.device)),
         root_device_type: fixed("ebs"),
-        security_groups: group_identifiers(&view.groups),
+        security_groups: shown.as_ref().map(|i| i.groups.clone()).unwrap_or_default(),
         source_dest_check: interface.map(|_| true),
         state: Some(state(row.state)),
         state_reason: state_reason(row),
         state_transition_reason: Some(transition_reason(row)),
-        subnet_id: interface.and_then(|i| text(i.subnet_id)),
+        subnet_id: shown.as_ref().and_then(|i| i.subnet_id.clone()),
         tags: shown_tags(&view.record.tags),
         usage_operation: fixed("RunInstances"),
         virtualization_type: fixed("hvm"),
-        vpc_id: interface.and_then(|i| text(i.vpc_id)),
+        vpc_id: shown.as_ref().and_then(|i| i.vpc_id.clone()),
+        network_interfaces: shown.into_iter().collect(),
     }
 }
 
@@ -97,8 +98,13 @@ pub(super) fn metadata_options(settings: MetadataSettings) -> InstanceMetadataOp
     }
 }
 
-fn network_interface(view: &InstanceView, interface: &NetworkInterface) -> InstanceNetworkInterface {
-    let private_dns = view.private_dns.clone().map(Text::from);
+fn network_interface(
+    cloud: &Cloud,
+    view: &InstanceView,
+    interface: &NetworkInterface,
+) -> InstanceNetworkInterface {
+    let private_dns = Some(cloud.config().private_dns(interface.private_ip).into());
+    let private_ip = text(interface.private_ip);
     let association = interface.public_ip.map(|public_ip| InstanceNetworkInterfaceAssociation {
         ip_owner_id: fixed("amazon"),
         public_dns_name: fixed(""),
@@ -122,12 +128,12 @@ fn network_interface(view: &InstanceView, interface: &NetworkInterface) -> Insta
         network_interface_id: text(interface.id),
         owner_id: text(interface.project_id),
         private_dns_name: private_dns.clone(),
-        private_ip_address: text(interface.private_ip),
+        private_ip_address: private_ip.clone(),
         private_ip_addresses: vec![InstancePrivateIpAddress {
             association,
             primary: Some(true),
             private_dns_name: private_dns,
-            private_ip_address: text(interface.private_ip),
+            private_ip_address: private_ip,
         }],
         source_dest_check: Some(true),
         status: fixed("in-use"),
@@ -140,7 +146,7 @@ fn placement(cloud: &Cloud, view: &InstanceView) -> Placement {
     Placement {
         availability_zone: text(cloud.config().zone()),
         group_id: view.record.instance.placement_group_id.and_then(text),
-        group_name: Some(view.placement_group.clone().unwrap_or_default().into()),
+        group_name: view.placement_group.as_ref().map_or(fixed(""), text),
         tenancy: fixed("default"),
     }
 }

@@ -61,8 +61,8 @@ impl Handle for CreateSecurityGroupRequest {
     async fn handle(self, cx: &Context) -> Result<CreateSecurityGroupResult, ApiError> {
         let [tags] = tags_for(self.tag_specifications, ["security-group"])?;
         let new = NewSecurityGroup {
-            name: self.group_name.into_owned(),
-            description: self.description.into_owned(),
+            name: self.group_name.into(),
+            description: self.description.into(),
             vpc_id: self.vpc_id.map(|id| parse_id(Kind::Vpc, &id)).transpose()?,
             tags: tags.clone(),
         };
@@ -105,7 +105,7 @@ impl Handle for DeleteSecurityGroupRequest {
 fn name_or_id(name: Option<Text>, id: Option<Text>) -> Result<NameOrId<SecurityGroupId>, ApiError> {
     match (name, id) {
         (_, Some(id)) => parse_id(Kind::SecurityGroup, &id).map(NameOrId::Id),
-        (Some(name), None) => Ok(NameOrId::Name(name.into_owned())),
+        (Some(name), None) => Ok(NameOrId::Name(name.into())),
         (None, None) => Err(ApiError::missing("GroupId")),
     }
 }

@@ -109,11 +109,11 @@ pub(super) async fn rules(cx: &Context, permission: IpPermission) -> Result<Vec<
     let mut rules = Vec::new();
     for range in permission.ip_ranges {
         let peer = RulePeer::Cidr(cidr(&range.cidr_ip.unwrap_or_default())?);
-        rules.push(NewRule { protocol, peer, description: range.description.map(Text::into_owned) });
+        rules.push(NewRule { protocol, peer, description: range.description.map(String::from) });
     }
     for pair in permission.user_id_group_pairs {
         let peer = RulePeer::Group(peer_group(cx, &pair).await?);
-        rules.push(NewRule { protocol, peer, description: pair.description.map(Text::into_owned) });
+        rules.push(NewRule { protocol, peer, description: pair.description.map(String::from) });
     }
     Ok(rules)
 }
@@ -122,7 +122,7 @@ async fn peer_group(cx: &Context, pair: &UserIdGroupPair) -> Result<tepui_types:
     match (&pair.group_id, &pair.group_name) {
         (Some(id), _) => parse_id(Kind::SecurityGroup, id),
         (None, Some(name)) => {
-            let group = NameOrId::Name(name.clone().into_owned());
+            let group = NameOrId::Name(name.clone().into());
             Ok(cx.cloud.security_group(&cx.caller, &group).await?.id)
         }
         (None, None) => Err(ApiError::missing("GroupId")),
