@@ -292,7 +292,7 @@ fn node_doctor(pid: &str, config: &str) -> Output {
 /// A port nobody listens on now, nor on those that a dev cloud takes beside it. It is below those that
 /// the kernel gives to clients: while a daemon is down, whoever tries to reach it would sooner or later
 /// be given its port, connect to itself, and keep the daemon from coming back.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     // Clouds of one process, and of others at the same time, begin to look at different places.
     static CLOUDS: AtomicU32 = AtomicU32::new(0);

@@ -11,7 +11,7 @@ mod process;
 mod session;
 mod until;
 
-pub use cloud::{Cloud, Hypervisor};
+pub use cloud::{Cloud, Hypervisor, free_port};
 pub use daemon::{Armed, Daemon, FAILPOINT_EXIT};
 pub use footprint::Footprint;
 pub use paths::{binary, image, python, repository};
