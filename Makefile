@@ -1,6 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; the rest are their parts.
 .DELETE_ON_ERROR:
-.PHONY: demo demo-down test lint unit e2e bench fuzz packages-run packages-test venv release images codegen help
+.PHONY: demo demo-down test lint unit days soak e2e bench fuzz packages-run packages-test venv release images codegen help
 
 PYTHON ?= python3
 VENV   := target/venv
@@ -9,6 +9,7 @@ DEMO   := target/demo
 BIN    := target/release
 FUZZ   := ec2_query sigv4_canonical qcow2_header
 SECONDS ?= 60
+DAYS ?= 10
 NEXTEST_PROFILE ?= default
 export TEPUI_BOTOCORE = $(abspath $(VENV))/botocore
 
@@ -24,7 +25,7 @@ demo-down:
 	@packaging/demo/demo-down.sh $(DEMO)
 
 ## make test        every test, with formatting, lints and licences; installs what it needs
-test: packages-test venv lint unit e2e
+test: packages-test venv lint unit days e2e
 
 ## make lint        formatting, clippy with denied warnings, licences and walls between crates
 lint: packages-test
@@ -42,6 +43,14 @@ unit: packages-test venv
 e2e: packages-test venv release images
 	packaging/install-cargo-tool.sh cargo-nextest
 	cargo nextest run -p tepui-tests --locked --profile $(NEXTEST_PROFILE)
+
+## make days        three days of a thousand simulated hosts, with faults
+days: release
+	$(BIN)/simulated-day 1 2 3
+
+## make soak        DAYS=10 days of seeds that nobody chose
+soak: release
+	$(BIN)/simulated-day --random $(DAYS)
 
 ## make bench       ratios against rivals in one interleaved run: target/bench/report.md
 bench: packages-test venv release images $(VENV)/.bench

@@ -1,0 +1,89 @@
+//! What clients asked for, and what they were told.
+
+use std::collections::BTreeMap;
+
+use tepui_types::InstanceId;
+
+use crate::events::Moment;
+
+/// What is wanted of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Desire {
+    Running,
+    Stopped,
+    Terminated,
+}
+
+/// A call that changes what is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    desire: Desire,
+    /// When it was acknowledged; until then the one before may hold as well.
+    acknowledged: Option<Moment>,
+}
+
+/// One instance that somebody was told of.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    pub(crate) tenant: usize,
+    /// A call is under way.
+    pub(crate) busy: bool,
+    /// When the guest last went off by itself; from then on nobody but a client or a reboot of its host may
+    /// start it.
+    pub(crate) went_off: Option<Moment>,
+    /// When a client last asked for a start.
+    pub(crate) start_asked: Moment,
+    pub(crate) reboots: u32,
+    wishes: Vec<Wish>,
+}
+
+impl Promise {
+    /// Launched and acknowledged.
+    pub(crate) fn launched(tenant: usize, asked: Moment, now: Moment) -> Self {
+        Self {
+            tenant,
+            busy: false,
+            went_off: None,
+            start_asked: asked,
+            reboots: 0,
+            wishes: vec![Wish { desire: Desire::Running, acknowledged: Some(now) }],
+        }
+    }
+
+    /// A client sends a call.
+    pub(crate) fn ask(&mut self, desire: Desire, now: Moment) {
+        self.busy = true;
+        if desire == Desire::Running {
+            self.start_asked = now;
+        }
+        self.wishes.push(Wish { desire, acknowledged: None });
+    }
+
+    /// The last call was acknowledged.
+    pub(crate) fn acknowledge(&mut self, now: Moment) {
+        self.busy = false;
+        if let Some(last) = self.wishes.last_mut() {
+            last.acknowledged.get_or_insert(now);
+        }
+    }
+
+    /// The last call was refused: nothing was changed.
+    pub(crate) fn refuse(&mut self) {
+        self.busy = false;
+        self.wishes.pop_if(|wish| wish.acknowledged.is_none());
+    }
+
+    /// What is wanted now.
+    pub(crate) fn desire(&self) -> Desire {
+        self.wishes.last().map_or(Desire::Terminated, |wish| wish.desire)
+    }
+
+    /// Whether `desire` may be what a host knows that heard of everything before `since`.
+    pub(crate) fn may_be(&self, desire: Desire, since: Moment) -> bool {
+        let settled = self.wishes.iter().rposition(|wish| wish.acknowledged.is_some_and(|at| at <= since));
+        self.wishes.iter().skip(settled.unwrap_or(0)).any(|wish| wish.desire == desire)
+    }
+}
+
+/// All of them.
+pub(crate) type Promises = BTreeMap<InstanceId, Promise>;
