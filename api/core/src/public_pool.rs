@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use tepui_db::model::NodeState;
 
 use crate::network::VPC_CIDR;
 use crate::{Cloud, Error};
@@ -28,14 +29,16 @@ pub fn pool_conflict(pool: Ipv4Net) -> Option<&'static str> {
 
 impl Cloud {
     /// A node whose address between the hosts is in the pool of public addresses: its name and address. An
-    /// instance that got the address would cut the host off.
+    /// instance that got the address would cut the host off. One that was given up blocks no pool: its
+    /// host is off, as its operator vouched.
     ///
     /// # Errors
     /// Only those of the store.
     pub async fn node_in_public_pool(&self) -> Result<Option<(String, Ipv4Addr)>, Error> {
         let Some(pool) = self.config.public_pool else { return Ok(None) };
         let nodes = self.db.nodes().await?;
-        let inside = nodes.into_iter().find(|load| pool.contains(&load.node.underlay_address));
+        let mut hosts = nodes.into_iter().filter(|load| load.node.state != NodeState::Expunged);
+        let inside = hosts.find(|load| pool.contains(&load.node.underlay_address));
         Ok(inside.map(|load| (load.node.name, load.node.underlay_address)))
     }
 

@@ -100,7 +100,13 @@ impl Harness {
 
     /// A control plane that starts anew on the same store.
     pub(crate) fn restarted(&self) -> Arc<Cloud> {
-        let config = CloudConfig::new("test-1", self.dir.path().join("consoles"));
+        self.restarted_with(|_| {})
+    }
+
+    /// The same with other settings.
+    pub(crate) fn restarted_with(&self, change: impl FnOnce(&mut CloudConfig)) -> Arc<Cloud> {
+        let mut config = CloudConfig::new("test-1", self.dir.path().join("consoles"));
+        change(&mut config);
         build(&self.db, &self.clock, &self.entropy, &self.signer, config)
     }
 

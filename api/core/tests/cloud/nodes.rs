@@ -94,6 +94,20 @@ async fn only_a_silent_node_can_be_given_up_and_its_instances_end_with_a_reason(
 }
 
 #[tokio::test]
+async fn a_node_that_was_given_up_blocks_no_pool_with_its_address() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let with_pool = t.restarted_with(|config| config.public_pool = Some("10.0.0.0/24".parse().unwrap()));
+    let blocked = async || with_pool.node_in_public_pool().await.unwrap().map(|(node, _)| node);
+    assert_eq!(blocked().await.as_deref(), Some("node-1"));
+    t.clock.advance(91);
+    t.cloud.reconcile_once().await;
+    assert_eq!(blocked().await.as_deref(), Some("node-1"), "a silent host may still be there");
+    t.cloud.expunge_node(&t.admin, host.id).await.unwrap();
+    assert_eq!(blocked().await, None);
+}
+
+#[tokio::test]
 async fn a_restarted_control_plane_gives_every_node_its_time() {
     let t = Harness::new().await;
     let host = t.host(1).await;

@@ -55,7 +55,7 @@ macro_rules! conformance_suite {
                 only_what_a_node_sees_grows_generations;
             observe: a_transition_needs_its_state, gone_releases_everything,
                 only_changes_of_a_part_grow_it, a_vpc_that_returns_has_a_newer_generation,
-                an_expunge_ends_what_was_there,
+                an_expunge_ends_what_was_there, an_expunge_gives_every_address_back,
                 a_node_part_has_all_that_its_placements_name;
             retention: terminated_instances_are_purged_after_a_while, audit_is_purged_by_age_in_batches,
                 ended_imports_are_purged_and_active_ones_stay, ended_join_tokens_are_purged_used_or_not;

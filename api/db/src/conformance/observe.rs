@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tepui_types::agent::PartKey;
+use tepui_types::agent::{NodeCapacity, PartKey};
 
 use super::world::{CAPACITY, World};
 use crate::model::InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
 use crate::model::{InstanceState, NodeState, Placement, StateReason};
-use crate::{Db, ExpungeOutcome, PowerChange, Transition};
+use crate::{Db, ExpungeOutcome, LaunchOutcome, PowerChange, Transition};
 
 fn transition(placement: &Placement, from: InstanceState, to: InstanceState) -> Transition {
     let observed = format!("{to:?}");
@@ -143,6 +143,27 @@ pub async fn an_expunge_ends_what_was_there(db: Arc<dyn Db>) {
     assert_eq!(world.used(lost).await, (0, 0, 0));
     assert!(world.vpc_generation(alpha.vpc).await > before);
     assert_eq!(world.db.nodes_of_vpc(alpha.vpc).await.unwrap(), [kept]);
+}
+
+pub async fn an_expunge_gives_every_address_back(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let alpha = world.tenant_in("alpha", "172.31.0.0/28").await;
+    let capacity = NodeCapacity { vcpus: 99, memory_mib: 99_999, disk_gib: 999 };
+    let (lost, kept) = (world.node(capacity).await, world.node(capacity).await);
+    let fill = |node| {
+        let mut launch = world.launch(&alpha, (0..6).map(|_| world.instance(&alpha, node)).collect());
+        launch.instances.iter_mut().for_each(|new| new.interface.public_ip = true);
+        launch
+    };
+    let launched = world.try_launch(&fill(lost)).await;
+    assert!(matches!(launched, LaunchOutcome::Launched(_)), "the whole pool: {launched:?}");
+    assert_eq!(world.try_launch(&fill(kept)).await, LaunchOutcome::PoolExhausted { fit: 0 });
+    world.db.set_node_state(lost, NodeState::Unreachable, world.now()).await.unwrap();
+    let reason = StateReason { code: "c".into(), message: "m".into(), detail: None };
+    let outcome = world.db.expunge_node(lost, &reason, world.now()).await.unwrap();
+    assert_eq!(outcome, ExpungeOutcome::Expunged(6));
+    let launched = world.try_launch(&fill(kept)).await;
+    assert!(matches!(launched, LaunchOutcome::Launched(_)), "public and private ones are free: {launched:?}");
 }
 
 pub async fn a_node_part_has_all_that_its_placements_name(db: Arc<dyn Db>) {
