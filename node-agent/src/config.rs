@@ -1,6 +1,8 @@
 //! The configuration files of the agent. Unknown fields are refused: a misspelt one would silently not
 //! hold.
 
+mod rules;
+
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tepui_libvirt::AcceleratorPreference;
 use url::Url;
+
+pub use rules::{Broken, Checked};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,14 @@ pub enum ConfigError {
         /// Where and why.
         #[source]
         source: Box<toml::de::Error>,
+    },
+    /// A value is not what it must be.
+    #[error("{path}: {field} = {value}: {rule}", field = .broken.field, value = .broken.value, rule = .broken.rule)]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// The value and its rule.
+        broken: Broken,
     },
 }
 
@@ -183,11 +195,19 @@ fn default_disk_gib() -> u64 {
 }
 
 /// Reads a configuration file.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+pub fn read<T: DeserializeOwned + Checked>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path);
-    let text = text.map_err(|source| ConfigError::File { path: path.into(), source })?;
+    parse(path, &text.map_err(|source| ConfigError::File { path: path.into(), source })?)
+}
+
+/// Reads and checks a file's text; `path` is for messages.
+pub fn parse<T: DeserializeOwned + Checked>(path: &Path, text: &str) -> Result<T, ConfigError> {
     let content = |source| ConfigError::Content { path: path.into(), source: Box::new(source) };
-    toml::from_str(&text).map_err(content)
+    let config: T = toml::from_str(text).map_err(content)?;
+    match config.broken_rule() {
+        None => Ok(config),
+        Some(broken) => Err(ConfigError::Value { path: path.into(), broken }),
+    }
 }
 
 #[cfg(test)]

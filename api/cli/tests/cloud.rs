@@ -314,6 +314,27 @@ async fn the_environments_cloud_gets_no_contexts_credential() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_login_elsewhere_does_not_take_the_environments_credential_along() {
+    let (cloud, other) = (Cloud::start().await, Cloud::start().await);
+    let elsewhere = format!("login http://{}", other.server.public_addr);
+    let refused = run(cloud.world(&cloud.token, false), "", &elsewhere).await;
+    assert_eq!(refused.exit, Exit::Usage, "no key was given: {refused:?}");
+    assert!(refused.err.contains("TEPUI_TOKEN is not sent"), "{refused:?}");
+    let own = format!("login http://{}", cloud.server.public_addr);
+    run(cloud.world(&cloud.token, false), "", &own).await.done();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_without_tls_goes_through_no_proxy() {
+    let cloud = Cloud::start().await;
+    let mut command = std::process::Command::cargo_bin("tepui").unwrap();
+    command.env_clear().env("HOME", cloud.dir.path()).env("HTTP_PROXY", "http://127.0.0.1:9");
+    let url = format!("http://{}", cloud.server.public_addr);
+    let output = command.env("TEPUI_URL", url).env("TEPUI_TOKEN", &cloud.token).arg("whoami").output();
+    assert!(output.as_ref().unwrap().status.success(), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_shell_is_offered_commands_and_the_clouds_names_and_nothing_when_it_is_away() {
     let cloud = Cloud::start().await;
     cloud.tepui("security-group create web-servers").await.done();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::Certificate;
 use reqwest::header::HeaderValue;
+use reqwest::redirect::Policy;
 use tepui_types::ErrorBody;
 use tepui_types::endpoint::{Carrier, DRY_RUN_HEADER, Endpoint, Method, path_parameters};
 use url::Url;
@@ -71,14 +72,21 @@ impl Client {
     /// The URL is not one, or `ca_pem` holds no certificate.
     pub fn new(url: &str, token: &str, ca_pem: Option<&[u8]>) -> Result<Self, ClientError> {
         install_crypto_provider();
-        let mut builder =
-            reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
+        let base = parse_base(url)?;
+        // The token is for this cloud: no redirect takes it elsewhere, and without TLS a proxy would read it.
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(Policy::none());
+        if base.scheme() == "http" {
+            builder = builder.no_proxy();
+        }
         if let Some(pem) = ca_pem {
             let certificates = Certificate::from_pem_bundle(pem).map_err(ClientError::Unbuildable)?;
             builder = builder.tls_certs_only(certificates);
         }
         let http = builder.build().map_err(ClientError::Unbuildable)?;
-        Ok(Self { http, base: parse_base(url)?, token: token.to_owned() })
+        Ok(Self { http, base, token: token.to_owned() })
     }
 
     /// Builds the request of an endpoint without sending it.

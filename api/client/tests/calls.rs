@@ -88,3 +88,24 @@ fn raw_access_stays_at_the_cloud() {
     assert!(matches!(client.prepare_raw(method, "http://elsewhere/", None), Err(ClientError::BadUrl { .. })));
     assert!(Client::new("ftp://cloud", "token", None).is_err());
 }
+
+#[tokio::test]
+async fn a_redirect_takes_the_token_nowhere() {
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new(&format!("http://{}", listener.local_addr().unwrap()), "token", None).unwrap();
+    let address = elsewhere.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = format!(
+                "HTTP/1.1 307 x\r\nlocation: http://{address}/\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let outcome = client.call::<RunInstances>(&[], &RunInstancesRequest::default()).await;
+    assert!(matches!(outcome, Err(ClientError::BadReply { status: 307, .. })), "{outcome:?}");
+    assert!(elsewhere.accept().is_err(), "nobody called there");
+}

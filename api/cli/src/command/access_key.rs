@@ -93,8 +93,10 @@ fn show(created: &CreatedAccessKey, session: &mut Session) -> Result<()> {
         Format::Ids => session.id(&created.access_key.id),
         Format::Table { .. } | Format::Tabs => {
             session.note("The secret is shown this once and kept nowhere.");
+            let url = session.url()?.to_owned();
             session.print(&format!(
-                "export AWS_ACCESS_KEY_ID={}\nexport AWS_SECRET_ACCESS_KEY={}\nexport TEPUI_TOKEN={}\n",
+                "export AWS_ACCESS_KEY_ID={}\nexport AWS_SECRET_ACCESS_KEY={}\n\
+                 export TEPUI_URL={url} TEPUI_TOKEN={}\n",
                 created.access_key.id, created.secret_access_key, created.token
             ))
         }

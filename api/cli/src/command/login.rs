@@ -10,7 +10,7 @@ use url::{Host, Url};
 use super::context::Row;
 use crate::cloud::connect;
 use crate::failure::{Failure, Result};
-use crate::local::{Context, Contexts};
+use crate::local::{Context, Contexts, token_for};
 use crate::repeat;
 use crate::session::Session;
 
@@ -18,7 +18,7 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 #[command(
     after_help = "The access key is asked for, or read from standard input (id and secret, each on a line), or \
-                  taken from TEPUI_TOKEN."
+                  taken from TEPUI_TOKEN if TEPUI_URL is this very URL."
 )]
 pub struct Login {
     /// Where the cloud's REST surface is, for example https://cloud.example:8773
@@ -38,7 +38,7 @@ pub struct Login {
 pub async fn run(login: Login, session: &mut Session) -> Result<()> {
     let url = checked(&login.url)?;
     let mut contexts = Contexts::load(&session.world.config_dir)?;
-    let token = credential(session).await?;
+    let token = credential(&url, session).await?;
     let ca_bundle = login.ca_bundle.map(|path| std::path::absolute(&path).unwrap_or(path));
     let ca_bundle = ca_bundle.or_else(|| session.world.ca_bundle.clone());
     let address = url.as_str().trim_end_matches('/').to_owned();
@@ -97,10 +97,14 @@ fn checked(text: &str) -> Result<Url> {
     }
 }
 
-/// `id.secret`: from the environment, or two lines of standard input, or both in one.
-async fn credential(session: &mut Session) -> Result<String> {
-    if let Some(token) = session.world.token.clone() {
-        return Ok(token);
+/// `id.secret`: from the environment where that is for this cloud, or two lines of standard input, or both
+/// in one.
+async fn credential(url: &Url, session: &mut Session) -> Result<String> {
+    if let Some(token) = token_for(&session.world, url) {
+        return Ok(token.to_owned());
+    }
+    if session.world.token.is_some() {
+        session.note("TEPUI_TOKEN is not sent: TEPUI_URL does not say that it is for this cloud");
     }
     let id = session.ask(if session.world.stdin_is_terminal { "Access key id: " } else { "" }).await?;
     if id.contains('.') {

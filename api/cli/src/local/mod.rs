@@ -10,4 +10,4 @@ pub(crate) use contexts::{Content, Context, Contexts};
 pub(crate) use hidden::Hidden;
 pub(crate) use keys::{KeyStore, StoredKey};
 pub(crate) use ssh::{Login, answers};
-pub(crate) use target::Target;
+pub(crate) use target::{Target, token_for};
