@@ -1,6 +1,7 @@
 //! The file of contexts: clouds and projects that one has logged in to. It holds secrets, so that only
 //! its owner may read it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write};
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
+
+/// All keys of the file.
+const KEYS: [&str; 7] = ["current", "context", "url", "user", "project", "token", "ca_bundle"];
 
 /// The file, as it was read.
 #[derive(Debug, Clone)]
@@ -101,16 +105,32 @@ impl Contexts {
     }
 }
 
-/// Without the file's own words: its lines hold secrets.
+/// Nothing of what stands in the file is said, neither value nor key: any of its words may be a secret that
+/// slipped out of its place. The line tells where to look.
 fn bad(path: &Path, text: &str, fault: &toml::de::Error) -> Failure {
     let before = fault.span().and_then(|span| text.get(..span.start)).unwrap_or(text);
     let line = before.lines().count().max(1) + usize::from(before.ends_with('\n'));
-    let failure = Failure::failed(format!("{}, line {line}: {}", path.display(), fault.message()));
+    let failure = Failure::failed(format!("{}, line {line}: {}", path.display(), rule(fault)));
     let key = text.lines().nth(line - 1).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+    let key = key.and_then(|key| KEYS.into_iter().find(|known| *known == key));
     let failure = key.into_iter().fold(failure, |failure, key| failure.why(format!("the key is {key}")));
     failure
         .try_("mend the line, or move the file away and log in again: tepui login URL")
         .docs("tepui help contexts")
+}
+
+/// The rule that is broken, in words of our own: the parser's repeat what it found.
+fn rule(fault: &toml::de::Error) -> Cow<'_, str> {
+    let told = fault.message();
+    match told {
+        // It names a field of ours.
+        _ if told.starts_with("missing field") => told.into(),
+        _ if told.starts_with("unknown field") => {
+            format!("unknown key; {} are known", KEYS.join(", ")).into()
+        }
+        _ if told.starts_with("invalid type") => "another kind of value belongs here".into(),
+        _ => "this is no TOML".into(),
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +170,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         for (text, line, said) in [
-            ("current = \"a\"\n[context.a]\nurl = \"u\"\ntokn = \"SECRET\"\n", 4, "tokn"),
+            ("current = \"a\"\n[context.a]\nurl = \"u\"\ntokn = \"SECRET\"\n", 4, "unknown key"),
             ("current = 7\n", 1, "the key is current"),
             (
                 "[context.a]\nurl = \"u\"\nuser = \"ada\"\nproject = \"p\"\ntoken = SECRET\n",
@@ -159,11 +179,23 @@ mod tests {
             ),
             ("[context.a]\nurl = \"u\"\n", 1, "missing field"),
             ("[[[", 1, ""),
+            ("context = \"TPAK.SECRET\"\n", 1, "the key is context"),
+            ("[context]\nlab = \"TPAK.SECRET\"\n", 2, ""),
+            ("[context.a]\nca_bundle = [\"SECRET\"]\n", 2, "the key is ca_bundle"),
+            ("[context.a]\nTPAK.SECRET = 1\n", 2, "unknown key"),
+            ("[context.a]\nSECRET = 1\n", 2, "unknown key"),
+            ("[context.a]\nSECRET = 1\nSECRET = 2\n", 3, ""),
+            ("TPAK.SECRET\n", 1, ""),
+            ("TPAK.SECRET=\n", 1, ""),
+            ("[context.a]\ntoken = \"TPAK.SECRET\n", 2, "the key is token"),
+            ("[context.a]\ntoken = 'TPAK.SECRET' SECRET\n", 2, "the key is token"),
+            ("[context.SECRET]\n[context.SECRET]\n", 2, ""),
+            ("current = \"\\SECRET\"\n", 1, "the key is current"),
         ] {
             fs::write(&path, text).unwrap();
             let shown = Contexts::load(folder.path()).unwrap_err().render();
-            assert!(shown.contains(&format!("config.toml, line {line}: ")), "{shown}");
-            assert!(shown.contains(said) && !shown.contains("SECRET"), "{shown}");
+            assert!(shown.contains(&format!("config.toml, line {line}: ")), "{text}: {shown}");
+            assert!(shown.contains(said) && !shown.contains("SECRET"), "{text}: {shown}");
         }
     }
 
