@@ -16,8 +16,21 @@ use crate::{Caller, Cloud, Error};
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 tokio::task_local! {
-    /// Whether the call under way has a record already.
-    static RECORDED: Cell<bool>;
+    /// The call under way.
+    static CALL: Call;
+}
+
+/// What is known of a call until its record is written.
+struct Call {
+    action: Cell<&'static str>,
+    recorded: Cell<bool>,
+}
+
+/// Names the operation of the call under way, for one endpoint that stands for several: as soon as the
+/// request tells which is meant, so that a refusal has the name that a success would have.
+pub fn acts_as(action: &'static str) {
+    // A verb that no protocol called has nobody to tell.
+    let _ = CALL.try_with(|call| call.action.set(action));
 }
 
 /// Records on their way into the store.
@@ -49,23 +62,28 @@ impl From<&Error> for Refused {
 }
 
 impl Cloud {
-    /// Carries out a mutating call of a protocol and sees to it that there is a record of it: one
-    /// that its verb did not write, because it was refused before or found nothing to do, is written
-    /// here. A rehearsal changes nothing and has none.
+    /// Carries out a mutating call of a protocol, its parsing included, and sees to it that there is a
+    /// record of it: one that its verb did not write, because it was refused before or found nothing to
+    /// do, is written here under the name `action`, which is the one that the verb uses. A rehearsal
+    /// changes nothing and has none.
     ///
     /// # Errors
     /// Those of the call.
     pub async fn audited<T, E>(
         &self,
         caller: &Caller,
-        action: &str,
+        action: &'static str,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E>
     where
         for<'e> Refused: From<&'e E>,
     {
-        let watched = async { (call.await, RECORDED.with(Cell::get)) };
-        let (result, recorded) = RECORDED.scope(Cell::new(false), watched).await;
+        let watched = async {
+            let result = call.await;
+            (result, CALL.with(|call| (call.action.get(), call.recorded.get())))
+        };
+        let begun = Call { action: Cell::new(action), recorded: Cell::new(false) };
+        let (result, (action, recorded)) = CALL.scope(begun, watched).await;
         if !recorded && !caller.dry_run {
             let done = || Refused { outcome: "ok", resource: String::new() };
             let Refused { outcome, resource } = result.as_ref().err().map_or_else(done, Refused::from);
@@ -108,8 +126,7 @@ impl Cloud {
     /// when too many wait already does the call wait for its own. The log line comes first, so that a
     /// crash in between loses nothing.
     async fn record(&self, caller: &Caller, action: &str, resources: String, outcome: &str) {
-        // A verb that no protocol called has nobody to tell.
-        let _ = RECORDED.try_with(|recorded| recorded.set(true));
+        let _ = CALL.try_with(|call| call.recorded.set(true));
         let record = AuditRecord {
             at: self.clock.now(),
             project_id: caller.project,

@@ -40,7 +40,7 @@ pub mod transition;
 mod volume;
 mod wake;
 
-pub use audit::Refused;
+pub use audit::{Refused, acts_as};
 pub use auth::{AuthKey, BearerError};
 pub use bootstrap::Bootstrapped;
 pub use caller::Caller;
@@ -65,5 +65,7 @@ pub use network::NetworkInterfaceView;
 pub use parts::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Overcommit, Retention, Strategy};
 pub use public_pool::pool_conflict;
 pub use room::Room;
-pub use security_group::{NameOrId, NewRule, NewSecurityGroup, RuleSelector};
+pub use security_group::{
+    NameOrId, NewRule, NewSecurityGroup, RuleSelector, authorize_action, revoke_action,
+};
 pub use volume::VolumeView;

@@ -32,7 +32,8 @@ impl Cloud {
     /// `Forbidden`, `NotFound`.
     pub async fn set_schedulable(&self, caller: &Caller, id: NodeId, on: bool) -> Result<(), Error> {
         caller.require_administrator()?;
-        self.commit(caller, "SetSchedulable", id.to_string(), async {
+        let action = if on { "UndrainNode" } else { "DrainNode" };
+        self.commit(caller, action, id.to_string(), async {
             let found = self.db.set_schedulable(id, on).await?;
             if found { Ok(()) } else { Err(Error::not_found(Kind::Node, id)) }
         })

@@ -153,7 +153,7 @@ impl Cloud {
         let group = self.security_group(caller, group).await?;
         check_rules(&rules)?;
         let rules = rules.into_iter().map(|rule| self.rule(direction, rule)).collect();
-        self.change_rules(caller, "AuthorizeSecurityGroup", &group, RuleChange::Add(rules)).await
+        self.change_rules(caller, authorize_action(direction), &group, RuleChange::Add(rules)).await
     }
 
     /// Removes rules from a group, all or none; returns them.
@@ -175,7 +175,7 @@ impl Cloud {
         if rules.is_empty() {
             return Err(Error::invalid("rules", "", "names at least one rule"));
         }
-        self.change_rules(caller, "RevokeSecurityGroup", &group, RuleChange::Remove(rules)).await
+        self.change_rules(caller, revoke_action(direction), &group, RuleChange::Remove(rules)).await
     }
 
     fn rule(&self, direction: Direction, rule: NewRule) -> Rule {
@@ -224,6 +224,22 @@ impl Cloud {
             Some(missing) => Err(Error::not_found(Kind::SecurityGroup, missing)),
             None => Ok(without_repeats(ids)),
         }
+    }
+}
+
+/// EC2's action that adds rules of this direction.
+pub const fn authorize_action(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "AuthorizeSecurityGroupIngress",
+        Direction::Egress => "AuthorizeSecurityGroupEgress",
+    }
+}
+
+/// EC2's action that removes rules of this direction.
+pub const fn revoke_action(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "RevokeSecurityGroupIngress",
+        Direction::Egress => "RevokeSecurityGroupEgress",
     }
 }
 

@@ -80,50 +80,71 @@ pub(crate) struct Context {
     pub(crate) token: Option<Text>,
 }
 
-/// One call on its way to its handler.
-pub(crate) struct Call {
+/// The parameters of a call.
+pub(crate) struct Parameters {
+    /// All but the action and the version.
     pub(crate) params: Params,
-    pub(crate) context: Context,
     /// The API version the client asked for, echoed in the reply's namespace.
     pub(crate) version: String,
+}
+
+/// One call on its way to its handler.
+pub(crate) struct Call {
+    /// Or why there are none: that the call is refused for it is told in its record, as any refusal is.
+    pub(crate) parameters: Result<Parameters, ApiError>,
+    pub(crate) context: Context,
 }
 
 impl Call {
     /// Reads the request, applies the model's rules, runs the handler and writes the reply.
     pub(crate) async fn run<O: Handle>(mut self) -> Result<Body, ApiError> {
-        self.apply(&O::RULES)?;
-        if O::RULES.only_reads() {
-            return self.answer::<O>().await;
-        }
+        let rehearsal = self.rehearsal(&O::RULES);
+        self.context.caller.dry_run = matches!(rehearsal, Ok(true));
         let (cloud, caller) = (Arc::clone(&self.context.cloud), self.context.caller.clone());
-        cloud.audited(&caller, O::RULES.action, self.answer::<O>()).await
+        let answer = async move {
+            rehearsal?;
+            self.answer::<O>().await
+        };
+        if O::RULES.only_reads() {
+            answer.await
+        } else {
+            cloud.audited(&caller, O::RULES.action, answer).await
+        }
     }
 
-    async fn answer<O: Handle>(mut self) -> Result<Body, ApiError> {
-        let rules = O::RULES;
-        let request = O::read(&mut self.params)?.unwrap_or_default();
-        refuse_rest(&mut self.params, &rules)?;
-        let reply = request.handle(&self.context).await?;
-        if self.context.caller.dry_run {
+    /// Whether the call only rehearses. It is read before all else: a rehearsal has no record.
+    fn rehearsal(&mut self, rules: &Rules) -> Result<bool, ApiError> {
+        match &mut self.parameters {
+            Ok(parameters) if rules.dry_run => Ok(parameters.params.optional("DryRun")?.unwrap_or(false)),
+            Ok(_) | Err(_) => Ok(false),
+        }
+    }
+
+    async fn answer<O: Handle>(self) -> Result<Body, ApiError> {
+        let (rules, mut cx) = (O::RULES, self.context);
+        let Parameters { mut params, version } = self.parameters?;
+        cx.apply(&rules, &mut params)?;
+        let request = O::read(&mut params)?.unwrap_or_default();
+        refuse_rest(&mut params, &rules)?;
+        let reply = request.handle(&cx).await?;
+        if cx.caller.dry_run {
             // A verb that writes has rehearsed and said so; one that only reads comes here.
             return Err(ApiError::dry_run());
         }
-        Ok(document(&rules, &self.version, &self.context.caller.request_id, reply))
+        Ok(document(&rules, &version, &cx.caller.request_id, reply))
     }
+}
 
-    fn apply(&mut self, rules: &Rules) -> Result<(), ApiError> {
-        let (params, cx) = (&mut self.params, &mut self.context);
-        if rules.dry_run {
-            cx.caller.dry_run = params.optional("DryRun")?.unwrap_or(false);
-        }
+impl Context {
+    fn apply(&mut self, rules: &Rules, params: &mut Params) -> Result<(), ApiError> {
         if rules.paginated {
-            cx.page = PageRequest::read(params, rules)?;
+            self.page = PageRequest::read(params, rules)?;
         }
         if let Some(name) = rules.filters {
-            cx.filters = params.list(name)?;
+            self.filters = params.list(name)?;
         }
         if let Some(name) = rules.token {
-            cx.token = params.optional(name)?;
+            self.token = params.optional(name)?;
         }
         Ok(())
     }

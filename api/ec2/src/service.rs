@@ -11,7 +11,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::generated::{dispatch, is_known};
 use crate::mechanism::PageRequest;
-use crate::operation::{Call, Context, Service};
+use crate::operation::{Call, Context, Parameters, Service};
 use crate::sigv4::{self, KeyCache, Signature, SignatureError};
 use crate::wire::{Params, Text, Xml, decode, printable};
 
@@ -163,13 +163,15 @@ impl Ec2 {
         if named.is_none() {
             return Err(refuse(no_such_service(&signature.service)));
         }
-        let (name, call) = self.call(request, service, caller).map_err(refuse)?;
+        let (name, parameters) = parameters(request, service).map_err(refuse)?;
+        let unreadable = parameters.as_ref().err().cloned();
+        let call = Call { parameters, context: self.context(caller) };
         match dispatch(service, &name, call).await {
             Some(reply) => {
                 *action = Some(name);
                 reply.map_err(refuse)
             }
-            None => Err(refuse(not_implemented(service, &name))),
+            None => Err(refuse(unreadable.unwrap_or_else(|| not_implemented(service, &name)))),
         }
     }
 
@@ -189,27 +191,48 @@ impl Ec2 {
         }
     }
 
-    fn call(
-        &self,
-        request: &Request<'_>,
-        service: Service,
-        caller: Caller,
-    ) -> Result<(String, Call), ApiError> {
-        let mut pairs = decode([request.query, body_text(request)?])?;
-        pairs.retain(|(name, _)| !is_signature_field(name));
-        let mut params = Params::new(pairs)?;
-        let action: Text = params.optional("Action")?.ok_or_else(|| ApiError::missing("Action"))?;
-        let version = version(&mut params, service)?;
-        let context = Context {
+    fn context(&self, caller: Caller) -> Context {
+        Context {
             cloud: Arc::clone(&self.cloud),
             config: Arc::clone(&self.config),
             caller,
             filters: Vec::new(),
             page: PageRequest::default(),
             token: None,
-        };
-        Ok((action.into(), Call { params, context, version }))
+        }
     }
+}
+
+/// The action that a request names, with its parameters or the reason why they cannot be read. Without
+/// an action there is no call.
+fn parameters(
+    request: &Request<'_>,
+    service: Service,
+) -> Result<(String, Result<Parameters, ApiError>), ApiError> {
+    let read = || -> Result<(String, Params), ApiError> {
+        let mut pairs = decode([request.query, body_text(request)?])?;
+        pairs.retain(|(name, _)| !is_signature_field(name));
+        let mut params = Params::new(pairs)?;
+        let action: Text = params.optional("Action")?.ok_or_else(|| ApiError::missing("Action"))?;
+        Ok((action.into(), params))
+    };
+    match read() {
+        Ok((action, mut params)) => {
+            let version = version(&mut params, service);
+            Ok((action, version.map(|version| Parameters { params, version })))
+        }
+        Err(error) => match named_action(request) {
+            Some(action) => Ok((action, Err(error))),
+            None => Err(error),
+        },
+    }
+}
+
+/// The action of a request that is no proper query or form.
+fn named_action(request: &Request<'_>) -> Option<String> {
+    let body = String::from_utf8_lossy(request.body);
+    let mut pieces = request.query.split('&').chain(body.split('&'));
+    pieces.find_map(|piece| piece.strip_prefix("Action=")).map(str::to_owned)
 }
 
 fn response(reply: Result<Body, Refusal>, action: Option<String>, request_id: &str) -> Response {

@@ -5,6 +5,7 @@
 mod kit;
 
 use kit::{Kit, code, refused};
+use serde_json::{Value, json};
 use tepui_types::endpoint::*;
 use tepui_types::rest::*;
 use tepui_types::{ErrorCode, ProjectId};
@@ -203,7 +204,7 @@ async fn a_refused_change_is_an_event_and_a_refused_look_is_none() {
         told.collect::<Vec<_>>(),
         [
             ("CreateUser".into(), Vec::new(), "forbidden".into()),
-            ("TerminateInstance".into(), foreign, "not_found".into()),
+            ("TerminateInstances".into(), foreign, "not_found".into()),
         ]
     );
     assert_eq!(admin.call::<ListUsers>(&[], &Empty {}).await.unwrap().items.len(), 2);
@@ -251,3 +252,72 @@ async fn everything(admin: &tepui_client::Client) -> String {
         admin.call::<ListAccessKeys>(&[], &keys).await.unwrap(),
     )
 }
+
+/// The actions of the records, sorted, once there are so many.
+async fn actions(client: &tepui_client::Client, count: usize) -> Vec<String> {
+    let request = ListEventsRequest { resource: None, limit: Some(1000) };
+    kit::until(async || {
+        let events = client.call::<ListEvents>(&[], &request).await.unwrap().items;
+        let mut actions: Vec<_> = events.into_iter().map(|event| event.action).collect();
+        actions.sort_unstable();
+        (actions.len() >= count).then_some(actions)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_change_whose_request_cannot_be_read_or_finds_nothing_is_recorded_under_its_action() {
+    let kit = Kit::start().await;
+    let member = kit.member("ann").await;
+    let changes: Vec<_> = ALL.iter().filter(|endpoint| endpoint.method != Method::Get).collect();
+    for endpoint in &changes {
+        let segment = |part: &'static str| if part.starts_with('{') { "no-such" } else { part };
+        let path = endpoint.path.split('/').map(segment).collect::<Vec<_>>().join("/");
+        let request = member.prepare_raw(endpoint.method, &path, Some(&json!({ "colour": 1 }))).unwrap();
+        let (status, _) = refused(member.send::<Value>(&request).await);
+        assert!((400..500).contains(&status), "{}: {status}", endpoint.name);
+    }
+    let mut expected: Vec<_> = changes.iter().map(|endpoint| endpoint.action).collect();
+    expected.sort_unstable();
+    assert_eq!(actions(&member, expected.len()).await, expected);
+}
+
+#[tokio::test]
+async fn an_operation_has_one_name_in_the_audit_however_it_ends() {
+    use tepui_types::agent::{Direction, Peer, Protocol};
+    let kit = Kit::start().await;
+    let member = kit.member("ann").await;
+    let made = member.call::<CreateSecurityGroup>(&[], &group("web")).await.unwrap();
+    let mut expected = vec!["CreateSecurityGroup".to_owned()];
+    let mut both = |action: &str| expected.extend([action.to_owned(), action.to_owned()]);
+    for (direction, name) in [(Direction::Ingress, "Ingress"), (Direction::Egress, "Egress")] {
+        let peer = Peer::Cidr("192.0.2.0/24".parse().unwrap());
+        let rule = RuleRequest { direction, protocol: Protocol::All, peer, description: None };
+        member.call::<AddSecurityGroupRule>(&["web"], &rule).await.unwrap();
+        member.call::<AddSecurityGroupRule>(&["no-such"], &rule).await.unwrap_err();
+        member.call::<RemoveSecurityGroupRule>(&["web"], &rule).await.unwrap();
+        member.call::<RemoveSecurityGroupRule>(&["no-such"], &rule).await.unwrap_err();
+        both(&format!("AuthorizeSecurityGroup{name}"));
+        both(&format!("RevokeSecurityGroup{name}"));
+    }
+    for resource in [made.id.to_string(), "sg-0123456789abcdef0".to_owned()] {
+        let tags = [("a".to_owned(), "b".to_owned())].into();
+        let _ = member.call::<PutTags>(&[], &PutTagsRequest { resource: resource.clone(), tags }).await;
+        let _ = member.call::<DeleteTag>(&[], &DeleteTagRequest { resource, key: "a".into() }).await;
+    }
+    both("CreateTags");
+    both("DeleteTags");
+    for key in [ED25519, "no key"] {
+        let key = CreateKeyPairRequest {
+            name: "laptop".into(),
+            public_key: Some(key.to_owned()),
+            ..CreateKeyPairRequest::default()
+        };
+        let _ = member.call::<CreateKeyPair>(&[], &key).await;
+    }
+    both("ImportKeyPair");
+    expected.sort_unstable();
+    assert_eq!(actions(&member, expected.len()).await, expected);
+}
+
+const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ann";

@@ -73,6 +73,9 @@ pub enum Carrier {
 pub trait Endpoint {
     /// The operation's name, for example `RunInstances`.
     const NAME: &'static str;
+    /// Its name in the audit: that of EC2's action which does the same, else [`Endpoint::NAME`]. Where two
+    /// such actions are one endpoint, the name until the request tells which of them is meant.
+    const ACTION: &'static str;
     /// HTTP's method.
     const METHOD: Method;
     /// The path with its parameters in braces, for example `/v1/instances/{instance}`.
@@ -92,6 +95,8 @@ pub trait Endpoint {
 pub struct EndpointInfo {
     /// [`Endpoint::NAME`].
     pub name: &'static str,
+    /// [`Endpoint::ACTION`].
+    pub action: &'static str,
     /// [`Endpoint::METHOD`].
     pub method: Method,
     /// [`Endpoint::PATH`].
@@ -110,6 +115,7 @@ impl EndpointInfo {
     const fn of<E: Endpoint>() -> Self {
         Self {
             name: E::NAME,
+            action: E::ACTION,
             method: E::METHOD,
             path: E::PATH,
             summary: E::SUMMARY,
@@ -125,8 +131,20 @@ pub fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
+macro_rules! action {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident $action:ident) => {
+        stringify!($action)
+    };
+}
+
 macro_rules! endpoints {
-    ($($carrier:ident $method:ident $path:literal $name:ident($request:ty) -> $reply:ty, $summary:literal;)*) => {
+    ($(
+        $carrier:ident $method:ident $path:literal
+        $name:ident $(as $action:ident)? ($request:ty) -> $reply:ty, $summary:literal;
+    )*) => {
         $(
             #[doc = $summary]
             #[derive(Debug, Clone, Copy)]
@@ -134,6 +152,7 @@ macro_rules! endpoints {
 
             impl Endpoint for $name {
                 const NAME: &'static str = stringify!($name);
+                const ACTION: &'static str = action!($name $($action)?);
                 const METHOD: Method = Method::$method;
                 const PATH: &'static str = $path;
                 const SUMMARY: &'static str = $summary;
@@ -152,25 +171,25 @@ endpoints! {
     Json Post "/v1/instances" RunInstances(RunInstancesRequest) -> List<Instance>, "Launches instances, all or none.";
     Query Get "/v1/instances" ListInstances(ListInstancesRequest) -> List<Instance>, "Lists the project's instances.";
     Query Get "/v1/instances/{instance}" ShowInstance(Empty) -> Instance, "Shows an instance.";
-    Json Patch "/v1/instances/{instance}" SetInstance(SetInstanceRequest) -> Instance, "Changes attributes of an instance.";
-    Query Delete "/v1/instances/{instance}" TerminateInstance(Empty) -> Instance, "Terminates an instance; its root disk goes with it.";
-    Json Post "/v1/instances/{instance}/start" StartInstance(Empty) -> Instance, "Starts a stopped instance on the node that holds its disk.";
-    Json Post "/v1/instances/{instance}/stop" StopInstance(StopInstanceRequest) -> Instance, "Stops an instance; disks and addresses stay.";
-    Json Post "/v1/instances/{instance}/reboot" RebootInstance(Empty) -> Instance, "Reboots a running instance.";
+    Json Patch "/v1/instances/{instance}" SetInstance as ModifyInstanceAttribute(SetInstanceRequest) -> Instance, "Changes attributes of an instance.";
+    Query Delete "/v1/instances/{instance}" TerminateInstance as TerminateInstances(Empty) -> Instance, "Terminates an instance; its root disk goes with it.";
+    Json Post "/v1/instances/{instance}/start" StartInstance as StartInstances(Empty) -> Instance, "Starts a stopped instance on the node that holds its disk.";
+    Json Post "/v1/instances/{instance}/stop" StopInstance as StopInstances(StopInstanceRequest) -> Instance, "Stops an instance; disks and addresses stay.";
+    Json Post "/v1/instances/{instance}/reboot" RebootInstance as RebootInstances(Empty) -> Instance, "Reboots a running instance.";
     Query Get "/v1/instances/{instance}/console" ShowConsole(ShowConsoleRequest) -> ConsoleOutput, "Shows the end of an instance's serial console.";
     Query Get "/v1/instances/{instance}/explain" ExplainInstance(Empty) -> Explanation, "Tells why an instance is where it is.";
     Query Get "/v1/instance-types" ListInstanceTypes(Empty) -> List<InstanceType>, "Lists the instance types.";
 
     Query Get "/v1/images" ListImages(Empty) -> List<Image>, "Lists the project's images and the public ones.";
     Query Get "/v1/images/{image}" ShowImage(Empty) -> Image, "Shows an image.";
-    Query Delete "/v1/images/{image}" DeleteImage(Empty) -> Empty, "Withdraws an image; running instances are untouched.";
+    Query Delete "/v1/images/{image}" DeleteImage as DeregisterImage(Empty) -> Empty, "Withdraws an image; running instances are untouched.";
     Json Post "/v1/import-tasks" ImportImage(ImportImageRequest) -> ImportTask, "Imports an image from a URL.";
-    RawBody Post "/v1/images" UploadImage(UploadImageRequest) -> ImportTask, "Imports an image from the request's body.";
+    RawBody Post "/v1/images" UploadImage as ImportImage(UploadImageRequest) -> ImportTask, "Imports an image from the request's body.";
     Json Post "/v1/image-uploads" CreateImageUpload(CreateImageUploadRequest) -> ImageUpload, "Begins an upload that can be resumed.";
     Query Get "/v1/image-uploads/{upload}" ShowImageUpload(Empty) -> ImageUpload, "Shows how many bytes of an upload are durable.";
     RawBody Put "/v1/image-uploads/{upload}" AppendImageUpload(AppendImageUploadRequest) -> ImageUpload, "Appends the request's body to an upload.";
     Query Delete "/v1/image-uploads/{upload}" DeleteImageUpload(Empty) -> Empty, "Gives up an upload.";
-    Json Post "/v1/image-uploads/{upload}/complete" CompleteImageUpload(CompleteImageUploadRequest) -> ImportTask, "Checks an upload's digest and begins its import.";
+    Json Post "/v1/image-uploads/{upload}/complete" CompleteImageUpload as ImportImage(CompleteImageUploadRequest) -> ImportTask, "Checks an upload's digest and begins its import.";
     Query Get "/v1/import-tasks" ListImportTasks(Empty) -> List<ImportTask>, "Lists the project's imports.";
     Query Get "/v1/import-tasks/{task}" ShowImportTask(Empty) -> ImportTask, "Shows an import.";
 
@@ -183,8 +202,8 @@ endpoints! {
     Query Get "/v1/security-groups" ListSecurityGroups(Empty) -> List<SecurityGroup>, "Lists the project's security groups.";
     Query Get "/v1/security-groups/{group}" ShowSecurityGroup(Empty) -> SecurityGroup, "Shows a security group with its rules.";
     Query Delete "/v1/security-groups/{group}" DeleteSecurityGroup(Empty) -> Empty, "Deletes a security group that nothing uses.";
-    Json Post "/v1/security-groups/{group}/rules" AddSecurityGroupRule(RuleRequest) -> SecurityGroup, "Allows something.";
-    Json Post "/v1/security-groups/{group}/rules/remove" RemoveSecurityGroupRule(RuleRequest) -> SecurityGroup, "Removes the rule that equals this one.";
+    Json Post "/v1/security-groups/{group}/rules" AddSecurityGroupRule as AuthorizeSecurityGroupIngress(RuleRequest) -> SecurityGroup, "Allows something.";
+    Json Post "/v1/security-groups/{group}/rules/remove" RemoveSecurityGroupRule as RevokeSecurityGroupIngress(RuleRequest) -> SecurityGroup, "Removes the rule that equals this one.";
 
     Json Post "/v1/placement-groups" CreatePlacementGroup(CreatePlacementGroupRequest) -> PlacementGroup, "Creates a placement group.";
     Query Get "/v1/placement-groups" ListPlacementGroups(Empty) -> List<PlacementGroup>, "Lists the project's placement groups.";
@@ -214,9 +233,9 @@ endpoints! {
     Query Get "/v1/access-keys" ListAccessKeys(ListAccessKeysRequest) -> List<AccessKey>, "Lists the access keys of a project.";
     Query Delete "/v1/access-keys/{access_key}" DeleteAccessKey(ListAccessKeysRequest) -> Empty, "Deletes an access key; it ends at once. For administrators.";
 
-    Json Put "/v1/tags" PutTags(PutTagsRequest) -> Empty, "Sets tags on a resource.";
+    Json Put "/v1/tags" PutTags as CreateTags(PutTagsRequest) -> Empty, "Sets tags on a resource.";
     Query Get "/v1/tags" ListTags(ListTagsRequest) -> List<Tag>, "Lists the project's tags.";
-    Query Delete "/v1/tags" DeleteTag(DeleteTagRequest) -> Empty, "Removes a tag from a resource.";
+    Query Delete "/v1/tags" DeleteTag as DeleteTags(DeleteTagRequest) -> Empty, "Removes a tag from a resource.";
 
     Query Get "/v1/whoami" Whoami(Empty) -> Identity, "Tells who the credential is, and what its project may use.";
     Query Get "/v1/events" ListEvents(ListEventsRequest) -> List<Event>, "Lists the project's newest changes: who, when, what.";

@@ -27,6 +27,21 @@ pub enum InstanceChange {
     Metadata(MetadataChange),
 }
 
+impl InstanceChange {
+    /// EC2's action that makes this change.
+    const fn action(&self) -> &'static str {
+        match self {
+            Self::Metadata(_) => "ModifyInstanceMetadataOptions",
+            Self::InstanceType(_)
+            | Self::UserData(_)
+            | Self::ShutdownBehavior(_)
+            | Self::DisableApiTermination(_)
+            | Self::DisableApiStop(_)
+            | Self::Groups(_) => "ModifyInstanceAttribute",
+        }
+    }
+}
+
 impl Cloud {
     /// Changes one attribute.
     ///
@@ -41,8 +56,9 @@ impl Cloud {
         let records = self.records(caller.project, &[id]).await?;
         let record = records.first().ok_or_else(|| Error::not_found(Kind::Instance, id))?;
         let moves_rules = matches!(change, InstanceChange::Groups(_));
+        let action = change.action();
         let change = self.checked_change(caller, record, change).await?;
-        self.commit(caller, "ModifyInstanceAttribute", id.to_string(), async {
+        self.commit(caller, action, id.to_string(), async {
             let outcome = self.db.change_attribute(caller.project, id, &change, self.now()).await?;
             power_result(outcome, "stopped", "").map(drop)
         })

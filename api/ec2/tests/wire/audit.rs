@@ -35,3 +35,25 @@ async fn refusals_of_every_kind_are_recorded_and_reading_and_rehearsing_are_not(
         ]
     );
 }
+
+#[tokio::test]
+async fn a_change_whose_request_cannot_be_read_is_recorded_under_its_name() {
+    let harness = Harness::new().await;
+    let client = harness.member("ann").await;
+    let id = "InstanceId.1=i-0123456789abcdef0";
+    for (form, code) in [
+        (format!("Action=TerminateInstances&Version=2016-11-15&{id}&{id}"), "InvalidParameterCombination"),
+        (format!("Version=2016-11-15&{id}=%zz&Action=StopInstances"), "MalformedQueryString"),
+        (format!("Action=StartInstances&Version=yesterday&{id}"), "NoSuchVersion"),
+        (format!("Action=RebootInstances&Version=2016-11-15&{id}&DryRun=perhaps"), "InvalidParameterValue"),
+        ("Action=DescribeInstances&Version=2016-11-15&A=1&A=2".into(), "InvalidParameterCombination"),
+        ("Action=MakeCoffee&A=1&A=2".into(), "InvalidParameterCombination"),
+        ("A=1&A=2".into(), "InvalidParameterCombination"),
+    ] {
+        let reply = client.post("ec2", &form).await;
+        assert_eq!(reply.error_code().as_deref(), Some(code), "{form}: {}", reply.body);
+    }
+    let names = ["RebootInstances", "StartInstances", "StopInstances", "TerminateInstances"];
+    let expected = names.map(|name| told(name, "", "invalid_input"));
+    assert_eq!(newest(&harness, &client.key_id, 10).await, expected);
+}

@@ -1,6 +1,6 @@
 //! SSH key pairs.
 
-use tepui_core::{Kind, NameOrId};
+use tepui_core::{Kind, NameOrId, acts_as};
 use tepui_db::model;
 use tepui_types::rest::{CreateKeyPairRequest, CreatedKeyPair, Empty, KeyKind, KeyPair, List};
 
@@ -21,6 +21,7 @@ pub(super) async fn create(call: Call, request: CreateKeyPairRequest) -> Result<
     let tags = Default::default();
     match (request.public_key, request.kind) {
         (Some(key), None) => {
+            acts_as("ImportKeyPair");
             let key_pair = cloud.import_key_pair(caller, name, key.as_bytes(), &tags).await?;
             Ok(CreatedKeyPair { key_pair: shown(key_pair), private_key: None })
         }

@@ -50,6 +50,7 @@ impl Routes {
     pub(crate) fn add<E, H, F>(self, handler: H) -> Self
     where
         E: Endpoint + 'static,
+        E::Request: 'static,
         H: Fn(Call, E::Request) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<E::Reply, Failure>> + Send + 'static,
     {
@@ -57,10 +58,10 @@ impl Routes {
             let handler = handler.clone();
             async move {
                 let request = match E::CARRIER {
-                    Carrier::Query | Carrier::RawBody => from_query(&query)?,
-                    Carrier::Json => json(&body::read(body).await?)?,
+                    Carrier::Query | Carrier::RawBody => from_query(&query),
+                    Carrier::Json => body::read(body).await.and_then(|bytes| json(&bytes)),
                 };
-                detached::<E, _>(call, |call| handler(call, request)).await
+                detached::<E, _>(call, |call| async move { handler(call, request?).await }).await
             }
         })
     }
@@ -69,14 +70,15 @@ impl Routes {
     pub(crate) fn add_raw<E, H, F>(self, handler: H) -> Self
     where
         E: Endpoint + 'static,
+        E::Request: 'static,
         H: Fn(Call, E::Request, Body) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<E::Reply, Failure>> + Send + 'static,
     {
         self.route::<E, _, _>(move |call, query, body| {
             let handler = handler.clone();
             async move {
-                let request = from_query(&query)?;
-                detached::<E, _>(call, |call| handler(call, request, body)).await
+                let request = from_query(&query);
+                detached::<E, _>(call, |call| async move { handler(call, request?, body).await }).await
             }
         })
     }
@@ -150,8 +152,8 @@ async fn authenticate(app: &App, headers: &HeaderMap, id: &RequestId) -> Result<
     Ok(caller)
 }
 
-/// Runs a change in a task of its own, in which it is audited: a client that hangs up must not cut it
-/// in half.
+/// Runs a change in a task of its own, in which it is audited, also when its request cannot be read: a
+/// client that hangs up must not cut it in half.
 async fn detached<E, F>(call: Call, work: impl FnOnce(Call) -> F) -> Result<E::Reply, Failure>
 where
     E: Endpoint,
@@ -163,7 +165,7 @@ where
     }
     let (app, caller) = (Arc::clone(&call.app), call.caller.clone());
     let (cloud, change) = (Arc::clone(&app.cloud), work(call));
-    let audited = async move { cloud.audited(&caller, E::NAME, change).await };
+    let audited = async move { cloud.audited(&caller, E::ACTION, change).await };
     match app.changes.spawn(audited).await {
         Ok(outcome) => outcome,
         Err(error) => Err(Failure::internal(E::NAME, &error)),

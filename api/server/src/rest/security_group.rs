@@ -1,6 +1,8 @@
 //! Security groups and their rules.
 
-use tepui_core::{Kind, NameOrId, NewRule, NewSecurityGroup, RuleSelector};
+use tepui_core::{
+    Kind, NameOrId, NewRule, NewSecurityGroup, RuleSelector, acts_as, authorize_action, revoke_action,
+};
 use tepui_db::model::{self, RulePeer};
 use tepui_types::SecurityGroupId;
 use tepui_types::agent::Peer;
@@ -58,15 +60,17 @@ pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
 }
 
 pub(super) async fn add_rule(call: Call, request: RuleRequest) -> Result<SecurityGroup, Failure> {
-    let group = target(&call).await?;
     let direction = request.direction;
+    acts_as(authorize_action(direction));
+    let group = target(&call).await?;
     call.cloud().authorize(&call.caller, &group, direction, vec![new_rule(request)]).await?;
     Ok(shown(call.cloud().security_group(&call.caller, &group).await?))
 }
 
 pub(super) async fn remove_rule(call: Call, request: RuleRequest) -> Result<SecurityGroup, Failure> {
-    let group = target(&call).await?;
     let direction = request.direction;
+    acts_as(revoke_action(direction));
+    let group = target(&call).await?;
     let saying = RuleSelector::Saying(vec![new_rule(request)]);
     call.cloud().revoke(&call.caller, &group, direction, saying).await?;
     Ok(shown(call.cloud().security_group(&call.caller, &group).await?))
