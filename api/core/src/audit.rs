@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
-use tepui_db::{AuditRecord, Db, DbError, rehearse};
+use tepui_db::{AuditFilter, AuditRecord, Db, DbError, rehearse};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -161,12 +161,17 @@ impl Cloud {
         self.audits.tasks.reopen();
     }
 
-    /// The newest `limit` audit records of the caller's project, newest first.
+    /// The newest `limit` audit records of the caller's project that pass, newest first.
     ///
     /// # Errors
     /// Only those of the store.
-    pub async fn audit_records(&self, caller: &Caller, limit: u32) -> Result<Vec<AuditRecord>, Error> {
-        Ok(self.db.audit(caller.project, limit).await?)
+    pub async fn audit_records(
+        &self,
+        caller: &Caller,
+        filter: &AuditFilter,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, Error> {
+        Ok(self.db.audit(caller.project, filter, limit).await?)
     }
 }
 

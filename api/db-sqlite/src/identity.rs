@@ -1,9 +1,11 @@
 //! Projects, users, access keys, audit.
 
+use std::cmp::Reverse;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use tepui_db::model::{AccessKey, Credential, DefaultNetwork, Project, Quota, User};
-use tepui_db::{AuditRecord, CreateOutcome, DbError, DeleteOutcome, IdentityDb};
+use tepui_db::{AuditFilter, AuditRecord, CreateOutcome, DbError, DeleteOutcome, IdentityDb};
 use tepui_types::{Epoch, ProjectId, UserId};
 
 use crate::row::{Columns, all, execute, exists, first};
@@ -112,13 +114,14 @@ impl IdentityDb for SqliteDb {
         self.writer.write_patiently(move |connection| Ok(append_audit(connection, &record)?)).await
     }
 
-    async fn audit(&self, project: ProjectId, limit: u32) -> Result<Vec<AuditRecord>, DbError> {
-        self.read(move |connection| {
-            let sql = "SELECT at, project_id, user_id, action, resources, outcome, request_id FROM audit
-                       WHERE project_id = ?1 ORDER BY n DESC LIMIT ?2";
-            all(connection, sql, params![S(project), limit], read_audit)
-        })
-        .await
+    async fn audit(
+        &self,
+        project: ProjectId,
+        filter: &AuditFilter,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, DbError> {
+        let filter = filter.clone();
+        self.read(move |connection| audit(connection, project, &filter, limit)).await
     }
 }
 
@@ -137,8 +140,38 @@ fn read_credential(c: &Columns<'_>) -> rusqlite::Result<Credential> {
     Ok(Credential { key, user: read_user(c)? })
 }
 
-fn read_audit(c: &Columns<'_>) -> rusqlite::Result<AuditRecord> {
-    Ok(AuditRecord {
+/// Refused calls and others each have an index, which is read from its newest row on.
+fn audit(
+    connection: &Connection,
+    project: ProjectId,
+    filter: &AuditFilter,
+    limit: u32,
+) -> rusqlite::Result<Vec<AuditRecord>> {
+    let outcomes: &[&str] = match filter.refused {
+        Some(false) => &["outcome = 'ok'"],
+        Some(true) => &["outcome <> 'ok'"],
+        None => &["outcome = 'ok'", "outcome <> 'ok'"],
+    };
+    let resource = filter.resource.as_ref().map(|id| format!(",{id},"));
+    let mut records = Vec::new();
+    for outcome in outcomes {
+        let sql = format!(
+            "SELECT n, at, project_id, user_id, action, resources, outcome, request_id FROM audit
+             WHERE project_id = ?1 AND {outcome}
+               AND (?3 IS NULL OR instr(',' || resources || ',', ?3) > 0)
+             ORDER BY n DESC LIMIT ?2"
+        );
+        records.extend(all(connection, &sql, params![S(project), limit, resource], read_audit)?);
+    }
+    records.sort_by_key(|(n, _)| Reverse(*n));
+    records.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(records.into_iter().map(|(_, record)| record).collect())
+}
+
+/// A record with its number.
+fn read_audit(c: &Columns<'_>) -> rusqlite::Result<(i64, AuditRecord)> {
+    let n = c.plain()?;
+    let record = AuditRecord {
         at: c.stored()?,
         project_id: c.stored()?,
         user_id: c.stored()?,
@@ -146,7 +179,8 @@ fn read_audit(c: &Columns<'_>) -> rusqlite::Result<AuditRecord> {
         resources: c.plain()?,
         outcome: c.plain()?,
         request_id: c.plain()?,
-    })
+    };
+    Ok((n, record))
 }
 
 fn create_user(connection: &Connection, user: &User) -> Verb<CreateOutcome<UserId>> {

@@ -15,8 +15,8 @@ use tepui_db::model::{
     AccessKey, ImportState, KeyKind, KeyPair, PlacementGroup, PlacementStrategy, Role, Rule, RulePeer, User,
 };
 use tepui_db::{
-    AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb, InstanceFilter, NodeDb, RuleChange,
-    TokenUse,
+    AuditFilter, AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb, InstanceFilter, NodeDb,
+    RuleChange, TokenUse,
 };
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_types::agent::{Direction, Protocol};
@@ -196,7 +196,7 @@ async fn read(db: &SqliteDb) {
     assert_eq!(instances, 5);
     assert_eq!(db.all_instances().await.unwrap().len(), 4);
     assert_eq!((db.users().await.unwrap().len(), db.nodes().await.unwrap().len()), (1, 1));
-    assert_eq!(db.audit(projects[0].id, 10).await.unwrap().len(), 1);
+    assert_eq!(db.audit(projects[0].id, &AuditFilter::default(), 10).await.unwrap().len(), 1);
     assert!(db.credential("TPAKA").await.unwrap().is_some());
 }
 

@@ -78,8 +78,23 @@ pub trait IdentityDb: Send + Sync {
     /// Appends one audit record.
     async fn append_audit(&self, record: &AuditRecord) -> Result<(), DbError>;
 
-    /// The newest `limit` audit records of a project, newest first.
-    async fn audit(&self, project: ProjectId, limit: u32) -> Result<Vec<AuditRecord>, DbError>;
+    /// The newest `limit` audit records of a project that pass, newest first. However many others there
+    /// are, they push none of these out.
+    async fn audit(
+        &self,
+        project: ProjectId,
+        filter: &AuditFilter,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, DbError>;
+}
+
+/// Which audit records; by default all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Only those that name the object with this id.
+    pub resource: Option<String>,
+    /// Only those of refused calls, or only those of calls that went well.
+    pub refused: Option<bool>,
 }
 
 /// One mutating call.
@@ -95,7 +110,7 @@ pub struct AuditRecord {
     pub action: String,
     /// Ids of the objects, comma-separated.
     pub resources: String,
-    /// `ok` or the error code.
+    /// `ok` or why the call was refused.
     pub outcome: String,
     /// As in the reply and the logs.
     pub request_id: String,

@@ -21,7 +21,7 @@ mod retention;
 mod tag;
 
 pub use error::DbError;
-pub use identity::{AuditRecord, CreateOutcome, DeleteOutcome, IdentityDb};
+pub use identity::{AuditFilter, AuditRecord, CreateOutcome, DeleteOutcome, IdentityDb};
 pub use image::{ImageDb, ImportOutcome};
 pub use instance::{
     AttributeChange, InstanceDb, InstanceFilter, Launch, LaunchInstance, LaunchOutcome, NewInterface,

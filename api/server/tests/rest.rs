@@ -159,13 +159,13 @@ async fn changes_stand_in_the_events_with_their_request() {
     let kit = Kit::start().await;
     let admin = kit.admin();
     let made = admin.call::<CreateSecurityGroup>(&[], &group("seen")).await.unwrap();
-    let request = ListEventsRequest { resource: Some(made.id.to_string()), limit: None };
+    let request = ListEventsRequest { resource: Some(made.id.to_string()), ..ListEventsRequest::default() };
     let event = kit::until(|| async {
         admin.call::<ListEvents>(&[], &request).await.unwrap().items.into_iter().next()
     })
     .await;
     assert_eq!((event.action.as_str(), event.outcome.as_str()), ("CreateSecurityGroup", "ok"));
-    let none = ListEventsRequest { resource: None, limit: Some(0) };
+    let none = ListEventsRequest { limit: Some(0), ..ListEventsRequest::default() };
     assert_eq!(code(admin.call::<ListEvents>(&[], &none).await), (400, ErrorCode::InvalidInput));
 }
 
@@ -194,8 +194,9 @@ async fn a_refused_change_is_an_event_and_a_refused_look_is_none() {
     let new = CreateUserRequest { name: "eve".into(), ..CreateUserRequest::default() };
     assert_eq!(code(member.call::<CreateUser>(&[], &new).await).0, 403);
     assert_eq!(code(member.call::<ListUsers>(&[], &Empty {}).await).0, 403);
+    let refused = ListEventsRequest { refused: true, ..ListEventsRequest::default() };
     let told = kit::until(async || {
-        let events = member.call::<ListEvents>(&[], &ListEventsRequest::default()).await.unwrap().items;
+        let events = member.call::<ListEvents>(&[], &refused).await.unwrap().items;
         (events.len() >= 2).then(|| events.into_iter().map(|e| (e.action, e.resources, e.outcome)))
     })
     .await;
@@ -208,6 +209,8 @@ async fn a_refused_change_is_an_event_and_a_refused_look_is_none() {
         ]
     );
     assert_eq!(admin.call::<ListUsers>(&[], &Empty {}).await.unwrap().items.len(), 2);
+    let done = member.call::<ListEvents>(&[], &ListEventsRequest::default()).await.unwrap();
+    assert_eq!(done.items, [], "nothing was changed");
 }
 
 #[tokio::test]
@@ -255,9 +258,10 @@ async fn everything(admin: &tepui_client::Client) -> String {
 
 /// The actions of the records, sorted, once there are so many.
 async fn actions(client: &tepui_client::Client, count: usize) -> Vec<String> {
-    let request = ListEventsRequest { resource: None, limit: Some(1000) };
+    let list = |refused| ListEventsRequest { resource: None, refused, limit: Some(1000) };
     kit::until(async || {
-        let events = client.call::<ListEvents>(&[], &request).await.unwrap().items;
+        let mut events = client.call::<ListEvents>(&[], &list(false)).await.unwrap().items;
+        events.extend(client.call::<ListEvents>(&[], &list(true)).await.unwrap().items);
         let mut actions: Vec<_> = events.into_iter().map(|event| event.action).collect();
         actions.sort_unstable();
         (actions.len() >= count).then_some(actions)

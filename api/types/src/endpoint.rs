@@ -238,7 +238,7 @@ endpoints! {
     Query Delete "/v1/tags" DeleteTag as DeleteTags(DeleteTagRequest) -> Empty, "Removes a tag from a resource.";
 
     Query Get "/v1/whoami" Whoami(Empty) -> Identity, "Tells who the credential is, and what its project may use.";
-    Query Get "/v1/events" ListEvents(ListEventsRequest) -> List<Event>, "Lists the project's newest changes: who, when, what.";
+    Query Get "/v1/events" ListEvents(ListEventsRequest) -> List<Event>, "Lists the project's newest changes, or calls that were refused: who, when, what.";
     Query Get "/v1/capacity" ShowCapacity(Empty) -> Capacity, "Tells how many instances of each type fit now.";
     Query Get "/v1/doctor" RunDoctor(Empty) -> DoctorReport, "Compares what should be with what is. For administrators.";
 }

@@ -2,8 +2,8 @@
 
 use futures::future::join_all;
 use tepui_core::{CloudConfig, Error, NameOrId, RunInstances};
-use tepui_db::AuditRecord;
 use tepui_db::model::PlacementStrategy;
+use tepui_db::{AuditFilter, AuditRecord};
 use tepui_db_sqlite::Options;
 use tepui_types::{InstanceId, ProjectId};
 
@@ -15,7 +15,7 @@ async fn records(t: &Harness) -> Vec<AuditRecord> {
 }
 
 async fn stored(t: &Harness) -> Vec<AuditRecord> {
-    t.cloud.audit_records(&t.admin, 10_000).await.unwrap()
+    t.cloud.audit_records(&t.admin, &AuditFilter::default(), 10_000).await.unwrap()
 }
 
 async fn create(t: &Harness, name: &str) -> Result<(), Error> {
@@ -85,7 +85,7 @@ async fn a_refused_call_has_a_record_and_no_call_has_two() {
             of("TerminateInstances", foreign.to_string(), "not_found", own),
         ]
     );
-    let theirs = t.cloud.audit_records(&member, 1).await.unwrap();
+    let theirs = t.cloud.audit_records(&member, &AuditFilter::default(), 1).await.unwrap();
     let expected = of("CreateProject", String::new(), "forbidden", member.project);
     assert_eq!(theirs.iter().map(told).collect::<Vec<_>>(), [expected]);
 }

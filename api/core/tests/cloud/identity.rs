@@ -1,6 +1,7 @@
 //! Projects, users, access keys, authentication, audit.
 
 use tepui_core::{BearerError, Error, Kind};
+use tepui_db::AuditFilter;
 use tepui_db::model::{KeyKind, Role};
 
 use super::harness::Harness;
@@ -54,14 +55,14 @@ async fn names_are_taken_once_and_the_holder_is_named() {
 async fn every_mutating_call_is_one_record_with_its_outcome() {
     let t = Harness::new().await;
     t.cloud.flush_audit().await;
-    let before = t.cloud.audit_records(&t.admin, 100).await.unwrap().len();
+    let before = t.cloud.audit_records(&t.admin, &AuditFilter::default(), 100).await.unwrap().len();
     let create = async || t.cloud.create_key_pair(&t.admin, "k", KeyKind::Ed25519, &Default::default()).await;
     create().await.unwrap();
     t.cloud.flush_audit().await;
     create().await.map(|_| ()).unwrap_err();
     t.cloud.key_pairs(&t.admin).await.unwrap();
     t.cloud.flush_audit().await;
-    let records = t.cloud.audit_records(&t.admin, 100).await.unwrap();
+    let records = t.cloud.audit_records(&t.admin, &AuditFilter::default(), 100).await.unwrap();
     assert_eq!(records.len(), before + 2);
     let told: Vec<_> = records[..2].iter().map(|r| (r.action.as_str(), r.outcome.as_str())).collect();
     assert_eq!(told, [("CreateKeyPair", "already_exists"), ("CreateKeyPair", "ok")]);

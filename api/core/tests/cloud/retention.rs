@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tepui_core::{ImportRequest, RunInstances};
+use tepui_db::AuditFilter;
 use tepui_types::agent::PlacementState;
 
 use super::harness::{Harness, placement_of};
@@ -25,7 +26,7 @@ async fn each_kind_is_kept_for_its_own_time() {
         t.cloud.reconcile_once().await;
         let known = t.cloud.run_instances(&t.admin, request.clone()).await.is_err();
         let instances = t.cloud.describe_instances(&t.admin, &[]).await.unwrap().len();
-        let audit = t.cloud.audit_records(&t.admin, 100).await.unwrap();
+        let audit = t.cloud.audit_records(&t.admin, &AuditFilter::default(), 100).await.unwrap();
         let imports = t.cloud.import_tasks(&t.admin, &[]).await.unwrap();
         (instances, known, audit.iter().any(|record| record.action == "CompleteImport"), imports.len())
     };
@@ -57,6 +58,6 @@ async fn a_backlog_goes_in_bounded_rounds_and_an_active_import_never() {
     t.cloud.flush_audit().await;
     t.clock.advance(500 * DAY);
     t.cloud.reconcile_once().await;
-    assert_eq!(t.cloud.audit_records(&t.admin, 10).await.unwrap(), []);
+    assert_eq!(t.cloud.audit_records(&t.admin, &AuditFilter::default(), 10).await.unwrap(), []);
     assert_eq!(t.cloud.import_tasks(&t.admin, &[]).await.unwrap(), [active]);
 }

@@ -234,7 +234,7 @@ CREATE TABLE launch_token (
     used_at INTEGER NOT NULL,
     PRIMARY KEY (project_id, token)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-22T08:06:17.766007769Z', '17982585967327998974');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T03:29:40.013118702Z', '7999882056178410343');
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 30, 1800000006000000000);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at) VALUES (100000000008, 'beta', 1000, 1000, 1000000, 1, 1, 512, 20, 1800000013000000000);
@@ -281,7 +281,8 @@ INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on
 INSERT INTO launch_token (project_id, token, parameters_sha256, reservation_id, used_at) VALUES (100000000008, 't', X'0101010101010101010101010101010101010101010101010101010101010101', X'000000000000000048', 1800000073000000000);
 CREATE INDEX access_key_user ON access_key (user_id);
 CREATE INDEX access_key_project ON access_key (project_id);
-CREATE INDEX audit_project ON audit (project_id);
+CREATE INDEX audit_done ON audit (project_id) WHERE outcome = 'ok';
+CREATE INDEX audit_refused ON audit (project_id) WHERE outcome <> 'ok';
 CREATE INDEX audit_at ON audit (at);
 CREATE UNIQUE INDEX image_name ON image (project_id, name) WHERE state = 'available';
 CREATE INDEX import_task_project ON import_task (project_id);

@@ -6,7 +6,7 @@ use tepui_types::{Epoch, ProjectId, UserId};
 
 use super::world::{CAPACITY, World, network};
 use crate::model::{AccessKey, Quota, Role, User};
-use crate::{AuditRecord, CreateOutcome, Db, DeleteOutcome};
+use crate::{AuditFilter, AuditRecord, CreateOutcome, Db, DeleteOutcome};
 
 pub async fn a_new_database_is_in_epoch_one(db: Arc<dyn Db>) {
     assert_eq!(db.epoch().await.unwrap(), Epoch(1));
@@ -102,23 +102,54 @@ pub async fn access_keys_need_their_parents_and_stay_in_their_project(db: Arc<dy
     assert_eq!(world.db.delete_user(ann.id).await.unwrap(), DeleteOutcome::NotFound);
 }
 
+fn record(world: &World, action: &str, resources: &str, outcome: &str) -> AuditRecord {
+    AuditRecord {
+        at: world.now(),
+        project_id: ProjectId::from_random(1),
+        user_id: UserId::from_random(2),
+        action: action.into(),
+        resources: resources.into(),
+        outcome: outcome.into(),
+        request_id: "1".into(),
+    }
+}
+
+/// The actions of the newest records.
+async fn audited(world: &World, resource: Option<&str>, refused: Option<bool>, limit: u32) -> Vec<String> {
+    let filter = AuditFilter { resource: resource.map(str::to_owned), refused };
+    let records = world.db.audit(ProjectId::from_random(1), &filter, limit).await.unwrap();
+    records.into_iter().map(|record| record.action).collect()
+}
+
 pub async fn audit_is_newest_first_and_limited(db: Arc<dyn Db>) {
     let world = World::new(db);
-    let (project_id, user_id) = (ProjectId::from_random(1), UserId::from_random(2));
-    for action in ["A", "B", "C"] {
-        let record = AuditRecord {
-            at: world.now(),
-            project_id,
-            user_id,
-            action: action.into(),
-            resources: String::new(),
-            outcome: "ok".into(),
-            request_id: "1".into(),
-        };
-        world.db.append_audit(&record).await.unwrap();
+    for (action, outcome) in [("A", "ok"), ("B", "not_found"), ("C", "ok")] {
+        world.db.append_audit(&record(&world, action, "", outcome)).await.unwrap();
     }
-    let actions: Vec<_> =
-        world.db.audit(project_id, 2).await.unwrap().into_iter().map(|record| record.action).collect();
-    assert_eq!(actions, ["C", "B"]);
-    assert_eq!(world.db.audit(ProjectId::from_random(3), 2).await.unwrap(), []);
+    assert_eq!(audited(&world, None, None, 2).await, ["C", "B"]);
+    assert_eq!(audited(&world, None, None, 9).await, ["C", "B", "A"]);
+    let none = world.db.audit(ProjectId::from_random(3), &AuditFilter::default(), 2).await.unwrap();
+    assert_eq!(none, []);
+}
+
+pub async fn no_audit_records_push_others_out(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let append = async |action: &str, resources: &str, outcome: &str| {
+        world.db.append_audit(&record(&world, action, resources, outcome)).await.unwrap();
+    };
+    append("Run", "r-1,i-1,i-11", "ok").await;
+    append("Stop", "i-1", "not_found").await;
+    append("Start", "i-11", "ok").await;
+    for _ in 0..20 {
+        append("Refused", "i-1", "protected").await;
+        append("Other", "i-2", "ok").await;
+    }
+    let (one, eleven) = (Some("i-1"), Some("i-11"));
+    assert_eq!(audited(&world, one, Some(false), 5).await, ["Run"]);
+    assert_eq!(audited(&world, eleven, Some(false), 5).await, ["Start", "Run"]);
+    assert_eq!(audited(&world, eleven, Some(false), 1).await, ["Start"]);
+    assert_eq!(audited(&world, None, Some(false), 22).await[20..], ["Start", "Run"]);
+    assert_eq!(audited(&world, one, Some(true), 21).await[20], "Stop");
+    assert_eq!(audited(&world, one, None, 22).await[20..], ["Stop", "Run"]);
+    assert_eq!(audited(&world, Some("1"), None, 9).await, [""; 0], "an id's part is no id");
 }

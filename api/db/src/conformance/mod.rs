@@ -26,7 +26,7 @@ macro_rules! conformance_suite {
             identity: a_new_database_is_in_epoch_one, a_project_comes_with_its_network,
                 names_of_projects_and_users_are_unique, a_project_in_use_is_not_deleted,
                 access_keys_need_their_parents_and_stay_in_their_project,
-                audit_is_newest_first_and_limited;
+                audit_is_newest_first_and_limited, no_audit_records_push_others_out;
             image: images_are_seen_by_their_project_or_by_all_if_public,
                 a_withdrawn_image_frees_its_name_but_not_a_running_guests_digest,
                 imports_complete_with_their_image_and_fail_at_a_restart,

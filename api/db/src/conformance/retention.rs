@@ -7,7 +7,7 @@ use tepui_types::{Digest, NodeId, UserId};
 
 use super::world::{CAPACITY, Tenant, World};
 use crate::model::{ImportState, JoinToken};
-use crate::{AuditRecord, Cutoffs, Db, EnrolOutcome, ImportOutcome, PowerChange, TokenUse};
+use crate::{AuditFilter, AuditRecord, Cutoffs, Db, EnrolOutcome, ImportOutcome, PowerChange, TokenUse};
 
 /// Enough for everything at once.
 const ALL: u32 = 1000;
@@ -55,7 +55,7 @@ pub async fn audit_is_purged_by_age_in_batches(db: Arc<dyn Db>) {
         world.db.append_audit(&record(&world, &alpha, *times.last().unwrap())).await.unwrap();
     }
     let left = async || {
-        let records = world.db.audit(alpha.project, ALL).await.unwrap();
+        let records = world.db.audit(alpha.project, &AuditFilter::default(), ALL).await.unwrap();
         records.into_iter().rev().map(|record| record.at).collect::<Vec<_>>()
     };
     let cutoffs = Cutoffs { audit: times[3], ..Cutoffs::all(Timestamp::UNIX_EPOCH) };

@@ -1,12 +1,14 @@
 //! Each call that would change something has one audit record, in the protocol's own names.
 
+use tepui_db::AuditFilter;
+
 use crate::harness::Harness;
 
 /// Action, resources and outcome of the newest records, newest first.
 async fn newest(harness: &Harness, key_id: &str, count: u32) -> Vec<(String, String, String)> {
     harness.cloud.flush_audit().await;
     let caller = harness.caller(key_id).await;
-    let records = harness.cloud.audit_records(&caller, count).await.unwrap();
+    let records = harness.cloud.audit_records(&caller, &AuditFilter::default(), count).await.unwrap();
     records.into_iter().map(|record| (record.action, record.resources, record.outcome)).collect()
 }
 

@@ -1,6 +1,7 @@
 //! The cloud as a whole.
 
 use tepui_core::Severity;
+use tepui_db::AuditFilter;
 use tepui_types::rest::{
     Capacity, CheckOutcome, DoctorCheck, DoctorReport, Empty, Event, Identity, List, ListEventsRequest,
     TypeRoom,
@@ -33,9 +34,8 @@ pub(super) async fn events(call: Call, request: ListEventsRequest) -> Result<Lis
     if !(1..=MOST_EVENTS).contains(&limit) {
         return Err(Failure::invalid("limit", limit, format!("is 1 to {MOST_EVENTS}")));
     }
-    let records = call.cloud().audit_records(&call.caller, MOST_EVENTS).await?;
-    let wanted =
-        |event: &Event| request.resource.as_ref().is_none_or(|resource| event.resources.contains(resource));
+    let filter = AuditFilter { resource: request.resource, refused: Some(request.refused) };
+    let records = call.cloud().audit_records(&call.caller, &filter, limit).await?;
     let events = records.into_iter().map(|record| Event {
         at: record.at,
         user_id: record.user_id,
@@ -44,7 +44,7 @@ pub(super) async fn events(call: Call, request: ListEventsRequest) -> Result<Lis
         outcome: record.outcome,
         request_id: record.request_id,
     });
-    Ok(List { items: events.filter(wanted).take(limit as usize).collect() })
+    Ok(List { items: events.collect() })
 }
 
 pub(super) async fn capacity(call: Call, _: Empty) -> Result<Capacity, Failure> {

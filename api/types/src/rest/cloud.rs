@@ -73,6 +73,9 @@ pub struct ListEventsRequest {
     /// Only those that name the resource with this id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// Calls that were refused, instead of those that changed something.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
     /// At most this many, 1 to 1000; 100 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
@@ -89,7 +92,7 @@ pub struct Event {
     pub action: String,
     /// Ids of the objects.
     pub resources: Vec<String>,
-    /// `ok` or the error's code.
+    /// `ok`, or why the call was refused.
     pub outcome: String,
     /// As in the reply and the logs.
     pub request_id: String,

@@ -34,6 +34,9 @@ pub struct Events {
     /// Name, id or a unique beginning
     #[arg(add = names(Kind::Instance))]
     instance: String,
+    /// List calls that were refused instead of those that changed something
+    #[arg(long)]
+    refused: bool,
     /// At most this many, the newest
     #[arg(long, default_value_t = 100, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -103,7 +106,9 @@ impl Shown for Event {
 /// Lists what was done to it.
 pub(super) async fn events(events: Events, session: &mut Session) -> Result<()> {
     let id = find(&events.instance, session).await?.id.to_string();
-    let request = ListEventsRequest { resource: Some(id), limit: Some(events.limit) };
+    let request =
+        ListEventsRequest { resource: Some(id), refused: events.refused, limit: Some(events.limit) };
     let list = session.call::<ListEvents>(&[], &request).await?;
-    session.list(&list.items, "Nothing was done to it yet.")
+    let none = if events.refused { "Nothing was refused." } else { "Nothing was done to it yet." };
+    session.list(&list.items, none)
 }
