@@ -39,7 +39,7 @@ impl Cloud {
         let consoles = Consoles::new(parts.config.consoles_dir.clone());
         Self {
             db: parts.db,
-            fleet: Fleet::new(parts.clock.now()),
+            fleet: Fleet::new(parts.clock.steady()),
             clock: parts.clock,
             entropy: parts.entropy,
             signer: parts.signer,
@@ -63,6 +63,17 @@ impl Cloud {
     /// The time of day, from the cloud's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Now, by the clock that never jumps.
+    pub(crate) fn steady(&self) -> Timestamp {
+        self.clock.steady()
+    }
+
+    /// The time of day that was at `steady`, by the clock as it is set now.
+    pub(crate) fn time_of_day(&self, steady: Timestamp) -> Timestamp {
+        let ago = self.steady().duration_since(steady);
+        self.now().checked_sub(ago).unwrap_or(steady)
     }
 
     pub(crate) fn random(&self) -> u128 {

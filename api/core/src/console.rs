@@ -35,7 +35,7 @@ const GRACE: Duration = Duration::from_secs(3600);
 pub(crate) struct Consoles {
     dir: PathBuf,
     wanted: Mutex<HashMap<PlacementId, Wanted>>,
-    /// Files that nobody needed when they were looked at, and since when.
+    /// Files that nobody needed when they were looked at, and since when, by the clock that never jumps.
     marked: Mutex<HashMap<OsString, Timestamp>>,
 }
 
@@ -121,7 +121,7 @@ impl Consoles {
                 continue;
             }
             let since = marked.get(&name).copied().unwrap_or(now);
-            if now.duration_since(since).unsigned_abs() >= GRACE {
+            if Duration::try_from(now.duration_since(since)).is_ok_and(|marked| marked >= GRACE) {
                 std::fs::remove_file(self.dir.join(&name))?;
                 removed += 1;
             } else {
@@ -161,7 +161,7 @@ impl Cloud {
     pub async fn sweep_consoles(&self) -> Result<u32, Error> {
         let records = self.db.all_instances().await?;
         let live = records.iter().filter_map(|record| Some(record.placement.as_ref()?.id.to_string()));
-        self.consoles.sweep(&live.collect(), self.now()).map_err(Error::internal)
+        self.consoles.sweep(&live.collect(), self.steady()).map_err(Error::internal)
     }
 
     /// Asks a node for a console and waits until it came or the time is over.

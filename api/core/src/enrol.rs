@@ -53,7 +53,7 @@ impl Cloud {
         let secret = Sha256::digest(&request.token).into();
         let why = match self.db.enrol_node(&secret, &node, self.now()).await? {
             EnrolOutcome::Enrolled(id) => {
-                self.fleet.seen(id, self.now());
+                self.fleet.seen(id, self.steady());
                 self.wake_neighbours(id).await?;
                 return Ok(id);
             }

@@ -74,7 +74,10 @@ impl Cloud {
         let node = &load.node;
         let about = teller.node(&node.name);
         let (says, blocks) = match node.state {
-            NodeState::Up => (format!("is up, last heard of at {}", self.fleet.last_seen(node.id)), false),
+            NodeState::Up => (
+                format!("is up, last heard of at {}", self.time_of_day(self.fleet.last_seen(node.id))),
+                false,
+            ),
             NodeState::Unreachable => ("is unreachable; its guests may well run".to_owned(), true),
             NodeState::Expunged => ("was given up by an operator".to_owned(), true),
         };

@@ -1,5 +1,5 @@
 //! What nodes said last. Only in memory: heartbeats never reach the store, and after a restart every
-//! node has its full time to be heard again.
+//! node has its full time to be heard again. All times are those of the clock that never jumps.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::Health;
 pub struct NodeView {
     /// The rows.
     pub load: NodeLoad,
-    /// When it last polled or reported to this process.
+    /// The time of day when it last polled or reported to this process.
     pub seen_at: Option<Timestamp>,
     /// Its last report to this process.
     pub report: Option<Arc<Report>>,
@@ -174,7 +174,7 @@ impl Fleet {
     }
 }
 
-/// A time in the future, by a clock that went back, is not long ago.
+/// A time in the future is not long ago: a caller's now is older than the sign of life that came meanwhile.
 fn is_longer_ago(at: Timestamp, now: Timestamp, age: Duration) -> bool {
     Duration::try_from(now.duration_since(at)).is_ok_and(|passed| passed > age)
 }

@@ -13,8 +13,12 @@ impl Cloud {
     /// `Forbidden`.
     pub async fn nodes(&self, caller: &Caller) -> Result<Vec<NodeView>, Error> {
         caller.require_administrator()?;
-        let (loads, now) = (self.db.nodes().await?, self.now());
-        Ok(loads.into_iter().map(|load| self.fleet.view(load, now)).collect())
+        let (loads, now) = (self.db.nodes().await?, self.steady());
+        let mut views: Vec<_> = loads.into_iter().map(|load| self.fleet.view(load, now)).collect();
+        for view in &mut views {
+            view.seen_at = view.seen_at.map(|at| self.time_of_day(at));
+        }
+        Ok(views)
     }
 
     /// One node.

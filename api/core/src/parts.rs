@@ -12,10 +12,20 @@ use tepui_db::model::Quota;
 
 use crate::Keyring;
 
-/// The time of day.
+/// The time of day, and the time that passes.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// Now. It jumps when somebody sets the machine's clock.
     fn now(&self) -> Timestamp;
+
+    /// What the time of day would be if nobody had set the clock since this process began: what is a while
+    /// ago is measured by it. It never jumps and means nothing to another process.
+    fn steady(&self) -> Timestamp;
+
+    /// The earlier of the two, by which things are forgotten that are stored with their time of day: a
+    /// clock that was set ahead forgets nothing early.
+    fn earliest(&self) -> Timestamp {
+        self.now().min(self.steady())
+    }
 }
 
 /// The source of chance. It must be fit for keys.

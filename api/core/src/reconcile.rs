@@ -41,7 +41,7 @@ impl Cloud {
                 // After a restart it is not silent yet; only its own word makes it up again.
                 self.fleet.presume_silent(load.node.id);
             }
-            if let Some(state) = self.due_state(&load, now)
+            if let Some(state) = self.due_state(&load)
                 && self.db.set_node_state(load.node.id, state, now).await?
             {
                 tracing::warn!(node = %load.node.id, name = load.node.name, ?state, "node changed state");
@@ -50,8 +50,8 @@ impl Cloud {
         Ok(())
     }
 
-    fn due_state(&self, load: &NodeLoad, now: Timestamp) -> Option<NodeState> {
-        let silent = self.fleet.is_silent(load.node.id, now, self.config.node_timeout);
+    fn due_state(&self, load: &NodeLoad) -> Option<NodeState> {
+        let silent = self.fleet.is_silent(load.node.id, self.steady(), self.config.node_timeout);
         match (load.node.state, silent) {
             (NodeState::Up, true) => Some(NodeState::Unreachable),
             (NodeState::Unreachable, false) => Some(NodeState::Up),
@@ -84,14 +84,14 @@ impl Cloud {
     }
 
     fn ago(&self, age: Duration) -> Result<Timestamp, Error> {
-        self.now().checked_sub(age).map_err(Error::internal)
+        self.clock.earliest().checked_sub(age).map_err(Error::internal)
     }
 
     /// The nodes as the scheduler may use them: what this process knows and no row says yet counts.
     pub(crate) async fn live_nodes(&self) -> Result<Vec<NodeLoad>, Error> {
         let mut nodes = self.db.nodes().await?;
         for load in &mut nodes {
-            if self.fleet.is_duplicate(load.node.id, self.now()) {
+            if self.fleet.is_duplicate(load.node.id, self.steady()) {
                 load.node.impaired = Some("duplicate node identity".into());
             }
         }

@@ -153,7 +153,7 @@ impl Uploads {
 
     /// Removes what nobody touched for a day. Called now and then; blocks.
     pub(crate) fn sweep(&self) -> Result<usize, FileError> {
-        let now = self.clock.now();
+        let now = self.clock.earliest();
         let mut removed = 0;
         for folder in folders(&self.folder)? {
             let Some(id) = folder.file_name().and_then(|name| name.to_str()) else { continue };

@@ -11,29 +11,39 @@ use rand::{RngCore, SeedableRng};
 use sha2::{Digest as _, Sha256};
 use tepui_core::{Clock, Entropy, IdentitySigner};
 
-/// The control plane's wall clock, in milliseconds. It can be set, as by an operator or by NTP.
-pub(crate) struct WallClock(AtomicI64);
+/// The control plane's clocks, in milliseconds. That of the day can be set, as by an operator or by NTP.
+pub(crate) struct WallClock {
+    day: AtomicI64,
+    steady: AtomicI64,
+}
 
 impl WallClock {
     /// Begins in January 2027.
     pub(crate) fn new() -> Self {
-        Self(AtomicI64::new(1_800_000_000_000))
+        let begin = || AtomicI64::new(1_800_000_000_000);
+        Self { day: begin(), steady: begin() }
     }
 
     /// Time passes.
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        let passed = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.day.fetch_add(passed, Ordering::SeqCst);
+        self.steady.fetch_add(passed, Ordering::SeqCst);
     }
 
     /// Somebody sets it.
     pub(crate) fn jump(&self, seconds: i64) {
-        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+        self.day.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 }
 
 impl Clock for WallClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap_or(Timestamp::MAX)
+        Timestamp::from_millisecond(self.day.load(Ordering::SeqCst)).unwrap_or(Timestamp::MAX)
+    }
+
+    fn steady(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.steady.load(Ordering::SeqCst)).unwrap_or(Timestamp::MAX)
     }
 }
 

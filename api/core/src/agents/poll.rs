@@ -33,7 +33,7 @@ impl Cloud {
             let reply = self.news(node, &request).await?;
             let news = !reply.parts.is_empty() || !reply.wanted_consoles.is_empty();
             if news || timeout_at(deadline, wakes.changed()).await.is_err() {
-                self.fleet.seen(node, self.now());
+                self.fleet.seen(node, self.steady());
                 return Ok(reply);
             }
         }
@@ -51,7 +51,7 @@ impl Cloud {
 
     /// Notes a sign of life of an agent process.
     pub(super) fn hear(&self, node: NodeId, run: u64) {
-        let now = self.now();
+        let now = self.steady();
         let was_silent = self.fleet.is_silent(node, now, self.config.node_timeout);
         self.fleet.seen(node, now);
         if was_silent {

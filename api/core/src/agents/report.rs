@@ -52,7 +52,7 @@ impl Cloud {
     }
 
     fn facts(&self, node: NodeId, seen: &NodeObserved) -> Facts {
-        let duplicate = self.fleet.is_duplicate(node, self.now());
+        let duplicate = self.fleet.is_duplicate(node, self.steady());
         let two = || "duplicate node identity: two agents report as this node".to_owned();
         Facts {
             capacity: seen.capacity,

@@ -49,5 +49,5 @@ fn after_a_restart_every_node_has_its_full_time() {
     fleet.seen(node, at(1091));
     assert!(!fleet.is_silent(node, at(1181), timeout));
     assert_eq!(fleet.trouble(node, at(1182), timeout), Some(Health::Unknown));
-    assert!(!fleet.is_silent(node, at(900), timeout), "a clock that went back is no silence");
+    assert!(!fleet.is_silent(node, at(900), timeout), "a sign of life that came after the look");
 }

@@ -184,6 +184,6 @@ impl Cloud {
 
     fn host_health(&self, record: &InstanceRecord) -> Option<Health> {
         let node = record.placement.as_ref()?.node_id;
-        self.fleet.trouble(node, self.now(), self.config.node_timeout)
+        self.fleet.trouble(node, self.steady(), self.config.node_timeout)
     }
 }

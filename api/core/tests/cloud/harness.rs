@@ -21,17 +21,36 @@ use uuid::Uuid;
 pub(crate) const GIB: u64 = 1 << 30;
 
 /// A clock that stands still until it is moved.
-pub(crate) struct TestClock(AtomicI64);
+pub(crate) struct TestClock {
+    day: AtomicI64,
+    steady: AtomicI64,
+}
 
 impl TestClock {
+    fn new() -> Self {
+        let begin = || AtomicI64::new(1_800_000_000);
+        Self { day: begin(), steady: begin() }
+    }
+
+    /// Time passes.
     pub(crate) fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.day.fetch_add(seconds, Ordering::SeqCst);
+        self.steady.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the clock.
+    pub(crate) fn jump(&self, seconds: i64) {
+        self.day.fetch_add(seconds, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_second(self.0.load(Ordering::SeqCst)).unwrap()
+        Timestamp::from_second(self.day.load(Ordering::SeqCst)).unwrap()
+    }
+
+    fn steady(&self) -> Timestamp {
+        Timestamp::from_second(self.steady.load(Ordering::SeqCst)).unwrap()
     }
 }
 
@@ -87,7 +106,7 @@ impl Harness {
     pub(crate) async fn on(options: Options, change: impl FnOnce(&mut CloudConfig)) -> Self {
         let dir = TempDir::new().unwrap();
         let db = Arc::new(SqliteDb::open(&dir.path().join("db.sqlite3"), options).unwrap());
-        let clock = Arc::new(TestClock(AtomicI64::new(1_800_000_000)));
+        let clock = Arc::new(TestClock::new());
         let entropy = Arc::new(TestEntropy::default());
         let signer = Arc::new(TestSigner::default());
         let mut config = CloudConfig::new("test-1", dir.path().join("consoles"));

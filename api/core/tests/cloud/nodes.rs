@@ -118,6 +118,24 @@ async fn a_restarted_control_plane_gives_every_node_its_time() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_makes_no_node_silent_and_hides_no_silence() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let state = async || {
+        t.cloud.reconcile_once().await;
+        t.cloud.node(&t.admin, host.id).await.unwrap().load.node.state
+    };
+    t.clock.jump(10 * 86_400);
+    assert_eq!(state().await, NodeState::Up);
+    t.clock.jump(-20 * 86_400);
+    assert_eq!(state().await, NodeState::Up);
+    t.clock.advance(91);
+    assert_eq!(state().await, NodeState::Unreachable);
+    let seen = t.cloud.node(&t.admin, host.id).await.unwrap().seen_at.unwrap();
+    assert_eq!(t.cloud.now().duration_since(seen).as_secs(), 91, "told by the clock as it is set");
+}
+
+#[tokio::test]
 async fn a_node_lost_before_a_restart_stays_so_until_it_speaks() {
     let t = Harness::new().await;
     let host = t.host(1).await;

@@ -61,3 +61,26 @@ async fn a_backlog_goes_in_bounded_rounds_and_an_active_import_never() {
     assert_eq!(t.cloud.audit_records(&t.admin, &AuditFilter::default(), 10).await.unwrap(), []);
     assert_eq!(t.cloud.import_tasks(&t.admin, &[]).await.unwrap(), [active]);
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_ahead_forgets_nothing_early() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let image = t.image(&t.admin, "i").await;
+    let mut request = RunInstances::new(image, "t3.nano");
+    request.client_token = Some("t".into());
+    let made = t.cloud.run_instances(&t.admin, request.clone()).await.unwrap();
+    t.cloud.terminate_instances(&t.admin, &[made.instances[0].record.instance.id]).await.unwrap();
+    host.report(vec![(placement_of(&made), PlacementState::Gone)]).await;
+    let left = async || {
+        t.cloud.reconcile_once().await;
+        t.cloud.describe_instances(&t.admin, &[]).await.unwrap().len()
+    };
+    t.clock.jump(500 * DAY);
+    assert_eq!(left().await, 1);
+    assert_eq!(t.cloud.run_instances(&t.admin, request.clone()).await.unwrap().id, made.id, "a late repeat");
+    assert_eq!(t.cloud.import_tasks(&t.admin, &[]).await.unwrap().len(), 1);
+    t.clock.jump(-500 * DAY);
+    t.clock.advance(3601);
+    assert_eq!(left().await, 0);
+}
