@@ -111,7 +111,8 @@ async fn a_broken_connection_is_gone_on_with_from_where_it_broke() {
 #[tokio::test]
 async fn another_call_goes_on_where_a_dead_one_left_its_file() {
     let (folder, date) = (tempfile::tempdir().unwrap(), "Tue, 03 Mar 2026 04:05:06 GMT");
-    let (target, modified) = (folder.path().join("file"), format!("Last-Modified: {date}\r\n"));
+    let target = folder.path().join("file");
+    let modified = format!("Last-Modified: {date}\r\nDate: Tue, 03 Mar 2026 04:06:06 GMT\r\n");
     let server = Server::new(vec![whole(OLD, 10, &modified), rest(OLD, 10, 19, &modified)]).await;
     let error = server.fetch(&target, 0).await.unwrap_err();
     assert!(matches!(error, FetchError::Http { .. }), "{error}");
@@ -126,7 +127,15 @@ async fn another_call_goes_on_where_a_dead_one_left_its_file() {
 #[tokio::test]
 async fn a_file_that_changed_or_has_no_version_or_a_server_without_ranges_begins_again() {
     let weak = "ETag: W/\"v1\"\r\n";
-    for (first, range) in [(TAG, asked(10, "\"v1\"")), ("", (None, None)), (weak, (None, None))] {
+    let dated = "Last-Modified: Tue, 03 Mar 2026 04:05:06 GMT\r\n";
+    let just_now = format!("{dated}Date: Tue, 03 Mar 2026 04:06:05 GMT\r\n");
+    for (first, range) in [
+        (TAG, asked(10, "\"v1\"")),
+        ("", (None, None)),
+        (weak, (None, None)),
+        (dated, (None, None)),
+        (just_now.as_str(), (None, None)),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::new(vec![whole(OLD, 10, first), whole(NEW, NEW.len(), "")]).await;
         assert_eq!(server.fetch(&folder.path().join("file"), 1).await.unwrap(), NEW, "{first}");
@@ -136,13 +145,53 @@ async fn a_file_that_changed_or_has_no_version_or_a_server_without_ranges_begins
 
 #[tokio::test]
 async fn an_answer_that_is_not_the_rest_is_not_appended() {
-    for wrong in [rest(NEW, 12, 17, TAG), rest(&NEW[..20], 10, 10, TAG), status("416 Range Not Satisfiable")]
-    {
+    for wrong in [
+        rest(NEW, 12, 17, TAG),
+        rest(&NEW[..20], 10, 10, TAG),
+        // As long, from a server that does not know If-Range.
+        rest(NEW, 10, 19, "ETag: \"v2\"\r\n"),
+        rest(NEW, 10, 19, "ETag: W/\"v1\"\r\n"),
+        rest(NEW, 10, 19, ""),
+        status("416 Range Not Satisfiable"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::new(vec![whole(OLD, 10, TAG), wrong, whole(NEW, NEW.len(), TAG)]).await;
         assert_eq!(server.fetch(&folder.path().join("file"), 1).await.unwrap(), NEW);
         assert_eq!(server.ranges()[2], (None, None), "asked for all of it");
     }
+}
+
+#[tokio::test]
+async fn a_torn_note_costs_what_came_and_never_the_file() {
+    let note = |validator: &str, durable: u64| {
+        format!(r#"{{"version":{{"validator":{validator},"total":29}},"durable":{durable}}}"#)
+    };
+    for (torn, left) in [
+        (String::new(), OLD),
+        (note("\"\\\"v1\\\"\"", 10)[..20].to_owned(), OLD),
+        ("null".to_owned(), OLD),
+        ("{}".to_owned(), OLD),
+        ("\0".repeat(80), OLD),
+        (note("\"a\\nb\"", 10), &OLD[..10]),
+        (note("null", 10), &OLD[..10]),
+        (note("\"\\\"v1\\\"\"", 0), OLD),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("file");
+        std::fs::write(&target, left).unwrap();
+        std::fs::write(target.with_extension("part"), &torn).unwrap();
+        std::fs::write(target.with_extension("part.new"), "half of a n").unwrap();
+        let server = Server::new(vec![whole(NEW, NEW.len(), TAG)]).await;
+        assert_eq!(server.fetch(&target, 0).await.unwrap(), NEW, "{torn}");
+        assert_eq!(server.ranges(), [(None, None)], "{torn}");
+    }
+    // More promised than is there: what is there is a beginning of it.
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("file");
+    std::fs::write(&target, &OLD[..10]).unwrap();
+    std::fs::write(target.with_extension("part"), note("\"\\\"v1\\\"\"", 20)).unwrap();
+    let server = Server::new(vec![rest(OLD, 10, 19, TAG)]).await;
+    assert_eq!(server.fetch(&target, 0).await.unwrap(), OLD);
 }
 
 #[tokio::test]

@@ -7,11 +7,11 @@ mod partial;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use headers::{ContentRange, HeaderMapExt as _};
-use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, LOCATION};
+use headers::{ContentRange, HeaderMapExt as _, LastModified};
+use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, LAST_MODIFIED, LOCATION};
 use reqwest::{Client, Response, StatusCode, redirect};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ const MAX_REDIRECTS: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A server that sends nothing for so long has hung.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// A file that changed later may change once more within the second that its date has.
+const SETTLED: Duration = Duration::from_secs(60);
 /// Between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -277,19 +279,37 @@ fn wanted(partial: &Partial) -> HeaderMap {
     headers
 }
 
-/// Whether the answer is the rest of what is there.
+/// Whether the answer is the rest of what is there. Servers that know ranges and not `If-Range` send the
+/// rest of whatever is there now, so that the answer itself must say that it is of the same version.
 fn continues(response: &Response, partial: &Partial) -> bool {
     let Some(range) = response.headers().typed_get::<ContentRange>() else { return false };
     let begins = range.bytes_range().is_some_and(|(first, _)| first == partial.received());
-    begins && range.bytes_len() == partial.version().total
+    let known = partial.version().validator.as_deref();
+    let is_same = known
+        .is_some_and(|known| [ETAG, LAST_MODIFIED].iter().any(|name| text(response, name) == Some(known)));
+    begins && range.bytes_len() == partial.version().total && is_same
 }
 
-/// The version that a whole answer is of. A weak entity tag does not tell two versions apart byte by
-/// byte (RFC 9110, "If-Range").
+/// The version that a whole answer is of. Neither a weak entity tag nor the date of a file that changed
+/// just now tells two versions apart byte by byte (RFC 9110, "If-Range").
 fn version(response: &Response) -> Version {
-    let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let tag = text(ETAG).filter(|tag| !tag.starts_with("W/"));
-    Version { validator: tag.or(text(LAST_MODIFIED)).map(str::to_owned), total: response.content_length() }
+    let tag = text(response, &ETAG).filter(|tag| !tag.starts_with("W/"));
+    let date = text(response, &LAST_MODIFIED).filter(|_| is_settled(response));
+    Version { validator: tag.or(date).map(str::to_owned), total: response.content_length() }
+}
+
+fn text<'a>(response: &'a Response, name: &HeaderName) -> Option<&'a str> {
+    response.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Whether the file changed long enough ago that another change would have another date, which counts
+/// seconds. A minute also for clocks that differ, as RFC 7232 asked for.
+fn is_settled(response: &Response) -> bool {
+    let now = response.headers().typed_get::<headers::Date>().map(SystemTime::from);
+    let changed = response.headers().typed_get::<LastModified>().map(SystemTime::from);
+    now.zip(changed)
+        .and_then(|(now, changed)| now.duration_since(changed).ok())
+        .is_some_and(|age| age >= SETTLED)
 }
 
 /// Redirects are followed here and not by the client, so that each is judged like the first URL.

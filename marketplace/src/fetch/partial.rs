@@ -112,7 +112,10 @@ impl Partial {
         let mut file = File::create(&temporary).await?;
         file.write_all(&serde_json::to_vec(&self.note)?).await?;
         file.sync_all().await?;
-        tokio::fs::rename(temporary, path).await
+        tokio::fs::rename(temporary, &path).await?;
+        // The new name too: an old note that came back would promise bytes of another version.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new("."))).await?.sync_all().await
     }
 }
 
