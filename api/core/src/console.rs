@@ -121,8 +121,8 @@ impl Consoles {
                 continue;
             }
             let since = marked.get(&name).copied().unwrap_or(now);
-            if Duration::try_from(now.duration_since(since)).is_ok_and(|marked| marked >= GRACE) {
-                std::fs::remove_file(self.dir.join(&name))?;
+            let due = Duration::try_from(now.duration_since(since)).is_ok_and(|marked| marked >= GRACE);
+            if due && removed_file(&self.dir.join(&name)) {
                 removed += 1;
             } else {
                 still.insert(name, since);
@@ -141,6 +141,15 @@ impl Consoles {
         file.sync_all().await?;
         tokio::fs::rename(&temporary, self.dir.join(placement.to_string())).await
     }
+}
+
+/// What cannot be removed is told, and keeps nothing else from being removed.
+fn removed_file(path: &Path) -> bool {
+    let removed = std::fs::remove_file(path);
+    if let Err(error) = &removed {
+        tracing::warn!(path = %path.display(), %error, "what nobody needs is not removed");
+    }
+    removed.is_ok()
 }
 
 /// What is in a folder; nothing when it is not there.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable as _};
 use tepui_core::{Caller, Cloud, Error, ImportRequest, ImportedImage, Kind};
 use tepui_db::model::ImportTask;
 use tepui_ec2::{ImageImports, UrlImport};
@@ -26,6 +27,8 @@ use crate::uploads::Upload;
 pub(crate) const DEFAULT_LOGIN_USER: &str = "root";
 /// How often progress is written down and the room on the disk is looked at.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Pauses before an import's end is offered to busy books again: the shortest, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Percent of an import's way at which the file is here and its conversion begins.
 const FETCHED_PERCENT: u8 = 80;
 
@@ -157,7 +160,7 @@ impl Importer {
 
     async fn fail(&self, caller: &Caller, task: ImportTaskId, reason: &str) {
         tracing::warn!(%task, reason, "import failed");
-        if let Err(error) = self.cloud.fail_import(caller, task, reason).await {
+        if let Err(error) = written(|| self.cloud.fail_import(caller, task, reason)).await {
             tracing::error!(%task, %error, "the failure of an import is not written down");
         }
     }
@@ -287,7 +290,8 @@ impl Importer {
         let limits = self.limits_now()?;
         let stored = self.store.import(file, &limits, None).await.map_err(|error| words(&error))?;
         let imported = imported(stored, outlook);
-        self.cloud.complete_import(caller, task, imported).await.map_err(|error| words(&error))?;
+        let complete = || self.cloud.complete_import(caller, task, imported.clone());
+        written(complete).await.map_err(|error| words(&error))?;
         Ok(())
     }
 
@@ -318,6 +322,21 @@ fn imported(stored: StoredImage, outlook: Outlook) -> ImportedImage {
         login_user: outlook.login_user,
         public: outlook.public,
     }
+}
+
+/// Offers an import's end to the books until they are not too busy for it: nobody would tell it later,
+/// and hours of work hang on it.
+async fn written<T, F>(end: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let (shortest, longest) = PAUSES;
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(shortest)
+        .with_max_delay(longest)
+        .with_jitter()
+        .without_max_times();
+    end.retry(pauses).when(|error| matches!(error, Error::Busy)).await
 }
 
 /// An error with what it rests on, for the books.
@@ -364,5 +383,25 @@ impl ImageImports for UrlImports {
             self.importer.start(caller.clone(), begun.task.id, Source::Url(url), outlook, place);
         }
         Ok(begun.task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_imports_end_is_written_down_once_the_books_have_time() {
+        let tries = Cell::new(0);
+        let busy_first = || {
+            tries.set(tries.get() + 1);
+            std::future::ready(if tries.get() < 50 { Err(Error::Busy) } else { Ok(()) })
+        };
+        written(busy_first).await.unwrap();
+        assert_eq!(tries.get(), 50);
+        let gone = written(|| std::future::ready(Err::<(), _>(Error::DryRunOk))).await;
+        assert!(matches!(gone, Err(Error::DryRunOk)), "tried once: {gone:?}");
     }
 }

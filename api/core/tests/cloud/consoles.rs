@@ -81,9 +81,11 @@ async fn consoles_that_nobody_needs_are_marked_and_swept_an_hour_later() {
     t.cloud.expunge_node(&t.admin, lost.id).await.unwrap();
     let dir = &t.cloud.config().consoles_dir;
     std::fs::write(dir.join(".half-written"), b"").unwrap();
+    // No file, and so nothing that can be removed: it keeps none of the others.
+    std::fs::create_dir(dir.join(".a-folder")).unwrap();
     let files = || std::fs::read_dir(dir).unwrap().count();
     // Whatever the clock is set to meanwhile.
-    for (seconds, removed, left) in [(0, 0, 3), (3599, 0, 3), (1, 2, 1), (7200, 0, 1)] {
+    for (seconds, removed, left) in [(0, 0, 4), (3599, 0, 4), (1, 2, 2), (7200, 0, 2)] {
         t.clock.advance(seconds);
         assert_eq!((t.cloud.sweep_consoles().await.unwrap(), files()), (removed, left), "{seconds}");
         t.clock.jump(if seconds == 0 { 10 * 86_400 } else { -20 * 86_400 });
