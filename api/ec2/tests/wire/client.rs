@@ -58,24 +58,52 @@ impl Client {
     }
 
     pub(crate) async fn post(&self, service: &str, form: &str) -> Reply {
-        let time = self.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let scope = format!("{}/any-region/{service}/aws4_request", &time[..8]);
+        let [time, authorization] = self.signed_headers(service, form);
+        let headers =
+            [("host", "ec2.test"), ("x-amz-date", time.as_str()), ("authorization", authorization.as_str())];
+        self.send(&headers, form).await
+    }
+
+    /// The headers `x-amz-date` and `authorization` of a form.
+    pub(crate) fn signed_headers(&self, service: &str, form: &str) -> [String; 2] {
+        let (time, scope) = self.scope(service);
         let digest = HEXLOWER.encode(&Sha256::digest(form));
         let canonical = format!("POST\n/\n\nhost:ec2.test\nx-amz-date:{time}\n\nhost;x-amz-date\n{digest}");
+        let signature = self.signature(&time, &scope, &canonical);
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}",
+            self.key_id
+        );
+        [time, authorization]
+    }
+
+    /// The query of a GET that is signed in it; `pairs` are sorted and come before `X-Amz-`.
+    pub(crate) fn signed_query(&self, pairs: &str) -> String {
+        let (time, scope) = self.scope("ec2");
+        let credential = format!("{}/{scope}", self.key_id).replace('/', "%2F");
+        let query = format!(
+            "{pairs}&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Date={time}\
+             &X-Amz-Expires=60&X-Amz-SignedHeaders=host"
+        );
+        let digest = HEXLOWER.encode(&Sha256::digest(""));
+        let canonical = format!("GET\n/\n{query}\nhost:ec2.test\n\nhost\n{digest}");
+        format!("{query}&X-Amz-Signature={}", self.signature(&time, &scope, &canonical))
+    }
+
+    fn scope(&self, service: &str) -> (String, String) {
+        let time = self.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let scope = format!("{}/any-region/{service}/aws4_request", &time[..8]);
+        (time, scope)
+    }
+
+    fn signature(&self, time: &str, scope: &str, canonical: &str) -> String {
         let text =
             format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", HEXLOWER.encode(&Sha256::digest(canonical)));
         let mut key = format!("AWS4{}", self.secret).into_bytes();
         for part in scope.split('/') {
             key = sign(&key, part);
         }
-        let signature = HEXLOWER.encode(&sign(&key, &text));
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}",
-            self.key_id
-        );
-        let headers =
-            [("host", "ec2.test"), ("x-amz-date", time.as_str()), ("authorization", authorization.as_str())];
-        self.send(&headers, form).await
+        HEXLOWER.encode(&sign(&key, &text))
     }
 
     pub(crate) async fn send(&self, headers: &[(&str, &str)], form: &str) -> Reply {
@@ -87,7 +115,11 @@ impl Client {
             body: form.as_bytes(),
             request_id: "req-test",
         };
-        let response = self.ec2.handle(&request).await;
+        self.handle(&request).await
+    }
+
+    pub(crate) async fn handle(&self, request: &Request<'_>) -> Reply {
+        let response = self.ec2.handle(request).await;
         assert!(response.headers.contains(&("x-amzn-requestid", "req-test".into())));
         assert!(response.headers.contains(&("content-type", "text/xml;charset=UTF-8".into())));
         let body = response.body.whole();
