@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use tepui_libvirt::DomainState;
 use tepui_types::PlacementId;
-use tepui_types::agent::{PartKey, PlacementPart, Power};
+use tepui_types::agent::{OffReason, PartKey, PlacementPart, Power};
 
 use crate::agent::{Layout, StartError};
 use crate::hypervisor::Hypervisor;
@@ -147,6 +147,11 @@ fn placement_finding(
             "it ran before and its disk file is gone".to_owned(),
             "restore the file from a backup, or terminate the instance",
         )),
+        PlacementPart::Present(_) if !live && done.is_some_and(is_unknown) => Some(finding(
+            &id.to_string(),
+            "it is off, and the record of what was done for it is damaged or was: it is not started by itself".to_owned(),
+            "start the instance if it is to run, or terminate it; both need the agent",
+        )),
         PlacementPart::Present(_) if inventory.domains.get(&id) == Some(&DomainState::Paused) => {
             Some(finding(
                 &id.to_string(),
@@ -170,6 +175,10 @@ fn placement_finding(
             Power::Running { .. } | Power::Stopped { .. } => None,
         },
     }
+}
+
+fn is_unknown(done: &Progress) -> bool {
+    done.lost || done.off == Some(OffReason::Unknown)
 }
 
 fn starts(done: &Progress, start_seq: u64) -> bool {
@@ -261,6 +270,22 @@ mod tests {
         };
         let findings = compare(&books(vec![running(id, 1, 0)]), &inventory);
         assert!(findings.len() == 1 && findings[0].what.contains("stands still"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_guest_that_is_off_and_whose_record_is_damaged_is_found_also_after_the_agent_saw_it() {
+        let id = placement(1);
+        let noted = Progress { start_seq: 1, off: Some(OffReason::Unknown), ..Progress::default() };
+        for done in [Progress::lost(), noted] {
+            let mut books = books(vec![running(id, 1, 0)]);
+            books.progress.insert(id, done);
+            let files = BTreeSet::from([format!("{id}.qcow2")]);
+            let off = Inventory { files: files.clone(), ..Inventory::default() };
+            let findings = compare(&books, &off);
+            assert!(findings.len() == 1 && findings[0].what.contains("damaged"), "{findings:?}");
+            let domains = BTreeMap::from([(id, DomainState::Running)]);
+            assert_eq!(compare(&books, &Inventory { domains, files, taps: 1 }), []);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tepui_db::model::{InstanceRecord, InstanceState, NodeState};
-use tepui_types::agent::{PlacementObserved, PlacementState};
+use tepui_types::agent::{OffReason, PlacementObserved, PlacementState};
 use tepui_types::{NodeId, PlacementId};
 
 use crate::explain::part_name;
@@ -161,6 +161,10 @@ fn mismatch(record: &InstanceRecord, seen: Option<&PlacementState>, node: &str) 
         | (InstanceState::Stopped, Some(off @ PlacementState::Running { .. })) => {
             let what = format!("is {state}, but node {node} says: {}", words(off));
             Some(warning(object, what, explain))
+        }
+        (InstanceState::Stopped, Some(lost @ PlacementState::Off { reason: OffReason::Unknown, .. })) => {
+            let cure = format!("tepui instance start {0}, or tepui instance delete {0}", instance.id);
+            Some(warning(object, format!("is {state}, and node {node} says: {}", words(lost)), cure))
         }
         (
             InstanceState::Pending

@@ -27,6 +27,10 @@ use tepui_types::agent::{OffReason, PlacementObserved, PlacementState};
 /// The transitions that a whole report brings; placements that no row knows bring none.
 pub fn plan_transitions(snapshot: &[InstanceRecord], observed: &[PlacementObserved]) -> Vec<Transition> {
     let find = |seen: &PlacementObserved| {
+        // An agent that lost the part in which the guest is wanted cannot tell why it is off, nor start it.
+        if !seen.wanted && matches!(seen.state, PlacementState::Off { .. }) {
+            return None;
+        }
         snapshot.iter().find_map(|record| {
             let placement = record.placement.as_ref().filter(|placement| placement.id == seen.id)?;
             transition(&record.instance, placement, &seen.state)
@@ -156,6 +160,10 @@ impl Next<'_> {
     }
 }
 
+            (OffReason::Unknown, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
+                let reason = server_error("the host lost its record of the guest; start it to run it again");
+                self.to(InstanceState::Stopped, Some(reason))
+            }
 /// As AWS words it (EC2 user guide, "Troubleshoot instance termination").
 fn guest_shutdown() -> Option<StateReason> {
     Some(StateReason {
@@ -183,6 +191,9 @@ pub(crate) fn words(seen: &PlacementState) -> String {
             format!("{step} failed for good: {message}")
         }
         PlacementState::Failed { step, message, permanent: false, .. } => {
+        PlacementState::Off { reason: OffReason::Unknown, .. } => {
+            "off, and the host's record of it is lost: it stays off until it is started".into()
+        }
             format!("{step} failed, trying again: {message}")
         }
         PlacementState::Gone => "gone".into(),

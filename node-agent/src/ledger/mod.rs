@@ -5,7 +5,8 @@
 //! A file that is torn or was changed does not stop the agent: every guest runs on whatever it said, and the
 //! control plane has the part. It is refused by name, and asked for again; until it comes nothing is removed
 //! that it may have wanted. What was done for a placement nobody else knows: then its disk counts as made, so
-//! that it is never given a fresh one, and a guest that runs is taken as it is.
+//! that it is never given a fresh one, a guest that runs is taken as it is, and one that is off stays off until
+//! a start that is asked for later.
 
 mod accept;
 mod seal;
@@ -21,7 +22,9 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tepui_types::agent::{HavePart, NodePart, Part, PartBody, PartKey, RefusedPart, VpcPart};
+use tepui_types::agent::{
+    HavePart, NodePart, Part, PartBody, PartKey, PlacementPart, Power, RefusedPart, VpcPart,
+};
 use tepui_types::{Digest, Epoch, Generation, NodeId, PlacementId, VpcId};
 
 use crate::durable;
@@ -300,7 +303,21 @@ impl Ledger {
                 }
             }
         }
+        ledger.count_lost();
         Ok(ledger)
+    }
+
+    /// What was wanted of a placement whose record is lost counts as done: so that only what is wanted later
+    /// starts or resets its guest.
+    fn count_lost(&mut self) {
+        for placement in &self.wanted().node.placements {
+            if let Some(progress) = self.progress.get_mut(&placement.id).filter(|progress| progress.lost)
+                && let PlacementPart::Present(spec) = &placement.wanted
+                && let Power::Running { start_seq, reboot_seq } = spec.power
+            {
+                (progress.start_seq, progress.reboot_seq) = (start_seq, reboot_seq);
+            }
+        }
     }
 
     /// A placement's file is named by its id; every other one is a part.
@@ -323,7 +340,7 @@ impl Ledger {
             "a file of the ledger is damaged; the control plane is asked for what it said"
         );
         if let Ok(id) = name.parse::<PlacementId>() {
-            self.progress.insert(id, Progress { disk_made: true, ..Progress::default() });
+            self.progress.insert(id, Progress::lost());
         }
         self.damaged.extend(name.parse().map(PartKey::Node).ok());
         self.damaged.extend(name.parse().map(PartKey::Vpc).ok());

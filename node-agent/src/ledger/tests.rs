@@ -192,7 +192,8 @@ fn torn_progress_counts_as_a_disk_that_was_made() {
     for cut in CUTS {
         let (_dir, ledger) = with_damage(&placement(1).to_string(), cut);
         let progress = &ledger.progress()[&placement(1)];
-        assert!(progress.has_disk() && progress.off.is_none() && !progress.stopping);
+        assert!(progress.lost && progress.has_disk() && progress.off.is_none() && !progress.stopping);
+        assert_eq!((progress.start_seq, progress.reboot_seq), (1, 0), "what was wanted counts as done");
         assert_eq!(ledger.wanted().damaged, BTreeSet::new());
     }
 }

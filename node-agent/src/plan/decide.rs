@@ -59,6 +59,9 @@ fn run(view: &View<'_>, host: &Host, start_seq: u64, reboot_seq: u64) -> Decisio
     if view.is_live() {
         return keep_running(view, host, done, start_seq, reboot_seq);
     }
+    if done.lost && (done.start_seq == 0 || start_seq <= done.start_seq) {
+        return note_lost(host, start_seq, reboot_seq);
+    }
     if done.start_seq < start_seq || went_down_with_host(&done, host) {
         return start(view, host, &done, start_seq, reboot_seq);
     }
@@ -66,6 +69,13 @@ fn run(view: &View<'_>, host: &Host, start_seq: u64, reboot_seq: u64) -> Decisio
         Some(_) => Decision::Settled,
         None => note(Progress { off: Some(why_off(view.domain)), ..done }),
     }
+}
+
+/// The guest may have been switched off by its user, and the start that is wanted may be the one before that:
+/// only a later one is an order to start.
+fn note_lost(host: &Host, start_seq: u64, reboot_seq: u64) -> Decision {
+    let (boot_id, off) = (host.boot_id.clone(), Some(OffReason::Unknown));
+    note(Progress { start_seq, reboot_seq, boot_id, off, stopping: false, disk_made: true, lost: false })
 }
 
 /// The guest was running and nobody saw it go off before the host booted again.
@@ -84,6 +94,7 @@ fn start(view: &View<'_>, host: &Host, done: &Progress, start_seq: u64, reboot_s
         off: None,
         stopping: false,
         disk_made: true,
+        lost: false,
     };
     Decision::Act(Action { operation: Operation::Start, record: Some(record) })
 }
@@ -105,6 +116,7 @@ fn keep_running(view: &View<'_>, host: &Host, done: Progress, start_seq: u64, re
         off: None,
         stopping: false,
         disk_made: done.disk_made,
+        lost: false,
     };
     if adopted != done {
         return note(adopted);
@@ -134,7 +146,7 @@ fn stop(view: &View<'_>, host: &Host, force: bool) -> Decision {
     if view.is_live() {
         return shut_down(view, host, done, force);
     }
-    if done.stopping || (done.start_seq > 0 && done.off.is_none()) {
+    if done.stopping || done.lost || (done.start_seq > 0 && done.off.is_none()) {
         return note_stopped(done);
     }
     Decision::Settled
@@ -146,7 +158,7 @@ fn finish_stopping(view: &View<'_>, host: &Host, done: Progress) -> Decision {
 }
 
 fn note_stopped(done: Progress) -> Decision {
-    note(Progress { off: Some(OffReason::Requested), stopping: false, ..done })
+    note(Progress { off: Some(OffReason::Requested), stopping: false, lost: false, ..done })
 }
 
 fn remove(view: &View<'_>, host: &Host, force: bool) -> Decision {
@@ -163,7 +175,8 @@ fn remove(view: &View<'_>, host: &Host, force: bool) -> Decision {
 /// The mark is written before the guest is touched, so that its going off is never taken for the
 /// guest's own wish.
 fn shut_down(view: &View<'_>, host: &Host, done: Progress, force: bool) -> Decision {
-    let record = Some(Progress { stopping: true, off: None, boot_id: host.boot_id.clone(), ..done });
+    let boot_id = host.boot_id.clone();
+    let record = Some(Progress { stopping: true, off: None, boot_id, lost: false, ..done });
     let ask = Decision::Act(Action { operation: Operation::Stop, record: record.clone() });
     let pull = Decision::Act(Action { operation: Operation::PowerOff, record });
     let Some(asked) = view.asked.filter(|_| !force) else {

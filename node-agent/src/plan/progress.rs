@@ -24,9 +24,19 @@ pub struct Progress {
     /// to it.
     #[serde(default)]
     pub disk_made: bool,
+    /// The file of all this could not be read: what was done is not known, but that the disk may hold data. The
+    /// counters are then those that were wanted when it was found, or 0 where that is not known either. Never
+    /// written; the first decision makes a new record.
+    #[serde(skip)]
+    pub lost: bool,
 }
 
 impl Progress {
+    /// What is known of a placement whose record is damaged.
+    pub fn lost() -> Self {
+        Self { disk_made: true, lost: true, ..Self::default() }
+    }
+
     /// Whether the placement's root disk must be there.
     pub fn has_disk(&self) -> bool {
         self.disk_made || self.start_seq > 0

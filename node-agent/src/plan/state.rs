@@ -24,7 +24,8 @@ pub fn state(view: &View<'_>, host: &Host, in_work: Option<(Operation, &str)>) -
             Power::Running { .. } => off_but_wanted(view, host),
             Power::Stopped { .. } => off(view, OffReason::Requested),
         },
-        None => off(view, why_off(view.domain)),
+        // It may have gone down with the host, and be wanted.
+        None => off(view, OffReason::Unknown),
     }
 }
 
@@ -85,7 +86,7 @@ fn off_but_wanted(view: &View<'_>, host: &Host) -> PlacementState {
 }
 
 fn off(view: &View<'_>, otherwise: OffReason) -> PlacementState {
-    let noted = view.progress.and_then(|done| done.off);
-    let start_seq = view.progress.map_or(0, |done| done.start_seq);
-    PlacementState::Off { start_seq, reason: noted.unwrap_or(otherwise) }
+    let done = view.progress.cloned().unwrap_or_default();
+    let seen = if done.lost { OffReason::Unknown } else { otherwise };
+    PlacementState::Off { start_seq: done.start_seq, reason: done.off.unwrap_or(seen) }
 }

@@ -156,9 +156,11 @@ prop_compose! {
         boot in 0..2,
         off in prop_oneof![Just(None), Just(Some(OffReason::Guest)), Just(Some(OffReason::Requested))],
         stopping: bool,
+        lost in proptest::bool::weighted(0.2),
     ) -> Progress {
         let boot_id = format!("boot-{boot}");
-        Progress { start_seq, reboot_seq, boot_id, off, stopping, disk_made: start_seq > 0 }
+        let known = Progress { start_seq, reboot_seq, boot_id, off, stopping, disk_made: start_seq > 0, lost };
+        if lost { Progress { start_seq, reboot_seq, ..Progress::lost() } } else { known }
     }
 }
 
@@ -280,6 +282,47 @@ fn a_guest_that_went_down_with_its_host_is_started_again_and_one_whose_qemu_died
     world.settle_alive();
     assert_eq!(world.starts, 2);
     assert_eq!(world.state(), PlacementState::Off { start_seq: 1, reason: OffReason::Crashed });
+}
+
+#[test]
+fn a_guest_that_is_off_and_whose_record_is_lost_is_started_by_a_later_start_alone() {
+    let seen = [None, Some(Seen::Guest), Some(Seen::Crashed), Some(Seen::Requested), Some(Seen::Unknown)];
+    for domain in seen.map(|reason| reason.map(|reason| DomainState::Off { reason })) {
+        let unnoted =
+            World { domain, progress: Some(Progress::lost()), ..World::new(running(placement(1), 3, 2)) };
+        let mut world = unnoted.clone();
+        let unknown = |start_seq| PlacementState::Off { start_seq, reason: OffReason::Unknown };
+        assert_eq!(world.state(), unknown(0));
+        world.settle_alive();
+        assert_eq!((world.starts, world.state()), (0, unknown(3)), "{domain:?}");
+        world.host_reboots("boot-2");
+        world.settle_alive();
+        assert_eq!((world.starts, world.state()), (0, unknown(3)), "{domain:?}");
+        world.wanted = Some(running(placement(1), 4, 2));
+        world.settle_alive();
+        assert_eq!((world.starts, world.resets), (1, 0), "{domain:?}");
+        let counted = Some(Progress { start_seq: 3, reboot_seq: 2, ..Progress::lost() });
+        let mut later =
+            World { progress: counted, wanted: Some(running(placement(1), 4, 2)), ..unnoted.clone() };
+        later.settle_alive();
+        assert_eq!((later.starts, later.resets), (1, 0), "{domain:?}");
+        let mut stopped = World { wanted: Some(stopped(placement(1), false)), ..unnoted };
+        stopped.settle_alive();
+        assert!(!stopped.progress.as_ref().unwrap().lost);
+        stopped.wanted = Some(running(placement(1), 4, 2));
+        stopped.settle_alive();
+        assert_eq!(stopped.starts, 1, "{domain:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_no_part_names_may_have_gone_down_with_its_host_and_is_not_said_to_be_off_by_itself() {
+    let mut world = World::new(running(placement(1), 1, 0));
+    world.settle_alive();
+    world.host_reboots("boot-2");
+    let unnamed = View { wanted: None, ..world.view() };
+    let shown = state(&unnamed, &world.host(), None);
+    assert_eq!(shown, PlacementState::Off { start_seq: 1, reason: OffReason::Unknown });
 }
 
 #[test]

@@ -100,6 +100,17 @@ impl RunningAgent {
         assert!(in_time, "{what}: {:#?}", self.observed.borrow());
     }
 
+    /// A change of the ledger that is under way when the agent is dropped is still made.
+    async fn wait_record(&self, id: PlacementId, holds: impl Fn(&Progress) -> bool) {
+        let is_written = || self.shared.ledger().progress().get(&id).is_some_and(&holds);
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !is_written() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        waited.await.expect("the record is written");
+    }
+
     async fn wait_state(&mut self, id: PlacementId, state: PlacementState) {
         let what = format!("{id} is not {state:?}");
         self.wait(&what, |seen| state_of(seen, id).as_ref() == Some(&state)).await;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use tepui_types::{
     Digest, ImageId, InstanceId, NodeId, PlacementId, ProjectId, ReservationId, SubnetId, Timestamp, VpcId,
 };
@@ -85,7 +87,7 @@ fn only_a_pending_instance_becomes_running_and_only_by_the_wanted_start() {
 #[test]
 fn off_after_the_wanted_start_stops_and_off_before_it_only_ends_a_stop() {
     use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
-    for reason in [OffReason::Requested, OffReason::Guest, OffReason::Crashed] {
+    for reason in [OffReason::Requested, OffReason::Guest, OffReason::Crashed, OffReason::Unknown] {
         for state in STATES {
             let (now, before) = match state {
                 Pending | Running => (Some(Stopped), None),
@@ -108,7 +110,22 @@ fn only_the_guests_own_power_off_may_terminate() {
     let server = "Server.InternalError".to_owned();
     assert_eq!(to(OffReason::Guest), Some((InstanceState::ShuttingDown, guest)));
     assert_eq!(to(OffReason::Crashed), Some((InstanceState::Stopped, server.clone())));
+    assert_eq!(to(OffReason::Unknown), Some((InstanceState::Stopped, server.clone())));
     assert_eq!(to(OffReason::Requested), Some((InstanceState::Stopped, server)));
+}
+
+#[test]
+fn that_a_guest_is_off_means_nothing_where_the_host_does_not_know_what_is_wanted_of_it() {
+    let record = InstanceRecord {
+        instance: instance(InstanceState::Running, 1, ShutdownBehavior::Terminate),
+        placement: Some(placement()),
+        interface: None,
+        root_volume: None,
+        tags: BTreeMap::new(),
+    };
+    let seen = |wanted| PlacementObserved { id: placement().id, state: off(1, OffReason::Guest), wanted };
+    let planned = |wanted| plan_transitions(std::slice::from_ref(&record), &[seen(wanted)]).len();
+    assert_eq!((planned(true), planned(false)), (1, 0));
 }
 
 #[test]

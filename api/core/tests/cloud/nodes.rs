@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tepui_core::{Error, RunInstances, Severity};
 use tepui_db::model::{InstanceState, NodeState};
-use tepui_types::agent::{EnrolRequest, NodeCapacity, PollRequest};
+use tepui_types::agent::{EnrolRequest, NodeCapacity, OffReason, PlacementState, PollRequest};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -187,4 +187,25 @@ async fn doctor_is_clean_when_all_is_well_and_names_what_is_not() {
     let instance = format!("instance {}", made.instances[0].record.instance.id);
     assert!(findings.iter().all(|finding| finding.severity == Severity::Failure), "{findings:?}");
     assert_eq!(objects, [format!("placement {stranger} on node node-1"), instance]);
+}
+
+#[tokio::test]
+async fn a_guest_whose_record_the_host_lost_is_stopped_shown_and_started_by_the_next_start() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let made = t.run_one(&t.admin).await;
+    let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
+    host.report(vec![(placement, running(1))]).await;
+    let lost = PlacementState::Off { start_seq: 1, reason: OffReason::Unknown };
+    host.report(vec![(placement, lost)]).await;
+    let state = async || t.cloud.instance(&t.admin, id).await.unwrap().record.instance.state;
+    assert_eq!(state().await, InstanceState::Stopped);
+    let findings = t.cloud.doctor(&t.admin).await.unwrap();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].what.contains("record of it is lost"), "{findings:?}");
+    assert!(findings[0].cure.contains(&format!("tepui instance start {id}")), "{findings:?}");
+    t.cloud.start_instances(&t.admin, &[id]).await.unwrap();
+    host.report(vec![(placement, running(2))]).await;
+    assert_eq!(state().await, InstanceState::Running);
+    assert_eq!(t.cloud.doctor(&t.admin).await.unwrap(), []);
 }

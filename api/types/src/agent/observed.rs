@@ -82,6 +82,9 @@ pub enum OffReason {
     Guest,
     /// The hypervisor process died.
     Crashed,
+    /// The host's own record of it is lost, so it may have been any of these. It stays off until a start that
+    /// is asked for later.
+    Unknown,
 }
 
 /// The state of a placement on its host.

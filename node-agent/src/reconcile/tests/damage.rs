@@ -55,3 +55,56 @@ async fn torn_files_of_the_ledger_stop_reset_or_start_nobody() {
         assert_eq!(hypervisor.starts_and_resets(off), (1, 0), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_guest_that_was_off_stays_off_though_its_record_is_torn_and_starts_when_it_is_asked_to() {
+    for torn in [placement(1).to_string(), "../key".to_owned()] {
+        let (host, hypervisor) = simulated();
+        let id = placement(1);
+        let mut agent = host.start_agent();
+        let parts =
+            |start_seq| vec![vpc_part(start_seq), node_part(start_seq, vec![running(id, start_seq, 0)])];
+        agent.take(parts(1));
+        agent.wait_state(id, is_running(1, 0)).await;
+        hypervisor.goes_off(id, Seen::Guest);
+        agent.wait_state(id, PlacementState::Off { start_seq: 1, reason: OffReason::Guest }).await;
+        agent.wait_record(id, |done| done.off.is_some()).await;
+        drop(agent);
+        std::fs::write(host.dir.path().join("ledger").join(&torn), "").unwrap();
+        let kept_off = PlacementState::Off { start_seq: 1, reason: OffReason::Unknown };
+        for _ in 0..2 {
+            let mut agent = host.start_agent();
+            agent.take(parts(1));
+            agent.wait_state(id, kept_off.clone()).await;
+            agent.wait_record(id, |done| !done.lost).await;
+        }
+        assert_eq!(hypervisor.starts_and_resets(id), (1, 0), "{torn}");
+        let mut agent = host.start_agent();
+        agent.take(parts(2));
+        agent.wait_state(id, is_running(2, 0)).await;
+        assert_eq!(hypervisor.starts_and_resets(id), (2, 0), "{torn}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_gone_with_the_record_of_it_is_not_made_anew() {
+    let (host, _) = simulated();
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    agent.take(vec![node_part(2, vec![stopped(id, true)])]);
+    agent.wait_state(id, PlacementState::Off { start_seq: 1, reason: OffReason::Requested }).await;
+    agent.wait_record(id, |done| done.off.is_some()).await;
+    drop(agent);
+    std::fs::write(host.dir.path().join("ledger").join(id.to_string()), "").unwrap();
+    crate::disks::Disks::remove(host.disks.as_ref(), id).await.unwrap();
+    let mut agent = host.start_agent();
+    agent.wait("it is seen", |seen| state_of(seen, id).is_some()).await;
+    agent.take(vec![node_part(3, vec![running(id, 2, 0)])]);
+    agent
+        .wait("the loss is told", |seen| {
+            matches!(state_of(seen, id), Some(PlacementState::Failed { permanent: true, .. }))
+        })
+        .await;
+}
