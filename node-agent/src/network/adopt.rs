@@ -30,7 +30,8 @@ pub(super) async fn numbers(
     let links = netlink::links(host.netlink()).await?;
     add_taps(&mut numbers, host, names, &links, wanted).await?;
     for (_, link) in links.iter().filter(|(name, _)| names.is_uplink(name)) {
-        numbers.proxied.extend(netlink::host_routes(host.netlink(), link.index).await?.into_keys());
+        let routed = netlink::host_routes(host.netlink(), link.index).await?;
+        numbers.proxied.extend(routed.into_keys().map(|address| (address, None)));
     }
     Ok(numbers)
 }

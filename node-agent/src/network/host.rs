@@ -20,7 +20,7 @@ use std::sync::{PoisonError, RwLock};
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use tepui_types::agent::VpcPart;
-use tepui_types::{PlacementId, VpcId};
+use tepui_types::{NetworkInterfaceId, PlacementId, VpcId};
 use tokio::sync::Mutex;
 
 use super::drift::{self, WantedLink};
@@ -123,7 +123,9 @@ impl HostNetwork {
             tracing::warn!(?faults, "mending the host's devices");
             return Ok(false);
         }
-        if state.announced != state.numbers.proxied || !state.filter.is_intact(&self.host).await? {
+        if !state.announced.iter().eq(state.numbers.proxied.keys())
+            || !state.filter.is_intact(&self.host).await?
+        {
             return Ok(false);
         }
         let resolver = self.resolver().await?;
@@ -175,8 +177,9 @@ impl HostNetwork {
         let local = wanted.vpcs.iter().flat_map(|part| local_ports(wanted, part));
         let placements: BTreeSet<PlacementId> = local.map(|port| port.placement_id).collect();
         assign(&mut numbers.taps, &placements);
-        let public = wanted.vpcs.iter().flat_map(|part| local_ports(wanted, part));
-        numbers.proxied.extend(public.filter_map(|port| port.public_ip));
+        for (address, owner) in public_owners(wanted) {
+            numbers.proxied.entry(address).or_insert(Some(owner));
+        }
         self.remember(state, numbers)
     }
 
@@ -272,7 +275,7 @@ impl HostNetwork {
             }
         }
         self.connect(state, plan, &links, broken).await;
-        self.ensure_public(state, plan, &links).await
+        self.ensure_public(state, plan, &links, &public_owners(wanted)).await
     }
 
     async fn connect(&self, state: &mut State, plan: &Plan<'_>, links: &Links, broken: &mut Broken) {
@@ -347,6 +350,7 @@ impl HostNetwork {
         routers: &'a mut BTreeMap<VpcId, Router>,
         vpc: VpcId,
     ) -> Result<&'a mut Router, NetworkError> {
+        owners: &BTreeMap<Ipv4Addr, NetworkInterfaceId>,
         let run_dir = &self.config.run_dir;
         if !super::namespace::is_bound(&namespace_path(run_dir, vpc)) {
             routers.remove(&vpc);
@@ -367,15 +371,18 @@ impl HostNetwork {
         // A VPC that could not be built may have none.
         let routers = routers.filter(|(_, device)| links.contains_key(device));
         public_addresses::ensure_routes(&self.host, links, &routers.collect(), &plan.public).await?;
-        let wanted: BTreeSet<Ipv4Addr> = plan.public.keys().copied().collect();
-        let old = &state.numbers.proxied;
-        public_addresses::ensure_proxies(&self.host, links, &self.config.uplink, &wanted, old).await?;
-        let given_up: BTreeSet<Ipv4Addr> = old.difference(&wanted).copied().collect();
+        let wanted: BTreeSet<Ipv4Addr> = owners.keys().copied().collect();
+        let before = &state.numbers.proxied;
+        let old = before.keys().copied().collect();
+        public_addresses::ensure_proxies(&self.host, links, &self.config.uplink, &wanted, &old).await?;
+        let has_another = |(address, owner): &(&Ipv4Addr, &Option<_>)| owners.get(address) != owner.as_ref();
+        let given_up: BTreeSet<Ipv4Addr> = before.iter().filter(has_another).map(|(a, _)| *a).collect();
         if !given_up.is_empty() {
             conntrack::end(&self.host, move |flow| flow.has(|address| given_up.contains(&address))).await?;
         }
         self.announce(&mut state.announced, &wanted).await;
-        let numbers = Numbers { proxied: wanted, ..state.numbers.clone() };
+        let proxied = owners.iter().map(|(address, owner)| (*address, Some(*owner))).collect();
+        let numbers = Numbers { proxied, ..state.numbers.clone() };
         self.remember(state, numbers)
     }
 
@@ -461,6 +468,12 @@ impl Network for HostNetwork {
                 told.push(format!("the router of {} is missing", part.id));
                 continue;
             }
+/// The public addresses of local ports, and whose they are.
+fn public_owners(wanted: &WantedNetwork) -> BTreeMap<Ipv4Addr, NetworkInterfaceId> {
+    let local = wanted.vpcs.iter().flat_map(|part| local_ports(wanted, part));
+    local.filter_map(|port| Some((port.public_ip?, port.id))).collect()
+}
+
             let devices = drift::inside_router(part, wanted.node_id, numbers);
             let faults = router::faults(&Namespace::ensure(&path).await?, &devices).await?;
             told.extend(faults.into_values().map(|fault| format!("in the router of {}: {fault}", part.id)));

@@ -17,6 +17,7 @@ mod namespace;
 mod netlink;
 mod nft;
 mod overlay;
+mod places;
 mod plan;
 mod ports;
 mod public_addresses;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tepui_types::agent::VpcPart;
-use tepui_types::{PlacementId, SubnetId, VpcId};
+use tepui_types::{NetworkInterfaceId, PlacementId, SubnetId, VpcId};
 
 use super::NetworkError;
 use super::error::file;
@@ -32,8 +32,9 @@ pub(super) struct Numbers {
     pub(super) subnets: BTreeMap<SubnetId, u32>,
     /// Placements: taps.
     pub(super) taps: BTreeMap<PlacementId, u32>,
-    /// Public addresses that the host answers ARP requests for: what it must stop one day.
-    pub(super) proxied: BTreeSet<Ipv4Addr>,
+    /// Public addresses that the host answers ARP requests for, which it must stop one day, with the
+    /// interface that each was given to when flows were last ended; `None` when that is not known.
+    pub(super) proxied: BTreeMap<Ipv4Addr, Option<NetworkInterfaceId>>,
     /// Parts with a port of a guest that runs on although nothing wanted names it any more.
     #[serde(default)]
     pub(super) kept: Vec<VpcPart>,
@@ -57,16 +58,22 @@ impl Numbers {
 
     /// Writes the file so that the agent's death leaves the old or the new one.
     pub(super) fn save(&self, path: &Path) -> Result<(), NetworkError> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).and_then(|()| self.replace(path, folder)).map_err(file(path))
+        let bytes = serde_json::to_vec_pretty(self).map_err(|error| file(path)(error.into()))?;
+        replace(path, &bytes)
     }
 
-    fn replace(&self, path: &Path, folder: &Path) -> io::Result<()> {
+}
+/// Writes a file whole, so that a death leaves the old or the new one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), NetworkError> {
+    let write = || -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
         let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-        temporary.write_all(&serde_json::to_vec_pretty(self)?)?;
+        temporary.write_all(bytes)?;
         temporary.persist(path)?;
         Ok(())
-    }
+    };
+    write().map_err(file(path))
 }
 
 /// Gives every wanted key a number: its old one, or the lowest free one from 1. Keys that are not

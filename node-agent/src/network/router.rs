@@ -11,7 +11,7 @@ use rtnetlink::{LinkUnspec, LinkVeth};
 use tepui_types::agent::{SubnetPart, VpcPart, VpcPort};
 use tepui_types::{MacAddress, NodeId, PlacementId, VpcId};
 
-use super::conntrack::{self, Place};
+use super::conntrack;
 use super::dhcp::Dhcp;
 use super::drift::{self, WantedLink};
 use super::error::refused;
@@ -20,6 +20,7 @@ use super::names::{self, Names, Numbers, UPLINK, subnet_device, uplink_addresses
 use super::namespace::Namespace;
 use super::netlink::{self, Link, Links};
 use super::overlay::{self, Underlay};
+use super::places::{self, Places};
 use super::resolver::Resolver;
 use super::router_filter::{self, METADATA_ADDRESS};
 use super::{GUEST_MTU, NetworkError, sysctl};
@@ -38,8 +39,7 @@ pub(super) struct Router {
     devices: Vec<WantedLink>,
     /// Devices inside that this process set up, by index.
     settled: HashMap<String, u32>,
-    /// Who had which address when flows were last ended.
-    places: Option<BTreeSet<Place>>,
+    places: Places,
     /// What the inside was last made to be.
     applied: Option<(VpcPart, Vec<PlacementId>, Resolver)>,
 }
@@ -63,7 +63,8 @@ impl Router {
         let inside = Namespace::ensure(&names::namespace_path(run_dir, vpc)).await?;
         let dhcp = dhcp_of(run_dir, vpc);
         let (filter, settled) = (Filter::default(), HashMap::new());
-        Ok(Self { inside, dhcp, filter, devices: Vec::new(), settled, places: None, applied: None })
+        let places = Places::load(run_dir, vpc)?;
+        Ok(Self { inside, dhcp, filter, devices: Vec::new(), settled, places, applied: None })
     }
 
     /// The namespace, for listeners.
@@ -97,6 +98,7 @@ impl Router {
             return Ok(());
         }
         self.applied = None;
+        self.places.add(&conntrack::places(part))?;
         let moved = self.ensure_neighbours(part, local, around, &links).await?;
         overlay::ensure(&self.inside, part, around).await?;
         // Guests are let in only after the filter stands: their taps come up last.
@@ -247,7 +249,8 @@ impl Router {
         Ok(moved)
     }
 
-    /// Ends the flows of addresses that changed hands. After a restart of the agent nobody knows which did.
+    /// Ends the flows of addresses that changed hands. Where nobody knows who had them, `moved` tells which
+    /// the router knew by another device.
     async fn end_flows(
         &mut self,
         part: &VpcPart,
@@ -255,10 +258,9 @@ impl Router {
         around: &Surroundings<'_>,
     ) -> Result<(), NetworkError> {
         let places = conntrack::places(part);
-        if let Some(before) = &self.places {
-            let gone: Vec<&Place> = before.difference(&places).collect();
+        if let Some(before) = self.places.held() {
+            let gone: Vec<_> = before.difference(&places).collect();
             if gone.is_empty() && moved.is_empty() {
-                self.places = Some(places);
                 return Ok(());
             }
             let has_other = |private, id| places.iter().any(|(new, at, _)| *at == private && *new != id);
@@ -268,8 +270,7 @@ impl Router {
         own.insert(uplink_addresses(number(&around.numbers.vpcs, &part.id)).1);
         let part = part.clone();
         conntrack::end(&self.inside, move |flow| conntrack::is_over(flow, &part, &moved, &own)).await?;
-        self.places = Some(places);
-        Ok(())
+        self.places.keep(places)
     }
 }
 
@@ -308,6 +309,7 @@ pub(super) async fn pin_exactly(
 /// Ends what a router left outside the host's devices: its server and its namespace.
 pub(super) async fn remove(run_dir: &Path, vpc: VpcId) -> Result<(), NetworkError> {
     dhcp_of(run_dir, vpc).remove().await?;
+    places::remove(run_dir, vpc)?;
     let path = names::namespace_path(run_dir, vpc);
     if super::namespace::is_bound(&path) {
         overlay::remove(&Namespace::ensure(&path).await?).await?;
