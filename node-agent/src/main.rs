@@ -24,9 +24,8 @@ use tracing_subscriber::EnvFilter;
 const LIBVIRT_DEADLINE: Duration = Duration::from_secs(30);
 /// What the names of the network devices begin with.
 const DEVICE_PREFIX: &str = "tp";
-/// Where name servers are named: by systemd-resolved (systemd-resolved.service(8)), whose stub the system's own
-/// file names, and by the system.
-const RESOLVER_FILES: [&str; 2] = ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"];
+/// Where the system's name servers are named.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[derive(Parser)]
 #[command(name = "tepui-node", version, about = "The agent of a host of a Tepui cloud.")]
@@ -178,7 +177,7 @@ async fn network(config: &NodeConfig) -> anyhow::Result<Arc<dyn Network>> {
         underlay_address: config.underlay_address,
         uplink: config.uplink.clone(),
         name_prefix: DEVICE_PREFIX.to_owned(),
-        resolver_files: RESOLVER_FILES.map(PathBuf::from).to_vec(),
+        resolv_conf: PathBuf::from(RESOLV_CONF),
     };
     Ok(Arc::new(HostNetwork::new(config).await?))
 }

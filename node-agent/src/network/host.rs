@@ -27,13 +27,13 @@ use super::drift::{self, WantedLink};
 use super::error::refused;
 use super::filter::Filter;
 use super::host_filter::{self, Hosts};
-use super::names::{Names, Numbers, assign, namespace_path};
+use super::names::{Names, Numbers, assign, namespace_path, uplink_range};
 use super::namespace::Namespace;
 use super::netlink::{self, Links};
 use super::overlay::Underlay;
 use super::plan::{Local, Plan, check, local_ports, plan, taps_of};
 use super::ports;
-use super::resolver::{Forwarder, Resolver};
+use super::resolver::Forwarder;
 use super::router::{self, Router, Surroundings};
 use super::router_filter::{METADATA_ADDRESS, METADATA_PORT};
 use super::{
@@ -56,9 +56,8 @@ pub struct HostNetworkConfig {
     /// What the names of Tepui's devices begin with: at most 4 letters, and not `vnet`, which libvirt
     /// takes for its own. Every device whose name is this, one of `t b r u x p`, and a number is Tepui's.
     pub name_prefix: String,
-    /// Files in the form of resolv.conf(5), the system's own last: the first with a name server that is not on
-    /// this host is used for guests; where there is none, the host asks the servers of the last for them.
-    pub resolver_files: Vec<PathBuf>,
+    /// Whom the host asks for names, as resolv.conf(5) says; the same are asked for guests.
+    pub resolv_conf: PathBuf,
 }
 
 /// Builds the network with the kernel's own means.
@@ -91,8 +90,6 @@ struct State {
     /// The host's devices that follow from it.
     devices: Vec<WantedLink>,
     is_host_set_up: bool,
-    /// Who is asked for names since the last change.
-    resolver: Option<Resolver>,
     /// Public addresses that the operator's network was told of.
     announced: BTreeSet<Ipv4Addr>,
 }
@@ -110,7 +107,7 @@ impl HostNetwork {
             host: Namespace::current().await?,
             taps: RwLock::new(taps),
             state: Mutex::new(State { last: numbers.kept.clone(), numbers, must_adopt, ..State::default() }),
-            forwarder: Forwarder::new(&config.run_dir),
+            forwarder: Forwarder::new(&config.run_dir, config.resolv_conf.clone()),
             names,
             config,
         })
@@ -128,10 +125,7 @@ impl HostNetwork {
         {
             return Ok(false);
         }
-        let resolver = self.resolver().await?;
-        if state.resolver.as_ref() != Some(&resolver)
-            || !(state.routers.is_empty() || self.forwarder.is_intact(&resolver))
-        {
+        if !(state.routers.is_empty() || self.forwarder.is_intact(&self.names)) {
             return Ok(false);
         }
         for (vpc, router) in &state.routers {
@@ -152,20 +146,12 @@ impl HostNetwork {
         let plan = plan(&self.names, wanted, &state.numbers);
         let mut broken = Broken::new();
         let links = self.remove_strays(state, wanted, &plan, &mut broken).await?;
-        let resolver = self.resolver().await?;
-        self.build(state, wanted, &plan, &links, &resolver, &mut broken).await?;
+        self.build(state, wanted, &plan, &links, &mut broken).await?;
         if !wanted.vpcs.is_empty() {
-            self.forwarder.ensure(&self.host, &self.names, &resolver).await?;
+            self.forwarder.ensure(&self.host, &self.names).await?;
         }
-        state.resolver = Some(resolver);
         state.devices = plan.devices;
         Ok(broken)
-    }
-
-    async fn resolver(&self) -> Result<Resolver, NetworkError> {
-        let addresses = netlink::addresses(self.host.netlink()).await?;
-        let own = addresses.into_iter().map(|(_, address, _)| address).collect();
-        Ok(Resolver::choose(&self.config.resolver_files, &own))
     }
 
     /// Gives what is new its number, and writes the numbers down before a device bears one.
@@ -240,7 +226,6 @@ impl HostNetwork {
         wanted: &WantedNetwork,
         plan: &Plan<'_>,
         links: &Links,
-        resolver: &Resolver,
         broken: &mut Broken,
     ) -> Result<(), NetworkError> {
         for (part, local) in &plan.vpcs {
@@ -256,7 +241,6 @@ impl HostNetwork {
             names: &self.names,
             numbers: &state.numbers,
             underlay: &self.underlay,
-            resolver,
         };
         let (ports, filter, routers) = tokio::join!(
             self.ensure_ports(&sound, plan, &around),
@@ -323,8 +307,9 @@ impl HostNetwork {
         let apart: Vec<_> = others.filter(|host| !ranges.iter().any(|range| range.contains(host))).collect();
         ranges.extend(apart);
         let public = parts().flat_map(|part| &part.ports).filter_map(|port| port.public_ip).collect();
-        let forwards_names = matches!(around.resolver, Resolver::Host(_));
-        Ok(Hosts { ranges, public, forwards_names })
+        let ways =
+            around.numbers.vpcs.values().map(|number| host_filter::way(&self.names, *number)).collect();
+        Ok(Hosts { ranges, public, ways })
     }
 
     /// One after the other: each is a change of the kernel's one list of devices.
@@ -350,7 +335,6 @@ impl HostNetwork {
         routers: &'a mut BTreeMap<VpcId, Router>,
         vpc: VpcId,
     ) -> Result<&'a mut Router, NetworkError> {
-        owners: &BTreeMap<Ipv4Addr, NetworkInterfaceId>,
         let run_dir = &self.config.run_dir;
         if !super::namespace::is_bound(&namespace_path(run_dir, vpc)) {
             routers.remove(&vpc);
@@ -366,6 +350,7 @@ impl HostNetwork {
         state: &mut State,
         plan: &Plan<'_>,
         links: &Links,
+        owners: &BTreeMap<Ipv4Addr, NetworkInterfaceId>,
     ) -> Result<(), NetworkError> {
         let routers = state.numbers.vpcs.values().map(|number| (*number, self.names.uplink(*number)));
         // A VPC that could not be built may have none.
@@ -468,12 +453,6 @@ impl Network for HostNetwork {
                 told.push(format!("the router of {} is missing", part.id));
                 continue;
             }
-/// The public addresses of local ports, and whose they are.
-fn public_owners(wanted: &WantedNetwork) -> BTreeMap<Ipv4Addr, NetworkInterfaceId> {
-    let local = wanted.vpcs.iter().flat_map(|part| local_ports(wanted, part));
-    local.filter_map(|port| Some((port.public_ip?, port.id))).collect()
-}
-
             let devices = drift::inside_router(part, wanted.node_id, numbers);
             let faults = router::faults(&Namespace::ensure(&path).await?, &devices).await?;
             told.extend(faults.into_values().map(|fault| format!("in the router of {}: {fault}", part.id)));
@@ -489,13 +468,14 @@ fn public_owners(wanted: &WantedNetwork) -> BTreeMap<Ipv4Addr, NetworkInterfaceI
     }
 }
 
+/// The public addresses of local ports, and whose they are.
+fn public_owners(wanted: &WantedNetwork) -> BTreeMap<Ipv4Addr, NetworkInterfaceId> {
+    let local = wanted.vpcs.iter().flat_map(|part| local_ports(wanted, part));
+    local.filter_map(|port| Some((port.public_ip?, port.id))).collect()
+}
+
 fn note(broken: &mut Broken, vpc: VpcId, result: Result<(), NetworkError>) {
     if let Err(error) = result {
         broken.entry(vpc).or_insert(error);
     }
-}
-
-/// The range of the ways between host and routers.
-fn uplink_range() -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 16)
 }

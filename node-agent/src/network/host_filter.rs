@@ -10,7 +10,7 @@ use nftables::stmt::Statement;
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use tepui_types::MacAddress;
 
-use super::names::Names;
+use super::names::{Names, uplink_addresses};
 use super::nft::{
     accept, came_by, concat, drop, field, has, is, is_not, jump, leaves_by, meta, text, tracked_as,
 };
@@ -19,8 +19,6 @@ use super::table::{Hook, Table};
 
 /// The port VXLAN uses (RFC 7348).
 const VXLAN_PORT: u16 = 4789;
-/// The port of name servers (RFC 1035).
-const RESOLVER_PORT: u16 = 53;
 
 /// Who a tap may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +91,17 @@ pub(super) struct Hosts {
     pub(super) ranges: BTreeSet<Ipv4Net>,
     /// Public addresses of guests, which may be of these ranges.
     pub(super) public: BTreeSet<Ipv4Addr>,
-    /// The host asks name servers for its routers.
-    pub(super) forwards_names: bool,
+    /// The ways to the routers.
+    pub(super) ways: BTreeSet<Way>,
+}
+
+/// A router's way out: the host's device, the router's address, and the host's.
+pub(super) type Way = (String, Ipv4Addr, Ipv4Addr);
+
+/// The way to the router of a VPC, by its number.
+pub(super) fn way(names: &Names, vpc: u32) -> Way {
+    let (host, router) = uplink_addresses(vpc);
+    (names.uplink(vpc), router, host)
 }
 
 /// What routers may reach: the world, not the hosts, and not each other past their public addresses. VXLAN
@@ -105,11 +112,7 @@ pub(super) fn host(names: &Names, links: Ipv4Net, hosts: &Hosts) -> Table {
     let from_router = || came_by(names.all_uplinks());
     table.base_chain("input", filter(NfHook::Input, 0));
     table.rule("input", vec![from_router(), tracked_as(&["established", "related"]), accept()]);
-    for protocol in ["udp", "tcp"].into_iter().filter(|_| hosts.forwards_names) {
-        let to_forwarder = is(field(protocol, "dport"), Expression::Number(FORWARDER_PORT.into()));
-        let to_link = is(field("ip", "daddr"), super::nft::net(links));
-        table.rule("input", vec![from_router(), to_link, to_forwarder, accept()]);
-    }
+    add_forwarder(&mut table, links, &hosts.ways);
     table.rule("input", vec![from_router(), drop()]);
     table.rule("input", vec![came_by(names.all_bridges()), drop()]);
     table.base_chain("forward", filter(NfHook::Forward, 0));
@@ -131,18 +134,28 @@ pub(super) fn host(names: &Names, links: Ipv4Net, hosts: &Hosts) -> Table {
     table
 }
 
-/// To the hosts' own network only answers pass, what is for a guest's public address, and questions to
-/// the operator's resolver, which routers ask for their guests.
+/// Each router asks for names at the host's end of its own way; nobody else asks there.
+fn add_forwarder(table: &mut Table, links: Ipv4Net, ways: &BTreeSet<Way>) {
+    let members =
+        ways.iter().map(|(device, router, host)| concat(vec![text(device), text(router), text(host)]));
+    table.set("ways", &[SetType::Ifname, SetType::Ipv4Addr, SetType::Ipv4Addr], members.collect());
+    let way = || concat(vec![meta(MetaKey::Iifname), field("ip", "saddr"), field("ip", "daddr")]);
+    for protocol in ["udp", "tcp"] {
+        let to_forwarder = || is(field(protocol, "dport"), Expression::Number(FORWARDER_PORT.into()));
+        table.rule("input", vec![is(way(), text("@ways")), to_forwarder(), accept()]);
+        let to_link = is(field("ip", "daddr"), super::nft::net(links));
+        let elsewhere = is_not(meta(MetaKey::Iifname), text("lo"));
+        table.rule("input", vec![elsewhere, to_link, to_forwarder(), drop()]);
+    }
+}
+
+/// To the hosts' own network only answers pass, and what is for a guest's public address.
 fn add_hosts(table: &mut Table, names: &Names, hosts: &Hosts) {
     table.set("public", &[SetType::Ipv4Addr], hosts.public.iter().map(text).collect());
     table.chain("to_hosts");
     table.rule("to_hosts", vec![tracked_as(&["established", "related"]), accept()]);
     table.rule("to_hosts", vec![leaves_by(names.all_uplinks()), accept()]);
     table.rule("to_hosts", vec![is(field("ip", "daddr"), text("@public")), accept()]);
-    for protocol in ["udp", "tcp"] {
-        let to_resolver = is(field(protocol, "dport"), Expression::Number(RESOLVER_PORT.into()));
-        table.rule("to_hosts", vec![to_resolver, accept()]);
-    }
     table.rule("to_hosts", vec![drop()]);
 }
 

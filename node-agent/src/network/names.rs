@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use tepui_types::agent::VpcPart;
 use tepui_types::{NetworkInterfaceId, PlacementId, SubnetId, VpcId};
@@ -61,8 +62,8 @@ impl Numbers {
         let bytes = serde_json::to_vec_pretty(self).map_err(|error| file(path)(error.into()))?;
         replace(path, &bytes)
     }
-
 }
+
 /// Writes a file whole, so that a death leaves the old or the new one.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), NetworkError> {
     let write = || -> io::Result<()> {
@@ -182,6 +183,11 @@ pub(super) fn subnet_device(number: u32) -> String {
 pub(super) fn uplink_addresses(number: u32) -> (Ipv4Addr, Ipv4Addr) {
     let base = u32::from(Ipv4Addr::new(100, 64, 0, 0)) + 2 * (number % 0x8000);
     (Ipv4Addr::from(base), Ipv4Addr::from(base + 1))
+}
+
+/// The range of [`uplink_addresses`].
+pub(super) const fn uplink_range() -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 16)
 }
 
 /// The number of which this is the router's address of [`uplink_addresses`].

@@ -1,13 +1,13 @@
-//! Who is asked for names outside of a VPC. A router reaches the operator's name servers itself unless they are
-//! on the host: dnsmasq, unbound or systemd-resolved on a loopback address, which in the router's namespace is
-//! another. Then a forwarder in the host's namespace asks for the routers.
+//! Who is asked for names outside of a VPC. A guest asks its VPC's own resolver, at the gateway of its subnet; that
+//! one asks a forwarder in the host's namespace, which asks whom the host itself asks, also where that is a server
+//! on loopback. So no router needs a way to the operator's name servers, and no guest has one: it reaches neither
+//! the forwarder (see `router_filter`) nor, on the hosts' own network, anybody's port 53.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use resolv_conf::{Config, ScopedIp};
+use resolv_conf::Config;
 
 use super::NetworkError;
 use super::dnsmasq::Dnsmasq;
@@ -16,93 +16,61 @@ use super::namespace::Namespace;
 
 /// Not 53: there the host's own resolver may listen on every address.
 pub(super) const FORWARDER_PORT: u16 = 1053;
+/// Questions that the forwarder holds open. Each VPC's resolver holds 150 at most, dnsmasq's own bound, and one
+/// must not take the place of all.
+const OPEN_QUESTIONS: u32 = 10_000;
 
-/// Who is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Resolver {
-    /// The servers that this file names.
-    File(PathBuf),
-    /// The forwarder on the host, which asks the servers that this file names.
-    Host(PathBuf),
-}
-
-impl Resolver {
-    /// The first of the files with a server that a router reaches: over IPv4, and not on the host, whose
-    /// addresses are `own`. Else the host itself asks those of the last file, the system's own, as all its
-    /// programs do; also when that one names nobody (resolv.conf(5): then the host's own is meant).
-    pub(super) fn choose(files: &[PathBuf], own: &BTreeSet<Ipv4Addr>) -> Self {
-        match files.iter().find(|file| names_a_server_elsewhere(file, own)) {
-            Some(file) => Self::File(file.clone()),
-            None => Self::Host(files.last().cloned().unwrap_or_default()),
-        }
-    }
-
-    /// The lines of dnsmasq's configuration in the router of a VPC, by its number.
-    pub(super) fn upstream(&self, vpc: u32) -> String {
-        match self {
-            Self::File(file) => format!("resolv-file={}\n", file.display()),
-            Self::Host(_) => format!("no-resolv\nserver={}#{FORWARDER_PORT}\n", uplink_addresses(vpc).0),
-        }
-    }
-}
-
-fn names_a_server_elsewhere(file: &Path, own: &BTreeSet<Ipv4Addr>) -> bool {
-    let Some(config) = fs::read(file).ok().and_then(|text| Config::parse(text).ok()) else { return false };
-    config.nameservers.iter().any(|server| match server {
-        ScopedIp::V4(address) => {
-            !address.is_loopback() && !address.is_unspecified() && !own.contains(address)
-        }
-        ScopedIp::V6(..) => false,
-    })
+/// The lines of dnsmasq's configuration in the router of a VPC, by its number.
+pub(super) fn upstream(vpc: u32) -> String {
+    format!("no-resolv\nserver={}#{FORWARDER_PORT}\n", uplink_addresses(vpc).0)
 }
 
 /// The forwarder on the host.
 #[derive(Debug)]
-pub(super) struct Forwarder(Dnsmasq);
+pub(super) struct Forwarder {
+    server: Dnsmasq,
+    resolv_conf: PathBuf,
+}
 
 impl Forwarder {
-    /// The one whose files are below `run_dir`.
-    pub(super) fn new(run_dir: &Path) -> Self {
-        Self(Dnsmasq::new(run_dir.join("resolver")))
+    /// The one whose files are below `run_dir`, and which asks the servers that `resolv_conf` names.
+    pub(super) fn new(run_dir: &Path, resolv_conf: PathBuf) -> Self {
+        Self { server: Dnsmasq::new(run_dir.join("resolver")), resolv_conf }
     }
 
-    /// Whether it runs exactly if it is needed.
-    pub(super) fn is_intact(&self, resolver: &Resolver) -> bool {
-        self.0.runs() == matches!(resolver, Resolver::Host(_))
+    /// Whether it runs as it must.
+    pub(super) fn is_intact(&self, names: &Names) -> bool {
+        let found = fs::read_to_string(self.server.path("config"));
+        self.server.runs() && found.is_ok_and(|found| found == self.config(names))
     }
 
-    /// Makes it run if it is needed, and end if not.
-    pub(super) async fn ensure(
-        &self,
-        host: &Namespace,
-        names: &Names,
-        resolver: &Resolver,
-    ) -> Result<(), NetworkError> {
-        let Resolver::Host(file) = resolver else { return self.remove().await };
-        let is_new = self.0.write("config", &self.config(names, file))?;
-        if is_new {
-            self.0.stop().await?;
+    /// Makes it run.
+    pub(super) async fn ensure(&self, host: &Namespace, names: &Names) -> Result<(), NetworkError> {
+        if self.server.write("config", &self.config(names))? {
+            self.server.stop().await?;
         }
-        if self.0.runs() { Ok(()) } else { self.0.start(host).await }
+        if self.server.runs() { Ok(()) } else { self.server.start(host).await }
     }
 
     /// Ends it.
     pub(super) async fn remove(&self) -> Result<(), NetworkError> {
-        self.0.remove().await
+        self.server.remove().await
     }
 
-    /// It listens on the ways to the routers alone, also on those that come later. A host without a word
-    /// on name servers means the one on itself.
-    fn config(&self, names: &Names, file: &Path) -> String {
-        let servers = if names_nobody(file) {
+    /// It listens on the ways to the routers alone, also on those that come later, and remembers no answer: what
+    /// one VPC asked for is not to be guessed in another. A host without a word on name servers means the one on
+    /// itself (resolv.conf(5)).
+    fn config(&self, names: &Names) -> String {
+        let servers = if names_nobody(&self.resolv_conf) {
             format!("no-resolv\nserver={}\n", Ipv4Addr::LOCALHOST)
         } else {
-            format!("resolv-file={}\n", file.display())
+            format!("resolv-file={}\n", self.resolv_conf.display())
         };
         format!(
-            "port={FORWARDER_PORT}\nbind-dynamic\ninterface={}\nexcept-interface=lo\nno-hosts\n{servers}{}",
+            "port={FORWARDER_PORT}\nbind-dynamic\ninterface={}\nexcept-interface=lo\nno-hosts\ncache-size=0\n\
+             dns-forward-max={OPEN_QUESTIONS}\n{servers}{}",
             names.all_uplinks(),
-            self.0.own_files(),
+            self.server.own_files(),
         )
     }
 }
@@ -116,34 +84,20 @@ fn names_nobody(file: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn chosen(resolved: Option<&str>, system: &str) -> &'static str {
-        let folder = tempfile::tempdir().unwrap();
-        let files = ["resolved", "system"].map(|name| folder.path().join(name));
-        if let Some(text) = resolved {
-            fs::write(&files[0], text).unwrap();
-        }
-        fs::write(&files[1], system).unwrap();
-        match Resolver::choose(&files, &BTreeSet::from([Ipv4Addr::new(10, 9, 0, 1)])) {
-            Resolver::File(file) if file == files[0] => "resolved",
-            Resolver::File(_) => "system",
-            Resolver::Host(file) => {
-                assert_eq!(file, files[1]);
-                "host"
-            }
-        }
-    }
-
     #[test]
-    fn servers_that_a_router_reaches_are_asked_directly_and_all_others_by_the_host() {
-        assert_eq!(chosen(None, "nameserver 192.0.2.53\n"), "system");
-        assert_eq!(chosen(None, "nameserver 127.0.0.1\nnameserver 192.0.2.53\n"), "system");
-        assert_eq!(chosen(Some("nameserver 192.0.2.53\n"), "nameserver 127.0.0.53\n"), "resolved");
-        for on_the_host in ["127.0.0.1", "127.0.0.53", "10.9.0.1", "0.0.0.0", "::1", "2001:db8::53"] {
-            let line = format!("nameserver {on_the_host}\n");
-            assert_eq!(chosen(None, &line), "host", "{on_the_host}");
-            assert_eq!(chosen(Some(&line), "nameserver 127.0.0.53\n"), "host", "{on_the_host}");
+    fn a_host_that_names_nobody_asks_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("resolv.conf");
+        assert!(names_nobody(&file));
+        for (text, expected) in [
+            ("", true),
+            ("search example.test\n", true),
+            ("nameserver 0.0.0.0\n", true),
+            ("nameserver 127.0.0.53\n", false),
+            ("nameserver 2001:db8::53\n", false),
+        ] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(names_nobody(&file), expected, "{text}");
         }
-        assert_eq!(chosen(None, ""), "host");
-        assert_eq!(chosen(Some(""), "nameserver 192.0.2.53\n"), "system");
     }
 }

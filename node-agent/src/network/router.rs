@@ -21,7 +21,7 @@ use super::namespace::Namespace;
 use super::netlink::{self, Link, Links};
 use super::overlay::{self, Underlay};
 use super::places::{self, Places};
-use super::resolver::Resolver;
+use super::resolver;
 use super::router_filter::{self, METADATA_ADDRESS};
 use super::{GUEST_MTU, NetworkError, sysctl};
 
@@ -41,7 +41,7 @@ pub(super) struct Router {
     settled: HashMap<String, u32>,
     places: Places,
     /// What the inside was last made to be.
-    applied: Option<(VpcPart, Vec<PlacementId>, Resolver)>,
+    applied: Option<(VpcPart, Vec<PlacementId>)>,
 }
 
 /// What a router's inside depends on.
@@ -54,7 +54,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) names: &'a Names,
     pub(super) numbers: &'a Numbers,
     pub(super) underlay: &'a Underlay,
-    pub(super) resolver: &'a Resolver,
 }
 
 impl Router {
@@ -88,7 +87,7 @@ impl Router {
         around: &Surroundings<'_>,
     ) -> Result<(), NetworkError> {
         let placements = local.iter().map(|port| port.placement_id).collect();
-        let wanted = (part.clone(), placements, around.resolver.clone());
+        let wanted = (part.clone(), placements);
         let is_current = self.applied.as_ref() == Some(&wanted);
         self.devices = drift::inside_router(part, around.node, around.numbers);
         // A device that lost its address or was down has lost neighbours and routes with it.
@@ -105,7 +104,7 @@ impl Router {
         self.filter.ensure(&self.inside, vec![router_filter::router(part, local)]).await?;
         // Only now: a packet that came earlier would begin the flow anew under the old rules.
         self.end_flows(part, moved, around).await?;
-        let upstream = around.resolver.upstream(number(&around.numbers.vpcs, &part.id));
+        let upstream = resolver::upstream(number(&around.numbers.vpcs, &part.id));
         let files = self.dhcp.files(part, &devices(part, around.numbers), local, &upstream);
         self.dhcp.ensure(&self.inside, &files).await?;
         self.applied = Some(wanted);

@@ -14,7 +14,7 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use tepui_types::SecurityGroupId;
 use tepui_types::agent::{Direction, FirewallRule, Peer, Protocol, VpcPart, VpcPort};
 
-use super::names::{SUBNET_PREFIX, UPLINK, VXLAN};
+use super::names::{SUBNET_PREFIX, UPLINK, VXLAN, uplink_range};
 use super::nft::{
     accept, came_by, choose, concat, drop, field, has, is, is_not, jump, leaves_by, meta, net, range, text,
     tracked_as, translated,
@@ -31,7 +31,7 @@ pub(super) fn router(part: &VpcPart, local: &[&VpcPort]) -> Table {
     let mut table = Table::new(NfFamily::INet);
     add_peer_sets(&mut table, part);
     add_groups(&mut table, part, local);
-    add_input(&mut table);
+    add_input(&mut table, part);
     add_forward(&mut table, Direction::Egress, local);
     add_forward(&mut table, Direction::Ingress, local);
     add_translation(&mut table, part, local);
@@ -112,14 +112,18 @@ fn protocol(protocol: Protocol) -> Vec<Statement<'static>> {
 }
 
 /// What a guest may ask of the router itself: an address, a name, its metadata.
-fn add_input(table: &mut Table) {
+fn add_input(table: &mut Table, part: &VpcPart) {
     let from_guest = || came_by(format!("{SUBNET_PREFIX}*"));
     let port = |protocol, number: u16| is(field(protocol, "dport"), Expression::Number(number.into()));
     table.base_chain("input", filter(NfHook::Input, 0));
     table.rule("input", vec![tracked_as(&["established", "related"]), accept()]);
     table.rule("input", vec![came_by("lo"), accept()]);
-    for (protocol, number) in [("udp", 67), ("udp", 53), ("tcp", 53)] {
-        table.rule("input", vec![from_guest(), port(protocol, number), accept()]);
+    table.rule("input", vec![from_guest(), port("udp", 67), accept()]);
+    let gateways = part.subnets.iter().map(|subnet| text(subnet.gateway)).collect();
+    table.set("gateways", &[SetType::Ipv4Addr], gateways);
+    for protocol in ["udp", "tcp"] {
+        let to_resolver = is(field("ip", "daddr"), text("@gateways"));
+        table.rule("input", vec![from_guest(), to_resolver, port(protocol, 53), accept()]);
     }
     let metadata = has("ip", "daddr", METADATA_ADDRESS);
     table.rule("input", vec![from_guest(), metadata, port("tcp", METADATA_PORT), accept()]);
@@ -134,6 +138,10 @@ fn add_forward(table: &mut Table, direction: Direction, local: &[&VpcPort]) {
     table.base_chain(chain, filter(NfHook::Forward, priority));
     table.rule(chain, vec![tracked_as(&["established", "related"]), accept()]);
     table.rule(chain, vec![tracked_as(&["invalid"]), drop()]);
+    // On the way out the host answers the router itself, for example for names, and no guest in its name.
+    // Another VPC's router asks from there for what its guests want of a public address here.
+    let to_the_way = is(field("ip", "daddr"), net(uplink_range()));
+    table.rule(chain, vec![leaves_by(UPLINK), to_the_way, drop()]);
     // Another host sends here what is for guests of this one, and nothing else.
     let elsewhere = is_not(meta(MetaKey::Oifname), text(format!("{SUBNET_PREFIX}*")));
     table.rule(chain, vec![came_by(VXLAN), elsewhere, drop()]);

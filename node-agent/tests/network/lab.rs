@@ -264,7 +264,7 @@ fn config(folder: &Path) -> HostNetworkConfig {
         underlay_address: HOST,
         uplink: "eth0".into(),
         name_prefix: "tp".into(),
-        resolver_files: vec![folder.join("resolv.conf")],
+        resolv_conf: folder.join("resolv.conf"),
     }
 }
 
