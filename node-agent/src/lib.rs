@@ -25,6 +25,7 @@ pub mod reconcile;
 pub mod simulate;
 
 mod tasks;
+mod unused;
 
 #[cfg(test)]
 mod testing;

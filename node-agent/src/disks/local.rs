@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tepui_types::agent::RootDisk;
 use tepui_types::{Digest, PlacementId};
+use tokio::time::Instant;
 
 use super::{DiskError, DiskPaths, Disks, backing_file, create_overlay};
 use crate::durable;
 use crate::images::ImageCache;
+use crate::unused::Unused;
 
 /// What an overlay's file name ends with.
 pub(super) const SUFFIX: &str = ".qcow2";
@@ -21,13 +23,14 @@ pub(super) const SUFFIX: &str = ".qcow2";
 pub struct LocalDisks {
     dir: PathBuf,
     images: Arc<ImageCache>,
+    half_made: Mutex<Unused>,
 }
 
 impl LocalDisks {
     /// Uses `dir`, which is made if it is missing.
     pub fn open(dir: &Path, images: Arc<ImageCache>) -> Result<Self, DiskError> {
         std::fs::create_dir_all(dir).map_err(|source| DiskError::File { path: dir.into(), source })?;
-        Ok(Self { dir: dir.to_owned(), images })
+        Ok(Self { dir: dir.to_owned(), images, half_made: Mutex::default() })
     }
 
     fn overlay(&self, id: PlacementId) -> PathBuf {
@@ -58,14 +61,17 @@ pub(super) fn overlays_in(dir: &Path) -> Result<BTreeSet<PlacementId>, DiskError
 
 /// Removes what a creation that was cut off left and nobody took up again. An overlay that exists is
 /// never touched.
-fn remove_half_written(dir: &Path, grace: Duration) -> io::Result<()> {
+fn remove_half_written(dir: &Path, half_made: &mut Unused, grace: Duration) -> io::Result<()> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let is_half = entry.file_name().as_encoded_bytes().ends_with(durable::HALF_WRITTEN.as_bytes());
-        if is_half && entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age >= grace) {
-            tracing::info!(path = %entry.path().display(), "removing a half-made overlay");
-            durable::remove(&entry.path())?;
+        let path = entry?.path();
+        if path.as_os_str().as_encoded_bytes().ends_with(durable::HALF_WRITTEN.as_bytes()) {
+            found.push(path);
         }
+    }
+    for path in half_made.look(found, Instant::now(), grace) {
+        tracing::info!(path = %path.display(), "removing a half-made overlay");
+        durable::remove(&path)?;
     }
     Ok(())
 }
@@ -121,7 +127,8 @@ impl Disks for LocalDisks {
         in_use.extend(wanted.iter().map(|digest| self.images.path(*digest)));
         let failed = |source| DiskError::File { path: self.dir.clone(), source };
         self.images.evict(in_use).map_err(failed)?;
-        remove_half_written(&self.dir, self.images.grace()).map_err(failed)
+        let mut half_made = self.half_made.lock().unwrap_or_else(PoisonError::into_inner);
+        remove_half_written(&self.dir, &mut half_made, self.images.grace()).map_err(failed)
     }
 }
 
@@ -129,17 +136,21 @@ impl Disks for LocalDisks {
 mod tests {
     use super::*;
 
-    #[test]
-    fn half_made_overlays_go_after_their_time_and_whole_ones_never() {
+    #[tokio::test(start_paused = true)]
+    async fn half_made_overlays_go_after_their_time_and_whole_ones_never() {
         let dir = tempfile::tempdir().unwrap();
+        let (hour, mut half_made) = (Duration::from_secs(3600), Unused::default());
         let names =
             || std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
         for name in ["p.qcow2", "q.qcow2.tmp"] {
-            std::fs::write(dir.path().join(name), "").unwrap();
+            let file = std::fs::File::create(dir.path().join(name)).unwrap();
+            // As if the wall clock had jumped since.
+            file.set_modified(std::time::SystemTime::now() - hour * 240).unwrap();
         }
-        remove_half_written(dir.path(), Duration::from_secs(3600)).unwrap();
+        remove_half_written(dir.path(), &mut half_made, hour).unwrap();
         assert_eq!(names().len(), 2);
-        remove_half_written(dir.path(), Duration::ZERO).unwrap();
+        tokio::time::advance(hour).await;
+        remove_half_written(dir.path(), &mut half_made, hour).unwrap();
         assert_eq!(names(), ["p.qcow2"]);
     }
 }

@@ -19,11 +19,12 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Two thirds of its life are over. The last third is for a control plane that is away.
+    /// Two thirds of its life are over; the last third is for a control plane that is away. Before it holds
+    /// the clock is wrong, and nothing is known of its age.
     pub fn is_due(self, now: Timestamp) -> bool {
         let life: SignedDuration = self.not_before.duration_until(self.not_after);
         let age = self.not_before.duration_until(now);
-        age.as_secs() >= life.as_secs() / 3 * 2
+        age.is_negative() || age.as_secs() >= life.as_secs() / 3 * 2
     }
 
     /// It does not hold any more: no connection can be opened to renew it.

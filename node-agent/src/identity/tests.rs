@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::HeaderName;
+use axum::http::header::DATE;
 use axum::routing::post;
 use axum::{Json, Router};
 use jiff::ToSpan;
@@ -33,8 +35,9 @@ async fn enrol(State(authority): State<Arc<Issuer>>, Json(request): Json<EnrolRe
 async fn renewed(
     State(authority): State<Arc<Issuer>>,
     Json(request): Json<RenewRequest>,
-) -> Json<RenewReply> {
-    Json(RenewReply { certificate_pem: certify(&authority, &request.csr_pem) })
+) -> ([(HeaderName, &'static str); 1], Json<RenewReply>) {
+    let reply = RenewReply { certificate_pem: certify(&authority, &request.csr_pem) };
+    ([(DATE, "Sun, 06 Nov 1994 08:49:37 GMT")], Json(reply))
 }
 
 fn joining(api_url: Url) -> Joining {
@@ -110,6 +113,21 @@ fn a_certificate_is_due_after_two_thirds_of_its_life() {
     assert!(!validity.is_due(start + 19.hours()));
     assert!(validity.is_due(start + 20.hours()) && !validity.is_over(start + 20.hours()));
     assert!(validity.is_over(start + 30.hours()));
+    assert!(validity.is_due(start - 1.hour()), "by a clock that was set back");
+}
+
+#[tokio::test]
+async fn the_control_planes_clock_is_the_one_it_answers_with() {
+    let authority = Arc::new(authority());
+    let url = listen(Arc::clone(&authority)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = token(authority.der());
+    let identity = join(dir.path(), &joining(url.clone()), &token, Uuid::from_u128(1)).await.unwrap();
+    let control_plane = ControlPlane::new(url, &identity).unwrap();
+    assert_eq!(control_plane.now(), None);
+    renew(dir.path(), &identity, &control_plane).await.unwrap();
+    let (now, told) = (control_plane.now().unwrap(), "1994-11-06T08:49:37Z".parse::<Timestamp>().unwrap());
+    assert!(now >= told && now < told + 1.hour(), "{now}");
 }
 
 #[test]

@@ -6,14 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::CacheLimits;
-
 /// A file of the cache.
 #[derive(Debug, Clone)]
 pub(super) struct Cached {
     path: PathBuf,
     /// What it takes on disk: images are sparse.
     bytes: u64,
+    /// By the wall clock: good enough to tell which goes first, and not to tell whether it may.
     used: SystemTime,
 }
 
@@ -30,29 +29,25 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Cached>> {
 }
 
 impl Cached {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A download that nobody goes on with is of no use, however much room there is.
     fn is_partial(&self) -> bool {
         self.path.extension().is_some()
     }
 }
 
-/// Forgotten downloads; then the longest unused image first, until the rest fits.
-pub(super) fn choose(
-    cached: &[Cached],
-    in_use: &BTreeSet<PathBuf>,
-    limits: CacheLimits,
-    now: SystemTime,
-) -> Vec<PathBuf> {
+/// Of the files whose grace is `over`: forgotten downloads, then the longest unused image first, until the
+/// rest fits.
+pub(super) fn choose(cached: &[Cached], over: &BTreeSet<PathBuf>, max_bytes: u64) -> Vec<PathBuf> {
     let mut total: u64 = cached.iter().map(|image| image.bytes).sum();
-    let mut candidates: Vec<&Cached> = cached
-        .iter()
-        .filter(|image| !in_use.contains(&image.path))
-        .filter(|image| now.duration_since(image.used).is_ok_and(|age| age >= limits.grace))
-        .collect();
+    let mut candidates: Vec<&Cached> = cached.iter().filter(|image| over.contains(&image.path)).collect();
     candidates.sort_by_key(|image| (!image.is_partial(), image.used));
     let mut chosen = Vec::new();
     for image in candidates {
-        if total <= limits.max_bytes && !image.is_partial() {
+        if total <= max_bytes && !image.is_partial() {
             break;
         }
         total -= image.bytes;
@@ -69,33 +64,31 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn cached(name: &str, hours_ago: u32, now: SystemTime) -> Cached {
-        Cached { path: PathBuf::from(name), bytes: 10, used: now - HOUR * hours_ago }
+    fn cached(name: &str, hours_ago: u32) -> Cached {
+        let used = SystemTime::UNIX_EPOCH + HOUR * 1000 - HOUR * hours_ago;
+        Cached { path: PathBuf::from(name), bytes: 10, used }
+    }
+
+    fn all(cached: &[Cached]) -> BTreeSet<PathBuf> {
+        cached.iter().map(|image| image.path.clone()).collect()
     }
 
     #[test]
     fn the_longest_unused_goes_first_and_only_until_the_rest_fits() {
-        let now = SystemTime::UNIX_EPOCH + HOUR * 1000;
-        let all = [cached("new", 2, now), cached("old", 9, now), cached("middle", 5, now)];
-        let limits = CacheLimits { max_bytes: 20, grace: HOUR };
-        assert_eq!(choose(&all, &BTreeSet::new(), limits, now), [PathBuf::from("old")]);
+        let cached = [cached("new", 2), cached("old", 9), cached("middle", 5)];
+        assert_eq!(choose(&cached, &all(&cached), 20), [PathBuf::from("old")]);
     }
 
     #[test]
     fn a_download_that_nobody_goes_on_with_goes_although_there_is_room() {
-        let now = SystemTime::UNIX_EPOCH + HOUR * 1000;
-        let all = [cached("old", 9, now), cached("a.part", 2, now), cached("b.part", 0, now)];
-        let limits = CacheLimits { max_bytes: 1000, grace: HOUR };
-        assert_eq!(choose(&all, &BTreeSet::new(), limits, now), [PathBuf::from("a.part")]);
-        let running = BTreeSet::from([PathBuf::from("a.part")]);
-        assert_eq!(choose(&all, &running, limits, now), [] as [PathBuf; 0]);
+        let cached = [cached("old", 9), cached("a.part", 2), cached("b.part", 0)];
+        let over = BTreeSet::from(["old", "a.part"].map(PathBuf::from));
+        assert_eq!(choose(&cached, &over, 1000), [PathBuf::from("a.part")]);
     }
 
     #[test]
-    fn an_image_in_use_or_within_the_grace_stays_although_the_cache_is_full() {
-        let now = SystemTime::UNIX_EPOCH + HOUR * 1000;
-        let all = [cached("used", 9, now), cached("fresh", 0, now)];
-        let limits = CacheLimits { max_bytes: 0, grace: HOUR };
-        assert_eq!(choose(&all, &BTreeSet::from([PathBuf::from("used")]), limits, now), [] as [PathBuf; 0]);
+    fn an_image_whose_grace_is_not_over_stays_although_the_cache_is_full() {
+        let cached = [cached("used", 9), cached("fresh", 0)];
+        assert_eq!(choose(&cached, &BTreeSet::new(), 0), [] as [PathBuf; 0]);
     }
 }

@@ -19,8 +19,10 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::stream::BoxStream;
 use tepui_types::Digest;
+use tokio::time::Instant;
 
 use crate::link::LinkError;
+use crate::unused::Unused;
 
 /// Why an image did not come.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +93,7 @@ pub trait ImageSource: Send + Sync {
 pub struct CacheLimits {
     /// Above this many bytes, images that nothing uses are evicted, the longest unused first.
     pub max_bytes: u64,
-    /// An image used within this time stays: the placement that wants it may be on its way.
+    /// An image stays for this long after it was last used: the placement that wants it may be on its way.
     pub grace: Duration,
 }
 
@@ -109,13 +111,14 @@ pub struct ImageCache {
     limits: CacheLimits,
     source: Arc<dyn ImageSource>,
     running: Mutex<BTreeMap<Digest, Running>>,
+    unused: Mutex<Unused>,
 }
 
 impl ImageCache {
     /// Uses `dir`, which is made if it is missing.
     pub fn open(dir: &Path, limits: CacheLimits, source: Arc<dyn ImageSource>) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned(), limits, source, running: Mutex::default() })
+        Ok(Self { dir: dir.to_owned(), limits, source, running: Mutex::default(), unused: Mutex::default() })
     }
 
     /// Where the image is once it is here.
@@ -144,7 +147,12 @@ impl ImageCache {
 
     /// Marks the image as used now.
     fn touch(&self, digest: Digest) -> io::Result<()> {
-        std::fs::File::open(self.path(digest))?.set_modified(SystemTime::now())
+        let path = self.path(digest);
+        // First: what is here under the lock is not evicted after it.
+        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
+        std::fs::File::open(&path)?.set_modified(SystemTime::now())?;
+        unused.used(&path);
+        Ok(())
     }
 
     fn join(&self, digest: Digest, bytes: u64) -> Download {
@@ -184,8 +192,11 @@ impl ImageCache {
     /// is touched.
     pub fn evict(&self, mut in_use: BTreeSet<PathBuf>) -> io::Result<()> {
         in_use.extend(self.lock().keys().map(|digest| download::part_of(&self.path(*digest))));
+        let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
         let cached = evict::list(&self.dir)?;
-        for path in evict::choose(&cached, &in_use, self.limits, SystemTime::now()) {
+        let found = cached.iter().map(|file| file.path().to_owned()).filter(|path| !in_use.contains(path));
+        let over = unused.look(found, Instant::now(), self.limits.grace);
+        for path in evict::choose(&cached, &over, self.limits.max_bytes) {
             tracing::info!(path = %path.display(), "evicting what nothing uses");
             std::fs::remove_file(path)?;
         }

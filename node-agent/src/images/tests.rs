@@ -167,3 +167,27 @@ async fn only_an_image_that_nothing_uses_is_evicted() {
     cache.evict(BTreeSet::new()).unwrap();
     assert!(!cache.path(digest).exists());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_by_days_evicts_nothing_early_and_keeps_nothing_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Arc::new(Source::new(content()));
+    let hour = Duration::from_secs(3600);
+    let limits = CacheLimits { max_bytes: 0, grace: hour };
+    let cache = ImageCache::open(dir.path(), limits, Arc::clone(&source) as Arc<dyn ImageSource>).unwrap();
+    let digest = Digest::of(&source.content);
+    cache.ensure(digest, 1_000_000).await.unwrap();
+    let paths = [cache.path(digest), cache.path(Digest::of(b"other")).with_added_extension("part")];
+    std::fs::write(&paths[1], b"half").unwrap();
+    let (now, days) = (SystemTime::now(), hour * 240);
+    for time in [now - days, now + days] {
+        for path in &paths {
+            std::fs::File::open(path).unwrap().set_modified(time).unwrap();
+        }
+        cache.evict(BTreeSet::new()).unwrap();
+        assert!(paths.iter().all(|path| path.exists()));
+    }
+    tokio::time::advance(hour).await;
+    cache.evict(BTreeSet::new()).unwrap();
+    assert!(paths.iter().all(|path| !path.exists()));
+}

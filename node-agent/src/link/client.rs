@@ -1,13 +1,14 @@
 //! Calls to the control plane.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use reqwest::header::RANGE;
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::header::{DATE, RANGE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use rustls::ClientConfig;
 use serde::Serialize;
@@ -16,7 +17,8 @@ use tepui_types::agent::{
     CONSOLE_PATH, ENROL_PATH, EnrolReply, EnrolRequest, IMAGE_PATH, POLL_PATH, PollReply, PollRequest,
     RENEW_PATH, REPORT_PATH, RenewReply, RenewRequest, Report, ReportReply,
 };
-use tepui_types::{Digest, PlacementId};
+use tepui_types::{Digest, PlacementId, Timestamp};
+use tokio::time::Instant;
 
 use crate::identity::Identity;
 use crate::images::ImageSource;
@@ -65,13 +67,15 @@ pub enum LinkError {
 pub struct ControlPlane {
     base: Url,
     client: RwLock<Client>,
+    /// What its clock said last, and when.
+    heard: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 impl ControlPlane {
     /// Reaches `base` as `identity`. Opens no connection yet.
     pub fn new(base: Url, identity: &Identity) -> Result<Self, LinkError> {
         let client = client(super::client_config(identity).map_err(LinkError::Identity)?)?;
-        Ok(Self { base, client: RwLock::new(client) })
+        Ok(Self { base, client: RwLock::new(client), heard: Mutex::default() })
     }
 
     /// From now on shows another certificate.
@@ -79,6 +83,13 @@ impl ControlPlane {
         let client = client(super::client_config(identity).map_err(LinkError::Identity)?)?;
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
         Ok(())
+    }
+
+    /// The control plane's time, which tells whether a certificate holds: this host's own clock may be days
+    /// off. `None` before its first answer.
+    pub fn now(&self) -> Option<Timestamp> {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.and_then(|(then, at)| then.checked_add(at.elapsed()).ok())
     }
 
     /// Waits for desired state.
@@ -101,7 +112,7 @@ impl ControlPlane {
     pub async fn put_console(&self, placement: PlacementId, text: Vec<u8>) -> Result<(), LinkError> {
         let path = CONSOLE_PATH.replace("{placement}", &placement.to_string());
         let request = self.request(Method::PUT, &path)?.timeout(PATIENCE).body(text);
-        send(CONSOLE_PATH, request).await.map(drop)
+        self.send(CONSOLE_PATH, request).await.map(drop)
     }
 
     async fn post<Q: Serialize + Sync, A: DeserializeOwned>(
@@ -110,7 +121,17 @@ impl ControlPlane {
         request: &Q,
         patience: Duration,
     ) -> Result<A, LinkError> {
-        post(path, self.request(Method::POST, path)?.timeout(patience), request).await
+        let request = self.request(Method::POST, path)?.timeout(patience).json(request);
+        read(path, self.send(path, request).await?).await
+    }
+
+    async fn send(&self, call: &'static str, request: RequestBuilder) -> Result<Response, LinkError> {
+        let response = answer(call, request).await?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(then) = date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok()) {
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((then, Instant::now()));
+        }
+        accepted(call, response).await
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, LinkError> {
@@ -129,7 +150,7 @@ impl ImageSource for ControlPlane {
         let path = IMAGE_PATH.replace("{digest}", &digest.to_string());
         let request = self.request(Method::GET, &path)?;
         let request = if from > 0 { request.header(RANGE, format!("bytes={from}-")) } else { request };
-        let response = send(IMAGE_PATH, request).await?;
+        let response = self.send(IMAGE_PATH, request).await?;
         if from > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             return Err(LinkError::Range(from));
         }
@@ -144,8 +165,8 @@ pub async fn enrol(
     config: ClientConfig,
     request: &EnrolRequest,
 ) -> Result<EnrolReply, LinkError> {
-    let builder = client(config)?.post(join(base, ENROL_PATH)?).timeout(PATIENCE);
-    post(ENROL_PATH, builder, request).await
+    let request = client(config)?.post(join(base, ENROL_PATH)?).timeout(PATIENCE).json(request);
+    read(ENROL_PATH, accepted(ENROL_PATH, answer(ENROL_PATH, request).await?).await?).await
 }
 
 fn client(config: ClientConfig) -> Result<Client, LinkError> {
@@ -159,17 +180,15 @@ fn join(base: &Url, path: &str) -> Result<Url, LinkError> {
     base.join(path).map_err(|_| LinkError::Address(path.to_owned()))
 }
 
-async fn post<A: DeserializeOwned>(
-    call: &'static str,
-    builder: RequestBuilder,
-    request: &(impl Serialize + Sync),
-) -> Result<A, LinkError> {
-    let response = send(call, builder.json(request)).await?;
+async fn answer(call: &'static str, request: RequestBuilder) -> Result<Response, LinkError> {
+    request.send().await.map_err(|source| LinkError::Transport { call, source })
+}
+
+async fn read<A: DeserializeOwned>(call: &'static str, response: Response) -> Result<A, LinkError> {
     response.json().await.map_err(|source| LinkError::Transport { call, source })
 }
 
-async fn send(call: &'static str, builder: RequestBuilder) -> Result<Response, LinkError> {
-    let response = builder.send().await.map_err(|source| LinkError::Transport { call, source })?;
+async fn accepted(call: &'static str, response: Response) -> Result<Response, LinkError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);

@@ -10,15 +10,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(context: Arc<Context>, mut identity: Identity) {
     loop {
-        let now = (context.clock)();
-        match identity.validity() {
-            Some(validity) if validity.is_over(now) => tracing::error!(
-                not_after = %validity.not_after,
-                "the node's certificate has expired: guests run on, but the control plane will not answer. \
-                 Run `tepui-node --config FILE join TOKEN` with a new join token, then restart the agent"
-            ),
-            Some(validity) if validity.is_due(now) => try_renew(&context, &mut identity).await,
-            Some(_) | None => {}
+        // Whose clock it is that decides. Before its first answer this host's own is all there is.
+        let now = context.control_plane.now().unwrap_or_else(context.clock);
+        if let Some(validity) = identity.validity()
+            && validity.is_due(now)
+        {
+            if validity.is_over(now) {
+                tracing::error!(
+                    not_after = %validity.not_after,
+                    "the node's certificate has expired, if this host's clock is right: guests run on, but the \
+                     control plane will not answer. Run `tepui-node --config FILE join TOKEN` with a new join \
+                     token, then restart the agent"
+                );
+            }
+            try_renew(&context, &mut identity).await;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
