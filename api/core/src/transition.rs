@@ -5,7 +5,7 @@
 //!                 │ this start   │ wanted start   │ good       │
 //!   ──────────────┼──────────────┼────────────────┼────────────┼───────────
 //!   pending       │ running      │ stopped / s.d. │ s.d. / st. │ (same)*
-//!   running       │ (same)       │ stopped / s.d. │ (same)     │ (same)*
+//!   running       │ (same)       │ stopped / s.d. │ stopped    │ (same)*
 //!   stopping      │ (wait)       │ stopped        │ (wait)     │ (same)*
 //!   stopped       │ (same)       │ (same)         │ (same)     │ (same)*
 //!   shutting-down │ (wait)       │ (wait)         │ (wait)     │ terminated
@@ -93,6 +93,10 @@ fn on_failed(next: &Next<'_>, start_seq: u64, permanent: bool, step: &str) -> Op
             next.to(InstanceState::ShuttingDown, reason())
         }
         InstanceState::Pending if permanent => next.to(InstanceState::Stopped, reason()),
+        // Its guest was off before anybody knew.
+        InstanceState::Running if permanent && start_seq >= next.instance.start_seq => {
+            next.to(InstanceState::Stopped, reason())
+        }
         InstanceState::Pending
         | InstanceState::Running
         | InstanceState::Stopping
@@ -156,14 +160,14 @@ impl Next<'_> {
                 let reason = server_error("the guest is off though nobody asked for it");
                 self.to(InstanceState::Stopped, Some(reason))
             }
-        }
-    }
-}
-
             (OffReason::Unknown, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
                 let reason = server_error("the host lost its record of the guest; start it to run it again");
                 self.to(InstanceState::Stopped, Some(reason))
             }
+        }
+    }
+}
+
 /// As AWS words it (EC2 user guide, "Troubleshoot instance termination").
 fn guest_shutdown() -> Option<StateReason> {
     Some(StateReason {
@@ -187,13 +191,13 @@ pub(crate) fn words(seen: &PlacementState) -> String {
         PlacementState::Off { reason: OffReason::Requested, .. } => "off, as asked".into(),
         PlacementState::Off { reason: OffReason::Guest, .. } => "off, by the guest itself".into(),
         PlacementState::Off { reason: OffReason::Crashed, .. } => "off, crashed".into(),
+        PlacementState::Off { reason: OffReason::Unknown, .. } => {
+            "off, and the host's record of it is lost: it stays off until it is started".into()
+        }
         PlacementState::Failed { step, message, permanent: true, .. } => {
             format!("{step} failed for good: {message}")
         }
         PlacementState::Failed { step, message, permanent: false, .. } => {
-        PlacementState::Off { reason: OffReason::Unknown, .. } => {
-            "off, and the host's record of it is lost: it stays off until it is started".into()
-        }
             format!("{step} failed, trying again: {message}")
         }
         PlacementState::Gone => "gone".into(),

@@ -55,7 +55,8 @@ const TERMINATE: Verb = Verb {
 };
 
 impl Cloud {
-    /// Starts stopped instances on the nodes that hold their disks; running ones are left alone.
+    /// Starts stopped instances on the nodes that hold their disks; one that runs is left alone
+    /// there, and started if its guest went off and its host had not said so yet.
     ///
     /// # Errors
     /// `NotFound`, `WrongState`, `NodeFull`, `QuotaExceeded`; all or nothing.

@@ -130,10 +130,13 @@ fn that_a_guest_is_off_means_nothing_where_the_host_does_not_know_what_is_wanted
 
 #[test]
 fn a_first_start_that_cannot_be_done_ends_the_instance_and_a_later_one_keeps_the_disk() {
-    use InstanceState::{Pending, ShuttingDown, Stopped};
+    use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
     for state in STATES {
-        let (first, later) =
-            if state == Pending { (Some(ShuttingDown), Some(Stopped)) } else { (None, None) };
+        let (first, later) = match state {
+            Pending => (Some(ShuttingDown), Some(Stopped)),
+            Running => (Some(Stopped), Some(Stopped)),
+            Stopping | Stopped | ShuttingDown | Terminated => (None, None),
+        };
         assert_eq!(next(state, 1, &failed(1, true)), first, "{state:?}");
         assert_eq!(next(state, 2, &failed(2, true)), later, "{state:?}");
         assert_eq!(next(state, 2, &failed(1, true)), None, "{state:?}, an older start");

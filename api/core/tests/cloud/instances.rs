@@ -177,3 +177,22 @@ async fn status_is_unknown_while_the_node_is_silent_and_nothing_is_changed() {
     t.cloud.reconcile_once().await;
     assert_eq!(health().await, Health::Ok);
 }
+
+#[tokio::test]
+async fn a_start_that_comes_before_the_news_that_the_guest_is_off_is_not_lost() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let made = t.run_one(&t.admin).await;
+    let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
+    let state = async || t.cloud.instance(&t.admin, id).await.unwrap().record.instance.state;
+    host.report(vec![(placement, running(1))]).await;
+    let started = t.cloud.start_instances(&t.admin, &[id]).await.unwrap();
+    assert_eq!(started, [StateChange { id, before: InstanceState::Running, after: InstanceState::Running }]);
+    host.report(vec![(placement, PlacementState::Off { start_seq: 1, reason: OffReason::Guest })]).await;
+    assert_eq!(state().await, InstanceState::Running, "it is started again");
+    assert_eq!(power(&host).await, Power::Running { start_seq: 2, reboot_seq: 0 });
+    host.report(vec![(placement, running(2))]).await;
+    assert_eq!(state().await, InstanceState::Running);
+    host.report(vec![(placement, PlacementState::Off { start_seq: 2, reason: OffReason::Guest })]).await;
+    assert_eq!(state().await, InstanceState::Stopped);
+}

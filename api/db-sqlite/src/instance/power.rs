@@ -4,7 +4,7 @@
 //!   pending ───────▶ shutting-down        stop:      running ─▶ stopping (force may be added)
 //!   running ──┬────▶      │               reboot:    running
 //!   stopping ─┤           ▼               terminate: any ─▶ shutting-down, terminated stays
-//!   stopped ──┘      terminated           start:     stopped ─▶ pending
+//!   stopped ──┘      terminated           start:     stopped ─▶ pending; running stays
 //! ```
 
 use jiff::Timestamp;
@@ -189,7 +189,7 @@ pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timest
         let after = match before.state {
             InstanceState::Stopped => start_one(connection, &before, overcommit, now, &mut touched)?,
             InstanceState::Pending => InstanceState::Pending,
-            InstanceState::Running => InstanceState::Running,
+            InstanceState::Running => start_again(connection, &before, &mut touched)?,
             InstanceState::Stopping | InstanceState::ShuttingDown | InstanceState::Terminated => {
                 return Err(wrong_state(&before));
             }
@@ -198,6 +198,14 @@ pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timest
     }
     touched.grow(connection)?;
     Ok(PowerOutcome::Changed(changed))
+}
+
+/// The guest may have gone off and its host not have said so yet: the order must reach the host, which does
+/// nothing about it where the guest runs.
+fn start_again(connection: &Connection, instance: &Current, touched: &mut Touched) -> Next {
+    execute(connection, "UPDATE instance SET start_seq = start_seq + 1 WHERE n = ?1", params![instance.n])?;
+    touch(instance, touched);
+    Ok(InstanceState::Running)
 }
 
 /// A drained node takes its own instances back: they cannot start anywhere else. Their disks are
