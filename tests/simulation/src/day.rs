@@ -56,6 +56,8 @@ pub struct Summary {
     pub partitions: u64,
     /// Guests that went off by themselves.
     pub guests_off: u64,
+    /// Records of an agent that were torn.
+    pub torn: u64,
     /// Times that the clock was set.
     pub jumps: u64,
     /// Starts of guests.
@@ -238,7 +240,6 @@ impl Day {
             Event::Report { host } => self.report(host).await,
             Event::LateReport { host, run, report } => self.late_report(host, run, *report).await,
             Event::AgentStarts(host) => self.agent_starts(host),
-            Event::AgentDies(host) => self.agent_dies(host),
             Event::HostReboots(host) => self.host_reboots(host),
             Event::Heal(host) => self.heal(host),
             Event::ControlDies => self.control_dies().await,

@@ -31,8 +31,6 @@ pub(crate) enum Event {
     LateReport { host: HostNumber, run: u64, report: Box<Report> },
     /// The agent's process starts.
     AgentStarts(HostNumber),
-    /// The agent's process is killed.
-    AgentDies(HostNumber),
     /// The host loses power for a while.
     HostReboots(HostNumber),
     /// A host that was cut off from the control plane is reached again.

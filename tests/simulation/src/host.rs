@@ -111,6 +111,20 @@ impl Host {
         format!("boot-{}", self.boot)
     }
 
+    /// The placements that the agent has a record of.
+    pub(crate) fn records(&self) -> anyhow::Result<BTreeSet<PlacementId>> {
+        let names = std::fs::read_dir(self.dir.join("ledger"))?.map(|entry| Ok(entry?.file_name()));
+        let names = names.collect::<std::io::Result<Vec<_>>>()?;
+        Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+    }
+
+    /// Half of a record is lost.
+    pub(crate) fn tear(&self, record: PlacementId) -> anyhow::Result<()> {
+        let file =
+            std::fs::File::options().write(true).open(self.dir.join("ledger").join(record.to_string()))?;
+        Ok(file.set_len(file.metadata()?.len() / 2)?)
+    }
+
     /// The placements whose root disk is here.
     pub(crate) fn disks(&self) -> anyhow::Result<BTreeSet<PlacementId>> {
         Ok(self.disks.overlays()?)

@@ -28,12 +28,10 @@ pub(crate) struct Promise {
     pub(crate) tenant: usize,
     /// A call is under way.
     pub(crate) busy: bool,
-    /// When the guest last went off by itself; from then on nobody but a client or a reboot of its host may
-    /// start it.
-    pub(crate) went_off: Option<Moment>,
-    /// When a client last asked for a start.
-    pub(crate) start_asked: Moment,
-    pub(crate) reboots: u32,
+    /// When a client last sent an order to start that was not refused.
+    pub(crate) start_sent: Moment,
+    /// When a client last sent an order to reboot that was not refused.
+    pub(crate) reboot_sent: Option<Moment>,
     wishes: Vec<Wish>,
 }
 
@@ -43,19 +41,15 @@ impl Promise {
         Self {
             tenant,
             busy: false,
-            went_off: None,
-            start_asked: asked,
-            reboots: 0,
+            start_sent: asked,
+            reboot_sent: None,
             wishes: vec![Wish { desire: Desire::Running, acknowledged: Some(now) }],
         }
     }
 
     /// A client sends a call.
-    pub(crate) fn ask(&mut self, desire: Desire, now: Moment) {
+    pub(crate) fn ask(&mut self, desire: Desire) {
         self.busy = true;
-        if desire == Desire::Running {
-            self.start_asked = now;
-        }
         self.wishes.push(Wish { desire, acknowledged: None });
     }
 

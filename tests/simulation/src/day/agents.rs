@@ -151,6 +151,8 @@ impl Day {
             self.summary.agent_deaths += 1;
             return self.agent_dies(host);
         }
+        let guests = self.places[host].host.guests.all();
+        self.judge.carried_out(&known, guests.into_iter().map(|(id, guest)| (id, guest.running)));
         if !settled {
             self.settle_at(host, self.now + pause.max(Duration::from_millis(1)));
         }
@@ -164,7 +166,8 @@ impl Day {
     fn knowledge(&self, host: HostNumber) -> Knowledge {
         let place = &self.places[host];
         let begun = place.host.agent.as_ref().map(|agent| agent.begun_shutdowns()).unwrap_or_default();
-        Knowledge { host, since: place.known_since, begun, last_reboot: place.last_reboot }
+        let (now, last_reboot) = (self.now, place.last_reboot);
+        Knowledge { host, now, since: place.known_since, begun, last_reboot }
     }
 
     fn judge_deeds(&mut self, host: HostNumber, known: &Knowledge) -> Result<(), Stop> {

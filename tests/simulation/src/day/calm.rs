@@ -9,7 +9,7 @@ use tepui_db::model::{InstanceRecord, InstanceState};
 use tepui_types::{InstanceId, NodeId, PlacementId};
 
 use super::{Day, Stop};
-use crate::events::{Event, HostNumber};
+use crate::events::{Event, HostNumber, Moment};
 use crate::promises::{Desire, Promise};
 
 /// Longer than every pause of agents and clients, and than the memory of a second agent.
@@ -42,8 +42,7 @@ impl Day {
         self.loads_are_sums(&records).await?;
         // What is gone for good needs no memory, and all else is settled.
         self.promises.retain(|_, promise| promise.desire() != Desire::Terminated);
-        let is_running = |id| records.get(id).is_some_and(|r| r.instance.state == InstanceState::Running);
-        self.promises.iter_mut().filter(|(id, _)| is_running(id)).for_each(|(_, p)| p.went_off = None);
+        self.judge.forget(|id| records.contains_key(&id));
         self.calm = false;
         Ok(())
     }
@@ -67,7 +66,14 @@ impl Day {
     }
 
     async fn doctor_finds_nothing(&self) -> Result<(), Stop> {
-        let findings = self.cloud_now()?.doctor(&self.administrator).await?;
+        let mut findings = self.cloud_now()?.doctor(&self.administrator).await?;
+        let kept_off: BTreeSet<_> = self
+            .promises
+            .keys()
+            .filter(|id| self.judge.is_kept_off(**id))
+            .map(|id| format!("instance {id}"))
+            .collect();
+        findings.retain(|one| !(kept_off.contains(&one.object) && one.what.contains("record of it is lost")));
         if findings.is_empty() {
             return Ok(());
         }
@@ -83,7 +89,7 @@ impl Day {
         }
         for (id, promise) in &self.promises {
             let state = records.get(id).map(|record| record.instance.state);
-            if !is_kept(promise, state) {
+            if !is_kept(promise, state, self.judge.off_since(*id)) {
                 let wanted = promise.desire();
                 return Err(Stop::Broken(format!("{id} is wanted {wanted:?} and is {state:?}")));
             }
@@ -143,11 +149,14 @@ impl Day {
     }
 }
 
-/// A guest that went off by itself is stopped, unless its host rebooted before anybody saw it.
-fn is_kept(promise: &Promise, state: Option<InstanceState>) -> bool {
+/// A guest that went off by itself since the last order to start it is stopped, unless its host rebooted before
+/// anybody saw it. One that was off before that order runs.
+fn is_kept(promise: &Promise, state: Option<InstanceState>, off_since: Option<Moment>) -> bool {
     match (promise.desire(), state) {
         (Desire::Running, Some(InstanceState::Running)) => true,
-        (Desire::Running, Some(InstanceState::Stopped)) => promise.went_off.is_some(),
+        (Desire::Running, Some(InstanceState::Stopped)) => {
+            off_since.is_some_and(|off| off >= promise.start_sent)
+        }
         (Desire::Stopped, Some(InstanceState::Stopped)) => true,
         (Desire::Terminated, None | Some(InstanceState::Terminated)) => true,
         (Desire::Running | Desire::Stopped | Desire::Terminated, _) => false,

@@ -86,9 +86,7 @@ impl Day {
         if let Some(promise) = operation.instance().and_then(|id| self.promises.get_mut(&id)) {
             promise.busy = true;
             if let Some(desire) = operation.desire() {
-                promise.ask(desire, self.now);
-            } else {
-                promise.reboots += 1;
+                promise.ask(desire);
             }
         }
         self.calls.push(Call { tenant, operation, asked: self.now, over: false });
@@ -135,6 +133,9 @@ impl Day {
         let point = dies.then(|| self.control_point(operation.name()));
         let tenant = &self.tenants[tenant];
         let answer = perform(&cloud, &tenant.caller, tenant.image, &operation).await;
+        if !matches!(&answer, Err(error) if is_refusal(error)) {
+            self.sent(&operation);
+        }
         drop(cloud);
         if point.is_some_and(super::faults::disarm) {
             self.again(number);
@@ -145,6 +146,16 @@ impl Day {
             return Ok(());
         }
         self.answered(number, answer)
+    }
+
+    /// The order may have been taken, whether the client hears of it or not.
+    fn sent(&mut self, operation: &Operation) {
+        let promise = operation.instance().and_then(|id| self.promises.get_mut(&id));
+        match (operation, promise) {
+            (Operation::Start(_), Some(promise)) => promise.start_sent = self.now,
+            (Operation::Reboot(_), Some(promise)) => promise.reboot_sent = Some(self.now),
+            _ => {}
+        }
     }
 
     fn again(&mut self, number: usize) {

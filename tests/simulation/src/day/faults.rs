@@ -17,6 +17,8 @@ const AWAY_MS: u64 = 30_000;
 const MOST_CUT_OFF_MS: u64 = 1_800_000;
 /// How long a host is without power.
 const MOST_DARK_MS: u64 = 600_000;
+/// Of a thousand deaths of an agent that a fault brings: a record is torn with it.
+const TORN: u32 = 200;
 /// Between two rounds of the control plane's reconcilers.
 const RECONCILE: Duration = Duration::from_secs(120);
 
@@ -32,7 +34,8 @@ impl Day {
         match self.random.random_range(0..100) {
             0..35 => {
                 self.summary.agent_deaths += 1;
-                self.queue.add(self.now, Event::AgentDies(host));
+                self.agent_dies(host)?;
+                self.tear(host)?;
             }
             35..60 => self.partition(host),
             60..68 => self.queue.add(self.now, Event::HostReboots(host)),
@@ -60,6 +63,19 @@ impl Day {
         self.places[host].stop_agent();
         let at = self.soon(AWAY_MS);
         self.queue.add(at, Event::AgentStarts(host));
+        Ok(())
+    }
+
+    /// A dead agent's record of one placement is torn.
+    fn tear(&mut self, host: HostNumber) -> Result<(), Stop> {
+        if !self.happens(TORN) {
+            return Ok(());
+        }
+        let records: Vec<_> = self.places[host].host.records()?.into_iter().collect();
+        let Some(record) = records.choose(&mut self.random).copied() else { return Ok(()) };
+        self.summary.torn += 1;
+        self.places[host].host.tear(record)?;
+        self.judge.torn(record);
         Ok(())
     }
 
@@ -93,9 +109,7 @@ impl Day {
         let reason = if self.random.random_bool(0.5) { OffReason::Guest } else { OffReason::Crashed };
         self.summary.guests_off += 1;
         self.places[host].host.guests.goes_off(id, reason);
-        if let Some(promise) = self.judge.instance(id).and_then(|id| self.promises.get_mut(&id)) {
-            promise.went_off = Some(self.now);
-        }
+        self.judge.went_off(id, self.now);
         // The agent looks every second while guests run.
         let at = self.soon(1000);
         self.settle_at(host, at);
