@@ -10,6 +10,7 @@ import uuid
 
 from clouds import dev
 from measure import Line, line, pairs
+from weight import footprint
 from wire import found
 
 # A launch takes two seconds under emulation; so many pairs are what a run can afford. A guest's boot
@@ -108,15 +109,10 @@ def terminate(cloud, instance):
 
 
 def weight(agent, libvirtd):
-    ours, theirs = resident(agent), resident(libvirtd)
-    ratio = round(ours / theirs, 3)
+    ours, theirs = footprint(agent), footprint(libvirtd)
+    ratio = round(ours.resident / theirs.resident, 3)
     return Line("M7", "resident memory of the agent, one guest", "libvirtd", ratio, [ratio, ratio], "≤ 0.5×", ratio <= 0.5,
-                f"{ours / 1024:.1f} MiB", f"{theirs / 1024:.1f} MiB")
-
-
-def resident(pid):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(found(r"VmRSS:\s+(\d+)", status)[0])
+                str(ours), str(theirs))
 
 
 def run_in(pid, command):

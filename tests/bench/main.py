@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+import agent
 import control_plane
 import disks
 import host
@@ -10,7 +11,8 @@ import report
 import sigv4
 
 VERDICTS = {True: "met", False: "NOT met", None: ""}
-PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "disks": disks.measure, "host": host.measure}
+PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "disks": disks.measure, "host": host.measure,
+         "agent": agent.measure}
 
 
 def main():
