@@ -7,7 +7,7 @@ VENV   := target/venv
 IMAGES := target/images
 DEMO   := target/demo
 BIN    := target/release
-FUZZ   := ec2_query sigv4_canonical qcow2_header
+FUZZ   := ec2_query sigv4_canonical qcow2_header poll_reply ledger_file api_config node_config
 SECONDS ?= 60
 DAYS ?= 10
 NEXTEST_PROFILE ?= default
@@ -62,7 +62,8 @@ $(VENV)/.bench: packaging/requirements-bench.txt $(VENV)/.done
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-## make fuzz        each fuzz target for SECONDS=60; what it finds is kept in fuzz/artifacts
+## make fuzz        each fuzz target for SECONDS=60; what it finds is kept in fuzz/artifacts (make unit runs
+##                  the same targets over their corpora and some mutations)
 fuzz: packages-test
 	packaging/install-cargo-tool.sh cargo-fuzz
 	cd fuzz && for target in $(FUZZ); do \

@@ -1,9 +1,6 @@
-//! Any text is a request's parameters or is refused; nothing panics.
-
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
+#[path = "../targets/ec2_query.rs"]
+mod target;
 
-fuzz_target!(|query: &str| {
-    tepui_ec2::check_query(query);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::run(data));

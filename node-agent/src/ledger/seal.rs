@@ -54,7 +54,7 @@ impl Seal {
     }
 
     /// Seals `plain` under `name`: content moved to another file does not open.
-    pub(super) fn seal(&self, name: &str, plain: &[u8]) -> Option<Vec<u8>> {
+    pub fn seal(&self, name: &str, plain: &[u8]) -> Option<Vec<u8>> {
         let nonce = XChaCha20Poly1305::generate_nonce(&mut OsRng);
         let sealed = self.0.encrypt(&nonce, Payload { msg: plain, aad: name.as_bytes() }).ok()?;
         Some([nonce.as_slice(), &sealed].concat())
