@@ -7,7 +7,7 @@ use tepui_types::agent::{OffReason, PlacementObserved, PlacementState};
 use tepui_types::{NodeId, PlacementId};
 
 use crate::explain::part_name;
-use crate::instance::state_name;
+
 use crate::transition::words;
 use crate::{Caller, Cloud, Error, NodeView};
 
@@ -132,7 +132,7 @@ fn is_gone(seen: &PlacementObserved) -> bool {
 fn mismatch(record: &InstanceRecord, seen: Option<&PlacementState>, node: &str) -> Option<Finding> {
     let instance = &record.instance;
     let object = format!("instance {}", instance.id);
-    let state = state_name(instance.state);
+    let state = instance.state.name();
     let explain = format!("tepui instance explain {}", instance.id);
     match (instance.state, seen) {
         (InstanceState::Running | InstanceState::Stopped, None | Some(PlacementState::Gone)) => {

@@ -4,7 +4,6 @@ use tepui_db::model::{InstanceRecord, InstanceState, NodeLoad, NodeState, Placem
 use tepui_types::agent::{HavePart, PartKey, PlacementState, Report};
 use tepui_types::{InstanceId, NodeId, Timestamp, VpcId};
 
-use crate::instance::state_name;
 use crate::transition::words;
 use crate::{Caller, Cloud, Error, Kind};
 
@@ -106,7 +105,7 @@ fn wish(caller: &Caller, record: &InstanceRecord) -> Fact {
     });
     Fact {
         about: format!("instance {}", instance.id),
-        says: format!("is {}{}", state_name(instance.state), reason.unwrap_or_default()),
+        says: format!("is {}{}", instance.state.name(), reason.unwrap_or_default()),
         since: Some(instance.state_since),
         blocks: false,
     }

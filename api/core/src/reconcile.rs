@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use std::time::Duration;
 use tepui_db::Cutoffs;
-use tepui_db::model::{NodeLoad, NodeState};
+use tepui_db::model::{NodeEvent, NodeLoad, NodeState};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Cloud, Error};
@@ -52,13 +52,7 @@ impl Cloud {
 
     fn due_state(&self, load: &NodeLoad) -> Option<NodeState> {
         let silent = self.fleet.is_silent(load.node.id, self.steady(), self.config.node_timeout);
-        match (load.node.state, silent) {
-            (NodeState::Up, true) => Some(NodeState::Unreachable),
-            (NodeState::Unreachable, false) => Some(NodeState::Up),
-            (NodeState::Up, false) | (NodeState::Unreachable, true) | (NodeState::Expunged, true | false) => {
-                None
-            }
-        }
+        load.node.state.after(if silent { NodeEvent::Silence } else { NodeEvent::SignOfLife })
     }
 
     /// Forgets what is over and older than its retention, a transaction a batch; what one round leaves

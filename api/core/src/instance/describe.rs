@@ -48,18 +48,6 @@ pub struct InstanceStatus {
     pub since: tepui_types::Timestamp,
 }
 
-/// A state as EC2 spells it.
-pub(crate) const fn state_name(state: InstanceState) -> &'static str {
-    match state {
-        InstanceState::Pending => "pending",
-        InstanceState::Running => "running",
-        InstanceState::Stopping => "stopping",
-        InstanceState::Stopped => "stopped",
-        InstanceState::ShuttingDown => "shutting-down",
-        InstanceState::Terminated => "terminated",
-    }
-}
-
 /// Names that rows refer to by id.
 pub(super) struct Names {
     groups: HashMap<SecurityGroupId, Arc<str>>,

@@ -16,5 +16,4 @@ pub use power::StateChange;
 pub use request::{MetadataChange, RootVolumeRequest, RunInstances};
 pub use run::Reservation;
 
-pub(crate) use describe::state_name;
 pub(crate) use power::node_of;

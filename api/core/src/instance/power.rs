@@ -5,7 +5,6 @@ use tepui_db::{PowerChange, PowerOutcome, StartRequest};
 use tepui_types::InstanceId;
 use tepui_types::agent::PlacementState;
 
-use super::state_name;
 use crate::audit::listed;
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error, Kind};
@@ -174,7 +173,7 @@ pub(super) fn power_result(
         }
         PowerOutcome::NotFound(id) => Err(Error::not_found(Kind::Instance, id)),
         PowerOutcome::WrongState(id, state) => {
-            Err(Error::WrongState { id: id.to_string(), state: state_name(state).into(), wanted })
+            Err(Error::WrongState { id: id.to_string(), state: state.name().into(), wanted })
         }
         PowerOutcome::Protected(id) => Err(Error::Protected { id: id.to_string(), attribute: protected_by }),
         PowerOutcome::GroupMissing(id) => Err(Error::not_found(Kind::SecurityGroup, id)),

@@ -7,15 +7,6 @@ use tepui_types::{
 use super::*;
 use crate::MetadataChange;
 
-const STATES: [InstanceState; 6] = [
-    InstanceState::Pending,
-    InstanceState::Running,
-    InstanceState::Stopping,
-    InstanceState::Stopped,
-    InstanceState::ShuttingDown,
-    InstanceState::Terminated,
-];
-
 fn instance(state: InstanceState, start_seq: u64, shutdown_behavior: ShutdownBehavior) -> Instance {
     Instance {
         id: InstanceId::from_random(1),
@@ -77,7 +68,7 @@ fn failed(start_seq: u64, permanent: bool) -> PlacementState {
 
 #[test]
 fn only_a_pending_instance_becomes_running_and_only_by_the_wanted_start() {
-    for state in STATES {
+    for &state in InstanceState::ALL {
         let expected = (state == InstanceState::Pending).then_some(InstanceState::Running);
         assert_eq!(next(state, 2, &running(2)), expected, "{state:?}");
         assert_eq!(next(state, 2, &running(1)), None, "{state:?}, an older start");
@@ -88,7 +79,7 @@ fn only_a_pending_instance_becomes_running_and_only_by_the_wanted_start() {
 fn off_after_the_wanted_start_stops_and_off_before_it_only_ends_a_stop() {
     use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
     for reason in [OffReason::Requested, OffReason::Guest, OffReason::Crashed, OffReason::Unknown] {
-        for state in STATES {
+        for &state in InstanceState::ALL {
             let (now, before) = match state {
                 Pending | Running => (Some(Stopped), None),
                 Stopping => (Some(Stopped), Some(Stopped)),
@@ -131,7 +122,7 @@ fn that_a_guest_is_off_means_nothing_where_the_host_does_not_know_what_is_wanted
 #[test]
 fn a_first_start_that_cannot_be_done_ends_the_instance_and_a_later_one_keeps_the_disk() {
     use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
-    for state in STATES {
+    for &state in InstanceState::ALL {
         let (first, later) = match state {
             Pending => (Some(ShuttingDown), Some(Stopped)),
             Running => (Some(Stopped), Some(Stopped)),
@@ -156,7 +147,7 @@ fn a_transient_failure_is_noted_once() {
 
 #[test]
 fn only_what_was_asked_to_go_is_terminated_when_it_is_gone() {
-    for state in STATES {
+    for &state in InstanceState::ALL {
         let planned =
             transition(&instance(state, 1, ShutdownBehavior::Stop), &placement(), &PlacementState::Gone)
                 .unwrap();
@@ -168,7 +159,7 @@ fn only_what_was_asked_to_go_is_terminated_when_it_is_gone() {
 
 #[test]
 fn work_in_progress_changes_nothing() {
-    for state in STATES {
+    for &state in InstanceState::ALL {
         assert_eq!(next(state, 1, &PlacementState::Preparing { step: "image 4 %".into() }), None);
         assert_eq!(next(state, 1, &PlacementState::Stopping), None);
     }

@@ -1,15 +1,8 @@
-//! Stop, reboot, terminate, start.
-//!
-//! ```text
-//!   pending ───────▶ shutting-down        stop:      running ─▶ stopping (force may be added)
-//!   running ──┬────▶      │               reboot:    running
-//!   stopping ─┤           ▼               terminate: any ─▶ shutting-down, terminated stays
-//!   stopped ──┘      terminated           start:     stopped ─▶ pending; running stays
-//! ```
+//! Stop, reboot, terminate, start. From which state to which is the table of [`InstanceState::after`].
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use tepui_db::model::InstanceState;
+use tepui_db::model::{InstanceRequest, InstanceState};
 use tepui_db::{PowerChange, PowerOutcome, StartRequest};
 use tepui_types::{InstanceId, NodeId, ProjectId};
 
@@ -88,56 +81,42 @@ pub(super) fn change(
     Ok(PowerOutcome::Changed(changed))
 }
 
+/// The state after the request, by the table of states.
+fn allowed(instance: &Current, request: InstanceRequest) -> Next {
+    instance.state.after(request).ok_or_else(|| wrong_state(instance))
+}
+
 fn stop(c: &Connection, instance: &Current, force: bool, now: Timestamp, touched: &mut Touched) -> Next {
-    match instance.state {
-        InstanceState::Running if instance.disable_api_stop => {
-            Err(Undo::Answer(PowerOutcome::Protected(instance.id)))
+    let next = allowed(instance, InstanceRequest::Stop)?;
+    if next != instance.state {
+        if instance.disable_api_stop {
+            return Err(Undo::Answer(PowerOutcome::Protected(instance.id)));
         }
-        InstanceState::Running => {
-            set_force(c, instance, force, touched)?;
-            leave(c, instance, InstanceState::Stopping, now, touched)
-        }
-        InstanceState::Stopping if force && !instance.force => {
-            set_force(c, instance, true, touched)?;
-            Ok(InstanceState::Stopping)
-        }
-        InstanceState::Stopping => Ok(InstanceState::Stopping),
-        InstanceState::Stopped => Ok(InstanceState::Stopped),
-        InstanceState::Pending | InstanceState::ShuttingDown | InstanceState::Terminated => {
-            Err(wrong_state(instance))
-        }
+        set_force(c, instance, force, touched)?;
+        return leave(c, instance, next, now, touched);
     }
+    if next == InstanceState::Stopping && force && !instance.force {
+        set_force(c, instance, true, touched)?;
+    }
+    Ok(next)
 }
 
 fn reboot(c: &Connection, instance: &Current, touched: &mut Touched) -> Next {
-    match instance.state {
-        InstanceState::Running => {
-            execute(c, "UPDATE instance SET reboot_seq = reboot_seq + 1 WHERE n = ?1", params![instance.n])?;
-            touch(instance, touched);
-            Ok(InstanceState::Running)
-        }
-        InstanceState::Pending
-        | InstanceState::Stopping
-        | InstanceState::Stopped
-        | InstanceState::ShuttingDown
-        | InstanceState::Terminated => Err(wrong_state(instance)),
-    }
+    let next = allowed(instance, InstanceRequest::Reboot)?;
+    execute(c, "UPDATE instance SET reboot_seq = reboot_seq + 1 WHERE n = ?1", params![instance.n])?;
+    touch(instance, touched);
+    Ok(next)
 }
 
 fn terminate(c: &Connection, instance: &Current, now: Timestamp, touched: &mut Touched) -> Next {
-    match instance.state {
-        InstanceState::Pending
-        | InstanceState::Running
-        | InstanceState::Stopping
-        | InstanceState::Stopped => {
-            if instance.disable_api_termination {
-                return Err(Undo::Answer(PowerOutcome::Protected(instance.id)));
-            }
-            leave(c, instance, InstanceState::ShuttingDown, now, touched)
-        }
-        InstanceState::ShuttingDown => Ok(InstanceState::ShuttingDown),
-        InstanceState::Terminated => Ok(InstanceState::Terminated),
+    let next = allowed(instance, InstanceRequest::Terminate)?;
+    if next == instance.state {
+        return Ok(next);
     }
+    if instance.disable_api_termination {
+        return Err(Undo::Answer(PowerOutcome::Protected(instance.id)));
+    }
+    leave(c, instance, next, now, touched)
 }
 
 fn leave(
@@ -186,14 +165,12 @@ pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timest
     let mut changed = Vec::with_capacity(request.ids.len());
     for id in &request.ids {
         let before = current(connection, request.project_id, *id)?;
-        let after = match before.state {
-            InstanceState::Stopped => start_one(connection, &before, overcommit, now, &mut touched)?,
-            InstanceState::Pending => InstanceState::Pending,
-            InstanceState::Running => start_again(connection, &before, &mut touched)?,
-            InstanceState::Stopping | InstanceState::ShuttingDown | InstanceState::Terminated => {
-                return Err(wrong_state(&before));
-            }
-        };
+        let after = allowed(&before, InstanceRequest::Start)?;
+        if after != before.state {
+            start_one(connection, &before, after, overcommit, now, &mut touched)?;
+        } else if after == InstanceState::Running {
+            start_again(connection, &before, &mut touched)?;
+        }
         changed.push((*id, before.state, after));
     }
     touched.grow(connection)?;
@@ -202,10 +179,14 @@ pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timest
 
 /// The guest may have gone off and its host not have said so yet: the order must reach the host, which does
 /// nothing about it where the guest runs.
-fn start_again(connection: &Connection, instance: &Current, touched: &mut Touched) -> Next {
+fn start_again(
+    connection: &Connection,
+    instance: &Current,
+    touched: &mut Touched,
+) -> Result<(), Undo<PowerOutcome>> {
     execute(connection, "UPDATE instance SET start_seq = start_seq + 1 WHERE n = ?1", params![instance.n])?;
     touch(instance, touched);
-    Ok(InstanceState::Running)
+    Ok(())
 }
 
 /// A drained node takes its own instances back: they cannot start anywhere else. Their disks are
@@ -213,10 +194,11 @@ fn start_again(connection: &Connection, instance: &Current, touched: &mut Touche
 fn start_one(
     connection: &Connection,
     instance: &Current,
+    next: InstanceState,
     overcommit: Overcommit,
     now: Timestamp,
     touched: &mut Touched,
-) -> Next {
+) -> Result<(), Undo<PowerOutcome>> {
     let more = Amount { vcpus: instance.vcpus, memory_mib: instance.memory_mib, disk_gib: 0 };
     let host = match instance.node_id {
         Some(node) => Host::read(connection, node)?,
@@ -229,7 +211,7 @@ fn start_one(
                    start_seq = start_seq + 1, state_reason_code = NULL, state_reason_message = NULL,
                    state_reason_detail = NULL
                WHERE n = ?1";
-    execute(connection, sql, params![instance.n, S(InstanceState::Pending), S(now)])?;
+    execute(connection, sql, params![instance.n, S(next), S(now)])?;
     touch(instance, touched);
-    Ok(InstanceState::Pending)
+    Ok(())
 }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use tepui_types::{Digest, ImageId, ImportTaskId, ProjectId};
 
+use super::ImportState;
+
 /// Whether an image can be launched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ImageState {
@@ -35,17 +37,6 @@ pub struct Image {
     pub state: ImageState,
     /// When it was imported.
     pub created_at: Timestamp,
-}
-
-/// How far an import is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ImportState {
-    /// Bytes come in, are inspected, converted.
-    Active,
-    /// The image is available.
-    Completed,
-    /// Refused or failed; `message` says why.
-    Failed,
 }
 
 /// One import.

@@ -8,34 +8,7 @@ use tepui_types::{
     VolumeId, VpcId,
 };
 
-use super::NetworkInterface;
-
-/// The state EC2 shows.
-///
-/// ```text
-///   run ─▶ pending ─▶ running ──stop──▶ stopping ─▶ stopped
-///             ▲          │  ▲              │           │
-///             └──────────┼──┼────start─────┼───────────┤
-///                        ▼  └ (guest) ─────┘           │
-///                shutting-down ◀───terminate (any) ────┘
-///                        ▼
-///                   terminated (row kept for an hour)
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum InstanceState {
-    /// On its way to running.
-    Pending,
-    /// The domain runs.
-    Running,
-    /// Asked to stop.
-    Stopping,
-    /// Off; disks and address are kept.
-    Stopped,
-    /// Asked to go.
-    ShuttingDown,
-    /// Gone.
-    Terminated,
-}
+use super::{InstanceState, NetworkInterface};
 
 /// Why an instance is where it is, as `stateReason` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,15 +4,17 @@ mod identity;
 mod image;
 mod instance;
 mod key_pair;
+mod lifecycle;
 mod network;
 mod node;
 
 pub use identity::{AccessKey, Credential, Project, Quota, Role, User};
-pub use image::{Image, ImageState, ImportState, ImportTask};
+pub use image::{Image, ImageState, ImportTask};
 pub use instance::{
-    Instance, InstanceRecord, InstanceState, MetadataSettings, Placement, PlacementGroup, PlacementStrategy,
-    RootVolume, ShutdownBehavior, StateReason,
+    Instance, InstanceRecord, MetadataSettings, Placement, PlacementGroup, PlacementStrategy, RootVolume,
+    ShutdownBehavior, StateReason,
 };
 pub use key_pair::{KeyKind, KeyPair};
+pub use lifecycle::{ImportEvent, ImportState, InstanceRequest, InstanceState, NodeEvent, NodeState};
 pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
-pub use node::{JoinToken, Node, NodeLoad, NodeState};
+pub use node::{JoinToken, Node, NodeLoad};

@@ -7,23 +7,7 @@ use tepui_types::NodeId;
 use tepui_types::agent::NodeCapacity;
 use uuid::Uuid;
 
-/// Whether a node takes part.
-///
-/// ```text
-///   enrol ──▶ up ◀──────────▶ unreachable
-///             │  polls missed / seen again
-///             ▼ operator
-///          expunged (final)
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NodeState {
-    /// It polls.
-    Up,
-    /// It missed its polls. Its guests may well run: they show as unknown, nothing is restarted.
-    Unreachable,
-    /// Given up by an operator, who vouches that nothing of it runs.
-    Expunged,
-}
+use super::NodeState;
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq)]

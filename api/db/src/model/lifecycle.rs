@@ -1,0 +1,175 @@
+//! The states of things, and what leads from one to the next: the tables that the store and the domain
+//! decide by. `docs/states.md` is drawn from them, and the walk through all states visits each.
+
+use std::time::Duration;
+
+/// Declares states or events with their names, so that no list of them can miss one.
+macro_rules! named {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Its name, as protocols spell it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+named! {
+    /// The state of an instance that EC2 shows.
+    ///
+    /// ```text
+    ///   run ─▶ pending ─▶ running ──stop──▶ stopping ─▶ stopped
+    ///             ▲          │  ▲              │           │
+    ///             └──────────┼──┼────start─────┼───────────┤
+    ///                        ▼  └ (guest) ─────┘           │
+    ///                shutting-down ◀───terminate (any) ────┘
+    ///                        ▼
+    ///                   terminated (row kept for an hour)
+    /// ```
+    InstanceState {
+        /// On its way to running.
+        Pending = "pending",
+        /// The domain runs.
+        Running = "running",
+        /// Asked to stop.
+        Stopping = "stopping",
+        /// Off; disks and address are kept.
+        Stopped = "stopped",
+        /// Asked to go.
+        ShuttingDown = "shutting-down",
+        /// Gone.
+        Terminated = "terminated",
+    }
+}
+
+named! {
+    /// What a client asks of an instance.
+    InstanceRequest {
+        /// On, where its disk is.
+        Start = "start",
+        /// Off, disks kept.
+        Stop = "stop",
+        /// Reset a running guest.
+        Reboot = "reboot",
+        /// Gone for good.
+        Terminate = "terminate",
+    }
+}
+
+impl InstanceState {
+    /// The state in which the request leaves it; the same one where it asks for nothing new, `None` where
+    /// it is refused.
+    pub const fn after(self, request: InstanceRequest) -> Option<Self> {
+        use InstanceRequest::{Reboot, Start, Stop, Terminate};
+        match (self, request) {
+            (Self::Pending | Self::Stopped, Start) => Some(Self::Pending),
+            (Self::Running, Start | Reboot) => Some(Self::Running),
+            (Self::Running | Self::Stopping, Stop) => Some(Self::Stopping),
+            (Self::Stopped, Stop) => Some(Self::Stopped),
+            (
+                Self::Pending | Self::Running | Self::Stopping | Self::Stopped | Self::ShuttingDown,
+                Terminate,
+            ) => Some(Self::ShuttingDown),
+            (Self::Terminated, Terminate) => Some(Self::Terminated),
+            (Self::Pending, Stop | Reboot)
+            | (Self::Stopping, Start | Reboot)
+            | (Self::Stopped, Reboot)
+            | (Self::ShuttingDown | Self::Terminated, Start | Stop | Reboot) => None,
+        }
+    }
+
+    /// How long it may be in this state before that is a fault; `None` for a state to stay in. Longer than
+    /// a guest's time to shut down and than a download of a large image over a slow link.
+    pub const fn deadline(self) -> Option<Duration> {
+        match self {
+            Self::Pending | Self::Stopping | Self::ShuttingDown => Some(Duration::from_secs(300)),
+            Self::Running | Self::Stopped | Self::Terminated => None,
+        }
+    }
+}
+
+named! {
+    /// Whether a node takes part.
+    ///
+    /// ```text
+    ///   enrol ──▶ up ◀──────────▶ unreachable
+    ///                polls missed / seen again │
+    ///                                          ▼ operator
+    ///                                   expunged (final)
+    /// ```
+    NodeState {
+        /// It polls.
+        Up = "up",
+        /// It missed its polls. Its guests may well run: they show as unknown, nothing is restarted.
+        Unreachable = "unreachable",
+        /// Given up by an operator, who vouches that nothing of it runs.
+        Expunged = "expunged",
+    }
+}
+
+named! {
+    /// What happens to a node.
+    NodeEvent {
+        /// It was silent for too long.
+        Silence = "polls missed",
+        /// It polls or reports.
+        SignOfLife = "seen again",
+        /// An operator gives it up.
+        Expunge = "expunge",
+    }
+}
+
+impl NodeState {
+    /// The state after the event; `None` where the event changes nothing or is refused.
+    pub const fn after(self, event: NodeEvent) -> Option<Self> {
+        match (self, event) {
+            (Self::Up, NodeEvent::Silence) => Some(Self::Unreachable),
+            (Self::Unreachable, NodeEvent::SignOfLife) => Some(Self::Up),
+            (Self::Unreachable, NodeEvent::Expunge) => Some(Self::Expunged),
+            (Self::Up, NodeEvent::SignOfLife | NodeEvent::Expunge)
+            | (Self::Unreachable, NodeEvent::Silence)
+            | (Self::Expunged, NodeEvent::Silence | NodeEvent::SignOfLife | NodeEvent::Expunge) => None,
+        }
+    }
+}
+
+named! {
+    /// How far an import is.
+    ImportState {
+        /// Bytes come in, are inspected, converted.
+        Active = "active",
+        /// The image is available.
+        Completed = "completed",
+        /// Refused or failed; `message` says why.
+        Failed = "failed",
+    }
+}
+
+named! {
+    /// How an import ends.
+    ImportEvent {
+        /// Its bytes are verified and durable.
+        Complete = "complete",
+        /// It was refused, broke off, or its process died.
+        Fail = "fail",
+    }
+}
+
+impl ImportState {
+    /// The state after the event; `None` for an import that is over.
+    pub const fn after(self, event: ImportEvent) -> Option<Self> {
+        match (self, event) {
+            (Self::Active, ImportEvent::Complete) => Some(Self::Completed),
+            (Self::Active, ImportEvent::Fail) => Some(Self::Failed),
+            (Self::Completed | Self::Failed, ImportEvent::Complete | ImportEvent::Fail) => None,
+        }
+    }
+}
