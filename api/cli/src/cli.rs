@@ -103,7 +103,7 @@ pub enum Noun {
     #[command(before_help = examples!("tepui whoami", "tepui whoami --json"))]
     Whoami,
     /// Compare what should be with what is, and name the cure
-    #[command(before_help = examples!("tepui doctor", "tepui doctor --json"))]
+    #[command(before_help = examples!("tepui doctor", "tepui doctor --fix"))]
     Doctor(doctor::Doctor),
     /// A whole cloud on this machine, for trying and developing
     #[command(subcommand, before_help = examples!("sudo tepui dev up --dir target/demo", "sudo tepui dev down --dir target/demo"))]

@@ -91,7 +91,7 @@ const LINES: &[&str] = &[
     "completions tcsh",
     "man",
     "whoami now",
-    "doctor --fix",
+    "doctor --mend",
 ];
 
 /// Exit code and both streams; nothing of this machine gets into the text.

@@ -406,6 +406,12 @@ async fn doctor_finds_a_new_cloud_well() {
     let ran = cloud.tepui("doctor").await;
     assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
     assert!(ran.out.starts_with("PASS  cloud: http://"), "{ran:?}");
+    let fixed = cloud.tepui("doctor --fix").await;
+    assert_eq!((fixed.exit, &fixed.out), (Exit::Ok, &ran.out), "there is nothing to put right");
+    let json = cloud.tepui("doctor --fix --json").await;
+    let report: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(report["fixed"], serde_json::json!([]));
+    assert!(report["checks"].as_array().unwrap().iter().all(|check| check["fixable"] == false), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

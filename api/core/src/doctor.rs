@@ -1,4 +1,7 @@
-//! What is wrong, and the cure: rows against what the nodes said last.
+//! What is wrong, and the cure: rows against each other, and against what the nodes said last.
+
+mod books;
+mod overdue;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +10,6 @@ use tepui_types::agent::{OffReason, PlacementObserved, PlacementState};
 use tepui_types::{NodeId, PlacementId};
 
 use crate::explain::part_name;
-
 use crate::transition::words;
 use crate::{Caller, Cloud, Error, NodeView};
 
@@ -31,10 +33,13 @@ pub struct Finding {
     pub what: String,
     /// What helps.
     pub cure: String,
+    /// [`Cloud::mend`] puts it right, and risks nothing by it.
+    pub fixable: bool,
 }
 
 impl Cloud {
-    /// Compares rows with the nodes' last reports; empty when all is well. Administrators only.
+    /// Compares rows with each other and with the nodes' last reports; empty when all is well.
+    /// Administrators only.
     ///
     /// # Errors
     /// `Forbidden`.
@@ -50,14 +55,39 @@ impl Cloud {
         let none = Vec::new();
         let examine = |view: &NodeView| {
             let records = by_node.get(&view.load.node.id).unwrap_or(&none);
-            node_findings(view).into_iter().chain(placement_findings(view, records)).collect::<Vec<_>>()
+            let overfull = books::overfull(&view.load, self.config.overcommit);
+            let overdue = overdue::instances(view, records, self.now());
+            let of_node = node_findings(view).into_iter().chain(overfull);
+            of_node.chain(placement_findings(view, records)).chain(overdue).collect::<Vec<_>>()
         };
-        Ok(nodes.iter().flat_map(examine).collect())
+        let mut findings: Vec<_> = nodes.iter().flat_map(examine).collect();
+        findings.extend(overdue::imports(&self.db.active_imports().await?, self.now()));
+        findings.extend(self.db.discrepancies().await?.into_iter().map(books::finding));
+        Ok(findings)
+    }
+
+    /// Puts right what the doctor finds and what risks nothing: sums and reservations of the books. Returns
+    /// what was put right. It never touches a host, and no disk or guest is the worse for it. Administrators
+    /// only.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    pub async fn mend(&self, caller: &Caller) -> Result<Vec<String>, Error> {
+        caller.require_administrator()?;
+        let mended =
+            self.commit(caller, "MendBooks", String::new(), async { Ok(self.db.mend().await?) }).await?;
+        Ok(mended.into_iter().map(|mended| format!("{}: {}", mended.object, mended.what)).collect())
     }
 }
 
 fn failure(object: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) -> Finding {
-    Finding { severity: Severity::Failure, object: object.into(), what: what.into(), cure: cure.into() }
+    Finding {
+        severity: Severity::Failure,
+        object: object.into(),
+        what: what.into(),
+        cure: cure.into(),
+        fixable: false,
+    }
 }
 
 fn warning(object: impl Into<String>, what: impl Into<String>, cure: impl Into<String>) -> Finding {

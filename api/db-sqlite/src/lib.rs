@@ -6,6 +6,7 @@
 //! holds then is known only to the recovery at the next start.
 
 mod backup;
+mod books;
 mod error;
 mod filesystem;
 mod generation;

@@ -5,6 +5,7 @@
 //! `Ok(Outcome::…)`; [`DbError`] says only that the store could not answer. No SQL, row, closure or
 //! transaction crosses these traits.
 
+mod books;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -20,6 +21,7 @@ mod rehearsal;
 mod retention;
 mod tag;
 
+pub use books::{BooksDb, Discrepancy};
 pub use error::DbError;
 pub use identity::{AuditFilter, AuditRecord, CreateOutcome, DeleteOutcome, IdentityDb};
 pub use image::{ImageDb, ImportOutcome};
@@ -46,6 +48,7 @@ pub trait Db:
     + NetworkDb
     + TagDb
     + RetentionDb
+    + BooksDb
     + Send
     + Sync
 {
@@ -61,6 +64,7 @@ impl<T> Db for T where
         + NetworkDb
         + TagDb
         + RetentionDb
+        + BooksDb
         + Send
         + Sync
 {

@@ -241,6 +241,7 @@ endpoints! {
     Query Get "/v1/events" ListEvents(ListEventsRequest) -> List<Event>, "Lists the project's newest changes, or calls that were refused: who, when, what.";
     Query Get "/v1/capacity" ShowCapacity(Empty) -> Capacity, "Tells how many instances of each type fit now.";
     Query Get "/v1/doctor" RunDoctor(Empty) -> DoctorReport, "Compares what should be with what is. For administrators.";
+    Json Post "/v1/doctor/fix" FixFindings(Empty) -> DoctorReport, "Puts right what the doctor finds where that risks nothing, and compares again. For administrators.";
 }
 
 #[cfg(test)]

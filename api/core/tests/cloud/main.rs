@@ -11,6 +11,7 @@
 mod agents;
 mod audit;
 mod consoles;
+mod doctor;
 mod explain;
 mod harness;
 mod identity;

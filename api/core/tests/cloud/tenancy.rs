@@ -99,6 +99,7 @@ const WITHOUT_OBJECT: &[&str] = &[
     "images",
     "import_key_pair",
     "key_pairs",
+    "mend",
     "node",
     "nodes",
     "placement_groups",
@@ -194,6 +195,7 @@ async fn lists_show_the_callers_own_and_members_are_no_administrators() {
         cloud.users(&stranger).await.map(drop),
         cloud.nodes(&stranger).await.map(drop),
         cloud.doctor(&stranger).await.map(drop),
+        cloud.mend(&stranger).await.map(drop),
         cloud.create_join_token(&stranger).await.map(drop),
         cloud.create_project(&stranger, "p", None).await.map(drop),
     ] {

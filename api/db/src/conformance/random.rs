@@ -67,6 +67,7 @@ pub async fn run(db: Arc<dyn Db>, verbs: Vec<Verb>) -> Result<(), TestCaseError>
         check_addresses(&world).await?;
         check_listings(&world, &tenants).await?;
         check_generations(&world, &nodes, &mut generations).await?;
+        prop_assert_eq!(world.db.discrepancies().await.unwrap(), []);
     }
     Ok(())
 }

@@ -54,14 +54,23 @@ pub(super) async fn capacity(call: Call, _: Empty) -> Result<Capacity, Failure> 
 }
 
 pub(super) async fn doctor(call: Call, _: Empty) -> Result<DoctorReport, Failure> {
+    examine(&call, Vec::new()).await
+}
+
+pub(super) async fn fix(call: Call, _: Empty) -> Result<DoctorReport, Failure> {
+    let fixed = call.cloud().mend(&call.caller).await?;
+    examine(&call, fixed).await
+}
+
+async fn examine(call: &Call, fixed: Vec<String>) -> Result<DoctorReport, Failure> {
     let nodes = call.cloud().nodes(&call.caller).await?.len();
     let findings = call.cloud().doctor(&call.caller).await?;
     let mut checks: Vec<DoctorCheck> = findings.into_iter().map(shown_finding).collect();
     if checks.is_empty() {
         checks.push(pass("nodes and instances", format!("{nodes} nodes report what they should")));
     }
-    checks.push(images_check(&call).await?);
-    Ok(DoctorReport { checks })
+    checks.push(images_check(call).await?);
+    Ok(DoctorReport { checks, fixed })
 }
 
 fn shown_finding(finding: tepui_core::Finding) -> DoctorCheck {
@@ -73,11 +82,12 @@ fn shown_finding(finding: tepui_core::Finding) -> DoctorCheck {
         },
         message: finding.what,
         cure: Some(finding.cure),
+        fixable: finding.fixable,
     }
 }
 
 fn pass(name: &str, message: String) -> DoctorCheck {
-    DoctorCheck { name: name.into(), outcome: CheckOutcome::Pass, message, cure: None }
+    DoctorCheck { name: name.into(), outcome: CheckOutcome::Pass, message, cure: None, fixable: false }
 }
 
 /// Every image that can be launched or runs has its file.
@@ -92,5 +102,6 @@ async fn images_check(call: &Call) -> Result<DoctorCheck, Failure> {
         outcome: CheckOutcome::Fail,
         message: format!("{} image files are missing, first {first}", missing.len()),
         cure: Some("restore data_dir/images from a backup, or delete and import these images again".into()),
+        fixable: false,
     })
 }

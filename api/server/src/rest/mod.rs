@@ -94,6 +94,7 @@ fn routes() -> Routes {
         .add::<e::ListEvents, _, _>(cloud::events)
         .add::<e::ShowCapacity, _, _>(cloud::capacity)
         .add::<e::RunDoctor, _, _>(cloud::doctor)
+        .add::<e::FixFindings, _, _>(cloud::fix)
 }
 
 #[cfg(test)]

@@ -121,6 +121,8 @@ pub struct DoctorCheck {
     pub message: String,
     /// What helps; `None` when nothing is wrong.
     pub cure: Option<String>,
+    /// `tepui doctor --fix`, or on a host `tepui-node doctor --fix`, puts it right and risks nothing by it.
+    pub fixable: bool,
 }
 
 /// All checks.
@@ -128,4 +130,6 @@ pub struct DoctorCheck {
 pub struct DoctorReport {
     /// In the order they were made.
     pub checks: Vec<DoctorCheck>,
+    /// What was put right before they were made, in a line each.
+    pub fixed: Vec<String>,
 }

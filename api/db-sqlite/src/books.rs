@@ -1,0 +1,203 @@
+//! Whether the rows agree with each other: a list of questions, each with what puts the answer right where
+//! one side follows from the other.
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tepui_db::{BooksDb, DbError, Discrepancy};
+
+use crate::SqliteDb;
+use crate::row::all;
+
+/// One question.
+struct Check {
+    /// Selects an object and what is wrong with it.
+    find: &'static str,
+    /// Puts all that was found right.
+    mend: Option<&'static str>,
+}
+
+/// What a live placement takes follows from its instance's state and size. One that shuts down takes what it
+/// took before: all or nothing.
+const TAKES: Check = Check {
+    find: "SELECT 'placement p-' || substr(lower(hex(p.id)), 2),
+                  format('takes %d vCPUs and %d MiB, and its instance is %s with %d vCPUs and %d MiB',
+                         p.vcpus, p.memory_mib, i.state, i.vcpus, i.memory_mib)
+           FROM placement p JOIN instance i ON i.n = p.instance_n
+           WHERE p.gone_at IS NULL AND (p.vcpus, p.memory_mib) <>
+                 (iif(i.state IN ('stopped', 'terminated'), 0, i.vcpus),
+                  iif(i.state IN ('stopped', 'terminated'), 0, i.memory_mib))
+             AND NOT (i.state = 'shutting-down' AND p.vcpus = 0 AND p.memory_mib = 0)",
+    mend: Some(
+        "UPDATE placement SET
+             vcpus = iif(i.state IN ('stopped', 'terminated'), 0, i.vcpus),
+             memory_mib = iif(i.state IN ('stopped', 'terminated'), 0, i.memory_mib)
+         FROM instance i
+         WHERE i.n = placement.instance_n AND placement.gone_at IS NULL
+           AND NOT (i.state = 'shutting-down' AND placement.vcpus = 0 AND placement.memory_mib = 0)",
+    ),
+};
+
+const DISKS: Check = Check {
+    find: "SELECT 'placement p-' || substr(lower(hex(p.id)), 2),
+                  format('takes %d GiB of disk, and its root disk has %d', p.disk_gib, v.size_gib)
+           FROM placement p JOIN root_volume v ON v.instance_n = p.instance_n
+           WHERE p.gone_at IS NULL AND p.disk_gib <> v.size_gib",
+    mend: Some(
+        "UPDATE placement SET disk_gib = v.size_gib FROM root_volume v
+         WHERE v.instance_n = placement.instance_n AND placement.gone_at IS NULL",
+    ),
+};
+
+const NODE_SUMS: Check = Check {
+    find: "SELECT 'node ' || n.name,
+                  format('counts %d vCPUs, %d MiB and %d GiB, and its placements take %d, %d and %d',
+                         n.used_vcpus, n.used_memory_mib, n.used_disk_gib,
+                         ifnull(p.vcpus, 0), ifnull(p.memory_mib, 0), ifnull(p.disk_gib, 0))
+           FROM node n LEFT JOIN (SELECT node_id, sum(vcpus) AS vcpus, sum(memory_mib) AS memory_mib,
+                                         sum(disk_gib) AS disk_gib
+                                  FROM placement WHERE gone_at IS NULL GROUP BY node_id) p
+               ON p.node_id = n.id
+           WHERE (n.used_vcpus, n.used_memory_mib, n.used_disk_gib) <>
+                 (ifnull(p.vcpus, 0), ifnull(p.memory_mib, 0), ifnull(p.disk_gib, 0))",
+    mend: Some(
+        "UPDATE node SET (used_vcpus, used_memory_mib, used_disk_gib) =
+             (SELECT ifnull(sum(vcpus), 0), ifnull(sum(memory_mib), 0), ifnull(sum(disk_gib), 0)
+              FROM placement WHERE node_id = node.id AND gone_at IS NULL)",
+    ),
+};
+
+const PROJECT_SUMS: Check = Check {
+    find: "SELECT 'project ' || p.name,
+                  format('counts %d instances, %d vCPUs and %d MiB, and its instances come to %d, %d and %d',
+                         p.used_instances, p.used_vcpus, p.used_memory_mib,
+                         ifnull(i.instances, 0), ifnull(i.vcpus, 0), ifnull(i.memory_mib, 0))
+           FROM project p LEFT JOIN (SELECT project_id, count(*) AS instances, sum(vcpus) AS vcpus,
+                                            sum(memory_mib) AS memory_mib
+                                     FROM instance WHERE state <> 'terminated' GROUP BY project_id) i
+               ON i.project_id = p.id
+           WHERE (p.used_instances, p.used_vcpus, p.used_memory_mib) <>
+                 (ifnull(i.instances, 0), ifnull(i.vcpus, 0), ifnull(i.memory_mib, 0))",
+    mend: Some(
+        "UPDATE project SET (used_instances, used_vcpus, used_memory_mib) =
+             (SELECT count(*), ifnull(sum(vcpus), 0), ifnull(sum(memory_mib), 0)
+              FROM instance WHERE project_id = project.id AND state <> 'terminated')",
+    ),
+};
+
+const HELD_ADDRESSES: Check = Check {
+    find: "SELECT 'interface eni-' || substr(lower(hex(f.id)), 2),
+                  'holds its addresses, and its instance is terminated and nowhere'
+           FROM interface f JOIN instance i ON i.n = f.instance_n
+           WHERE i.state = 'terminated' AND NOT EXISTS
+               (SELECT 1 FROM placement p WHERE p.instance_n = i.n AND p.gone_at IS NULL)",
+    mend: Some(
+        "DELETE FROM interface WHERE instance_n IN
+             (SELECT i.n FROM instance i WHERE i.state = 'terminated' AND NOT EXISTS
+                 (SELECT 1 FROM placement p WHERE p.instance_n = i.n AND p.gone_at IS NULL))",
+    ),
+};
+
+const STRAY_INTERFACES: Check = Check {
+    find: "SELECT 'interface eni-' || substr(lower(hex(f.id)), 2), 'is in another network than its instance'
+           FROM interface f JOIN instance i ON i.n = f.instance_n
+           WHERE f.vpc_id <> i.vpc_id OR f.subnet_id <> i.subnet_id OR f.project_id <> i.project_id",
+    mend: None,
+};
+
+/// The index that forbids it may be damaged, so the rows are asked.
+const PLACED_TWICE: Check = Check {
+    find: "SELECT 'instance i-' || substr(lower(hex(i.id)), 2), 'has more than one live placement'
+           FROM placement p NOT INDEXED JOIN instance i ON i.n = p.instance_n
+           WHERE p.gone_at IS NULL GROUP BY p.instance_n HAVING count(*) > 1",
+    mend: None,
+};
+
+const NOWHERE: Check = Check {
+    find:
+        "SELECT 'instance i-' || substr(lower(hex(i.id)), 2), 'is ' || i.state || ' and has no live placement'
+           FROM instance i
+           WHERE i.state <> 'terminated' AND NOT EXISTS
+               (SELECT 1 FROM placement p WHERE p.instance_n = i.n AND p.gone_at IS NULL)",
+    mend: None,
+};
+
+const BARE: Check = Check {
+    find: "SELECT 'instance i-' || substr(lower(hex(i.id)), 2),
+                  'is ' || i.state || ' and has no ' || iif(f.id IS NULL, 'interface', 'root disk')
+           FROM instance i LEFT JOIN interface f ON f.instance_n = i.n
+                LEFT JOIN root_volume v ON v.instance_n = i.n
+           WHERE i.state <> 'terminated' AND (f.id IS NULL OR v.id IS NULL)",
+    mend: None,
+};
+
+const ON_GIVEN_UP_NODES: Check = Check {
+    find: "SELECT 'placement p-' || substr(lower(hex(p.id)), 2), 'is live on the node ' || n.name || ', which was given up'
+           FROM placement p JOIN node n ON n.id = p.node_id
+           WHERE p.gone_at IS NULL AND n.state = 'expunged'",
+    mend: None,
+};
+
+const TERMINATED_AND_THERE: Check = Check {
+    find: "SELECT 'placement p-' || substr(lower(hex(p.id)), 2), 'is live, and its instance is terminated'
+           FROM placement p JOIN instance i ON i.n = p.instance_n
+           WHERE p.gone_at IS NULL AND i.state = 'terminated'",
+    mend: None,
+};
+
+const ORPHANS: Check = Check {
+    find: "SELECT 'table ' || \"table\", 'has rows whose ' || parent || ' does not exist'
+           FROM pragma_foreign_key_check GROUP BY \"table\", parent",
+    mend: None,
+};
+
+/// In this order: what placements take goes into the nodes' sums.
+const CHECKS: &[Check] = &[
+    TAKES,
+    DISKS,
+    NODE_SUMS,
+    PROJECT_SUMS,
+    HELD_ADDRESSES,
+    STRAY_INTERFACES,
+    PLACED_TWICE,
+    NOWHERE,
+    BARE,
+    ON_GIVEN_UP_NODES,
+    TERMINATED_AND_THERE,
+    ORPHANS,
+];
+
+#[async_trait]
+impl BooksDb for SqliteDb {
+    async fn discrepancies(&self) -> Result<Vec<Discrepancy>, DbError> {
+        self.read(|connection| {
+            let found = CHECKS.iter().map(|check| check.run(connection));
+            Ok(found.collect::<rusqlite::Result<Vec<_>>>()?.concat())
+        })
+        .await
+    }
+
+    async fn mend(&self) -> Result<Vec<Discrepancy>, DbError> {
+        self.write(|connection| {
+            let mut mended = Vec::new();
+            for check in CHECKS {
+                let Some(mend) = check.mend else { continue };
+                let found = check.run(connection)?;
+                if !found.is_empty() {
+                    connection.execute(mend, [])?;
+                    mended.extend(found);
+                }
+            }
+            Ok(mended)
+        })
+        .await
+    }
+}
+
+impl Check {
+    fn run(&self, connection: &Connection) -> rusqlite::Result<Vec<Discrepancy>> {
+        let mendable = self.mend.is_some();
+        all(connection, self.find, [], |columns| {
+            Ok(Discrepancy { object: columns.plain()?, what: columns.plain()?, mendable })
+        })
+    }
+}
