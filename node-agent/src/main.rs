@@ -1,11 +1,12 @@
 //! `tepui-node`: the agent of one host.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use futures::future::select_all;
 use rand::Rng;
 use tepui_agent::config::{self, HypervisorConfig, NodeConfig, SimulationConfig};
@@ -16,6 +17,7 @@ use tepui_agent::network::{HostNetwork, HostNetworkConfig, Network};
 use tepui_agent::simulate::{self, Chance, Simulated};
 use tepui_agent::{Agent, AgentParts, DiskChoice, Settings, accelerator, agent, doctor, host};
 use tepui_libvirt::{Accelerator, LibvirtHost, probe_accelerator};
+use tepui_types::rest::CheckOutcome;
 use tepui_types::{Timestamp, failpoint};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -47,24 +49,39 @@ enum Command {
         /// of the host sees it in the list of processes.
         token: String,
     },
-    /// Compares the ledger with what is on this host. Prints a JSON object a line for each finding.
-    Doctor,
+    /// Compares the ledger with what is on this host, and names the cures. Ends with 1 if something is wrong,
+    /// with 0 if nothing is or only what wants a look.
+    Doctor(DoctorOptions),
     /// Runs many simulated nodes in this process.
     Simulate,
 }
 
+#[derive(Args)]
+struct DoctorOptions {
+    /// Only what is not as it should be.
+    #[arg(long)]
+    problems: bool,
+    /// First put right what risks nothing: never a guest or a disk. Says what was done.
+    #[arg(long)]
+    fix: bool,
+    /// Print one JSON object, of the form that `tepui doctor --json` has.
+    #[arg(long)]
+    json: bool,
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     failpoint::arm_from(&std::env::var(failpoint::VARIABLE).unwrap_or_default())?;
     match arguments.command {
-        Command::Run => run(&node_config(&arguments.config)?).await,
-        Command::Join { token } => join_cloud(&node_config(&arguments.config)?, &token).await,
-        Command::Doctor => run_doctor(&node_config(&arguments.config)?).await,
-        Command::Simulate => simulate(&config::read(&arguments.config)?).await,
+        Command::Run => run(&node_config(&arguments.config)?).await?,
+        Command::Join { token } => join_cloud(&node_config(&arguments.config)?, &token).await?,
+        Command::Doctor(options) => return run_doctor(&node_config(&arguments.config)?, &options).await,
+        Command::Simulate => simulate(&config::read(&arguments.config)?).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads node.toml and makes the data directory.
@@ -114,16 +131,27 @@ async fn join_cloud(config: &NodeConfig, token: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run_doctor(config: &NodeConfig) -> anyhow::Result<()> {
+async fn run_doctor(config: &NodeConfig, options: &DoctorOptions) -> anyhow::Result<ExitCode> {
     let (_, parts) = build(config).await?;
-    let books = doctor::books(&config.data_dir)?;
-    let (hypervisor, network) = (parts.hypervisor.as_ref(), parts.network.as_ref());
-    let (inventory, mut findings) = doctor::inventory(&config.data_dir, &books, hypervisor, network).await;
-    findings.extend(doctor::compare(&books, &inventory));
-    for finding in findings {
-        println!("{}", serde_json::to_string(&finding)?);
+    let site = doctor::Site {
+        data_dir: &config.data_dir,
+        hypervisor: parts.hypervisor.as_ref(),
+        is_real: matches!(config.hypervisor, HypervisorConfig::Libvirt { .. }),
+        network: parts.network.as_ref(),
+    };
+    let mut examination = doctor::examine(site).await?;
+    let fixed = if options.fix { doctor::fix(site, &examination).await } else { Vec::new() };
+    if options.fix {
+        examination = doctor::examine(site).await?;
     }
-    Ok(())
+    let mut report = doctor::report(&examination, fixed);
+    let failed = report.checks.iter().any(|check| check.outcome == CheckOutcome::Fail);
+    report.checks.retain(|check| !options.problems || check.outcome != CheckOutcome::Pass);
+    match options.json {
+        true => println!("{}", serde_json::to_string(&report)?),
+        false => print!("{}", doctor::lines(&report)),
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {

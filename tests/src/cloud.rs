@@ -206,8 +206,8 @@ impl Cloud {
         })
     }
 
-    /// Every invariant holds: of the rows against what the hosts report, and on each real host of the
-    /// ledger against domains, disk files and taps.
+    /// Every invariant holds: of the rows among themselves and against what the hosts report, and on each real
+    /// host of the ledger against domains, processes, disk files and network.
     ///
     /// # Panics
     /// With what the doctors found.
@@ -285,7 +285,12 @@ fn agents(folder: &Path) -> Vec<(String, String)> {
 fn node_doctor(pid: &str, config: &str) -> Output {
     let program = binary("tepui-node");
     let mut command = Command::new("nsenter");
-    command.args(["-t", pid, "-n", "-m", "-u", "--"]).arg(program).args(["--config", config, "doctor"]);
+    command.args(["-t", pid, "-n", "-m", "-u", "--"]).arg(program).args([
+        "--config",
+        config,
+        "doctor",
+        "--problems",
+    ]);
     finish(&mut command)
 }
 

@@ -81,6 +81,19 @@ impl Dhcp {
         self.server.runs()
     }
 
+    /// In what it differs from a server that runs with these guests and names.
+    pub(super) fn faults(&self, part: &VpcPart, local: &[&VpcPort]) -> Vec<String> {
+        let is = |name, wanted: String| {
+            fs::read_to_string(self.server.path(name)).is_ok_and(|found| found == wanted)
+        };
+        let told = [
+            (!self.runs(), "its DHCP server does not run"),
+            (!is("hosts", lease_lines(local)), "its DHCP server has other guests than are here"),
+            (!is("names", name_lines(part)), "its DHCP server has other names than the VPC"),
+        ];
+        told.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what.to_owned()).collect()
+    }
+
     /// Makes the server run with these files.
     pub(super) async fn ensure(&self, inside: &Namespace, files: &DhcpFiles) -> Result<(), NetworkError> {
         let must_restart =

@@ -11,6 +11,8 @@
 //! Each apply plans from the wanted state, makes what is missing, and lets a tap up only after every
 //! filter that speaks of it stands.
 
+mod inspect;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{Ipv4Addr, TcpListener};
@@ -23,7 +25,7 @@ use tepui_types::agent::VpcPart;
 use tepui_types::{NetworkInterfaceId, PlacementId, VpcId};
 use tokio::sync::Mutex;
 
-use super::drift::{self, WantedLink};
+use super::drift::WantedLink;
 use super::error::refused;
 use super::filter::Filter;
 use super::host_filter::{self, Hosts};
@@ -118,6 +120,11 @@ impl HostNetwork {
         let faults = router::faults(&self.host, &state.devices).await?;
         if !faults.is_empty() {
             tracing::warn!(?faults, "mending the host's devices");
+            return Ok(false);
+        }
+        let (strays, leftovers) = (self.strays(&state.devices).await?, self.leftovers(&state.routers)?);
+        if !(strays.is_empty() && leftovers.is_empty()) {
+            tracing::warn!(?strays, ?leftovers, "removing what nothing needs");
             return Ok(false);
         }
         if !state.announced.iter().eq(state.numbers.proxied.keys())
@@ -439,25 +446,7 @@ impl Network for HostNetwork {
     }
 
     async fn faults(&self, wanted: &WantedNetwork) -> Result<Vec<String>, NetworkError> {
-        let state = self.state.lock().await;
-        let found = match state.must_adopt {
-            true => Some(adopt::numbers(&self.host, &self.config.run_dir, &self.names, wanted).await?),
-            false => None,
-        };
-        let numbers = found.as_ref().unwrap_or(&state.numbers);
-        let plan = plan(&self.names, wanted, numbers);
-        let mut told: Vec<String> = router::faults(&self.host, &plan.devices).await?.into_values().collect();
-        for (part, _) in &plan.vpcs {
-            let path = namespace_path(&self.config.run_dir, part.id);
-            if !super::namespace::is_bound(&path) {
-                told.push(format!("the router of {} is missing", part.id));
-                continue;
-            }
-            let devices = drift::inside_router(part, wanted.node_id, numbers);
-            let faults = router::faults(&Namespace::ensure(&path).await?, &devices).await?;
-            told.extend(faults.into_values().map(|fault| format!("in the router of {}: {fault}", part.id)));
-        }
-        Ok(told)
+        self.inspect(wanted).await
     }
 
     async fn taps(&self) -> Result<Vec<String>, NetworkError> {

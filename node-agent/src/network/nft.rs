@@ -27,6 +27,30 @@ pub(super) async fn apply(namespace: &Namespace, commands: Commands) -> Result<(
         .map_err(refused(|| "change the packet filter".into()))
 }
 
+/// A table as `nft -j list table` shows it; `None` when there is none.
+pub(super) async fn list(
+    namespace: &Namespace,
+    table: [&'static str; 2],
+) -> Result<Option<serde_json::Value>, NetworkError> {
+    let arguments = ["list", "table", table[0], table[1]];
+    let listed = namespace
+        .run(move || nftables::helper::get_current_ruleset_raw(None::<&str>, &arguments))
+        .await
+        .map_err(refused(|| "enter a namespace".into()))?;
+    match listed {
+        Ok(text) => {
+            let parsed = serde_json::from_str(&text).map_err(io::Error::other);
+            parsed.map(Some).map_err(refused(|| "read the packet filter".into()))
+        }
+        Err(nftables::helper::NftablesError::NftFailed { stderr, .. })
+            if stderr.contains("No such file or directory") =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(explain(error)).map_err(refused(|| "list the packet filter".into())),
+    }
+}
+
 /// nft's own words are in a field that the error does not show.
 fn explain(error: nftables::helper::NftablesError) -> io::Error {
     match error {

@@ -305,6 +305,11 @@ pub(super) async fn pin_exactly(
     Ok(moved)
 }
 
+/// What is wrong with a router's DHCP server.
+pub(super) fn dhcp_faults(run_dir: &Path, part: &VpcPart, local: &[&VpcPort]) -> Vec<String> {
+    dhcp_of(run_dir, part.id).faults(part, local)
+}
+
 /// Ends what a router left outside the host's devices: its server and its namespace.
 pub(super) async fn remove(run_dir: &Path, vpc: VpcId) -> Result<(), NetworkError> {
     dhcp_of(run_dir, vpc).remove().await?;

@@ -10,6 +10,7 @@ use nftables::schema::{
 };
 use nftables::stmt::Statement;
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+use serde_json::Value;
 
 /// The name of every table of Tepui.
 const TABLE: &str = "tepui";
@@ -80,6 +81,45 @@ impl Table {
     /// Whether both would have the same name.
     pub(super) fn is_namesake(&self, other: &Self) -> bool {
         self.family == other.family
+    }
+
+    /// Family and name, as nft's command line has them.
+    pub(super) const fn address(&self) -> [&'static str; 2] {
+        match self.family {
+            NfFamily::Bridge => ["bridge", TABLE],
+            NfFamily::IP => ["ip", TABLE],
+            NfFamily::IP6 => ["ip6", TABLE],
+            NfFamily::ARP => ["arp", TABLE],
+            NfFamily::INet => ["inet", TABLE],
+            NfFamily::NetDev => ["netdev", TABLE],
+        }
+    }
+
+    /// What a listing by `nft -j` lacks of this table, or has too much of: whole chains and sets, and by their
+    /// number rules and elements, since nft shows them in other words than it was given.
+    pub(super) fn faults(&self, listed: Option<&Value>) -> Vec<String> {
+        let [family, name] = self.address();
+        let Some(objects) = listed.and_then(|listed| listed["nftables"].as_array()) else {
+            return vec![format!("lacks the packet filter's table {family} {name}")];
+        };
+        let named = |kind: &str, name: &str| {
+            objects.iter().map(|object| &object[kind]).find(|object| object["name"] == *name).cloned()
+        };
+        let chains = self.chains.iter().filter_map(|(name, chain)| {
+            let rules = objects.iter().filter(|object| object["rule"]["chain"] == name.as_str()).count();
+            match named("chain", name) {
+                None => Some(format!("lacks the packet filter's chain {name}")),
+                Some(_) => differs("chain", name, "rules", rules, chain.rules.len()),
+            }
+        });
+        let sets = self.sets.iter().filter_map(|(name, set)| match named("set", name) {
+            None => Some(format!("lacks the packet filter's set {name}")),
+            Some(found) => {
+                let members = found["elem"].as_array().map_or(0, Vec::len);
+                differs("set", name, "elements", members, set.members.len())
+            }
+        });
+        chains.chain(sets).collect()
     }
 
     /// Removes the table of a family, whether it is there or not: to delete what may be missing, it is
@@ -187,6 +227,11 @@ impl Table {
         let (family, table, chain) = (self.family, TABLE.into(), chain.to_owned().into());
         NfListObject::Rule(Rule { family, table, chain, expr: rule.to_vec().into(), ..Rule::default() })
     }
+}
+
+fn differs(kind: &str, name: &str, of: &str, found: usize, wanted: usize) -> Option<String> {
+    let told = || format!("has {found} {of} in the packet filter's {kind} {name} instead of {wanted}");
+    (found != wanted).then(told)
 }
 
 fn added(object: NfListObject<'static>) -> NfObject<'static> {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail the test")]
 
 mod addresses;
+mod doctor;
 mod handover;
 mod isolation;
 mod lab;

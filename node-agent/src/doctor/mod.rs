@@ -1,0 +1,175 @@
+//! Compares what the ledger says with what is on the host: ledger ↔ domains ↔ processes ↔ disk files ↔ network.
+
+mod books;
+mod disks;
+mod fix;
+mod network;
+mod processes;
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tepui_libvirt::DomainState;
+use tepui_types::PlacementId;
+
+use crate::agent::{Layout, StartError};
+use crate::hypervisor::Hypervisor;
+use crate::network::Network;
+
+pub use books::{Books, compare};
+pub use disks::Files;
+pub use fix::fix;
+pub use processes::{Processes, processes};
+pub use report::{lines, report};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Worth a look; nothing is broken.
+    Warning,
+    /// Something does not work, or will not.
+    Failure,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The agent's own record.
+    Ledger,
+    /// Placements against libvirt's domains.
+    Guests,
+    /// QEMU's processes.
+    Processes,
+    /// Disk files and console logs.
+    Disks,
+    /// Devices, namespaces, filters, servers.
+    Network,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// Where it was found.
+    pub subject: Subject,
+    /// Whose.
+    pub object: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub cure: String,
+    /// What [`fix`] does about it; `None` where that could cost a guest or data.
+    pub fix: Option<Fix>,
+}
+
+/// A cure that risks nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fix {
+    /// Removes a file that no guest ever used, or only wrote its console to.
+    Remove(PathBuf),
+    /// Makes the network as the ledger has it.
+    Network,
+}
+
+fn failure(subject: Subject, object: impl Into<String>, what: impl Into<String>, cure: &str) -> Finding {
+    let (object, what, cure) = (object.into(), what.into(), cure.to_owned());
+    Finding { severity: Severity::Failure, subject, object, what, cure, fix: None }
+}
+
+fn warning(subject: Subject, object: impl Into<String>, what: impl Into<String>, cure: &str) -> Finding {
+    Finding { severity: Severity::Warning, ..failure(subject, object, what, cure) }
+}
+
+/// What is on the host.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// The domains; `None` when libvirt did not answer.
+    pub domains: Option<BTreeMap<PlacementId, DomainState>>,
+    /// QEMU's processes; `None` where guests are simulated or nobody could look.
+    pub processes: Option<Processes>,
+    /// The disks' directory.
+    pub disks: Files,
+    /// The directory of the consoles' logs.
+    pub consoles: Files,
+}
+
+impl Inventory {
+    /// The placements whose guest may run, by libvirt's word or by a process's.
+    fn live(&self) -> impl Iterator<Item = PlacementId> {
+        let domains = self.domains.iter().flatten().filter(|(_, state)| is_live(state)).map(|(id, _)| *id);
+        domains.chain(self.processes.iter().flatten().map(|(id, _)| *id))
+    }
+}
+
+fn is_live(state: &DomainState) -> bool {
+    match state {
+        DomainState::Running | DomainState::Paused | DomainState::ShuttingDown => true,
+        DomainState::Off { .. } => false,
+    }
+}
+
+/// What a doctor looks at.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    /// The agent's data directory.
+    pub data_dir: &'a Path,
+    /// Runs the guests.
+    pub hypervisor: &'a dyn Hypervisor,
+    /// Guests are processes of QEMU with disks of their own.
+    pub is_real: bool,
+    /// The guests' network.
+    pub network: &'a dyn Network,
+}
+
+/// What was seen, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Examination {
+    /// The ledger.
+    pub books: Books,
+    /// The host.
+    pub inventory: Inventory,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at everything and changes nothing.
+///
+/// # Errors
+/// The ledger cannot be read. Whatever else cannot be looked at is a finding.
+pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
+    let books = Books::read(site.data_dir)?;
+    let (inventory, mut findings) = take_inventory(site).await;
+    let layout = Layout(site.data_dir);
+    findings.extend(compare(&books, &inventory));
+    findings.extend(processes::findings(&inventory));
+    findings.extend(disks::findings(&books, &inventory, &layout.disks(), &layout.consoles()));
+    findings.extend(network::findings(&books, &inventory, site.network).await);
+    Ok(Examination { books, inventory, findings })
+}
+
+async fn take_inventory(site: Site<'_>) -> (Inventory, Vec<Finding>) {
+    let layout = Layout(site.data_dir);
+    let mut findings = Vec::new();
+    let domains = site.hypervisor.domains().await.map_err(|error| {
+        let cure = "start libvirtd; guests run on without it, but none can be started or stopped";
+        findings.push(failure(Subject::Guests, "libvirt", crate::chain(&error), cure));
+    });
+    let domains = domains.map(|all| all.iter().map(|domain| (domain.id, domain.state)).collect()).ok();
+    let mut look = |subject, object: &str, error: std::io::Error| {
+        findings.push(failure(subject, object, error.to_string(), "run the doctor as root"));
+    };
+    let processes = match site.is_real {
+        true => processes(&layout.disks()).map_err(|e| look(Subject::Processes, "/proc", e)).ok(),
+        false => None,
+    };
+    let disks = if site.is_real { disks::disk_files } else { disks::files };
+    let disks = disks(&layout.disks()).map_err(|e| look(Subject::Disks, "disks", e)).unwrap_or_default();
+    let consoles = disks::files(&layout.consoles()).map_err(|e| look(Subject::Disks, "consoles", e));
+    let consoles = consoles.unwrap_or_default();
+    (Inventory { domains, processes, disks, consoles }, findings)
+}
+
+#[cfg(test)]
+mod tests;

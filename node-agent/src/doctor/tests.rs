@@ -1,0 +1,206 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tepui_libvirt::{DomainState, OffReason};
+use tepui_types::agent::{NodePart, OffReason as Why, PlacementPart, WantedPlacement};
+
+use super::disks::disk_files;
+use super::*;
+use crate::hypervisor::{SimulatedHypervisor, SimulatedSettings};
+use crate::ledger::{Ledger, Seal, Wanted};
+use crate::network::SimulatedNetwork;
+use crate::plan::Progress;
+use crate::testing::{absent, placement, running};
+
+fn books(placements: Vec<WantedPlacement>) -> Books {
+    let node = Arc::new(NodePart { placements });
+    Books { wanted: Wanted { node, ..Wanted::default() }, progress: BTreeMap::new() }
+}
+
+fn files<'a>(names: impl IntoIterator<Item = &'a str>, age: Duration) -> Files {
+    let ages = names.into_iter().map(|name| (name.to_owned(), age)).collect();
+    Files { ages, ..Files::default() }
+}
+
+fn inventory(domains: &[(PlacementId, DomainState)], disks: &[&str]) -> Inventory {
+    Inventory {
+        domains: Some(domains.iter().copied().collect()),
+        disks: files(disks.iter().copied(), Duration::ZERO),
+        ..Inventory::default()
+    }
+}
+
+fn disk(id: PlacementId) -> String {
+    format!("{id}.qcow2")
+}
+
+fn started() -> Progress {
+    Progress { start_seq: 1, ..Progress::default() }
+}
+
+/// What is said of the placements and the disks.
+fn found(books: &Books, inventory: &Inventory) -> Vec<Finding> {
+    let (disks, consoles) = (Path::new("/disks"), Path::new("/consoles"));
+    let mut findings = compare(books, inventory);
+    findings.extend(disks::findings(books, inventory, disks, consoles));
+    findings
+}
+
+#[test]
+fn looking_at_the_books_changes_nothing_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let progress = |dir: &Path| Books::read(dir).unwrap().progress;
+    assert_eq!(progress(dir.path()), BTreeMap::new());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let layout = Layout(dir.path());
+    std::fs::create_dir(layout.identity()).unwrap();
+    let mut ledger = Ledger::open(&layout.ledger(), Seal::open(&layout.seal()).unwrap()).unwrap();
+    ledger.record(placement(1), Some(started())).unwrap();
+    let half_written = layout.ledger().join("vpc-1.tmp");
+    std::fs::write(&half_written, b"the agent writes this now").unwrap();
+    assert_eq!(progress(dir.path()), BTreeMap::from([(placement(1), started())]));
+    assert!(half_written.exists());
+    std::fs::remove_file(layout.seal()).unwrap();
+    assert!(matches!(Books::read(dir.path()), Err(StartError::File { .. })));
+    assert!(!layout.seal().exists());
+}
+
+#[test]
+fn a_guest_that_stands_still_is_found() {
+    let id = placement(1);
+    let inventory = inventory(&[(id, DomainState::Paused)], &[&disk(id)]);
+    let findings = compare(&books(vec![running(id, 1, 0)]), &inventory);
+    assert!(findings.len() == 1 && findings[0].what.contains("stands still"), "{findings:?}");
+}
+
+#[test]
+fn a_guest_that_is_off_and_whose_record_is_damaged_is_found_also_after_the_agent_saw_it() {
+    let id = placement(1);
+    let noted = Progress { off: Some(Why::Unknown), ..started() };
+    for done in [Progress::lost(), noted] {
+        let mut books = books(vec![running(id, 1, 0)]);
+        books.progress.insert(id, done);
+        let findings = found(&books, &inventory(&[], &[&disk(id)]));
+        assert!(findings.len() == 1 && findings[0].what.contains("damaged"), "{findings:?}");
+        assert_eq!(found(&books, &inventory(&[(id, DomainState::Running)], &[&disk(id)])), []);
+    }
+}
+
+#[test]
+fn a_host_as_wanted_has_no_finding() {
+    let id = placement(1);
+    let mut books = books(vec![running(id, 1, 0)]);
+    books.progress.insert(id, started());
+    assert_eq!(found(&books, &inventory(&[(id, DomainState::Running)], &[&disk(id)])), []);
+}
+
+#[test]
+fn everything_that_is_wrong_is_found_once_and_none_of_it_is_removed() {
+    let (lost, stays, stranger) = (placement(1), placement(2), placement(3));
+    let mut books = books(vec![running(lost, 1, 0), absent(stays, true)]);
+    books.progress.insert(lost, started());
+    let inventory = inventory(&[(stranger, DomainState::Running)], &[&disk(stays), "letter.txt"]);
+    let findings = found(&books, &inventory);
+    let objects: Vec<_> = findings.iter().map(|found| found.object.clone()).collect();
+    let expected = [lost.to_string(), stays.to_string(), stranger.to_string(), "letter.txt".into()];
+    assert_eq!(objects, expected);
+    assert!(findings.iter().all(|found| found.fix.is_none() && found.severity == Severity::Failure));
+}
+
+#[test]
+fn a_guest_that_should_run_or_be_off_and_is_not_is_found() {
+    let id = placement(1);
+    let off = DomainState::Off { reason: OffReason::Guest };
+    let should_run = compare(&books(vec![running(id, 1, 0)]), &inventory(&[(id, off)], &[&disk(id)]));
+    assert!(should_run.len() == 1 && should_run[0].what.contains("should run"), "{should_run:?}");
+    let mut part = running(id, 1, 0);
+    if let PlacementPart::Present(spec) = &mut part.wanted {
+        spec.power = tepui_types::agent::Power::Stopped { force: false };
+    }
+    let live = inventory(&[(id, DomainState::Running)], &[&disk(id)]);
+    let should_be_off = compare(&books(vec![part]), &live);
+    assert!(should_be_off.len() == 1 && should_be_off[0].what.contains("should be off"), "{should_be_off:?}");
+}
+
+#[test]
+fn without_libvirts_word_nothing_is_said_of_guests() {
+    let silent = Inventory { domains: None, ..inventory(&[], &[]) };
+    assert_eq!(found(&books(vec![running(placement(1), 1, 0)]), &silent), []);
+}
+
+#[test]
+fn a_half_made_disk_is_removed_after_an_hour_and_no_other_file_is() {
+    let id = placement(1);
+    let (disk, half) = (disk(id), format!("{}.tmp", disk(id)));
+    let with = |age| {
+        let disks = files([half.as_str(), disk.as_str()], age);
+        found(&Books::default(), &Inventory { disks, ..inventory(&[], &[]) })
+    };
+    let fixes = |findings: &[Finding]| findings.iter().filter_map(|f| f.fix.clone()).collect::<Vec<_>>();
+    assert_eq!(fixes(&with(Duration::from_secs(3600))), [], "the agent may be making it");
+    let old = with(Duration::from_secs(3601));
+    assert_eq!(fixes(&old), [Fix::Remove(Path::new("/disks").join(&half))]);
+    assert!(old.iter().any(|found| found.object == disk && found.fix.is_none()), "{old:?}");
+}
+
+#[test]
+fn a_console_is_removed_once_nothing_else_of_its_instance_is_left() {
+    let id = placement(1);
+    let logs = [format!("{id}.log"), format!("{id}.log.1"), "notes.txt".to_owned()];
+    let consoles = || files(logs.iter().map(String::as_str), Duration::ZERO);
+    let fixes = |books: &Books, rest: Inventory| {
+        let findings = found(books, &Inventory { consoles: consoles(), ..rest });
+        findings.into_iter().filter_map(|finding| finding.fix).collect::<Vec<_>>()
+    };
+    let both: Vec<_> = logs[..2].iter().map(|log| Fix::Remove(Path::new("/consoles").join(log))).collect();
+    assert_eq!(fixes(&Books::default(), inventory(&[], &[])), both);
+    assert_eq!(fixes(&books(vec![running(id, 1, 0)]), inventory(&[], &[])), []);
+    assert_eq!(fixes(&Books::default(), inventory(&[(id, DomainState::Running)], &[])), []);
+    assert_eq!(fixes(&Books::default(), inventory(&[], &[&disk(id)])), []);
+}
+
+#[test]
+fn a_disk_whose_image_is_gone_or_whose_header_is_damaged_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, whole) = (folder.path().join("base"), folder.path().join(disk(placement(1))));
+    std::fs::write(&base, [0; 512]).unwrap();
+    crate::disks::create_overlay(&whole, &base, 1 << 20).unwrap();
+    assert_eq!(disk_files(folder.path()).unwrap().bases, BTreeMap::new());
+    std::fs::write(folder.path().join(disk(placement(2))), b"no header").unwrap();
+    std::fs::remove_file(&base).unwrap();
+    let bases = disk_files(folder.path()).unwrap().bases;
+    assert!(bases[&disk(placement(1))].contains("image below it is gone"), "{bases:?}");
+    assert!(bases[&disk(placement(2))].contains("header cannot be read"), "{bases:?}");
+    let known = books(vec![running(placement(1), 1, 0), running(placement(2), 1, 0)]);
+    let looked = Inventory { disks: disk_files(folder.path()).unwrap(), ..inventory(&[], &[]) };
+    let findings = disks::findings(&known, &looked, folder.path(), folder.path());
+    assert!(findings.len() == 2 && findings.iter().all(|found| found.fix.is_none()), "{findings:?}");
+}
+
+#[tokio::test]
+async fn files_are_removed_and_the_report_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let consoles = Layout(dir.path()).consoles();
+    std::fs::create_dir(&consoles).unwrap();
+    let log = consoles.join(format!("{}.log", placement(9)));
+    std::fs::write(&log, b"Linux").unwrap();
+    let hypervisor = SimulatedHypervisor::new(SimulatedSettings::default());
+    let network = SimulatedNetwork::new();
+    let site = Site { data_dir: dir.path(), hypervisor: &hypervisor, is_real: false, network: &network };
+    let before = examine(site).await.unwrap();
+    let said = lines(&report(&before, Vec::new())).replace(&placement(9).to_string(), "p-9");
+    let expected = [
+        "PASS  ledger: 0 parts are whole",
+        "PASS  guests: 0 domains are as wanted",
+        "PASS  processes: guests have none here",
+        "WARN  p-9.log: the console's log of an instance that is gone",
+        "      try: tepui-node doctor --fix",
+        "PASS  network: 0 VPCs are as wanted",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    let fixed = fix(site, &before).await;
+    assert!(!log.exists());
+    let after = lines(&report(&examine(site).await.unwrap(), fixed));
+    assert!(after.starts_with(&format!("FIXED removed {}\n", log.display())), "{after}");
+    assert!(!after.contains("WARN") && !after.contains("FAIL"), "{after}");
+}
