@@ -121,8 +121,7 @@ fn the_network_is_made_good_here_only_while_no_agent_does_it() {
         assert!(found.findings.iter().all(|found| found.fix.is_some()), "{:?}", found.findings);
         assert!(!found.findings.is_empty());
         let agent = tepui_agent::agent::lock(dir.path()).unwrap();
-        let agent_works = lab.apply(&[&part]);
-        let (fixed, ()) = tokio::join!(doctor::fix(site, &found), agent_works);
+        let (fixed, ()) = tokio::join!(doctor::fix(site, &found), lab.apply(&[&part]));
         assert_eq!(fixed, ["waited for the agent, which mended the network"]);
         drop(agent);
         run("ip", &["link", "set", "tpb1", "down"]);

@@ -35,6 +35,12 @@ pub(crate) struct Tenant {
     pub(crate) image: ImageId,
 }
 
+/// Where it keeps everything, in memory if possible: thousands of small fsyncs are not what is tried here.
+pub(crate) fn folder() -> std::io::Result<tempfile::TempDir> {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
+}
+
 impl Control {
     pub(crate) fn start(dir: PathBuf, seed: u64, config: CloudConfig) -> anyhow::Result<Self> {
         let clock = Arc::new(WallClock::new());

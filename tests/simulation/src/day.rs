@@ -3,6 +3,7 @@
 mod agents;
 mod calm;
 mod clients;
+mod doctors;
 mod faults;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::control::{Control, Tenant};
 use crate::events::{Event, HostNumber, Moment, Queue};
+use crate::fake_clock;
 use crate::host::Host;
 use crate::judge::{Judge, Violation};
 use crate::promises::Promises;
@@ -97,6 +99,8 @@ struct Day {
     judge: Judge,
     /// No faults and no new calls.
     calm: bool,
+    /// Commits of the database when its books were looked at last.
+    commits_seen: u64,
     summary: Summary,
     _folder: tempfile::TempDir,
 }
@@ -121,21 +125,7 @@ impl From<tepui_core::Error> for Stop {
 /// # Errors
 /// [`Violation`] where a rule was broken; everything else is a failure of the simulation itself.
 pub fn live(scale: Scale) -> anyhow::Result<Summary> {
-    // One thread for blocking work, beside the one that is held below: what is begun first ends first, on
-    // every run.
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().start_paused(true).max_blocking_threads(2).build()?;
-    let result = runtime.block_on(async {
-        // While a blocking task runs, the paused clock is never moved but by the day.
-        let (guard, held) = std::sync::mpsc::channel::<()>();
-        let holder = tokio::task::spawn_blocking(move || held.recv());
-        let result = day(scale).await;
-        drop(guard);
-        let _ = holder.await;
-        result
-    });
-    runtime.shutdown_timeout(Duration::from_secs(10));
-    result
+    fake_clock::run(day(scale))
 }
 
 async fn day(scale: Scale) -> anyhow::Result<Summary> {
@@ -158,9 +148,7 @@ fn settings(folder: PathBuf) -> CloudConfig {
 
 impl Day {
     async fn dawn(scale: Scale) -> anyhow::Result<Self> {
-        // Thousands of small fsyncs are not what is tried here.
-        let memory = PathBuf::from("/dev/shm");
-        let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
+        let folder = crate::control::folder()?;
         let config = settings(folder.path().to_owned());
         let control = Control::start(folder.path().to_owned(), scale.seed, config)?;
         let administrator = control.administrator().await?;
@@ -176,6 +164,7 @@ impl Day {
             calls: Vec::new(),
             judge: Judge::default(),
             calm: false,
+            commits_seen: 0,
             summary: Summary::default(),
             _folder: folder,
         };
@@ -212,6 +201,7 @@ impl Day {
             self.advance(at).await;
             let is_end = matches!(event, Event::Compare) && at >= length;
             self.happen(event).await?;
+            self.books_agree().await?;
             if is_end {
                 return Ok(());
             }

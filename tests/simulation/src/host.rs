@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tepui_agent::disks::{Disks, SimulatedDisks};
+use tepui_agent::doctor::{Books, Files, Finding, Inventory, compare};
 use tepui_agent::execute::{Executor, NetworkKeeper, STEPS_AT_ONCE};
 use tepui_agent::hypervisor::{Hypervisor, SimulatedSettings};
 use tepui_agent::ledger::{Ledger, Seal};
 use tepui_agent::network::SimulatedNetwork;
 use tepui_agent::reconcile::{Observed, Reconciler, Shared};
 use tepui_libvirt::Accelerator;
-use tepui_types::agent::{HavePart, NodeCapacity, NodeObserved, NodeUsage, PollReply, PollRequest, Report};
+use tepui_types::agent::{
+    HavePart, NodeCapacity, NodeObserved, NodeUsage, PlacementPart, PlacementState, PollReply, PollRequest,
+    Report,
+};
 use tepui_types::{NodeId, PlacementId};
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -125,6 +129,25 @@ impl Host {
         Ok(file.set_len(file.metadata()?.len() / 2)?)
     }
 
+    /// What the host's doctor finds.
+    pub(crate) async fn findings(&self) -> anyhow::Result<Vec<Finding>> {
+        let agent = self.agent.as_ref().context("the agent is down")?;
+        let books = {
+            let ledger = agent.shared.ledger();
+            Books { wanted: ledger.wanted(), progress: ledger.progress().clone() }
+        };
+        let domains = self.guests.domains().await?;
+        let inventory = Inventory {
+            domains: Some(domains.iter().map(|domain| (domain.id, domain.state)).collect()),
+            disks: Files {
+                ages: self.disks()?.iter().map(|id| (format!("{id}.qcow2"), Duration::ZERO)).collect(),
+                ..Files::default()
+            },
+            ..Inventory::default()
+        };
+        Ok(compare(&books, &inventory))
+    }
+
     /// The placements whose root disk is here.
     pub(crate) fn disks(&self) -> anyhow::Result<BTreeSet<PlacementId>> {
         Ok(self.disks.overlays()?)
@@ -173,6 +196,17 @@ impl Agent {
             Running { .. } | Off { .. } | Gone => true,
             Preparing { .. } | Stopping | Failed { .. } => false,
         })
+    }
+
+    /// What it says of its placements.
+    pub(crate) fn placements(&self) -> Vec<PlacementState> {
+        self.observed.borrow().placements.iter().map(|seen| seen.state.clone()).collect()
+    }
+
+    /// What is wanted of one of them.
+    pub(crate) fn wanted(&self, id: PlacementId) -> Option<PlacementPart> {
+        let wanted = self.shared.ledger().wanted();
+        wanted.node.placements.iter().find(|one| one.id == id).map(|one| one.wanted.clone())
     }
 
     /// Shutdowns that were begun; they are finished whatever is wanted meanwhile.

@@ -14,15 +14,22 @@
 //! of hosts, guests that go off and jumps of the clock come at random. After every step the judge holds what
 //! was done on the host against what clients had asked for; at noon, in the evening and at the end it waits
 //! until everything is healed and compares the whole.
+//!
+//! Beside the days there is a walk: from every state, everything that can be asked or go wrong, once each.
 
 mod chance;
 mod control;
 mod day;
 mod events;
+mod fake_clock;
 mod guests;
 mod host;
 mod judge;
 mod promises;
+mod states;
+mod walk;
 
 pub use day::{Scale, Summary, live};
 pub use judge::Violation;
+pub use states::states_page;
+pub use walk::{Walked, walk};

@@ -37,6 +37,7 @@ impl Day {
         self.calls.clear();
         self.doctor_finds_nothing().await?;
         let records = self.records().await?;
+        self.hosts_are_well(&records).await?;
         self.promises_are_kept(&records)?;
         self.hosts_hold_what_rows_say(&records)?;
         self.loads_are_sums(&records).await?;
