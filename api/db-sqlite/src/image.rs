@@ -11,6 +11,11 @@ use crate::value::S;
 use crate::verb::Verb;
 use crate::{SqliteDb, project, tag};
 
+/// The SELECT list that [`read_image`] reads.
+const IMAGE: &str =
+    "id, project_id, name, description, digest, size_bytes, login_user, public, state, created_at";
+/// The images that a project, ?1, sees and may launch.
+const LAUNCHABLE: &str = "state = 'available' AND (public OR project_id = ?1)";
 /// The SELECT list that [`read_task`] reads.
 const TASK: &str =
     "id, project_id, name, description, source, state, message, progress, image_id, created_at";
@@ -28,10 +33,8 @@ impl ImageDb for SqliteDb {
 
     async fn images(&self, project: ProjectId) -> Result<Vec<Image>, DbError> {
         self.read(move |connection| {
-            let sql = "SELECT id, project_id, name, description, digest, size_bytes, login_user, public,
-                              state, created_at
-                       FROM image WHERE state = 'available' AND (public OR project_id = ?1) ORDER BY id";
-            all(connection, sql, params![S(project)], read_image)
+            let sql = format!("SELECT {IMAGE} FROM image WHERE {LAUNCHABLE} ORDER BY id");
+            all(connection, &sql, params![S(project)], read_image)
         })
         .await
     }
@@ -109,6 +112,16 @@ impl ImageDb for SqliteDb {
         let (message, but) = (message.to_owned(), but.to_vec());
         self.write(move |connection| Ok(fail_active(connection, &message, &but)?)).await
     }
+}
+
+/// One image that a project may launch.
+pub(crate) fn launchable(
+    connection: &Connection,
+    project: ProjectId,
+    id: ImageId,
+) -> rusqlite::Result<Option<Image>> {
+    let sql = format!("SELECT {IMAGE} FROM image WHERE {LAUNCHABLE} AND id = ?2");
+    first(connection, &sql, params![S(project), S(id)], read_image)
 }
 
 fn read_image(c: &Columns<'_>) -> rusqlite::Result<Image> {

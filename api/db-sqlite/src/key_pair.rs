@@ -43,6 +43,16 @@ impl KeyPairDb for SqliteDb {
     }
 }
 
+/// A project's key pair of this name.
+pub(crate) fn named(
+    connection: &Connection,
+    project: ProjectId,
+    name: &str,
+) -> rusqlite::Result<Option<KeyPair>> {
+    let sql = format!("SELECT {COLUMNS} FROM key_pair WHERE project_id = ?1 AND name = ?2");
+    first(connection, &sql, params![S(project), name], read)
+}
+
 fn read(c: &Columns<'_>) -> rusqlite::Result<KeyPair> {
     Ok(KeyPair {
         id: c.stored()?,

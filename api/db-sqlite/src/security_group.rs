@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 use tepui_db::model::{Rule, RulePeer, SecurityGroup};
-use tepui_db::{CreateOutcome, DeleteOutcome, RuleChange, RuleOutcome};
+use tepui_db::{CreateOutcome, DeleteOutcome, GroupName, RuleChange, RuleOutcome};
 use tepui_types::{NetworkInterfaceId, ProjectId, SecurityGroupId, SecurityGroupRuleId, VpcId};
 
 use crate::generation::Touched;
@@ -34,6 +34,14 @@ pub(crate) fn of_vpc(connection: &Connection, vpc: VpcId) -> rusqlite::Result<Ve
          WHERE group_id IN (SELECT id FROM security_group WHERE vpc_id = ?1) ORDER BY group_id, id"
     );
     Ok(with_rules(groups, all(connection, &sql, params![S(vpc)], read_rule)?))
+}
+
+/// A project's groups without their rules, by id.
+pub(crate) fn names(connection: &Connection, project: ProjectId) -> rusqlite::Result<Vec<GroupName>> {
+    let sql = "SELECT id, vpc_id, name FROM security_group WHERE project_id = ?1 ORDER BY id";
+    all(connection, sql, params![S(project)], |c| {
+        Ok(GroupName { id: c.stored()?, vpc_id: c.stored()?, name: c.plain()? })
+    })
 }
 
 /// One group with its rules.

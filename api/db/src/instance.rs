@@ -1,119 +1,13 @@
 //! Instances.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ipnet::Ipv4Net;
 use jiff::Timestamp;
-use tepui_types::{
-    InstanceId, MacAddress, NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, ProjectId,
-    ReservationId, SecurityGroupId,
-};
+use tepui_types::{InstanceId, PlacementGroupId, ProjectId, ReservationId, SecurityGroupId};
 
-use crate::model::{
-    Instance, InstanceRecord, InstanceState, MetadataSettings, PlacementGroup, RootVolume, ShutdownBehavior,
-};
-use crate::{CreateOutcome, DbError, DeleteOutcome};
-
-/// An idempotency token as a call uses it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenUse {
-    /// The client's token, 1 to 64 characters.
-    pub token: String,
-    /// Digest of the parameters the token stands for.
-    pub parameters_sha256: [u8; 32],
-}
-
-/// The interface of an instance to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewInterface {
-    /// The id.
-    pub id: NetworkInterfaceId,
-    /// The address.
-    pub mac: MacAddress,
-    /// A wanted private address; `None` takes the lowest free one from the subnet's fifth on, as
-    /// the first four and the last are reserved.
-    pub private_ip: Option<Ipv4Addr>,
-    /// Take the lowest free address of the pool.
-    pub public_ip: bool,
-    /// At least one.
-    pub group_ids: Vec<SecurityGroupId>,
-}
-
-/// One instance to be, with the node the scheduler chose.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaunchInstance {
-    /// The row. Its state is `Pending`.
-    pub instance: Instance,
-    /// Names the incarnation.
-    pub placement_id: PlacementId,
-    /// Where.
-    pub node_id: NodeId,
-    /// Its interface.
-    pub interface: NewInterface,
-    /// Its root disk.
-    pub root_volume: RootVolume,
-}
-
-/// One `RunInstances`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Launch {
-    /// The owner.
-    pub project_id: ProjectId,
-    /// Makes a repeat harmless.
-    pub token: Option<TokenUse>,
-    /// The instances, all or none.
-    pub instances: Vec<LaunchInstance>,
-    /// Tags by the resource's id.
-    pub tags: Vec<(String, String, String)>,
-    /// The operator's pool of public addresses.
-    pub public_pool: Option<Ipv4Net>,
-    /// Virtual CPUs a node may give out for each of its own.
-    pub vcpu_overcommit: f64,
-    /// Memory a node may give out for each MiB of its own.
-    pub memory_overcommit: f64,
-    /// Virtual disk a node may give out for each GiB of its own.
-    pub disk_overcommit: f64,
-}
-
-/// What became of a launch. Everything but `Launched` and `Repeated` left nothing behind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LaunchOutcome {
-    /// Done; the reservation's instances are durable.
-    Launched(ReservationId),
-    /// The token made this reservation before, with the same parameters.
-    Repeated(ReservationId),
-    /// The token stands for other parameters.
-    TokenMismatch,
-    /// The node filled up, was drained or lost since it was chosen: choose again.
-    NodeLost(NodeId),
-    /// A member of the placement group is on that node: choose again.
-    AntiAffinity(NodeId),
-    /// The project may have only so many of this (`instances`, `vcpus`, `memory_mib`).
-    QuotaExceeded {
-        /// Which quota.
-        quota: &'static str,
-        /// Its limit.
-        limit: u64,
-        /// What is taken already.
-        used: u64,
-    },
-    /// The wanted private address is another interface's.
-    AddressInUse(Ipv4Addr),
-    /// Too few free private addresses in the subnet.
-    SubnetFull {
-        /// How many of the instances found one.
-        fit: usize,
-    },
-    /// Too few free public addresses.
-    PoolExhausted {
-        /// How many of the instances found one.
-        fit: usize,
-    },
-    /// An image, key, group or subnet it names was deleted meanwhile; the text names it.
-    ParentMissing(String),
-}
+use crate::model::{InstanceRecord, InstanceState, MetadataSettings, PlacementGroup, ShutdownBehavior};
+use crate::{CreateOutcome, DbError, DeleteOutcome, Launch, LaunchNames, LaunchOutcome, LaunchParents};
 
 /// Which instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -192,16 +86,12 @@ pub enum AttributeChange {
 /// Instances.
 #[async_trait]
 pub trait InstanceDb: Send + Sync {
+    /// What there is of the things a launch names, in one snapshot.
+    async fn launch_parents(&self, project: ProjectId, names: LaunchNames) -> Result<LaunchParents, DbError>;
+
     /// Writes a launch: rows, capacity, quota, addresses, token, generations, in one transaction that
     /// checks each of them again.
-    async fn launch(&self, launch: &Launch, now: Timestamp) -> Result<LaunchOutcome, DbError>;
-
-    /// The reservation that a token made, with its parameters' digest.
-    async fn reservation_of_token(
-        &self,
-        project: ProjectId,
-        token: &str,
-    ) -> Result<Option<(ReservationId, [u8; 32])>, DbError>;
+    async fn launch(&self, launch: Launch, now: Timestamp) -> Result<LaunchOutcome, DbError>;
 
     /// A project's instances, in order of launch, then id. The records are shared with other readers.
     async fn instances(

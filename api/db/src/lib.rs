@@ -13,6 +13,7 @@ mod identity;
 mod image;
 mod instance;
 mod key_pair;
+mod launch;
 pub mod model;
 mod network;
 mod node;
@@ -25,11 +26,12 @@ pub use books::{BooksDb, Discrepancy};
 pub use error::DbError;
 pub use identity::{AuditFilter, AuditRecord, CreateOutcome, DeleteOutcome, IdentityDb};
 pub use image::{ImageDb, ImportOutcome};
-pub use instance::{
-    AttributeChange, InstanceDb, InstanceFilter, Launch, LaunchInstance, LaunchOutcome, NewInterface,
-    PowerChange, PowerOutcome, StartRequest, TokenUse,
-};
+pub use instance::{AttributeChange, InstanceDb, InstanceFilter, PowerChange, PowerOutcome, StartRequest};
 pub use key_pair::KeyPairDb;
+pub use launch::{
+    Addresses, GroupName, Launch, LaunchInstance, LaunchNames, LaunchOutcome, LaunchParents, NewInterface,
+    TokenUse,
+};
 pub use network::{NetworkDb, RuleChange, RuleOutcome};
 pub use node::{EnrolOutcome, NewNode, NodeDb};
 pub use placement::{ExpungeOutcome, NodePartState, PlacementDb, Transition};

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tepui_db::InstanceFilter;
-use tepui_db::model::{InstanceRecord, InstanceState, PlacementGroup, SecurityGroup};
+use tepui_db::model::{InstanceRecord, InstanceState, PlacementGroup};
 use tepui_types::{InstanceId, PlacementGroupId, ProjectId, SecurityGroupId};
 
 use crate::{Caller, Cloud, Error, Kind};
@@ -56,12 +56,12 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of<'a>(
-        groups: &[SecurityGroup],
+        groups: impl IntoIterator<Item = (SecurityGroupId, &'a str)>,
         placement_groups: impl IntoIterator<Item = &'a PlacementGroup>,
     ) -> Self {
         let named = |group: &PlacementGroup| (group.id, group.name.as_str().into());
         Self {
-            groups: groups.iter().map(|group| (group.id, group.name.as_str().into())).collect(),
+            groups: groups.into_iter().map(|(id, name)| (id, name.into())).collect(),
             placement_groups: placement_groups.into_iter().map(named).collect(),
         }
     }
@@ -156,7 +156,8 @@ impl Cloud {
     pub(super) async fn names(&self, project: ProjectId) -> Result<Names, Error> {
         let (groups, placement_groups) =
             futures::try_join!(self.db.security_groups(project), self.db.placement_groups(project))?;
-        Ok(Names::of(&groups, &placement_groups))
+        let groups = groups.iter().map(|group| (group.id, group.name.as_str()));
+        Ok(Names::of(groups, &placement_groups))
     }
 
     /// What is known of an instance's host now.

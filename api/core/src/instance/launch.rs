@@ -67,7 +67,7 @@ impl Cloud {
             user_data: resolved.user_data.clone(),
             vpc_id: resolved.subnet.vpc_id,
             subnet_id: resolved.subnet.id,
-            placement_group_id: resolved.placement_group.as_ref().map(|group| group.id),
+            placement_group_id: resolved.placement_group.as_ref().map(|(group, _)| group.id),
             shutdown_behavior: resolved.shutdown_behavior,
             disable_api_termination: resolved.disable_api_termination,
             disable_api_stop: resolved.disable_api_stop,

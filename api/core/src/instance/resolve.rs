@@ -1,12 +1,11 @@
 //! From names and wishes to rows: everything that a launch refers to, checked.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use tepui_db::TokenUse;
-use tepui_db::model::{
-    Image, KeyPair, MetadataSettings, PlacementGroup, SecurityGroup, ShutdownBehavior, Subnet,
-};
-use tepui_types::SecurityGroupId;
+use tepui_db::model::{Image, KeyPair, MetadataSettings, PlacementGroup, ShutdownBehavior, Subnet};
+use tepui_db::{GroupName, LaunchNames, LaunchParents, TokenUse};
+use tepui_types::{NodeId, SecurityGroupId};
 
 use super::attribute::check_user_data;
 use super::describe::Names;
@@ -14,7 +13,7 @@ use super::{MetadataChange, RootVolumeRequest, RunInstances};
 use crate::limits::{self, Tags};
 use crate::scheduler::Demand;
 use crate::security_group::without_repeats;
-use crate::{Caller, Cloud, Error, InstanceType, Kind, instance_type};
+use crate::{Cloud, Error, InstanceType, Kind, instance_type};
 
 const GIB: u64 = 1 << 30;
 
@@ -35,7 +34,8 @@ pub(super) struct Resolved {
     pub(super) public_ip: bool,
     pub(super) disk_gib: u32,
     pub(super) device: String,
-    pub(super) placement_group: Option<PlacementGroup>,
+    /// With the members it had when the launch was checked.
+    pub(super) placement_group: Option<(PlacementGroup, BTreeMap<NodeId, u32>)>,
     pub(super) metadata: MetadataSettings,
     pub(super) shutdown_behavior: ShutdownBehavior,
     pub(super) disable_api_termination: bool,
@@ -62,25 +62,35 @@ impl Resolved {
     }
 }
 
+/// What a request names, for the store to find.
+pub(super) fn names(request: &RunInstances, token: Option<&TokenUse>) -> LaunchNames {
+    LaunchNames {
+        token: token.map(|token| token.token.clone()),
+        image: request.image_id,
+        key: request.key_name.clone(),
+        subnet: request.subnet_id,
+        placement_group: request.placement_group.clone(),
+    }
+}
+
 impl Cloud {
-    /// Checks a request and finds what it names.
-    pub(super) async fn resolve(
+    /// Checks a request against what there is of the things it names.
+    pub(super) fn resolve(
         &self,
-        caller: &Caller,
         request: &RunInstances,
         token: Option<TokenUse>,
+        found: LaunchParents,
     ) -> Result<Resolved, Error> {
         self.check_request(request)?;
         let name = &request.instance_type;
         let size = instance_type(name).ok_or_else(|| Error::not_found(Kind::InstanceType, name))?;
-        let (image, key, subnet, placement_group, known_groups) = futures::try_join!(
-            self.image(caller, request.image_id),
-            self.wanted_key(caller, request),
-            self.wanted_subnet(caller, request),
-            self.wanted_placement_group(caller, request),
-            self.security_groups(caller)
-        )?;
-        let names = Names::of(&known_groups, placement_group.as_ref());
+        let image = found.image.ok_or_else(|| Error::not_found(Kind::Image, request.image_id))?;
+        let key = wanted(request.key_name.as_ref(), found.key, Kind::KeyPair)?;
+        let subnet = found.subnet.ok_or_else(|| missing_subnet(request))?;
+        let placement_group =
+            wanted(request.placement_group.as_ref(), found.placement_group, Kind::PlacementGroup)?;
+        let group_names = found.groups.iter().map(|group| (group.id, group.name.as_str()));
+        let names = Names::of(group_names, placement_group.as_ref().map(|(group, _)| group));
         Ok(Resolved {
             token,
             names,
@@ -89,7 +99,7 @@ impl Cloud {
             max_count: request.max_count as usize,
             disk_gib: disk_size(&request.root_volume, &image)?,
             device: request.root_volume.device.clone().unwrap_or_else(|| "/dev/sda1".into()),
-            groups: wanted_groups(request, &subnet, known_groups)?,
+            groups: wanted_groups(request, &subnet, found.groups)?,
             private_ip: checked_address(request.private_ip, &subnet)?,
             public_ip: self.wants_public_ip(request, &subnet)?,
             metadata: request.metadata.applied_to(MetadataChange::INITIAL)?,
@@ -123,31 +133,6 @@ impl Cloud {
         }
     }
 
-    async fn wanted_key(&self, caller: &Caller, request: &RunInstances) -> Result<Option<KeyPair>, Error> {
-        let Some(name) = &request.key_name else { return Ok(None) };
-        let found = self.key_pairs(caller).await?.into_iter().find(|key| key.name == *name);
-        found.map(Some).ok_or_else(|| Error::not_found(Kind::KeyPair, name))
-    }
-
-    async fn wanted_subnet(&self, caller: &Caller, request: &RunInstances) -> Result<Subnet, Error> {
-        if let Some(id) = request.subnet_id {
-            return self.subnet(caller, id).await;
-        }
-        let found = self.subnets(caller).await?.into_iter().find(|subnet| subnet.is_default);
-        found.ok_or_else(|| Error::not_found(Kind::Subnet, "default"))
-    }
-
-    async fn wanted_placement_group(
-        &self,
-        caller: &Caller,
-        request: &RunInstances,
-    ) -> Result<Option<PlacementGroup>, Error> {
-        match &request.placement_group {
-            Some(name) => self.placement_group_named(caller, name).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// A subnet that maps public addresses does so only where there is a pool; who asks for one by
     /// name is told that there is none.
     fn wants_public_ip(&self, request: &RunInstances, subnet: &Subnet) -> Result<bool, Error> {
@@ -156,6 +141,21 @@ impl Cloud {
             (Some(wanted), _) => Ok(wanted),
             (None, pool) => Ok(pool && subnet.map_public_ip),
         }
+    }
+}
+
+/// What was found under a name; who gave none gets nothing.
+fn wanted<T>(name: Option<&String>, found: Option<T>, kind: Kind) -> Result<Option<T>, Error> {
+    match (name, found) {
+        (Some(name), None) => Err(Error::not_found(kind, name)),
+        (_, found) => Ok(found),
+    }
+}
+
+fn missing_subnet(request: &RunInstances) -> Error {
+    match request.subnet_id {
+        Some(id) => Error::not_found(Kind::Subnet, id),
+        None => Error::not_found(Kind::Subnet, "default"),
     }
 }
 
@@ -193,7 +193,7 @@ fn disk_size(wanted: &RootVolumeRequest, image: &Image) -> Result<u32, Error> {
 fn wanted_groups(
     request: &RunInstances,
     subnet: &Subnet,
-    mut known: Vec<SecurityGroup>,
+    mut known: Vec<GroupName>,
 ) -> Result<Vec<SecurityGroupId>, Error> {
     known.retain(|group| group.vpc_id == subnet.vpc_id);
     let by_id = request.security_group_ids.iter().map(|id| {
@@ -205,7 +205,7 @@ fn wanted_groups(
     if groups.is_empty() { Ok(vec![group_named(&known, "default")?]) } else { Ok(without_repeats(&groups)) }
 }
 
-fn group_named(known: &[SecurityGroup], name: &str) -> Result<SecurityGroupId, Error> {
+fn group_named(known: &[GroupName], name: &str) -> Result<SecurityGroupId, Error> {
     let found = known.iter().find(|group| group.name == name);
     found.map(|group| group.id).ok_or_else(|| Error::not_found(Kind::SecurityGroup, name))
 }

@@ -1,13 +1,14 @@
 //! `RunInstances`: resolve what it names, choose nodes, write once, wake.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tepui_db::model::{InstanceRecord, NodeLoad, Role};
-use tepui_db::{InstanceFilter, LaunchOutcome};
-use tepui_types::{InstanceId, NodeId, ProjectId, ReservationId};
+use tepui_db::model::{InstanceRecord, NodeLoad, PlacementGroup, Role};
+use tepui_db::{InstanceFilter, LaunchNames, LaunchOutcome};
+use tepui_types::{NodeId, ProjectId, ReservationId};
 
 use super::describe::Names;
-use super::resolve::Resolved;
+use super::resolve::{Resolved, names};
 use super::{InstanceView, RunInstances};
 use crate::audit::listed;
 use crate::failpoint::pass;
@@ -43,8 +44,7 @@ enum Attempt {
 struct Made {
     /// An older one where the token was used meanwhile; then nothing was made.
     reservation: ReservationId,
-    instances: Vec<InstanceId>,
-    nodes: Vec<NodeId>,
+    instances: Vec<Arc<InstanceRecord>>,
 }
 
 impl Cloud {
@@ -56,47 +56,52 @@ impl Cloud {
     /// `AddressInUse`, `SubnetFull`, `PoolExhausted`; `TokenMismatch`. Nothing is left behind.
     pub async fn run_instances(&self, caller: &Caller, request: RunInstances) -> Result<Reservation, Error> {
         let token = self.token_use(&request)?;
-        // Read at once; a repeat does not care for what is there no more.
-        let (repeated, resolved, hosts) = futures::join!(
-            self.repeated(caller, token.as_ref()),
-            self.resolve(caller, &request, token.clone()),
-            self.live_nodes()
-        );
+        let names = names(&request, token.as_ref());
+        let parents = self.db.launch_parents(caller.project, names.clone());
+        let (parents, hosts) = futures::join!(parents, self.live_nodes());
+        let parents = parents?;
+        // A repeat does not care for what is there no more.
+        let repeated = self.repeated(caller, token.as_ref(), parents.reservation).await;
         if !caller.dry_run
             && let Some(reservation) = repeated?
         {
             return Ok(reservation);
         }
-        let resolved = resolved?;
+        let resolved = self.resolve(&request, token, parents)?;
         let reservation = ReservationId::from_random(self.random());
-        let write = self.launch(caller, &resolved, reservation, hosts?);
+        let write = self.launch(caller, &resolved, names, reservation, hosts?);
         let made = self.commit_naming(caller, "RunInstances", named, write).await?;
         pass("core::run::committed")?;
-        self.wakes.wake(made.nodes.iter().copied());
-        let (reservation, ()) = futures::join!(
-            self.shown(caller.project, &made, reservation, &resolved),
-            self.wake_vpc(resolved.subnet.vpc_id)
-        );
+        self.wakes.wake(made.instances.iter().filter_map(|record| super::node_of(record)));
+        self.wake_vpc(resolved.subnet.vpc_id).await;
         pass("core::run::woken")?;
-        reservation
+        self.shown(caller.project, made, reservation, &resolved.names).await
     }
 
-    /// Chooses from `hosts` and writes, until no race is lost; each race lost needs newer ones.
+    /// Chooses from `hosts` and writes, until no race is lost; each race lost needs newer ones, and
+    /// the members that its placement group has now.
     async fn launch(
         &self,
         caller: &Caller,
         resolved: &Resolved,
+        names: LaunchNames,
         reservation: ReservationId,
         mut hosts: Vec<NodeLoad>,
     ) -> Result<Made, Error> {
         let mut count = resolved.max_count;
+        let mut group = resolved.placement_group.clone();
         for _ in 0..ATTEMPTS {
-            match self.attempt(caller, resolved, reservation, count, &hosts).await? {
+            let nodes = self.choose(caller, resolved, group.as_ref(), count, &hosts)?;
+            match self.attempt(caller, resolved, reservation, &nodes).await? {
                 Attempt::Done(made) => return Ok(made),
                 Attempt::Lost => {}
                 Attempt::Fewer(fit) => count = fit,
             }
             hosts = self.live_nodes().await?;
+            if group.is_some() {
+                let parents = self.db.launch_parents(caller.project, names.clone()).await?;
+                group = parents.placement_group;
+            }
         }
         Err(Error::Busy)
     }
@@ -106,30 +111,29 @@ impl Cloud {
         caller: &Caller,
         resolved: &Resolved,
         reservation: ReservationId,
-        count: usize,
-        hosts: &[NodeLoad],
+        nodes: &[NodeId],
     ) -> Result<Attempt, Error> {
-        let nodes = self.choose(caller, resolved, count, hosts).await?;
         pass("core::run::planned")?;
-        let launch = self.build_launch(caller, resolved, reservation, &nodes);
-        let instances = launch.instances.iter().map(|one| one.instance.id).collect();
-        let made = Made { reservation, instances, nodes };
-        launch_result(self.db.launch(&launch, self.now()).await?, resolved, made)
+        let launch = self.build_launch(caller, resolved, reservation, nodes);
+        launch_result(self.db.launch(launch, self.now()).await?, resolved, reservation, nodes.len())
     }
 
     /// A node for each of `count` instances, or for as many as fit.
-    async fn choose(
+    fn choose(
         &self,
         caller: &Caller,
         resolved: &Resolved,
+        group: Option<&(PlacementGroup, BTreeMap<NodeId, u32>)>,
         count: usize,
         hosts: &[NodeLoad],
     ) -> Result<Vec<NodeId>, Error> {
+        let group =
+            group.map(|(group, members)| Group { strategy: group.strategy, members: members.clone() });
         let request = scheduler::Request {
             demand: resolved.demand(),
             strategy: self.config.strategy,
             overcommit: self.config.overcommit,
-            group: self.group_members(caller, resolved).await?,
+            group,
         };
         let plan = scheduler::plan(hosts, &request, count);
         if plan.nodes.len() < resolved.min_count {
@@ -138,31 +142,19 @@ impl Cloud {
         Ok(plan.nodes)
     }
 
-    async fn group_members(&self, caller: &Caller, resolved: &Resolved) -> Result<Option<Group>, Error> {
-        let Some(group) = &resolved.placement_group else { return Ok(None) };
-        let records = self.db.instances(caller.project, &InstanceFilter::default()).await?;
-        let mut members = std::collections::BTreeMap::new();
-        for record in records.iter().filter(|r| r.instance.placement_group_id == Some(group.id)) {
-            if let Some(node) = super::node_of(record) {
-                *members.entry(node).or_insert(0) += 1;
-            }
-        }
-        Ok(Some(Group { strategy: group.strategy, members }))
-    }
-
     /// What a launch made. The names that it refers to were read for it; an older reservation may
     /// refer to others.
     async fn shown(
         &self,
         project: ProjectId,
-        made: &Made,
+        made: Made,
         asked: ReservationId,
-        resolved: &Resolved,
+        names: &Names,
     ) -> Result<Reservation, Error> {
         if made.reservation != asked {
             return self.reservation(project, made.reservation).await;
         }
-        Ok(reserved(project, asked, self.reserved_records(project, asked).await?, &resolved.names))
+        Ok(reserved(project, asked, made.instances, names))
     }
 
     pub(crate) async fn reservation(
@@ -170,17 +162,12 @@ impl Cloud {
         project: ProjectId,
         id: ReservationId,
     ) -> Result<Reservation, Error> {
-        let (records, names) = futures::try_join!(self.reserved_records(project, id), self.names(project))?;
-        Ok(reserved(project, id, records, &names))
-    }
-
-    async fn reserved_records(
-        &self,
-        project: ProjectId,
-        id: ReservationId,
-    ) -> Result<Vec<Arc<InstanceRecord>>, Error> {
         let filter = InstanceFilter { ids: Vec::new(), reservation: Some(id) };
-        Ok(self.db.instances(project, &filter).await?)
+        let (records, names) = futures::try_join!(
+            async { Ok(self.db.instances(project, &filter).await?) },
+            self.names(project)
+        )?;
+        Ok(reserved(project, id, records, &names))
     }
 }
 
@@ -209,19 +196,23 @@ fn no_capacity(caller: &Caller, demand: &Demand, count: usize, rejected: Vec<Rej
 /// The reservation and its instances, as the audit record names them; a refused launch made nothing.
 fn named(made: Option<&Made>) -> String {
     let Some(made) = made else { return String::new() };
-    let instances = made.instances.iter().map(ToString::to_string);
+    let instances = made.instances.iter().map(|record| record.instance.id.to_string());
     listed(std::iter::once(made.reservation.to_string()).chain(instances))
 }
 
-fn launch_result(outcome: LaunchOutcome, resolved: &Resolved, made: Made) -> Result<Attempt, Error> {
-    let asked = made.nodes.len();
+fn launch_result(
+    outcome: LaunchOutcome,
+    resolved: &Resolved,
+    reservation: ReservationId,
+    asked: usize,
+) -> Result<Attempt, Error> {
     if let Some(fit) = enough(&outcome, resolved, asked) {
         return Ok(Attempt::Fewer(fit));
     }
     match outcome {
-        LaunchOutcome::Launched(_) => Ok(Attempt::Done(made)),
+        LaunchOutcome::Launched(instances) => Ok(Attempt::Done(Made { reservation, instances })),
         LaunchOutcome::Repeated(reservation) => {
-            Ok(Attempt::Done(Made { reservation, instances: Vec::new(), nodes: Vec::new() }))
+            Ok(Attempt::Done(Made { reservation, instances: Vec::new() }))
         }
         LaunchOutcome::NodeLost(_) | LaunchOutcome::AntiAffinity(_) => Ok(Attempt::Lost),
         LaunchOutcome::TokenMismatch => {

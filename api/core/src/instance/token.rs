@@ -21,25 +21,16 @@ impl Cloud {
         &self,
         caller: &Caller,
         token: Option<&TokenUse>,
+        made: Option<(ReservationId, [u8; 32])>,
     ) -> Result<Option<Reservation>, Error> {
-        let Some(token) = token else { return Ok(None) };
-        let Some(id) = self.reservation_of(caller, token).await? else { return Ok(None) };
+        let (Some(token), Some((id, parameters))) = (token, made) else { return Ok(None) };
+        if parameters != token.parameters_sha256 {
+            return Err(Error::TokenMismatch { token: token.token.clone() });
+        }
         let reservation = self.reservation(caller.project, id).await?;
         if reservation.instances.is_empty() {
             return Err(Error::InstancesTerminated { token: token.token.clone() });
         }
         Ok(Some(reservation))
-    }
-
-    async fn reservation_of(
-        &self,
-        caller: &Caller,
-        token: &TokenUse,
-    ) -> Result<Option<ReservationId>, Error> {
-        match self.db.reservation_of_token(caller.project, &token.token).await? {
-            None => Ok(None),
-            Some((reservation, parameters)) if parameters == token.parameters_sha256 => Ok(Some(reservation)),
-            Some(_) => Err(Error::TokenMismatch { token: token.token.clone() }),
-        }
     }
 }

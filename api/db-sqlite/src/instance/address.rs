@@ -5,24 +5,47 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use rusqlite::{Connection, params};
 use tepui_db::LaunchOutcome;
-use tepui_types::{SubnetId, VpcId};
+use tepui_types::{ProjectId, SubnetId, VpcId};
 
 use crate::network::usable_addresses;
 use crate::row::{execute, exists, first};
 use crate::value::S;
 use crate::verb::Undo;
 
-/// The subnet of an interface to be.
+/// The subnet of interfaces to be.
 pub(super) struct Subnet {
-    pub(super) id: SubnetId,
-    pub(super) vpc_id: VpcId,
-    pub(super) cidr: Ipv4Net,
+    id: SubnetId,
+    vpc_id: VpcId,
+    cidr: Ipv4Net,
+    /// As in the row: nothing below is free. Filling a subnet so does not walk over all its addresses.
+    lowest_free: Ipv4Addr,
+}
+
+impl Subnet {
+    /// Reads a subnet of a VPC of the project; `None` when there is no such.
+    pub(super) fn read(
+        connection: &Connection,
+        project: ProjectId,
+        vpc_id: VpcId,
+        id: SubnetId,
+    ) -> rusqlite::Result<Option<Self>> {
+        let sql = "SELECT cidr, lowest_free_ip FROM subnet WHERE id = ?1 AND vpc_id = ?2 AND project_id = ?3";
+        first(connection, sql, params![S(id), S(vpc_id), S(project)], |c| {
+            Ok(Self { id, vpc_id, cidr: c.stored()?, lowest_free: c.stored()? })
+        })
+    }
+
+    /// Keeps what was found out about the free addresses.
+    pub(super) fn keep(&self, connection: &Connection) -> rusqlite::Result<usize> {
+        let sql = "UPDATE subnet SET lowest_free_ip = ?2 WHERE id = ?1";
+        execute(connection, sql, params![S(self.id), S(self.lowest_free)])
+    }
 }
 
 /// The wanted private address or the lowest free one. `fit` interfaces have theirs already.
 pub(super) fn private(
     connection: &Connection,
-    subnet: &Subnet,
+    subnet: &mut Subnet,
     wanted: Option<Ipv4Addr>,
     fit: usize,
 ) -> Result<Ipv4Addr, Undo<LaunchOutcome>> {
@@ -47,24 +70,19 @@ fn check_wanted(
     Ok(address)
 }
 
-/// Begins where the subnet's row says that nothing below is free, so that filling a subnet does not
-/// walk over all its addresses each time.
 fn lowest_private(
     connection: &Connection,
-    subnet: &Subnet,
+    subnet: &mut Subnet,
     fit: usize,
 ) -> Result<Ipv4Addr, Undo<LaunchOutcome>> {
     let (_, highest) = usable_addresses(subnet.cidr);
-    let sql = "SELECT lowest_free_ip FROM subnet WHERE id = ?1";
-    let from = first(connection, sql, params![S(subnet.id)], |c| c.stored::<Ipv4Addr>())?;
-    let from = from.ok_or_else(|| Undo::Answer(LaunchOutcome::ParentMissing(subnet.id.to_string())))?;
     let sql = "SELECT private_ip FROM interface WHERE vpc_id = ?1 AND private_ip >= ?2 ORDER BY private_ip";
-    let free = first_gap(connection, sql, params![S(subnet.vpc_id), S(from)], from)?;
+    let keys = params![S(subnet.vpc_id), S(subnet.lowest_free)];
+    let free = first_gap(connection, sql, keys, subnet.lowest_free)?;
     if free > highest {
         return Err(Undo::Answer(LaunchOutcome::SubnetFull { fit }));
     }
-    let sql = "UPDATE subnet SET lowest_free_ip = ?2 WHERE id = ?1";
-    execute(connection, sql, params![S(subnet.id), S(free)])?;
+    subnet.lowest_free = free;
     Ok(free)
 }
 

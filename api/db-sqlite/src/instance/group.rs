@@ -1,9 +1,11 @@
 //! Placement groups.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, params};
 use tepui_db::model::PlacementGroup;
 use tepui_db::{CreateOutcome, DeleteOutcome};
-use tepui_types::{InstanceId, PlacementGroupId, ProjectId};
+use tepui_types::{InstanceId, NodeId, PlacementGroupId, ProjectId};
 
 use crate::project;
 use crate::row::{Columns, all, execute, first};
@@ -19,6 +21,29 @@ pub(crate) fn of_project(
     let sql = "SELECT id, project_id, name, strategy, created_at FROM placement_group
                WHERE project_id = ?1 ORDER BY name";
     all(connection, sql, params![S(project)], read)
+}
+
+/// A project's group of this name.
+pub(super) fn named(
+    connection: &Connection,
+    project: ProjectId,
+    name: &str,
+) -> rusqlite::Result<Option<PlacementGroup>> {
+    let sql = "SELECT id, project_id, name, strategy, created_at FROM placement_group
+               WHERE project_id = ?1 AND name = ?2";
+    first(connection, sql, params![S(project), name], read)
+}
+
+/// How many members of a group each node has, until nothing of them is left there.
+pub(super) fn members(
+    connection: &Connection,
+    group: PlacementGroupId,
+) -> rusqlite::Result<BTreeMap<NodeId, u32>> {
+    let sql = "SELECT p.node_id, count(*) FROM instance i
+               JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
+               WHERE i.placement_group_id = ?1 GROUP BY p.node_id";
+    let counts = all(connection, sql, params![S(group)], |c| Ok((c.stored()?, c.plain()?)))?;
+    Ok(counts.into_iter().collect())
 }
 
 fn read(c: &Columns<'_>) -> rusqlite::Result<PlacementGroup> {

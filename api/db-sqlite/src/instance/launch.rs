@@ -1,11 +1,9 @@
 //! Writing a launch: every check of the scheduler's choice again, then the rows, in one transaction.
 
-use std::net::Ipv4Addr;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{Instance, PlacementStrategy, RootVolume};
-use tepui_db::{DbError, Launch, LaunchInstance, LaunchOutcome, TokenUse};
+use tepui_db::{Addresses, DbError, Launch, LaunchInstance, LaunchOutcome, TokenUse};
 use tepui_types::{NodeId, ProjectId, ReservationId};
 
 use super::address::{self, Subnet};
@@ -20,7 +18,9 @@ use crate::verb::{Undo, Verb};
 type Step = Result<(), Undo<LaunchOutcome>>;
 
 /// Launches all instances or none.
-pub(super) fn launch(connection: &Connection, launch: &Launch, now: Timestamp) -> Verb<LaunchOutcome> {
+pub(super) fn launch(connection: &Connection, mut launch: Launch, now: Timestamp) -> Verb<LaunchOutcome> {
+    // In order of ids, so that instances launched together are listed in that order.
+    launch.instances.sort_by_key(|new| new.instance.id);
     let Some(reservation) = launch.instances.first().map(|first| first.instance.reservation_id) else {
         return Err(Undo::Failed(DbError::Bug("a launch without instances".into())));
     };
@@ -29,21 +29,40 @@ pub(super) fn launch(connection: &Connection, launch: &Launch, now: Timestamp) -
     {
         return Ok(outcome);
     }
-    check_launch_quota(connection, launch)?;
-    // In order of ids, so that instances launched together are listed in that order.
-    let mut instances: Vec<_> = launch.instances.iter().collect();
-    instances.sort_by_key(|new| new.instance.id);
-    let mut touched = Touched::default();
-    for (launched, new) in instances.into_iter().enumerate() {
-        launch_one(connection, launch, new, launched)?;
-        touched.node(new.node_id);
-        touched.vpc(new.instance.vpc_id);
-    }
+    check_launch_quota(connection, &launch)?;
+    let addresses = launch_each(connection, &launch)?;
     for (resource, key, value) in &launch.tags {
         tag::insert(connection, launch.project_id, resource, key, value)?;
     }
+    Ok(LaunchOutcome::Launched(launch.into_records(addresses)))
+}
+
+fn launch_each(connection: &Connection, launch: &Launch) -> Result<Vec<Addresses>, Undo<LaunchOutcome>> {
+    let mut touched = Touched::default();
+    let mut addresses = Vec::with_capacity(launch.instances.len());
+    for run in launch.instances.chunk_by(same_parents) {
+        let Some(first) = run.first() else { continue };
+        let mut subnet = check_parents(connection, launch.project_id, first)?;
+        for new in run {
+            addresses.push(launch_one(connection, launch, new, &mut subnet, addresses.len())?);
+            touched.node(new.node_id);
+        }
+        subnet.keep(connection)?;
+        touched.vpc(first.instance.vpc_id);
+    }
     touched.grow(connection)?;
-    Ok(LaunchOutcome::Launched(reservation))
+    Ok(addresses)
+}
+
+/// Whether what [`check_parents`] finds for one holds for the other.
+fn same_parents(a: &LaunchInstance, b: &LaunchInstance) -> bool {
+    let parents = |new: &LaunchInstance| {
+        let i = &new.instance;
+        (i.image_id, i.placement_group_id, i.vpc_id, i.subnet_id)
+    };
+    parents(a) == parents(b)
+        && a.instance.key_name == b.instance.key_name
+        && a.interface.group_ids == b.interface.group_ids
 }
 
 /// The reservation that a token made, with its parameters' digest.
@@ -89,21 +108,26 @@ fn check_launch_quota(connection: &Connection, launch: &Launch) -> Step {
 }
 
 /// Writes one instance after `launched` others.
-fn launch_one(connection: &Connection, launch: &Launch, new: &LaunchInstance, launched: usize) -> Step {
-    let subnet = check_parents(connection, launch.project_id, new)?;
+fn launch_one(
+    connection: &Connection,
+    launch: &Launch,
+    new: &LaunchInstance,
+    subnet: &mut Subnet,
+    launched: usize,
+) -> Result<Addresses, Undo<LaunchOutcome>> {
     check_node(connection, launch, new)?;
     check_spread(connection, new)?;
     insert_instance(connection, &new.instance)?;
     let n = connection.last_insert_rowid();
     insert_placement(connection, n, new)?;
-    let private_ip = address::private(connection, &subnet, new.interface.private_ip, launched)?;
+    let private_ip = address::private(connection, subnet, new.interface.private_ip, launched)?;
     let public_ip = match new.interface.public_ip {
         true => Some(address::public(connection, launch.public_pool, launched)?),
         false => None,
     };
-    insert_interface(connection, n, new, &subnet, (private_ip, public_ip))?;
+    insert_interface(connection, n, new, (private_ip, public_ip))?;
     insert_root_volume(connection, n, new.instance.project_id, &new.root_volume)?;
-    Ok(())
+    Ok((private_ip, public_ip))
 }
 
 /// Whatever was there when the launch was checked may have been deleted since.
@@ -126,11 +150,8 @@ fn check_parents(
     for group in &new.interface.group_ids {
         require(security_group::in_vpc(connection, *group, instance.vpc_id)?, group)?;
     }
-    let sql = "SELECT cidr FROM subnet WHERE id = ?1 AND vpc_id = ?2 AND project_id = ?3";
-    let keys = params![S(instance.subnet_id), S(instance.vpc_id), S(project)];
-    let cidr = first(connection, sql, keys, |c| c.stored())?;
-    let cidr = cidr.ok_or_else(|| missing(instance.subnet_id))?;
-    Ok(Subnet { id: instance.subnet_id, vpc_id: instance.vpc_id, cidr })
+    let subnet = Subnet::read(connection, project, instance.vpc_id, instance.subnet_id)?;
+    subnet.ok_or_else(|| missing(instance.subnet_id))
 }
 
 fn require(there: bool, what: impl ToString) -> Step {
@@ -240,8 +261,7 @@ fn insert_interface(
     connection: &Connection,
     n: i64,
     new: &LaunchInstance,
-    subnet: &Subnet,
-    (private_ip, public_ip): (Ipv4Addr, Option<Ipv4Addr>),
+    (private_ip, public_ip): Addresses,
 ) -> rusqlite::Result<usize> {
     let interface = &new.interface;
     let sql =
@@ -252,8 +272,8 @@ fn insert_interface(
         n,
         S(interface.id),
         S(new.instance.project_id),
-        S(subnet.vpc_id),
-        S(subnet.id),
+        S(new.instance.vpc_id),
+        S(new.instance.subnet_id),
         S(interface.mac),
         S(private_ip),
         public_ip.map(S),

@@ -6,6 +6,7 @@ mod capacity;
 mod group;
 mod launch;
 mod listing;
+mod parents;
 mod power;
 pub(crate) mod record;
 
@@ -15,10 +16,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tepui_db::model::{InstanceRecord, PlacementGroup};
 use tepui_db::{
-    AttributeChange, CreateOutcome, DbError, DeleteOutcome, InstanceDb, InstanceFilter, Launch,
-    LaunchOutcome, PowerChange, PowerOutcome, StartRequest,
+    AttributeChange, CreateOutcome, DbError, DeleteOutcome, InstanceDb, InstanceFilter, Launch, LaunchNames,
+    LaunchOutcome, LaunchParents, PowerChange, PowerOutcome, StartRequest,
 };
-use tepui_types::{InstanceId, PlacementGroupId, ProjectId, ReservationId};
+use tepui_types::{InstanceId, PlacementGroupId, ProjectId};
 
 pub(crate) use listing::Listings;
 
@@ -27,18 +28,12 @@ use crate::row::all;
 
 #[async_trait]
 impl InstanceDb for SqliteDb {
-    async fn launch(&self, launch: &Launch, now: Timestamp) -> Result<LaunchOutcome, DbError> {
-        let launch = launch.clone();
-        self.write(move |connection| launch::launch(connection, &launch, now)).await
+    async fn launch_parents(&self, project: ProjectId, names: LaunchNames) -> Result<LaunchParents, DbError> {
+        self.read(move |connection| parents::read(connection, project, &names)).await
     }
 
-    async fn reservation_of_token(
-        &self,
-        project: ProjectId,
-        token: &str,
-    ) -> Result<Option<(ReservationId, [u8; 32])>, DbError> {
-        let token = token.to_owned();
-        self.read(move |connection| launch::reservation_of_token(connection, project, &token)).await
+    async fn launch(&self, launch: Launch, now: Timestamp) -> Result<LaunchOutcome, DbError> {
+        self.write(move |connection| launch::launch(connection, launch, now)).await
     }
 
     async fn instances(

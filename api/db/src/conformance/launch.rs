@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use tepui_types::agent::NodeCapacity;
-use tepui_types::{ImageId, InstanceId, PlacementGroupId, SecurityGroupId, SubnetId};
+use tepui_types::{ImageId, InstanceId, KeyPairId, PlacementGroupId, SecurityGroupId, SubnetId};
 
 use super::world::{CAPACITY, Tenant, World};
-use crate::model::{InstanceState, NodeState, PlacementGroup, PlacementStrategy, Quota};
+use crate::model::{InstanceState, KeyKind, KeyPair, NodeState, PlacementGroup, PlacementStrategy, Quota};
 use crate::{
-    AttributeChange, CreateOutcome, Cutoffs, Db, DeleteOutcome, InstanceFilter, Launch, LaunchInstance,
-    LaunchOutcome, PowerChange, TokenUse,
+    AttributeChange, CreateOutcome, Cutoffs, Db, DeleteOutcome, GroupName, InstanceFilter, Launch,
+    LaunchInstance, LaunchNames, LaunchOutcome, LaunchParents, PowerChange, TokenUse,
 };
 
 pub async fn a_launch_is_read_back_whole(db: Arc<dyn Db>) {
@@ -29,8 +29,8 @@ pub async fn a_launch_is_read_back_whole(db: Arc<dyn Db>) {
     ];
     let before = (world.node_generation(node).await, world.vpc_generation(alpha.vpc).await);
     let outcome = world.try_launch(&launch).await;
-    assert_eq!(outcome, LaunchOutcome::Launched(new.instance.reservation_id));
     let record = world.records(&alpha).await.remove(0);
+    assert_eq!(outcome, LaunchOutcome::Launched(vec![Arc::clone(&record)]), "what is told is what is read");
     assert_eq!(*record, world.record(&alpha, new.instance.id).await);
     let record = Arc::unwrap_or_clone(record);
     assert_eq!(vec![record.clone()], world.db.all_instances().await.unwrap());
@@ -55,6 +55,76 @@ fn with_token(mut launch: Launch, token: &str, parameters: u8) -> Launch {
     launch
 }
 
+pub async fn what_is_told_of_many_is_what_is_read(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let alpha = world.tenant("alpha").await;
+    let node = world.node(CAPACITY).await;
+    let mut launch = world.launch(&alpha, (0..5).map(|_| world.instance(&alpha, node)).collect());
+    launch.instances.reverse();
+    launch.instances[1].interface.private_ip = Some(Ipv4Addr::new(172, 31, 0, 8));
+    launch.instances[2].interface.public_ip = true;
+    launch.tags = vec![(launch.instances[3].instance.id.to_string(), "Name".into(), "web".into())];
+    let LaunchOutcome::Launched(told) = world.try_launch(&launch).await else { panic!("not launched") };
+    assert_eq!(told, world.records(&alpha).await);
+    let addresses: BTreeSet<_> =
+        told.iter().map(|record| record.interface.as_ref().unwrap().private_ip.octets()[3]).collect();
+    assert_eq!(addresses, (4..9).collect());
+}
+
+pub async fn a_launch_finds_what_it_names_in_its_own_project(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let node = world.node(CAPACITY).await;
+    let key = KeyPair {
+        id: KeyPairId::from_random(world.bits()),
+        project_id: alpha.project,
+        name: "k".into(),
+        kind: KeyKind::Ed25519,
+        fingerprint: "f".into(),
+        public_key: "p".into(),
+        created_at: world.now(),
+    };
+    world.db.create_key_pair(&key, &[]).await.unwrap();
+    let group = PlacementGroup {
+        id: PlacementGroupId::from_random(world.bits()),
+        project_id: alpha.project,
+        name: "g".into(),
+        strategy: PlacementStrategy::Cluster,
+        created_at: world.now(),
+    };
+    world.db.create_placement_group(&group).await.unwrap();
+    let members = (0..2).map(|_| {
+        let mut new = world.instance(&alpha, node);
+        new.instance.placement_group_id = Some(group.id);
+        new
+    });
+    let launch = world.launch(&alpha, members.collect());
+    world.try_launch(&launch).await;
+    let names = LaunchNames {
+        token: Some("unused".into()),
+        image: alpha.image,
+        key: Some("k".into()),
+        subnet: Some(alpha.subnet),
+        placement_group: Some("g".into()),
+    };
+    let found = world.parents(&alpha, names.clone()).await;
+    assert_eq!((found.reservation, found.key), (None, Some(key)));
+    assert_eq!(found.image.unwrap().id, alpha.image);
+    let subnets = world.db.subnets(alpha.project).await.unwrap();
+    assert_eq!(found.subnet.as_ref(), subnets.first());
+    assert_eq!(found.groups, [GroupName { id: alpha.group, vpc_id: alpha.vpc, name: "default".into() }]);
+    assert_eq!(found.placement_group, Some((group, [(node, 2)].into())));
+    let default = world.parents(&alpha, World::names(&alpha)).await;
+    assert_eq!(default.subnet, found.subnet, "the default one");
+    assert_eq!((default.key, default.placement_group), (None, None), "nothing that was not named");
+    world.terminate(&alpha, launch.instances[0].instance.id).await;
+    let found = world.parents(&alpha, names.clone()).await;
+    assert_eq!(found.placement_group.unwrap().1, [(node, 1)].into(), "who is gone is no member");
+    let foreign = world.parents(&beta, names).await;
+    let groups = vec![GroupName { id: beta.group, vpc_id: beta.vpc, name: "default".into() }];
+    assert_eq!(foreign, LaunchParents { groups, ..LaunchParents::default() });
+}
+
 pub async fn a_token_makes_one_reservation(db: Arc<dyn Db>) {
     let world = World::new(db);
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
@@ -64,17 +134,16 @@ pub async fn a_token_makes_one_reservation(db: Arc<dyn Db>) {
     };
     let first = launch(&alpha, 1);
     let reservation = first.instances[0].instance.reservation_id;
-    assert_eq!(world.try_launch(&first).await, LaunchOutcome::Launched(reservation));
+    assert!(matches!(world.try_launch(&first).await, LaunchOutcome::Launched(_)));
     assert_eq!(world.try_launch(&first).await, LaunchOutcome::Repeated(reservation));
     assert_eq!(world.try_launch(&launch(&alpha, 1)).await, LaunchOutcome::Repeated(reservation));
     assert_eq!(world.try_launch(&launch(&alpha, 2)).await, LaunchOutcome::TokenMismatch);
     let other = world.try_launch(&launch(&beta, 2)).await;
     assert!(matches!(other, LaunchOutcome::Launched(_)), "a token is its project's");
-    let stored = world.db.reservation_of_token(alpha.project, "t").await.unwrap();
-    assert_eq!(stored, Some((reservation, [1; 32])));
+    assert_eq!(world.reservation_of(&alpha, "t").await, Some((reservation, [1; 32])));
     assert_eq!(world.records(&alpha).await.len(), 1);
     assert_eq!(world.db.purge(&Cutoffs::all(world.now()), 1000).await.unwrap(), 2);
-    assert_eq!(world.db.reservation_of_token(alpha.project, "t").await.unwrap(), None);
+    assert_eq!(world.reservation_of(&alpha, "t").await, None);
 }
 
 pub async fn a_refused_launch_leaves_nothing(db: Arc<dyn Db>) {
@@ -89,7 +158,7 @@ pub async fn a_refused_launch_leaves_nothing(db: Arc<dyn Db>) {
     assert_eq!(world.records(&alpha).await, []);
     assert_eq!(world.used(node).await, (0, 0, 0));
     assert!(world.db.tags(alpha.project).await.unwrap().is_empty());
-    assert_eq!(world.db.reservation_of_token(alpha.project, "t").await.unwrap(), None);
+    assert_eq!(world.reservation_of(&alpha, "t").await, None);
     assert_eq!((world.node_generation(node).await, world.vpc_generation(alpha.vpc).await), before);
     assert!(world.carried(node).await.len() == 1);
 }
@@ -290,7 +359,7 @@ pub async fn parallel_repeats_make_one_reservation(db: Arc<dyn Db>) {
     let outcomes = join_all(launches.iter().map(|launch| world.try_launch(launch))).await;
     let record = world.records(&alpha).await.remove(0);
     let made = record.instance.reservation_id;
-    assert_eq!(outcomes.iter().filter(|o| **o == LaunchOutcome::Launched(made)).count(), 1);
+    assert_eq!(outcomes.iter().filter(|o| matches!(o, LaunchOutcome::Launched(_))).count(), 1);
     assert_eq!(outcomes.iter().filter(|o| **o == LaunchOutcome::Repeated(made)).count(), 31);
     assert_eq!(world.records(&alpha).await.len(), 1);
 }

@@ -41,7 +41,8 @@ macro_rules! conformance_suite {
             node: enrolment_is_bound_to_the_first_machine, a_certificate_counts_once_it_is_used,
                 a_new_underlay_address_is_news_to_the_vpcs, an_expunged_node_is_final,
                 reports_change_only_what_differs;
-            launch: a_launch_is_read_back_whole, a_token_makes_one_reservation,
+            launch: a_launch_is_read_back_whole, what_is_told_of_many_is_what_is_read,
+                a_launch_finds_what_it_names_in_its_own_project, a_token_makes_one_reservation,
                 a_refused_launch_leaves_nothing, quotas_count_stopped_instances,
                 a_full_drained_or_lost_node_is_refused, overcommit_multiplies_capacity,
                 spread_groups_share_no_node, addresses_are_lowest_free_and_return,

@@ -18,8 +18,8 @@ use crate::model::{
     JoinToken, MetadataSettings, Project, Quota, RootVolume, SecurityGroup, ShutdownBehavior, Subnet, Vpc,
 };
 use crate::{
-    CreateOutcome, Db, EnrolOutcome, InstanceFilter, Launch, LaunchInstance, LaunchOutcome, NewInterface,
-    NewNode, PowerChange, PowerOutcome, StartRequest, Transition,
+    CreateOutcome, Db, EnrolOutcome, InstanceFilter, Launch, LaunchInstance, LaunchNames, LaunchOutcome,
+    LaunchParents, NewInterface, NewNode, PowerChange, PowerOutcome, StartRequest, Transition,
 };
 
 /// What a node of the tests offers.
@@ -214,8 +214,24 @@ impl World {
         }
     }
 
+    /// What a launch may name of the tenant's, and nothing else.
+    pub fn names(tenant: &Tenant) -> LaunchNames {
+        LaunchNames { token: None, image: tenant.image, key: None, subnet: None, placement_group: None }
+    }
+
+    /// What there is of these.
+    pub async fn parents(&self, tenant: &Tenant, names: LaunchNames) -> LaunchParents {
+        self.db.launch_parents(tenant.project, names).await.unwrap()
+    }
+
+    /// The reservation that a token made, with its parameters' digest.
+    pub async fn reservation_of(&self, tenant: &Tenant, token: &str) -> Option<(ReservationId, [u8; 32])> {
+        let names = LaunchNames { token: Some(token.into()), ..Self::names(tenant) };
+        self.parents(tenant, names).await.reservation
+    }
+
     pub async fn try_launch(&self, launch: &Launch) -> LaunchOutcome {
-        self.db.launch(launch, self.now()).await.unwrap()
+        self.db.launch(launch.clone(), self.now()).await.unwrap()
     }
 
     /// Launches one instance; it is pending.
