@@ -11,6 +11,7 @@ use crate::audit::Audits;
 use crate::auth::CredentialCache;
 use crate::console::Consoles;
 use crate::fleet::Fleet;
+use crate::loads::Loads;
 use crate::wake::Wakes;
 use crate::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Keyring};
 
@@ -24,6 +25,7 @@ pub struct Cloud {
     pub(crate) config: CloudConfig,
     pub(crate) wakes: Wakes,
     pub(crate) fleet: Fleet,
+    pub(crate) loads: Loads,
     pub(crate) credentials: CredentialCache,
     pub(crate) consoles: Consoles,
     pub(crate) identities: crate::agents::IdentityCache,
@@ -40,6 +42,7 @@ impl Cloud {
         Self {
             db: parts.db,
             fleet: Fleet::new(parts.clock.steady()),
+            loads: Loads::new(parts.config.overcommit),
             clock: parts.clock,
             entropy: parts.entropy,
             signer: parts.signer,

@@ -1,7 +1,7 @@
 //! What nodes said last. Only in memory: heartbeats never reach the store, and after a restart every
 //! node has its full time to be heard again. All times are those of the clock that never jumps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,11 +61,13 @@ impl Member {
 pub(crate) struct Fleet {
     started_at: Timestamp,
     members: Mutex<HashMap<NodeId, Member>>,
+    /// Nodes of which a second agent was ever heard: few, where the members are many.
+    suspects: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Fleet {
     pub(crate) fn new(started_at: Timestamp) -> Self {
-        Self { started_at, members: Mutex::default() }
+        Self { started_at, members: Mutex::default(), suspects: Mutex::default() }
     }
 
     fn members(&self) -> MutexGuard<'_, HashMap<NodeId, Member>> {
@@ -100,8 +102,20 @@ impl Fleet {
         member.run = run;
         if came_back {
             member.came_back_at = Some(now);
+            drop(members);
+            self.suspects().insert(node);
         }
         came_back && !was_duplicate
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The nodes whose identity two agents use.
+    pub(crate) fn duplicates(&self, now: Timestamp) -> Vec<NodeId> {
+        let suspects: Vec<NodeId> = self.suspects().iter().copied().collect();
+        suspects.into_iter().filter(|node| self.is_duplicate(*node, now)).collect()
     }
 
     /// Whether a report of the same agent process that is as new or newer was taken already.

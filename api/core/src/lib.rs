@@ -26,6 +26,7 @@ mod instance_type;
 mod key_pair;
 mod keyring;
 mod limits;
+mod loads;
 mod network;
 mod node;
 mod parts;

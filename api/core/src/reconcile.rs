@@ -80,17 +80,6 @@ impl Cloud {
     fn ago(&self, age: Duration) -> Result<Timestamp, Error> {
         self.clock.earliest().checked_sub(age).map_err(Error::internal)
     }
-
-    /// The nodes as the scheduler may use them: what this process knows and no row says yet counts.
-    pub(crate) async fn live_nodes(&self) -> Result<Vec<NodeLoad>, Error> {
-        let mut nodes = self.db.nodes().await?;
-        for load in &mut nodes {
-            if self.fleet.is_duplicate(load.node.id, self.steady()) {
-                load.node.impaired = Some("duplicate node identity".into());
-            }
-        }
-        Ok(nodes)
-    }
 }
 
 fn log(work: &str, result: Result<u32, Error>) {

@@ -2,7 +2,7 @@
 
 use tepui_db::model::{NodeLoad, NodeState};
 
-use crate::scheduler::{self, Demand, Request};
+use crate::scheduler::{self, Demand, Request, Seat};
 use crate::{Cloud, Error, INSTANCE_TYPES, InstanceType};
 
 /// The root disk that a question for room assumes, in GiB.
@@ -28,17 +28,18 @@ impl Cloud {
         let loads = self.db.nodes().await?;
         let takes = |load: &&NodeLoad| load.node.state == NodeState::Up && load.node.schedulable;
         let nodes = u32::try_from(loads.iter().filter(takes).count()).unwrap_or(u32::MAX);
-        let types = INSTANCE_TYPES.iter().map(|kind| (kind, self.fits(&loads, kind))).collect();
+        let seats: Vec<Seat> = loads.iter().map(|load| Seat::of(load, &self.config().overcommit)).collect();
+        let types = INSTANCE_TYPES.iter().map(|kind| (kind, self.fits(&seats, kind))).collect();
         Ok(Room { nodes, types })
     }
 
-    fn fits(&self, loads: &[NodeLoad], kind: &InstanceType) -> u64 {
+    fn fits(&self, seats: &[Seat], kind: &InstanceType) -> u64 {
         let request = Request {
             demand: Demand { vcpus: kind.vcpus, memory_mib: kind.memory_mib, disk_gib: USUAL_DISK_GIB },
             strategy: self.config().strategy,
-            overcommit: self.config().overcommit,
             group: None,
+            duplicates: Vec::new(),
         };
-        scheduler::plan(loads, &request, COUNTED).nodes.len() as u64
+        scheduler::plan(seats, &request, COUNTED).len() as u64
     }
 }

@@ -1,14 +1,15 @@
 //! Chooses nodes. Pure: the same snapshot and the same request give the same answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use tepui_db::model::{NodeLoad, NodeState, PlacementStrategy};
 use tepui_types::NodeId;
 
 use crate::{Overcommit, Strategy};
 
-/// What one instance takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What one instance takes, or several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Demand {
     /// Virtual CPUs.
     pub vcpus: u32,
@@ -21,6 +22,22 @@ pub struct Demand {
 impl std::fmt::Display for Demand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} vCPU, {} MiB memory, {} GiB disk", self.vcpus, self.memory_mib, self.disk_gib)
+    }
+}
+
+impl Demand {
+    /// Counts `more` to it.
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.vcpus = self.vcpus.saturating_add(more.vcpus);
+        self.memory_mib = self.memory_mib.saturating_add(more.memory_mib);
+        self.disk_gib = self.disk_gib.saturating_add(more.disk_gib);
+    }
+
+    /// Takes `less` off it.
+    pub(crate) fn subtract(&mut self, less: &Self) {
+        self.vcpus = self.vcpus.saturating_sub(less.vcpus);
+        self.memory_mib = self.memory_mib.saturating_sub(less.memory_mib);
+        self.disk_gib = self.disk_gib.saturating_sub(less.disk_gib);
     }
 }
 
@@ -40,10 +57,10 @@ pub struct Request {
     pub demand: Demand,
     /// Which nodes come first.
     pub strategy: Strategy,
-    /// How much of a node may be given out.
-    pub overcommit: Overcommit,
     /// The placement group.
     pub group: Option<Group>,
+    /// Nodes whose identity two agents use, which their rows may not say yet.
+    pub duplicates: Vec<NodeId>,
 }
 
 /// Why a node cannot take another instance: the first rule it fails.
@@ -73,132 +90,150 @@ pub fn outlined(rejected: &[Rejection]) -> Vec<Rejection> {
         .collect()
 }
 
-/// Where instances go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// A node for each instance that found one, in order.
-    pub nodes: Vec<NodeId>,
-    /// Why the nodes cannot take one more; empty when every instance found a node.
-    pub rejected: Vec<Rejection>,
-}
-
-/// One node while a plan is made.
-struct Room<'a> {
-    load: &'a NodeLoad,
+/// A node as a plan sees it: numbers only, so that those of ten thousand nodes are read in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seat {
+    id: NodeId,
+    open: bool,
     total: Demand,
     used: Demand,
-    members: u32,
+    fullness: u64,
 }
 
 /// Lower comes first; the id makes the order total.
 type Rank = (u32, u64, NodeId);
 
-/// Places up to `count` instances, one after the other, each seeing those before it.
-pub fn plan(nodes: &[NodeLoad], request: &Request, count: usize) -> Plan {
-    let mut rooms: BTreeMap<NodeId, Room<'_>> =
-        nodes.iter().map(|load| (load.node.id, Room::new(load, request))).collect();
-    let mut order: BTreeSet<Rank> = rooms
-        .values()
-        .filter(|room| room.refuses(request).is_none())
-        .map(|room| room.rank(request))
-        .collect();
-    let mut placed = Vec::with_capacity(count);
+/// A seat that can take one more, with its members of the group.
+type Candidate = (Rank, Seat, u32);
+
+/// A node for each of up to `count` instances, placed one after the other, each seeing those before
+/// it. None but the best `count` nodes can get one, so that only these are put in order.
+pub fn plan(seats: &[Seat], request: &Request, count: usize) -> Vec<NodeId> {
+    let mut order: BinaryHeap<_> = best(seats, request, count).into_iter().map(Reverse).collect();
+    let mut placed = Vec::with_capacity(count.min(order.len()));
     while placed.len() < count
-        && let Some((_, _, id)) = order.pop_first()
-        && let Some(room) = rooms.get_mut(&id)
+        && let Some(Reverse((_, mut seat, members))) = order.pop()
     {
-        room.take(&request.demand);
-        placed.push(id);
-        if room.refuses(request).is_none() {
-            order.insert(room.rank(request));
+        seat.take(&request.demand);
+        placed.push(seat.id);
+        order.extend(candidate(seat, members + 1, request).map(Reverse));
+    }
+    placed
+}
+
+fn best(seats: &[Seat], request: &Request, count: usize) -> BinaryHeap<Candidate> {
+    let mut best = BinaryHeap::new();
+    for seat in seats {
+        let Some(candidate) = candidate(*seat, request.members(seat.id), request) else { continue };
+        if best.len() < count {
+            best.push(candidate);
+        } else if let Some(mut worst) = best.peek_mut()
+            && candidate < *worst
+        {
+            *worst = candidate;
         }
     }
-    let rejected = if placed.len() < count { rejections(&rooms, request) } else { Vec::new() };
-    Plan { nodes: placed, rejected }
+    best
 }
 
-/// The nodes that could take one instance, best first, and why the others cannot.
-pub fn rank(nodes: &[NodeLoad], request: &Request) -> (Vec<NodeId>, Vec<Rejection>) {
-    let rooms: BTreeMap<NodeId, Room<'_>> =
-        nodes.iter().map(|load| (load.node.id, Room::new(load, request))).collect();
-    let order: BTreeSet<Rank> = rooms
-        .values()
-        .filter(|room| room.refuses(request).is_none())
-        .map(|room| room.rank(request))
-        .collect();
-    (order.into_iter().map(|(_, _, id)| id).collect(), rejections(&rooms, request))
+fn candidate(seat: Seat, members: u32, request: &Request) -> Option<Candidate> {
+    let takes = seat.holds(&request.demand)
+        && !request.duplicates.contains(&seat.id)
+        && request.refuses_member(members).is_none();
+    takes.then(|| (seat.rank(request, members), seat, members))
 }
 
-fn rejections(rooms: &BTreeMap<NodeId, Room<'_>>, request: &Request) -> Vec<Rejection> {
-    let refusal = |room: &Room<'_>| {
-        let node = &room.load.node;
-        room.refuses(request).map(|(outline, rule)| Rejection { node: node.name.clone(), rule, outline })
+/// Why nodes cannot take one more beside those `placed`, in the nodes' order.
+pub fn rejections<'a>(
+    nodes: impl IntoIterator<Item = &'a NodeLoad>,
+    overcommit: &Overcommit,
+    request: &Request,
+    placed: &[NodeId],
+) -> Vec<Rejection> {
+    let mut here: HashMap<NodeId, u32> = HashMap::new();
+    for node in placed {
+        *here.entry(*node).or_default() += 1;
+    }
+    let rejection = |load: &NodeLoad| {
+        let mut seat = Seat::of(load, overcommit);
+        let here = here.get(&seat.id).copied().unwrap_or(0);
+        (0..here).for_each(|_| seat.take(&request.demand));
+        let refused = refuses_by_state(load)
+            .or_else(|| request.refuses_identity(seat.id))
+            .or_else(|| request.refuses_member(request.members(seat.id) + here))
+            .or_else(|| seat.refuses_by_size(&request.demand));
+        refused.map(|(outline, rule)| Rejection { node: load.node.name.clone(), rule, outline })
     };
-    rooms.values().filter_map(refusal).collect()
+    nodes.into_iter().filter_map(rejection).collect()
 }
 
-impl<'a> Room<'a> {
-    fn new(load: &'a NodeLoad, request: &Request) -> Self {
-        let capacity = &load.node.capacity;
-        let over = &request.overcommit;
-        let members = request.group.as_ref().and_then(|group| group.members.get(&load.node.id));
-        Self {
-            load,
-            total: Demand {
-                vcpus: u32::try_from(scaled(capacity.vcpus.into(), over.vcpus)).unwrap_or(u32::MAX),
-                memory_mib: scaled(capacity.memory_mib, over.memory),
-                disk_gib: scaled(capacity.disk_gib, over.disk),
-            },
-            used: Demand {
-                vcpus: load.used_vcpus,
-                memory_mib: load.used_memory_mib,
-                disk_gib: load.used_disk_gib,
-            },
-            members: members.copied().unwrap_or(0),
+/// The rule by which a node takes no instance at all.
+fn refuses_by_state(load: &NodeLoad) -> Option<Refusal> {
+    let node = &load.node;
+    match node.state {
+        NodeState::Up => {}
+        NodeState::Unreachable => {
+            return Some(("unreachable", format!("unreachable since {}", node.state_since)));
         }
+        NodeState::Expunged => return Some(("expunged", "expunged".into())),
+    }
+    if !node.schedulable {
+        return Some(("draining", "draining".into()));
+    }
+    node.impaired.as_ref().map(|why| ("impaired", format!("impaired: {why}")))
+}
+
+impl Request {
+    fn members(&self, node: NodeId) -> u32 {
+        self.group.as_ref().and_then(|group| group.members.get(&node)).copied().unwrap_or(0)
     }
 
-    fn take(&mut self, demand: &Demand) {
-        self.used.vcpus = self.used.vcpus.saturating_add(demand.vcpus);
-        self.used.memory_mib = self.used.memory_mib.saturating_add(demand.memory_mib);
-        self.used.disk_gib = self.used.disk_gib.saturating_add(demand.disk_gib);
-        self.members += 1;
+    fn refuses_identity(&self, node: NodeId) -> Option<Refusal> {
+        let refused = || ("impaired", "impaired: duplicate node identity".into());
+        self.duplicates.contains(&node).then(refused)
     }
 
-    /// The first rule that keeps an instance off this node.
-    fn refuses(&self, request: &Request) -> Option<Refusal> {
-        self.refuses_by_state()
-            .or_else(|| self.refuses_by_group(request))
-            .or_else(|| self.refuses_by_size(request))
-    }
-
-    fn refuses_by_state(&self) -> Option<Refusal> {
-        let node = &self.load.node;
-        match node.state {
-            NodeState::Up => {}
-            NodeState::Unreachable => {
-                return Some(("unreachable", format!("unreachable since {}", node.state_since)));
-            }
-            NodeState::Expunged => return Some(("expunged", "expunged".into())),
-        }
-        if !node.schedulable {
-            return Some(("draining", "draining".into()));
-        }
-        node.impaired.as_ref().map(|why| ("impaired", format!("impaired: {why}")))
-    }
-
-    fn refuses_by_group(&self, request: &Request) -> Option<Refusal> {
-        match request.group.as_ref()?.strategy {
-            PlacementStrategy::Spread if self.members > 0 => {
+    fn refuses_member(&self, members: u32) -> Option<Refusal> {
+        match self.group.as_ref()?.strategy {
+            PlacementStrategy::Spread if members > 0 => {
                 let rule = "has a member of the spread placement group already";
                 Some((rule, rule.into()))
             }
             PlacementStrategy::Spread | PlacementStrategy::Cluster => None,
         }
     }
+}
 
-    fn refuses_by_size(&self, request: &Request) -> Option<Refusal> {
-        let want = &request.demand;
+impl Seat {
+    /// A node with what is taken on it.
+    pub fn of(load: &NodeLoad, over: &Overcommit) -> Self {
+        let capacity = &load.node.capacity;
+        let total = Demand {
+            vcpus: u32::try_from(scaled(capacity.vcpus.into(), over.vcpus)).unwrap_or(u32::MAX),
+            memory_mib: scaled(capacity.memory_mib, over.memory),
+            disk_gib: scaled(capacity.disk_gib, over.disk),
+        };
+        let used =
+            Demand { vcpus: load.used_vcpus, memory_mib: load.used_memory_mib, disk_gib: load.used_disk_gib };
+        let open = refuses_by_state(load).is_none();
+        Self { id: load.node.id, open, total, used, fullness: fullness(&used, &total) }
+    }
+
+    /// Counts what is to be put there.
+    pub(crate) fn take(&mut self, demand: &Demand) {
+        self.used.add(demand);
+        self.fullness = fullness(&self.used, &self.total);
+    }
+
+    fn holds(&self, want: &Demand) -> bool {
+        let (total, used) = (&self.total, &self.used);
+        self.open
+            && want.vcpus <= total.vcpus.saturating_sub(used.vcpus)
+            && want.memory_mib <= total.memory_mib.saturating_sub(used.memory_mib)
+            && want.disk_gib <= total.disk_gib.saturating_sub(used.disk_gib)
+    }
+
+    fn refuses_by_size(&self, want: &Demand) -> Option<Refusal> {
         let short = |need: u64, total: u64, used: u64, unit: &str, outline| {
             let free = total.saturating_sub(used);
             (need > free).then(|| (outline, format!("needs {need} {unit}, {free} free")))
@@ -215,19 +250,22 @@ impl<'a> Room<'a> {
             })
     }
 
-    /// The scarcest resource decides how full a node is; a node that is short of one thing is full,
-    /// whatever else it has.
-    fn rank(&self, request: &Request) -> Rank {
+    fn rank(&self, request: &Request, members: u32) -> Rank {
         let cluster =
             request.group.as_ref().is_some_and(|group| group.strategy == PlacementStrategy::Cluster);
-        let fullness = share(self.used.vcpus.into(), self.total.vcpus.into())
-            .max(share(self.used.memory_mib, self.total.memory_mib))
-            .max(share(self.used.disk_gib, self.total.disk_gib));
         let pack = cluster || request.strategy == Strategy::Pack;
-        let score = if pack { u64::MAX - fullness } else { fullness };
-        let apart = if cluster { u32::MAX - self.members } else { 0 };
-        (apart, score, self.load.node.id)
+        let score = if pack { u64::MAX - self.fullness } else { self.fullness };
+        let apart = if cluster { u32::MAX - members } else { 0 };
+        (apart, score, self.id)
     }
+}
+
+/// The scarcest resource decides how full a node is; a node that is short of one thing is full,
+/// whatever else it has.
+fn fullness(used: &Demand, total: &Demand) -> u64 {
+    share(used.vcpus.into(), total.vcpus.into())
+        .max(share(used.memory_mib, total.memory_mib))
+        .max(share(used.disk_gib, total.disk_gib))
 }
 
 /// How much of `capacity` may be given out.

@@ -17,6 +17,7 @@ mod key_pair;
 mod lock;
 mod network;
 mod node;
+mod node_loads;
 mod open;
 mod placement;
 mod project;
@@ -40,6 +41,7 @@ pub use error::OpenError;
 pub use open::Options;
 
 use instance::Listings;
+use node_loads::NodeLoads;
 use readers::Readers;
 use verb::Verb;
 use writer::Writer;
@@ -49,6 +51,7 @@ use writer::Writer;
 pub struct SqliteDb {
     path: PathBuf,
     listings: Arc<Listings>,
+    loads: Arc<NodeLoads>,
     // In this order: the readers close before the writer, which then checkpoints the log as the last
     // connection and releases the lock.
     readers: Readers,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{JoinToken, Node, NodeLoad, NodeState};
-use tepui_db::{DbError, EnrolOutcome, NewNode, NodeDb};
+use tepui_db::{DbError, EnrolOutcome, NewNode, NodeChanges, NodeDb};
 use tepui_types::NodeId;
 use tepui_types::agent::NodeCapacity;
 use uuid::Uuid;
@@ -62,14 +62,11 @@ impl NodeDb for SqliteDb {
     }
 
     async fn nodes(&self) -> Result<Vec<NodeLoad>, DbError> {
-        self.read(|connection| {
-            let sql = "SELECT id, machine_uuid, name, state, schedulable, underlay_address, vcpus,
-                              memory_mib, disk_gib, impaired, agent_version, certificate_sha256, state_since,
-                              created_at, used_vcpus, used_memory_mib, used_disk_gib
-                       FROM node ORDER BY id";
-            all(connection, sql, [], read_load)
-        })
-        .await
+        self.read(loads).await
+    }
+
+    async fn node_changes(&self, since: u64) -> Result<NodeChanges, DbError> {
+        Ok(self.loads.since(since))
     }
 
     async fn update_node(
@@ -103,6 +100,22 @@ impl NodeDb for SqliteDb {
         })
         .await
     }
+}
+
+/// The SELECT list that [`read_load`] reads.
+const LOAD: &str =
+    "id, machine_uuid, name, state, schedulable, underlay_address, vcpus, memory_mib, disk_gib,
+    impaired, agent_version, certificate_sha256, state_since, created_at, used_vcpus, used_memory_mib,
+    used_disk_gib";
+
+/// All nodes with what is taken on them, by id.
+pub(crate) fn loads(connection: &Connection) -> rusqlite::Result<Vec<NodeLoad>> {
+    all(connection, &format!("SELECT {LOAD} FROM node ORDER BY id"), [], read_load)
+}
+
+/// One node with what is taken on it.
+pub(crate) fn load(connection: &Connection, id: NodeId) -> rusqlite::Result<Option<NodeLoad>> {
+    first(connection, &format!("SELECT {LOAD} FROM node WHERE id = ?1"), params![S(id)], read_load)
 }
 
 fn read_load(c: &Columns<'_>) -> rusqlite::Result<NodeLoad> {

@@ -10,6 +10,7 @@ use crate::SqliteDb;
 use crate::error::OpenError;
 use crate::filesystem::require_local;
 use crate::lock::Lock;
+use crate::node_loads::{NodeLoads, NodeWatch};
 use crate::readers::Readers;
 use crate::writer::Writer;
 
@@ -71,8 +72,10 @@ impl SqliteDb {
             .map_err(|source| OpenError::Migration { path: path.clone(), source: Box::new(source) })?;
         connection.execute_batch("PRAGMA optimize = 0x10002").map_err(sqlite)?;
         let readers = Readers::open(&path, &options).map_err(sqlite)?;
-        let writer = Writer::start(connection, lock, &options).map_err(OpenError::Thread)?;
-        Ok(Self { path, listings: Arc::default(), readers, writer })
+        let loads: Arc<NodeLoads> = Arc::default();
+        let watch = NodeWatch::of(&connection, Arc::clone(&loads)).map_err(sqlite)?;
+        let writer = Writer::start(connection, watch, lock, &options).map_err(OpenError::Thread)?;
+        Ok(Self { path, listings: Arc::default(), loads, readers, writer })
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::error::db_error;
 use crate::lock::Lock;
+use crate::node_loads::NodeWatch;
 use crate::open::{OnFailure, Options};
 use crate::verb::{Undo, Verb};
 
@@ -76,11 +77,17 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(crate) fn start(connection: Connection, lock: Lock, options: &Options) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        connection: Connection,
+        watch: NodeWatch,
+        lock: Lock,
+        options: &Options,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(options.queue);
         let commits = Arc::new(AtomicU64::new(0));
         let work = Work {
             connection,
+            watch,
             jobs,
             group: options.group,
             commits: Arc::clone(&commits),
@@ -143,6 +150,7 @@ impl Drop for Writer {
 
 struct Work {
     connection: Connection,
+    watch: NodeWatch,
     jobs: Receiver<Box<dyn Job>>,
     group: usize,
     commits: Arc<AtomicU64>,
@@ -210,7 +218,10 @@ impl Work {
     }
 
     fn commit(&self) -> Result<(), DbError> {
-        self.connection.execute_batch("COMMIT").map_err(|error| DbError::Unavailable(error.to_string()))?;
+        let failed = |error: rusqlite::Error| DbError::Unavailable(error.to_string());
+        let changed = self.watch.changed(&self.connection).map_err(failed)?;
+        self.connection.execute_batch("COMMIT").map_err(failed)?;
+        self.watch.publish(changed);
         self.commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -33,7 +33,7 @@ pub use launch::{
     TokenUse,
 };
 pub use network::{NetworkDb, RuleChange, RuleOutcome};
-pub use node::{EnrolOutcome, NewNode, NodeDb};
+pub use node::{EnrolOutcome, NewNode, NodeChanges, NodeDb};
 pub use placement::{ExpungeOutcome, NodePartState, PlacementDb, Transition};
 pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};

@@ -1,6 +1,7 @@
 //! Nodes.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -39,6 +40,15 @@ pub enum EnrolOutcome {
     UsedByOther,
 }
 
+/// Nodes that changed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeChanges {
+    /// The last change that the answer holds. Numbers count changes of this process only.
+    pub upto: u64,
+    /// The changed nodes as they are now, each once.
+    pub nodes: Vec<Arc<NodeLoad>>,
+}
+
 /// Nodes.
 #[async_trait]
 pub trait NodeDb: Send + Sync {
@@ -62,6 +72,11 @@ pub trait NodeDb: Send + Sync {
 
     /// All nodes with what is taken on them, by id.
     async fn nodes(&self) -> Result<Vec<NodeLoad>, DbError>;
+
+    /// The nodes that changed after `since`, or whose load did; all since 0. Sees every acknowledged
+    /// write, and no other. For a scheduler that keeps ten thousand of them and asks before each launch:
+    /// the answer costs what changed.
+    async fn node_changes(&self, since: u64) -> Result<NodeChanges, DbError>;
 
     /// Writes what a node reports of itself, when it differs from what is there.
     async fn update_node(

@@ -24,6 +24,7 @@ fn a_restarted_agent_is_no_second_one_but_one_that_comes_back_is() {
     assert_eq!(alarms, [false, false, false, false, false, true, false]);
     let at = |second| Timestamp::from_second(second).unwrap();
     assert!(fleet.is_duplicate(node, at(600)));
+    assert_eq!((fleet.duplicates(at(600)), fleet.duplicates(at(601))), (vec![node], vec![]));
     assert!(!fleet.is_duplicate(node, at(601)), "one of the two was stopped");
 }
 

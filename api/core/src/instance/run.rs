@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tepui_db::model::{InstanceRecord, NodeLoad, PlacementGroup, Role};
+use tepui_db::model::{InstanceRecord, PlacementGroup, Role};
 use tepui_db::{InstanceFilter, LaunchNames, LaunchOutcome};
 use tepui_types::{NodeId, ProjectId, ReservationId};
 
@@ -12,6 +12,7 @@ use super::resolve::{Resolved, names};
 use super::{InstanceView, RunInstances};
 use crate::audit::listed;
 use crate::failpoint::pass;
+use crate::loads::{Choice, Held, Wish};
 use crate::scheduler::{self, Demand, Group, Rejection};
 use crate::{Caller, Cloud, Error, Kind};
 
@@ -57,9 +58,7 @@ impl Cloud {
     pub async fn run_instances(&self, caller: &Caller, request: RunInstances) -> Result<Reservation, Error> {
         let token = self.token_use(&request)?;
         let names = names(&request, token.as_ref());
-        let parents = self.db.launch_parents(caller.project, names.clone());
-        let (parents, hosts) = futures::join!(parents, self.live_nodes());
-        let parents = parents?;
+        let parents = self.db.launch_parents(caller.project, names.clone()).await?;
         // A repeat does not care for what is there no more.
         let repeated = self.repeated(caller, token.as_ref(), parents.reservation).await;
         if !caller.dry_run
@@ -69,7 +68,7 @@ impl Cloud {
         }
         let resolved = self.resolve(&request, token, parents)?;
         let reservation = ReservationId::from_random(self.random());
-        let write = self.launch(caller, &resolved, names, reservation, hosts?);
+        let write = self.launch(caller, &resolved, names, reservation);
         let made = self.commit_naming(caller, "RunInstances", named, write).await?;
         pass("core::run::committed")?;
         self.wakes.wake(made.instances.iter().filter_map(|record| super::node_of(record)));
@@ -78,26 +77,25 @@ impl Cloud {
         self.shown(caller.project, made, reservation, &resolved.names).await
     }
 
-    /// Chooses from `hosts` and writes, until no race is lost; each race lost needs newer ones, and
-    /// the members that its placement group has now.
+    /// Chooses and writes, until no race is lost; each race lost needs the members that its placement
+    /// group has now.
     async fn launch(
         &self,
         caller: &Caller,
         resolved: &Resolved,
         names: LaunchNames,
         reservation: ReservationId,
-        mut hosts: Vec<NodeLoad>,
     ) -> Result<Made, Error> {
         let mut count = resolved.max_count;
         let mut group = resolved.placement_group.clone();
         for _ in 0..ATTEMPTS {
-            let nodes = self.choose(caller, resolved, group.as_ref(), count, &hosts)?;
-            match self.attempt(caller, resolved, reservation, &nodes).await? {
+            let held = self.choose(caller, resolved, group.as_ref(), count).await?;
+            match self.attempt(caller, resolved, reservation, held.nodes()).await? {
                 Attempt::Done(made) => return Ok(made),
                 Attempt::Lost => {}
                 Attempt::Fewer(fit) => count = fit,
             }
-            hosts = self.live_nodes().await?;
+            drop(held);
             if group.is_some() {
                 let parents = self.db.launch_parents(caller.project, names.clone()).await?;
                 group = parents.placement_group;
@@ -118,28 +116,32 @@ impl Cloud {
         launch_result(self.db.launch(launch, self.now()).await?, resolved, reservation, nodes.len())
     }
 
-    /// A node for each of `count` instances, or for as many as fit.
-    fn choose(
+    /// A node for each of `count` instances, or for as many as fit, held until the write is over.
+    async fn choose(
         &self,
         caller: &Caller,
         resolved: &Resolved,
         group: Option<&(PlacementGroup, BTreeMap<NodeId, u32>)>,
         count: usize,
-        hosts: &[NodeLoad],
-    ) -> Result<Vec<NodeId>, Error> {
-        let group =
-            group.map(|(group, members)| Group { strategy: group.strategy, members: members.clone() });
+    ) -> Result<Held<'_>, Error> {
         let request = scheduler::Request {
             demand: resolved.demand(),
             strategy: self.config.strategy,
-            overcommit: self.config.overcommit,
-            group,
+            group: group.map(|(group, members)| Group { strategy: group.strategy, members: members.clone() }),
+            duplicates: self.fleet.duplicates(self.steady()),
         };
-        let plan = scheduler::plan(hosts, &request, count);
-        if plan.nodes.len() < resolved.min_count {
-            return Err(no_capacity(caller, &request.demand, resolved.min_count, plan.rejected));
+        let group = group.map(|(group, _)| group.id);
+        let wish = Wish { request: &request, group, min: resolved.min_count, count };
+        loop {
+            // Before looking, so that no release is missed.
+            let released = self.loads.released();
+            self.loads.look(self.db.as_ref()).await?;
+            match self.loads.choose(&wish) {
+                Choice::Held(held) => return Ok(held),
+                Choice::Contended => released.await,
+                Choice::Full(why) => return Err(no_capacity(caller, &request.demand, wish.min, why)),
+            }
         }
-        Ok(plan.nodes)
     }
 
     /// What a launch made. The names that it refers to were read for it; an older reservation may

@@ -38,11 +38,23 @@ fn host(id: u128) -> NodeLoad {
 
 fn request(strategy: Strategy) -> Request {
     let demand = Demand { vcpus: 2, memory_mib: 1024, disk_gib: 8 };
-    Request { demand, strategy, overcommit: OVER, group: None }
+    Request { demand, strategy, group: None, duplicates: Vec::new() }
 }
 
-fn counts(plan: &Plan) -> BTreeMap<NodeId, usize> {
-    plan.nodes.iter().fold(BTreeMap::new(), |mut counts, id| {
+fn seats(nodes: &[NodeLoad]) -> Vec<Seat> {
+    nodes.iter().map(|load| Seat::of(load, &OVER)).collect()
+}
+
+fn planned(nodes: &[NodeLoad], request: &Request, count: usize) -> Vec<NodeId> {
+    plan(&seats(nodes), request, count)
+}
+
+fn rejected(nodes: &[NodeLoad], request: &Request, placed: &[NodeId]) -> Vec<Rejection> {
+    rejections(nodes, &OVER, request, placed)
+}
+
+fn counts(placed: &[NodeId]) -> BTreeMap<NodeId, usize> {
+    placed.iter().fold(BTreeMap::new(), |mut counts, id| {
         *counts.entry(*id).or_default() += 1;
         counts
     })
@@ -51,31 +63,33 @@ fn counts(plan: &Plan) -> BTreeMap<NodeId, usize> {
 #[test]
 fn spread_levels_and_pack_fills() {
     let nodes = [host(1), host(2), host(3)];
-    let spread = counts(&plan(&nodes, &request(Strategy::Spread), 6));
+    let spread = counts(&planned(&nodes, &request(Strategy::Spread), 6));
     assert!(spread.values().all(|count| *count == 2), "{spread:?}");
-    let pack = counts(&plan(&nodes, &request(Strategy::Pack), 6));
+    let pack = counts(&planned(&nodes, &request(Strategy::Pack), 6));
     assert_eq!(pack.values().copied().collect::<Vec<_>>(), [6]);
 }
 
 #[test]
 fn a_thousand_instances_spread_over_a_hundred_nodes_ten_each() {
     let nodes: Vec<_> = (1..=100).map(host).collect();
-    let placed = counts(&plan(&nodes, &request(Strategy::Spread), 1000));
+    let placed = counts(&planned(&nodes, &request(Strategy::Spread), 1000));
     assert_eq!(placed.len(), 100);
     assert!(placed.values().all(|count| *count == 10));
 }
 
 #[test]
 fn the_first_failing_rule_is_told_with_its_numbers() {
-    let mut nodes = [host(1), host(2), host(3), host(4), host(5), host(6)];
+    let mut nodes: Vec<_> = (1..=6).map(host).collect();
     nodes[0].used_memory_mib = 16_000;
     nodes[1].node.schedulable = false;
     nodes[2].node.state = NodeState::Unreachable;
     nodes[3].node.impaired = Some("libvirtd is away".into());
     nodes[4].used_vcpus = 31;
     nodes[5].used_disk_gib = 995;
-    let rules: Vec<_> =
-        plan(&nodes, &request(Strategy::Spread), 1).rejected.into_iter().map(|r| r.rule).collect();
+    nodes.push(host(7));
+    let request = Request { duplicates: vec![NodeId::from_random(7)], ..request(Strategy::Spread) };
+    assert_eq!(planned(&nodes, &request, 1), []);
+    let rules: Vec<_> = rejected(&nodes, &request, &[]).into_iter().map(|r| r.rule).collect();
     assert_eq!(
         rules,
         [
@@ -85,6 +99,7 @@ fn the_first_failing_rule_is_told_with_its_numbers() {
             "impaired: libvirtd is away",
             "needs 2 vCPU, 1 free",
             "needs 8 GiB of disk, 5 free",
+            "impaired: duplicate node identity",
         ]
     );
 }
@@ -97,11 +112,11 @@ fn a_spread_group_takes_each_node_once_and_a_cluster_group_stays_together() {
         group: Some(Group { strategy, members: BTreeMap::from([(member, 1)]) }),
         ..request(Strategy::Spread)
     };
-    let spread = plan(&nodes, &in_group(PlacementStrategy::Spread), 3);
-    assert_eq!(spread.nodes, [NodeId::from_random(1), NodeId::from_random(3)]);
-    assert_eq!(spread.rejected.len(), 3);
-    let cluster = plan(&nodes, &in_group(PlacementStrategy::Cluster), 3);
-    assert_eq!(cluster.nodes, [member; 3]);
+    let spread = planned(&nodes, &in_group(PlacementStrategy::Spread), 3);
+    assert_eq!(spread, [NodeId::from_random(1), NodeId::from_random(3)]);
+    assert_eq!(rejected(&nodes, &in_group(PlacementStrategy::Spread), &spread).len(), 3);
+    let cluster = planned(&nodes, &in_group(PlacementStrategy::Cluster), 3);
+    assert_eq!(cluster, [member; 3]);
 }
 
 fn any_node() -> impl Generator<Value = NodeLoad> {
@@ -124,23 +139,40 @@ proptest! {
         let unique: BTreeMap<_, _> = nodes.into_iter().map(|load| (load.node.id, load)).collect();
         let mut nodes: Vec<_> = unique.into_values().collect();
         let request = request(if pack { Strategy::Pack } else { Strategy::Spread });
-        let plan = plan(&nodes, &request, count);
+        let placed = planned(&nodes, &request, count);
+        prop_assert_eq!(&placed, &one_by_one(&nodes, &request, count));
+        let told = rejected(&nodes, &request, &placed);
         for load in &mut nodes {
-            let here = plan.nodes.iter().filter(|id| **id == load.node.id).count();
+            let here = placed.iter().filter(|id| **id == load.node.id).count();
             let taken = u32::try_from(here).unwrap();
-            load.used_vcpus += taken * request.demand.vcpus;
-            load.used_memory_mib += u64::from(taken) * request.demand.memory_mib;
-            load.used_disk_gib += u64::from(taken) * request.demand.disk_gib;
+            take(load, taken, &request);
             prop_assert!(taken == 0 || f64::from(load.used_vcpus) <= f64::from(load.node.capacity.vcpus) * 4.0);
             prop_assert!(taken == 0 || load.used_memory_mib <= load.node.capacity.memory_mib);
             prop_assert!(taken == 0 || load.used_disk_gib <= load.node.capacity.disk_gib * 2);
             prop_assert!(taken == 0 || load.node.schedulable);
         }
-        let (left, rejected) = rank(&nodes, &request);
-        if plan.nodes.len() < count {
-            prop_assert!(left.is_empty());
-            prop_assert_eq!(&plan.rejected, &rejected);
-        }
-        prop_assert_eq!(left.len() + rejected.len(), nodes.len());
+        let left = planned(&nodes, &request, 1);
+        prop_assert!(placed.len() == count || left.is_empty());
+        prop_assert_eq!(&told, &rejected(&nodes, &request, &[]));
+        prop_assert_eq!(left.is_empty(), told.len() == nodes.len());
     }
+}
+
+fn take(load: &mut NodeLoad, count: u32, request: &Request) {
+    load.used_vcpus += count * request.demand.vcpus;
+    load.used_memory_mib += u64::from(count) * request.demand.memory_mib;
+    load.used_disk_gib += u64::from(count) * request.demand.disk_gib;
+}
+
+/// The plan that looks at every node again for each instance.
+fn one_by_one(nodes: &[NodeLoad], request: &Request, count: usize) -> Vec<NodeId> {
+    let mut nodes = nodes.to_vec();
+    let mut placed = Vec::new();
+    while placed.len() < count
+        && let Some(id) = planned(&nodes, request, 1).pop()
+    {
+        take(nodes.iter_mut().find(|load| load.node.id == id).unwrap(), 1, request);
+        placed.push(id);
+    }
+    placed
 }

@@ -197,32 +197,6 @@ async fn a_thousand_instances_go_to_a_hundred_nodes_in_one_call() {
 }
 
 #[tokio::test]
-async fn parallel_launches_never_overfill_a_node() {
-    let t = Harness::new().await;
-    for number in 1..=4 {
-        t.host_of(number, NodeCapacity { vcpus: 16, memory_mib: 2048, disk_gib: 100 }).await;
-    }
-    let image = t.image(&t.admin, "i").await;
-    let calls = (0..20).map(|_| {
-        let (cloud, admin) = (Arc::clone(&t.cloud), t.admin.clone());
-        let request = RunInstances::new(image, "t3.micro");
-        tokio::spawn(async move { cloud.run_instances(&admin, request).await })
-    });
-    let mut outcomes = Vec::new();
-    for call in calls.collect::<Vec<_>>() {
-        outcomes.push(call.await.unwrap());
-    }
-    let placed = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    assert!(
-        outcomes.iter().all(|o| matches!(o, Ok(_) | Err(Error::NoCapacity { .. } | Error::Busy))),
-        "{outcomes:?}"
-    );
-    assert!((1..=8).contains(&placed), "{placed} placed");
-    let nodes = t.cloud.nodes(&t.admin).await.unwrap();
-    assert!(nodes.iter().all(|view| view.load.used_memory_mib <= 2048));
-}
-
-#[tokio::test]
 async fn members_of_a_spread_group_never_share_a_node() {
     let t = Harness::new().await;
     t.host(1).await;

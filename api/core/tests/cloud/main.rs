@@ -19,5 +19,6 @@ mod instances;
 mod launch;
 mod networks;
 mod nodes;
+mod races;
 mod retention;
 mod tenancy;

@@ -15,7 +15,8 @@ struct Started {
 fn start(queue: usize) -> Started {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("db");
-    let connection = Connection::open(&path).unwrap();
+    let mut connection = Connection::open(&path).unwrap();
+    crate::open::migrate(&mut connection).unwrap();
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;
@@ -27,7 +28,8 @@ fn start(queue: usize) -> Started {
     let seen = Arc::clone(&failures);
     let on_failure: OnFailure = Arc::new(move |reason: &str| seen.lock().unwrap().push(reason.to_owned()));
     let options = Options { queue, on_failure, ..Options::default() };
-    let writer = Writer::start(connection, Lock::take(&path).unwrap(), &options).unwrap();
+    let watch = NodeWatch::of(&connection, Arc::default()).unwrap();
+    let writer = Writer::start(connection, watch, Lock::take(&path).unwrap(), &options).unwrap();
     Started { writer, failures, _directory: directory }
 }
 

@@ -40,7 +40,7 @@ macro_rules! conformance_suite {
                 a_foreign_group_is_not_found, vpc_parts_name_ports_nodes_and_groups;
             node: enrolment_is_bound_to_the_first_machine, a_certificate_counts_once_it_is_used,
                 a_new_underlay_address_is_news_to_the_vpcs, an_expunged_node_is_final,
-                reports_change_only_what_differs;
+                reports_change_only_what_differs, every_acknowledged_change_of_a_node_is_told;
             launch: a_launch_is_read_back_whole, what_is_told_of_many_is_what_is_read,
                 a_launch_finds_what_it_names_in_its_own_project, a_token_makes_one_reservation,
                 a_refused_launch_leaves_nothing, quotas_count_stopped_instances,

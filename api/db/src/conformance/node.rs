@@ -7,7 +7,7 @@ use tepui_types::agent::NodeCapacity;
 
 use super::world::{CAPACITY, END, World};
 use crate::model::{JoinToken, NodeState, StateReason};
-use crate::{Db, EnrolOutcome, ExpungeOutcome};
+use crate::{Db, EnrolOutcome, ExpungeOutcome, LaunchOutcome, rehearse};
 
 pub async fn enrolment_is_bound_to_the_first_machine(db: Arc<dyn Db>) {
     let world = World::new(db);
@@ -103,4 +103,42 @@ pub async fn reports_change_only_what_differs(db: Arc<dyn Db>) {
     assert!(!world.db.nodes().await.unwrap()[0].node.schedulable);
     assert!(!world.db.set_schedulable(NodeId::from_random(world.bits()), false).await.unwrap());
     assert_eq!(world.db.node_part(NodeId::from_random(world.bits())).await.unwrap(), None);
+}
+
+pub async fn every_acknowledged_change_of_a_node_is_told(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let alpha = world.tenant("alpha").await;
+    let (node, other) = (world.node(CAPACITY).await, world.node(CAPACITY).await);
+    let mut upto = world.db.node_changes(0).await.unwrap().upto;
+    let mut told = async |what: &str| {
+        let changes = world.db.node_changes(upto).await.unwrap();
+        upto = changes.upto;
+        let rows = world.db.nodes().await.unwrap();
+        let row = rows.into_iter().find(|load| load.node.id == node).map(Arc::new);
+        assert_eq!(changes.nodes, row.into_iter().collect::<Vec<_>>(), "{what}");
+    };
+    world.db.set_schedulable(node, false).await.unwrap();
+    told("a drain").await;
+    world.db.set_schedulable(node, true).await.unwrap();
+    told("its end").await;
+    world.db.set_node_state(node, NodeState::Unreachable, world.now()).await.unwrap();
+    told("silence").await;
+    world.db.set_node_state(node, NodeState::Up, world.now()).await.unwrap();
+    told("its end").await;
+    world.db.update_node(node, CAPACITY, "2", Some("full")).await.unwrap();
+    told("a report").await;
+    world.db.put_certificate(node, &[7; 32]).await.unwrap();
+    world.db.confirm_certificate(node, &[7; 32]).await.unwrap();
+    told("a certificate").await;
+    let id = world.running(&alpha, node).await;
+    told("a launch").await;
+    world.stop(&alpha, id).await;
+    told("a stop").await;
+    world.terminate(&alpha, id).await;
+    told("an end").await;
+    let launch = world.launch(&alpha, vec![world.instance(&alpha, other)]);
+    let rehearsed = rehearse(world.db.launch(launch, world.now())).await.unwrap();
+    assert!(matches!(rehearsed, LaunchOutcome::Launched(_)));
+    let loads = world.db.node_changes(0).await.unwrap().nodes;
+    assert!(loads.iter().all(|load| load.used_vcpus == 0), "a rehearsal takes nothing");
 }

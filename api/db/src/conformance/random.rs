@@ -9,7 +9,7 @@ use tepui_types::agent::NodeCapacity;
 use tepui_types::{Generation, InstanceId, NodeId};
 
 use super::world::{Tenant, World};
-use crate::model::{Instance, InstanceRecord, InstanceState, NodeState, StateReason};
+use crate::model::{Instance, InstanceRecord, InstanceState, NodeLoad, NodeState, StateReason};
 use crate::{AttributeChange, Cutoffs, Db, InstanceFilter, PowerChange};
 
 /// A verb; numbers are taken modulo what there is.
@@ -61,9 +61,11 @@ pub async fn run(db: Arc<dyn Db>, verbs: Vec<Verb>) -> Result<(), TestCaseError>
     let capacity = NodeCapacity { vcpus: 6, memory_mib: 8192, disk_gib: 64 };
     let nodes = [world.node(capacity).await, world.node(capacity).await, world.node(capacity).await];
     let (mut generations, mut taking) = (BTreeMap::new(), BTreeMap::new());
+    let mut followed = Followed::default();
     for verb in verbs {
         apply(&world, &tenants, &nodes, &verb).await;
         check_nodes(&world, &nodes, capacity, &mut taking).await?;
+        check_changes(&world, &mut followed).await?;
         check_addresses(&world).await?;
         check_listings(&world, &tenants).await?;
         check_generations(&world, &nodes, &mut generations).await?;
@@ -159,6 +161,28 @@ async fn check_nodes(
         prop_assert!(used.0 <= capacity.vcpus.into() && used.1 <= capacity.memory_mib);
         prop_assert!(used.2 <= capacity.disk_gib);
     }
+    Ok(())
+}
+
+/// Nodes as one knows them who asks only for what changed.
+#[derive(Default)]
+struct Followed {
+    upto: u64,
+    nodes: BTreeMap<NodeId, Arc<NodeLoad>>,
+}
+
+/// Who follows the changes knows what the rows say, and who asks for all learns it at once.
+async fn check_changes(world: &World, followed: &mut Followed) -> Result<(), TestCaseError> {
+    let changes = world.db.node_changes(followed.upto).await.unwrap();
+    prop_assert!(changes.upto >= followed.upto);
+    followed.upto = changes.upto;
+    followed.nodes.extend(changes.nodes.into_iter().map(|load| (load.node.id, load)));
+    let rows: BTreeMap<_, _> =
+        world.db.nodes().await.unwrap().into_iter().map(|load| (load.node.id, Arc::new(load))).collect();
+    prop_assert_eq!(&followed.nodes, &rows);
+    let all = world.db.node_changes(0).await.unwrap().nodes;
+    prop_assert_eq!(all.into_iter().map(|load| (load.node.id, load)).collect::<BTreeMap<_, _>>(), rows);
+    prop_assert_eq!(world.db.node_changes(followed.upto).await.unwrap().nodes, vec![]);
     Ok(())
 }
 
