@@ -68,7 +68,7 @@ impl Cloud {
     async fn wake_neighbours(&self, node: NodeId) -> Result<(), Error> {
         for part in self.db.part_generations(node).await? {
             if let PartKey::Vpc(vpc) = part.key {
-                self.wake_vpc(vpc).await;
+                self.wakes.wake_vpc(vpc);
             }
         }
         Ok(())

@@ -137,15 +137,6 @@ impl Cloud {
             description: None,
         }
     }
-
-    /// Wakes every node that carries the VPC, after its generation grew. A hint only: the change is
-    /// durable, and a node that is not woken finds it at its poll's deadline.
-    pub(crate) async fn wake_vpc(&self, vpc: VpcId) {
-        match self.db.nodes_of_vpc(vpc).await {
-            Ok(nodes) => self.wakes.wake(nodes),
-            Err(error) => tracing::warn!(%vpc, %error, "nodes not woken"),
-        }
-    }
 }
 
 fn net((address, length): (Ipv4Addr, u8)) -> Ipv4Net {

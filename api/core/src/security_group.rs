@@ -205,7 +205,7 @@ impl Cloud {
                 rule_result(self.db.change_rules(caller.project, group.id, &change, max).await?, group.id)
             })
             .await?;
-        self.wake_vpc(group.vpc_id).await;
+        self.wakes.wake_vpc(group.vpc_id);
         Ok(rules)
     }
 

@@ -72,9 +72,6 @@ pub trait PlacementDb: Send + Sync {
     /// The generations of those of these VPCs that exist.
     async fn vpc_generations(&self, vpcs: &[VpcId]) -> Result<Vec<(VpcId, Generation)>, DbError>;
 
-    /// The nodes that carry a VPC.
-    async fn nodes_of_vpc(&self, vpc: VpcId) -> Result<Vec<NodeId>, DbError>;
-
     /// Applies transitions of placements on `node`; returns those that changed a state or released
     /// a placement. Each one that changes what a part says grows that part's generation; new words
     /// alone are stored and grow nothing.

@@ -28,6 +28,7 @@ impl Cloud {
         self.hear(node, request.agent_run);
         let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(LONGEST_WAIT);
         let mut wakes = self.wakes.subscribe(node);
+        self.wakes.has(node, &request.have);
         loop {
             wakes.borrow_and_update();
             let reply = self.news(node, &request).await?;

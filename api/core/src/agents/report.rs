@@ -103,7 +103,7 @@ impl Cloud {
             self.consoles.remove(*id).await;
         }
         for vpc in vpcs {
-            self.wake_vpc(vpc).await;
+            self.wakes.wake_vpc(vpc);
         }
         self.wakes.wake([node]);
     }

@@ -65,7 +65,7 @@ impl Cloud {
         .await?;
         self.wakes.wake(node_of(record));
         if moves_rules {
-            self.wake_vpc(record.instance.vpc_id).await;
+            self.wakes.wake_vpc(record.instance.vpc_id);
         }
         Ok(())
     }

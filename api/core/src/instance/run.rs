@@ -72,7 +72,7 @@ impl Cloud {
         let made = self.commit_naming(caller, "RunInstances", named, write).await?;
         pass("core::run::committed")?;
         self.wakes.wake(made.instances.iter().filter_map(|record| super::node_of(record)));
-        self.wake_vpc(resolved.subnet.vpc_id).await;
+        self.wakes.wake_vpc(resolved.subnet.vpc_id);
         pass("core::run::woken")?;
         self.shown(caller.project, made, reservation, &resolved.names).await
     }

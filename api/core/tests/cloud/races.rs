@@ -54,7 +54,7 @@ async fn only(t: &Harness, count: usize) -> BTreeMap<NodeId, u64> {
     assert_eq!((instances.len(), addresses.len()), (count, count));
     assert_eq!(t.cloud.volumes(&t.admin, &[]).await.unwrap().len(), count);
     assert_eq!(t.cloud.network_interfaces(&t.admin, &[]).await.unwrap().len(), count);
-    assert_eq!(t.cloud.quota(&t.admin).await.unwrap().used.instances, count as u64);
+    assert_eq!(t.cloud.quota(&t.admin).await.unwrap().used.instances as usize, count);
     let mut here: BTreeMap<NodeId, u64> = BTreeMap::new();
     for view in &instances {
         *here.entry(view.record.placement.as_ref().unwrap().node_id).or_default() += 1;

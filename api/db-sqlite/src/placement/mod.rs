@@ -31,10 +31,6 @@ impl PlacementDb for SqliteDb {
         self.read(move |connection| parts::vpc_generations(connection, &vpcs)).await
     }
 
-    async fn nodes_of_vpc(&self, vpc: VpcId) -> Result<Vec<NodeId>, DbError> {
-        self.read(move |connection| parts::nodes_of_vpc(connection, vpc)).await
-    }
-
     /// Looks first and queues nothing for the writer when there is no news: nearly every report says
     /// what the one before said.
     async fn apply_transitions(

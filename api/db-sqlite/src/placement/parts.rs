@@ -88,14 +88,6 @@ fn distinct<Id: Ord, T>(
     ids.into_iter().filter_map(|id| get(connection, id).transpose()).collect()
 }
 
-/// The nodes that carry a VPC, by id.
-pub(super) fn nodes_of_vpc(connection: &Connection, vpc: VpcId) -> rusqlite::Result<Vec<NodeId>> {
-    let sql = "SELECT DISTINCT p.node_id FROM instance i
-               JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
-               WHERE i.vpc_id = ?1 ORDER BY p.node_id";
-    all(connection, sql, params![S(vpc)], |c| c.stored())
-}
-
 /// A VPC's part with its generation. Core fills in the domain and the nodes' VXLAN addresses.
 pub(super) fn vpc(connection: &Connection, id: VpcId) -> rusqlite::Result<Option<(Generation, VpcPart)>> {
     let Some(row) = vpc_row(connection, id)? else { return Ok(None) };
