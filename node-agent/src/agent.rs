@@ -176,6 +176,8 @@ impl Agent {
             capacity: parts.capacity,
             run: parts.run,
             clock: parts.clock,
+            reported: watch::Sender::new(0),
+            report_wanted: Notify::new(),
         };
         let node_id = identity.node_id;
         let mut tasks = tasks::spawn(context, identity, observed.clone());

@@ -120,8 +120,12 @@ impl Fleet {
 
     /// Whether a report of the same agent process that is as new or newer was taken already.
     pub(crate) fn is_overtaken(&self, node: NodeId, report: &Report) -> bool {
-        let known = self.report(node);
-        known.is_some_and(|old| old.agent_run == report.agent_run && old.sequence >= report.sequence)
+        self.has_report(node, report.agent_run, report.sequence)
+    }
+
+    /// Whether this report of an agent process, or a newer one, was taken already.
+    pub(crate) fn has_report(&self, node: NodeId, run: u64, sequence: u64) -> bool {
+        self.report(node).is_some_and(|old| old.agent_run == run && old.sequence >= sequence)
     }
 
     /// Keeps a report that was taken, unless a newer one was meanwhile.

@@ -27,6 +27,11 @@ use crate::images::ImageSource;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// A download whose peer sends nothing for this long has failed.
 const SILENCE: Duration = Duration::from_secs(60);
+/// An unused connection is closed before the control plane would close it, so that no call meets the end
+/// of its connection.
+const IDLE: Duration = Duration::from_secs(15);
+/// How often a silent peer is asked for a sign of life: one that lost power ends no poll by itself.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Of an error's text, this much is shown.
 const LONGEST_MESSAGE: usize = 500;
 
@@ -172,7 +177,9 @@ pub async fn enrol(
 fn client(config: ClientConfig) -> Result<Client, LinkError> {
     let builder = Client::builder().tls_backend_preconfigured(config);
     let builder = builder.no_proxy().redirect(reqwest::redirect::Policy::none()).read_timeout(SILENCE * 2);
-    let builder = builder.connect_timeout(PATIENCE).pool_max_idle_per_host(2);
+    let builder = builder.connect_timeout(PATIENCE).pool_max_idle_per_host(2).pool_idle_timeout(IDLE);
+    let builder = builder.tcp_keepalive(KEEP_ALIVE).tcp_keepalive_interval(KEEP_ALIVE);
+    let builder = builder.tcp_user_timeout(PATIENCE);
     builder.build().map_err(|source| LinkError::Transport { call: "the TLS client", source })
 }
 

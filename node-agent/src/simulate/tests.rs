@@ -74,7 +74,8 @@ async fn poll(State(cloud): State<Arc<Cloud>>, Json(request): Json<PollRequest>)
     };
     let wants = *cloud.wants_console.lock().unwrap() && !request.have.is_empty();
     let wanted_consoles = if wants { vec![placement(1)] } else { Vec::new() };
-    Json(PollReply { epoch: Epoch(1), parts, wanted_consoles })
+    let wants_report = request.reported > 0 && cloud.reports.borrow().is_none();
+    Json(PollReply { epoch: Epoch(1), parts, wanted_consoles, wants_report })
 }
 
 async fn report(State(cloud): State<Arc<Cloud>>, Json(report): Json<Report>) -> Json<ReportReply> {
@@ -133,6 +134,20 @@ async fn a_simulated_node_joins_runs_a_guest_shows_its_console_and_survives_its_
     cloud.reports.send_replace(None);
     let _agents = start(&config(url, dir.path(), Vec::new()), &chance(2)).await.unwrap();
     assert_eq!(cloud.reported(&state).await.agent_run, 2);
+}
+
+#[tokio::test]
+async fn a_control_plane_that_lost_the_report_is_told_again() {
+    let cloud = Cloud::new();
+    let url = cloud.listen().await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = format!("secret.{}", Digest::of(cloud.issuer.der()));
+    let _agents = start(&config(url, dir.path(), vec![token]), &chance(1)).await.unwrap();
+    let mut reports = cloud.reports.subscribe();
+    let is_settled = |report: &Option<Report>| report.is_some();
+    tokio::time::timeout(PATIENCE, reports.wait_for(is_settled)).await.expect("in time").unwrap();
+    cloud.reports.send_replace(None);
+    tokio::time::timeout(PATIENCE, reports.wait_for(is_settled)).await.expect("told again").unwrap();
 }
 
 #[tokio::test]

@@ -9,12 +9,10 @@ mod report;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tepui_types::Timestamp;
 use tepui_types::agent::NodeCapacity;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::identity::Identity;
@@ -31,6 +29,10 @@ pub(crate) struct Context {
     pub(crate) capacity: NodeCapacity,
     pub(crate) run: u64,
     pub(crate) clock: fn() -> Timestamp,
+    /// The sequence of the last report that was answered.
+    pub(crate) reported: watch::Sender<u64>,
+    /// The control plane asks for a report.
+    pub(crate) report_wanted: Notify,
 }
 
 /// Starts them all.
@@ -47,35 +49,4 @@ pub(crate) fn spawn(
     tasks.spawn(renewal::run(Arc::clone(&context), identity));
     tasks.spawn(housekeeping::run(context));
     tasks
-}
-
-/// Waits between tries, with jitter, so that a control plane which comes back is not met by all its
-/// nodes at once.
-struct Pauses {
-    run: u64,
-    backoff: ExponentialBackoff,
-}
-
-const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-impl Pauses {
-    fn new(run: u64) -> Self {
-        let builder = ExponentialBuilder::default()
-            .with_min_delay(SHORTEST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .without_max_times()
-            .with_jitter()
-            .with_jitter_seed(run);
-        Self { run, backoff: builder.build() }
-    }
-
-    async fn next(&mut self) {
-        let pause = self.backoff.next().unwrap_or(LONGEST_PAUSE);
-        tokio::time::sleep(pause).await;
-    }
-
-    fn over(&mut self) {
-        *self = Self::new(self.run);
-    }
 }

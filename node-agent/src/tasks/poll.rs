@@ -7,14 +7,17 @@ use tepui_types::PlacementId;
 use tepui_types::agent::{PollReply, PollRequest};
 use tokio::time::Instant;
 
-use super::{Context, Pauses};
+use super::Context;
 use crate::ledger::{LedgerError, Taken};
+use crate::link::Pauses;
 
 /// How long the control plane may hold a poll.
 const WAIT: Duration = Duration::from_secs(50);
 /// An answer without news that comes sooner means that something is wrong, and asking again at once
 /// would make it worse.
 const SUSPICIOUSLY_SOON: Duration = Duration::from_millis(100);
+/// How long a poll waits for a report that the control plane asked for.
+const REPORT_FIRST: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(context: Arc<Context>) {
     let mut pauses = Pauses::new(context.run);
@@ -43,7 +46,20 @@ async fn poll(context: &Arc<Context>) -> Result<bool, String> {
         // once and ends with its request.
         tokio::spawn(send_console(Arc::clone(context), *id));
     }
-    Ok(take_up(context, &reply).await? || asked)
+    let news = take_up(context, &reply).await?;
+    if reply.wants_report {
+        report_first(context).await;
+    }
+    Ok(news || asked || reply.wants_report)
+}
+
+/// The report takes the connection that the poll has left: a node whose control plane comes back opens
+/// one, not two.
+async fn report_first(context: &Context) {
+    let mut reported = context.reported.subscribe();
+    context.report_wanted.notify_one();
+    // Without one in time the next poll is told again.
+    let _late = tokio::time::timeout(REPORT_FIRST, reported.changed()).await;
 }
 
 /// Drops what the control plane knows is gone; here, where no poll is under way.
@@ -72,6 +88,7 @@ fn request(context: &Context) -> PollRequest {
         epoch: ledger.epoch(),
         agent_run: context.run,
         have: ledger.have(),
+        reported: *context.reported.borrow(),
         wait_ms: u64::try_from(WAIT.as_millis()).unwrap_or(u64::MAX),
     }
 }

@@ -1,4 +1,5 @@
-//! Reports what is observed: at once when it changes, and every now and then as a sign of life.
+//! Reports what is observed: at once when it changes or the control plane asks for it, and every now and
+//! then for what changes all the time. The polls are the sign of life.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -8,16 +9,17 @@ use rand::{Rng, SeedableRng};
 use tepui_types::agent::{NodeObserved, NodeUsage, Report};
 use tokio::sync::watch;
 
-use super::{Context, Pauses};
+use super::Context;
+use crate::link::Pauses;
 use crate::reconcile::Observed;
 
-/// Between two signs of life, in milliseconds; spread, so that nodes which started together do not
-/// report together.
-const SIGN_OF_LIFE_MS: std::ops::Range<u64> = 8_000..12_000;
+/// Between two reports without news, in milliseconds: they carry the free space of the disk. Spread, so
+/// that nodes which started together do not report together.
+const WITHOUT_NEWS_MS: std::ops::Range<u64> = 240_000..360_000;
 
 pub(super) async fn run(context: Arc<Context>, mut observed: watch::Receiver<Observed>) {
     let mut random = SmallRng::seed_from_u64(context.run);
-    let mut pauses = Pauses::new(context.run);
+    let mut pauses = Pauses::new(context.run.rotate_left(1));
     let mut sequence = 0;
     loop {
         let seen = observed.borrow_and_update().clone();
@@ -27,6 +29,7 @@ pub(super) async fn run(context: Arc<Context>, mut observed: watch::Receiver<Obs
             match context.control_plane.report(&report).await {
                 Ok(_) => {
                     pauses.over();
+                    context.reported.send_replace(sequence);
                     let acknowledged = &context.shared.acknowledged;
                     *acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = report.observed.applied;
                 }
@@ -37,9 +40,10 @@ pub(super) async fn run(context: Arc<Context>, mut observed: watch::Receiver<Obs
                 }
             }
         }
-        let pause = Duration::from_millis(random.random_range(SIGN_OF_LIFE_MS));
+        let pause = Duration::from_millis(random.random_range(WITHOUT_NEWS_MS));
         tokio::select! {
             changed = observed.changed() => if changed.is_err() { return },
+            () = context.report_wanted.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

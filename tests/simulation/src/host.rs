@@ -48,6 +48,7 @@ pub(crate) struct Agent {
     reconciler: Reconciler,
     observed: watch::Receiver<Observed>,
     sequence: u64,
+    reported: u64,
 }
 
 impl Host {
@@ -78,7 +79,7 @@ impl Host {
         let grace = Duration::from_secs(90);
         let boot_id = self.boot_id();
         let reconciler = Reconciler::new(Arc::clone(&shared), boot_id, grace, sender);
-        self.agent = Some(Agent { run: self.runs, shared, reconciler, observed, sequence: 0 });
+        self.agent = Some(Agent { run: self.runs, shared, reconciler, observed, sequence: 0, reported: 0 });
         Ok(())
     }
 
@@ -160,11 +161,18 @@ impl Agent {
         let acknowledged = std::mem::take(&mut *self.lock_acknowledged());
         let mut ledger = self.shared.ledger();
         ledger.drop_absent(&acknowledged)?;
-        Ok(PollRequest { epoch: ledger.epoch(), agent_run: self.run, have: ledger.have(), wait_ms: 0 })
+        Ok(PollRequest {
+            epoch: ledger.epoch(),
+            agent_run: self.run,
+            have: ledger.have(),
+            reported: self.reported,
+            wait_ms: 0,
+        })
     }
 
     /// A report with these parts was answered.
-    pub(crate) fn acknowledge(&self, applied: Vec<HavePart>) {
+    pub(crate) fn acknowledge(&mut self, sequence: u64, applied: Vec<HavePart>) {
+        self.reported = sequence;
         *self.lock_acknowledged() = applied;
     }
 

@@ -19,8 +19,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const DELETED: Generation = Generation(u64::MAX);
 
 impl Cloud {
-    /// Answers with the parts that are newer than those the node has, and with the consoles somebody
-    /// waits for; waits for the first of them, or until the deadline.
+    /// Answers with the parts that are newer than those the node has, with the consoles somebody waits
+    /// for, and at once where the report that the node names is not here; waits for the first of them,
+    /// or until the deadline.
     ///
     /// # Errors
     /// `NotFound` for an unknown node, and those of the store.
@@ -32,7 +33,7 @@ impl Cloud {
         loop {
             wakes.borrow_and_update();
             let reply = self.news(node, &request).await?;
-            let news = !reply.parts.is_empty() || !reply.wanted_consoles.is_empty();
+            let news = !reply.parts.is_empty() || !reply.wanted_consoles.is_empty() || reply.wants_report;
             if news || timeout_at(deadline, wakes.changed()).await.is_err() {
                 self.fleet.seen(node, self.steady());
                 return Ok(reply);
@@ -77,7 +78,9 @@ impl Cloud {
             }
         }
         parts.extend(self.absent_parts(&have, &wanted, same_life).await?);
-        Ok(PollReply { epoch, parts, wanted_consoles: self.consoles.hand_out(node) })
+        let wants_report =
+            request.reported > 0 && !self.fleet.has_report(node, request.agent_run, request.reported);
+        Ok(PollReply { epoch, parts, wanted_consoles: self.consoles.hand_out(node), wants_report })
     }
 
     /// The part as it is now, which may be newer than the generation that made us look.

@@ -59,7 +59,7 @@ async fn one_generation_has_one_content_also_after_a_restart() {
     let again = host.poll().await;
     assert_eq!(first.parts, again.parts);
     assert_eq!(t.signer.count(), signed, "signatures are kept");
-    let request = PollRequest { epoch: Epoch(0), agent_run: 2, have: Vec::new(), wait_ms: 0 };
+    let request = PollRequest { epoch: Epoch(0), agent_run: 2, have: Vec::new(), reported: 0, wait_ms: 0 };
     let anew = t.restarted().poll(host.id, request).await.unwrap();
     assert_eq!(first.parts, anew.parts);
 }
@@ -71,7 +71,7 @@ async fn parts_of_another_epoch_count_as_not_there() {
     let key = PartKey::Node(host.id);
     let newer = vec![HavePart { key, generation: Generation(99) }];
     assert_eq!(host.poll_with(newer.clone(), 0).await.parts.len(), 0);
-    let request = PollRequest { epoch: Epoch(7), agent_run: 1, have: newer, wait_ms: 0 };
+    let request = PollRequest { epoch: Epoch(7), agent_run: 1, have: newer, reported: 0, wait_ms: 0 };
     assert_eq!(t.cloud.poll(host.id, request).await.unwrap().parts.len(), 1);
 }
 

@@ -145,7 +145,8 @@ async fn a_node_lost_before_a_restart_stays_so_until_it_speaks() {
     let state = async || anew.node(&t.admin, host.id).await.unwrap().load.node.state;
     anew.reconcile_once().await;
     assert_eq!(state().await, NodeState::Unreachable);
-    let request = PollRequest { epoch: tepui_types::Epoch(1), agent_run: 1, have: Vec::new(), wait_ms: 0 };
+    let request =
+        PollRequest { epoch: tepui_types::Epoch(1), agent_run: 1, have: Vec::new(), reported: 0, wait_ms: 0 };
     anew.poll(host.id, request).await.unwrap();
     anew.reconcile_once().await;
     assert_eq!(state().await, NodeState::Up);

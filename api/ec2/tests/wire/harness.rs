@@ -148,7 +148,7 @@ impl Harness {
     /// The host does whatever its part wants, and says so.
     pub(crate) async fn settle(&self) {
         use tepui_types::agent::{PartBody, PlacementPart, PollRequest, Power};
-        let poll = PollRequest { epoch: Epoch(1), agent_run: 1, have: Vec::new(), wait_ms: 0 };
+        let poll = PollRequest { epoch: Epoch(1), agent_run: 1, have: Vec::new(), reported: 0, wait_ms: 0 };
         let reply = self.cloud.poll(self.node, poll).await.unwrap();
         let mut placements = Vec::new();
         for part in reply.parts {

@@ -35,6 +35,10 @@ pub struct PollRequest {
     pub agent_run: u64,
     /// What the agent has.
     pub have: Vec<HavePart>,
+    /// The sequence of the last report of this run that was answered; 0 when none was. Reports are
+    /// kept in memory only: a control plane that does not have this one asks for it.
+    #[serde(default)]
+    pub reported: u64,
     /// How long to wait for a change, in milliseconds; the server caps it at 60,000.
     pub wait_ms: u64,
 }
@@ -81,4 +85,7 @@ pub struct PollReply {
     pub parts: Vec<Part>,
     /// Placements whose serial console somebody waits for.
     pub wanted_consoles: Vec<PlacementId>,
+    /// The report that the agent named is not here, for example after a restart: send one now.
+    #[serde(default)]
+    pub wants_report: bool,
 }

@@ -76,6 +76,10 @@ impl Day {
         self.places[host].wakes = cloud.wake_ups(id);
         let run = request.agent_run;
         let reply = cloud.poll(id, request).await?;
+        if reply.wants_report {
+            let at = self.soon(20);
+            self.report_at(host, at);
+        }
         if reply.parts.is_empty() {
             self.wait_for_news(host);
         } else {
@@ -202,11 +206,11 @@ impl Day {
             let at = self.soon(60_000);
             self.queue.add(at, Event::LateReport { host, run, report: report.clone() });
         }
-        let applied = report.observed.applied.clone();
+        let (sequence, applied) = (report.sequence, report.observed.applied.clone());
         let sent = !self.happens(LOST) && self.send_report(host, *report).await?;
         let answered = sent && !self.happens(LOST);
-        if let Some(agent) = self.places[host].host.agent.as_ref().filter(|_| answered) {
-            agent.acknowledge(applied);
+        if let Some(agent) = self.places[host].host.agent.as_mut().filter(|_| answered) {
+            agent.acknowledge(sequence, applied);
         }
         self.summary.messages += u64::from(!answered);
         let at = if answered {

@@ -190,7 +190,7 @@ impl World {
         let report = self.next_report()?;
         self.send(report.clone()).await?;
         if answered {
-            self.agent()?.acknowledge(report.observed.applied.clone());
+            self.agent()?.acknowledge(report.sequence, report.observed.applied.clone());
         }
         Ok(report)
     }
