@@ -29,6 +29,7 @@ pub struct Cloud {
     pub(crate) credentials: CredentialCache,
     pub(crate) consoles: Consoles,
     pub(crate) identities: crate::agents::IdentityCache,
+    pub(crate) vpc_parts: crate::agents::VpcParts,
     pub(crate) audits: Audits,
     /// Ends the reconcilers' wait.
     pub(crate) reconcile: Notify,
@@ -51,6 +52,7 @@ impl Cloud {
             credentials: CredentialCache::default(),
             consoles,
             identities: crate::agents::IdentityCache::default(),
+            vpc_parts: crate::agents::VpcParts::default(),
             audits: Audits::new(parts.config.audits_waiting),
             reconcile: Notify::new(),
             epoch: OnceCell::new(),

@@ -7,3 +7,4 @@ mod report;
 mod vpc_part;
 
 pub(crate) use identity::IdentityCache;
+pub(crate) use vpc_part::VpcParts;

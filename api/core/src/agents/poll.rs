@@ -1,14 +1,14 @@
 //! The long poll.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tepui_types::agent::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
+use tepui_types::agent::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest, SharedPart};
 use tepui_types::{Epoch, Generation, NodeId, VpcId};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::vpc_part::completed;
 use crate::{Cloud, Error, Kind};
 
 /// Longer waits are cut to this.
@@ -25,7 +25,11 @@ impl Cloud {
     ///
     /// # Errors
     /// `NotFound` for an unknown node, and those of the store.
-    pub async fn poll(&self, node: NodeId, request: PollRequest) -> Result<PollReply, Error> {
+    pub async fn poll(
+        &self,
+        node: NodeId,
+        request: PollRequest,
+    ) -> Result<PollReply<Arc<SharedPart>>, Error> {
         self.hear(node, request.agent_run);
         let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(LONGEST_WAIT);
         let mut wakes = self.wakes.subscribe(node);
@@ -64,7 +68,7 @@ impl Cloud {
         }
     }
 
-    async fn news(&self, node: NodeId, request: &PollRequest) -> Result<PollReply, Error> {
+    async fn news(&self, node: NodeId, request: &PollRequest) -> Result<PollReply<Arc<SharedPart>>, Error> {
         let epoch = self.epoch().await?;
         // What the agent has from another life of the database is no measure of what is new.
         let same_life = request.epoch == epoch;
@@ -74,30 +78,27 @@ impl Cloud {
         let mut parts = Vec::new();
         for part in &wanted {
             if !same_life || have.get(&part.key).is_none_or(|old| *old < part.generation) {
-                parts.push(self.part(node, part.key).await?);
+                parts.push(self.part(node, part).await?);
             }
         }
-        parts.extend(self.absent_parts(&have, &wanted, same_life).await?);
+        let absent = self.absent_parts(&have, &wanted, same_life).await?;
+        parts.extend(absent.into_iter().map(|part| Arc::new(part.into())));
         let wants_report =
             request.reported > 0 && !self.fleet.has_report(node, request.agent_run, request.reported);
         Ok(PollReply { epoch, parts, wanted_consoles: self.consoles.hand_out(node), wants_report })
     }
 
     /// The part as it is now, which may be newer than the generation that made us look.
-    async fn part(&self, node: NodeId, key: PartKey) -> Result<Part, Error> {
-        match key {
+    async fn part(&self, node: NodeId, wanted: &HavePart) -> Result<Arc<SharedPart>, Error> {
+        match wanted.key {
             PartKey::Node(_) => {
                 let state = self.db.node_part(node).await?;
                 let state = state.ok_or_else(|| Error::not_found(Kind::Node, node))?;
                 let generation = state.generation;
                 let body = PartBody::Node(self.build_node_part(&state)?);
-                Ok(Part { key, generation, body })
+                Ok(Arc::new(Part { key: wanted.key, generation, body }.into()))
             }
-            PartKey::Vpc(vpc) => {
-                let found = self.db.vpc_part(vpc).await?;
-                let (generation, part) = found.ok_or_else(|| Error::not_found(Kind::Vpc, vpc))?;
-                Ok(Part { key, generation, body: PartBody::Vpc(completed(part, &self.config)) })
-            }
+            PartKey::Vpc(vpc) => self.vpc_part(vpc, wanted.generation).await,
         }
     }
 

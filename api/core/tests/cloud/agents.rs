@@ -60,7 +60,7 @@ async fn one_generation_has_one_content_also_after_a_restart() {
     assert_eq!(first.parts, again.parts);
     assert_eq!(t.signer.count(), signed, "signatures are kept");
     let request = PollRequest { epoch: Epoch(0), agent_run: 2, have: Vec::new(), reported: 0, wait_ms: 0 };
-    let anew = t.restarted().poll(host.id, request).await.unwrap();
+    let anew = t.restarted().poll(host.id, request).await.unwrap().owned();
     assert_eq!(first.parts, anew.parts);
 }
 

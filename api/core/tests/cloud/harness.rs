@@ -218,7 +218,7 @@ impl Host {
 
     pub(crate) async fn poll_with(&self, have: Vec<HavePart>, wait_ms: u64) -> PollReply {
         let request = PollRequest { epoch: Epoch(1), agent_run: 1, have, reported: 0, wait_ms };
-        self.cloud.poll(self.id, request).await.unwrap()
+        self.cloud.poll(self.id, request).await.unwrap().owned()
     }
 
     pub(crate) async fn generation(&self) -> Generation {

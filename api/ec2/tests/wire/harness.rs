@@ -149,7 +149,7 @@ impl Harness {
     pub(crate) async fn settle(&self) {
         use tepui_types::agent::{PartBody, PlacementPart, PollRequest, Power};
         let poll = PollRequest { epoch: Epoch(1), agent_run: 1, have: Vec::new(), reported: 0, wait_ms: 0 };
-        let reply = self.cloud.poll(self.node, poll).await.unwrap();
+        let reply = self.cloud.poll(self.node, poll).await.unwrap().owned();
         let mut placements = Vec::new();
         for part in reply.parts {
             let PartBody::Node(node) = part.body else { continue };

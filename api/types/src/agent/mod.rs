@@ -9,6 +9,7 @@ mod enrol;
 mod node_part;
 mod observed;
 mod poll;
+mod shared_part;
 mod vpc_part;
 
 pub use endpoints::{CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
@@ -21,6 +22,7 @@ pub use observed::{
     NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementState, RefusedPart, Report, ReportReply,
 };
 pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
+pub use shared_part::SharedPart;
 pub use vpc_part::{
     Direction, FirewallRule, Peer, PortRange, Protocol, SecurityGroupPart, SubnetPart, VpcNode, VpcPart,
     VpcPort,

@@ -75,14 +75,15 @@ impl Part {
     }
 }
 
-/// The parts that changed. Empty when the wait ended without a change.
+/// The parts that changed. Empty when the wait ended without a change. The control plane replies with
+/// [`SharedPart`](super::SharedPart)s, of which each is built once for all its nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PollReply {
+pub struct PollReply<P = Part> {
     /// The database's epoch.
     pub epoch: Epoch,
     /// Parts newer than those the agent has.
-    pub parts: Vec<Part>,
+    pub parts: Vec<P>,
     /// Placements whose serial console somebody waits for.
     pub wanted_consoles: Vec<PlacementId>,
     /// The report that the agent named is not here, for example after a restart: send one now.

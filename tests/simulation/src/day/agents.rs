@@ -75,7 +75,7 @@ impl Day {
         }
         self.places[host].wakes = cloud.wake_ups(id);
         let run = request.agent_run;
-        let reply = cloud.poll(id, request).await?;
+        let reply = cloud.poll(id, request).await?.owned();
         if reply.wants_report {
             let at = self.soon(20);
             self.report_at(host, at);

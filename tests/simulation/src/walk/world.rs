@@ -144,7 +144,7 @@ impl World {
         self.revive()?;
         let (id, cloud) = (self.host.id, self.cloud()?);
         let request = self.agent()?.poll()?;
-        let reply = cloud.poll(id, request).await?;
+        let reply = cloud.poll(id, request).await?.owned();
         let news = !reply.parts.is_empty();
         if answered {
             self.agent()?.take(reply)?;
