@@ -2,13 +2,14 @@
 //! node has its full time to be heard again. All times are those of the clock that never jumps.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tepui_db::model::NodeLoad;
-use tepui_types::NodeId;
 use tepui_types::agent::{NodeCapacity, Report};
+use tepui_types::{Generation, NodeId};
 
 use crate::Health;
 
@@ -43,12 +44,16 @@ struct Member {
     /// It was unreachable when this process began, and has not spoken since.
     presumed_silent: bool,
     report: Option<Arc<Report>>,
+    /// The generation of the node's rows at which the report meant nothing new.
+    settled: Option<Generation>,
     written: Option<Facts>,
     /// The current agent process.
     run: u64,
     /// The one before it. One that comes back is a second agent with this identity.
     previous_run: Option<u64>,
     came_back_at: Option<Timestamp>,
+    /// Whether the node was silent when the store's state of it was last made to agree.
+    agreed: Option<bool>,
 }
 
 impl Member {
@@ -60,6 +65,8 @@ impl Member {
 /// What every node said last.
 pub(crate) struct Fleet {
     started_at: Timestamp,
+    /// Every node of the store is a member.
+    surveyed: AtomicBool,
     members: Mutex<HashMap<NodeId, Member>>,
     /// Nodes of which a second agent was ever heard: few, where the members are many.
     suspects: Mutex<BTreeSet<NodeId>>,
@@ -67,7 +74,12 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     pub(crate) fn new(started_at: Timestamp) -> Self {
-        Self { started_at, members: Mutex::default(), suspects: Mutex::default() }
+        Self {
+            started_at,
+            surveyed: AtomicBool::new(false),
+            members: Mutex::default(),
+            suspects: Mutex::default(),
+        }
     }
 
     fn members(&self) -> MutexGuard<'_, HashMap<NodeId, Member>> {
@@ -87,6 +99,22 @@ impl Fleet {
         let mut members = self.members();
         let member = members.entry(node).or_default();
         member.presumed_silent = member.seen_at.is_none();
+    }
+
+    /// Whether each node is silent, or not, as it was when the store was last made to agree.
+    pub(crate) fn is_agreed(&self, now: Timestamp, timeout: Duration) -> bool {
+        let silent = |member: &Member| self.silence(Some(member), now, timeout);
+        let agrees = |member: &Member| member.agreed == Some(silent(member));
+        self.surveyed.load(Ordering::Relaxed) && self.members().values().all(agrees)
+    }
+
+    /// Notes for every node of the store whether it was silent when the store was made to agree.
+    pub(crate) fn agreed(&self, silences: impl IntoIterator<Item = (NodeId, bool)>) {
+        let mut members = self.members();
+        for (node, silent) in silences {
+            members.entry(node).or_default().agreed = Some(silent);
+        }
+        self.surveyed.store(true, Ordering::Relaxed);
     }
 
     /// Notes which agent process spoke; returns whether that is news of a second one.
@@ -129,10 +157,23 @@ impl Fleet {
     }
 
     /// Keeps a report that was taken, unless a newer one was meanwhile.
-    pub(crate) fn keep(&self, node: NodeId, report: Arc<Report>) {
+    pub(crate) fn keep(&self, node: NodeId, report: Arc<Report>, settled: Option<Generation>) {
         if !self.is_overtaken(node, &report) {
-            self.members().entry(node).or_default().report = Some(report);
+            let mut members = self.members();
+            let member = members.entry(node).or_default();
+            member.report = Some(report);
+            member.settled = settled;
         }
+    }
+
+    /// Where this report says of every placement what the last one said: the generation of the node's
+    /// rows at which that meant nothing new.
+    pub(crate) fn settled(&self, node: NodeId, report: &Report) -> Option<Generation> {
+        let members = self.members();
+        let member = members.get(&node)?;
+        let old = member.report.as_ref()?;
+        let same = old.epoch == report.epoch && old.observed.placements == report.observed.placements;
+        member.settled.filter(|_| same)
     }
 
     /// The last report of a node.
@@ -162,8 +203,12 @@ impl Fleet {
 
     /// Whether the node was silent for longer than `timeout`.
     pub(crate) fn is_silent(&self, node: NodeId, now: Timestamp, timeout: Duration) -> bool {
-        let presumed = self.members().get(&node).is_some_and(|member| member.presumed_silent);
-        presumed || is_longer_ago(self.last_seen(node), now, timeout)
+        self.silence(self.members().get(&node), now, timeout)
+    }
+
+    fn silence(&self, member: Option<&Member>, now: Timestamp, timeout: Duration) -> bool {
+        let last_seen = member.and_then(|member| member.seen_at).unwrap_or(self.started_at);
+        member.is_some_and(|member| member.presumed_silent) || is_longer_ago(last_seen, now, timeout)
     }
 
     /// What is wrong with a node, if anything is.

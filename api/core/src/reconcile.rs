@@ -1,14 +1,20 @@
 //! Work that no request asks for. Each reconciler takes no input, looks at the whole, changes what
 //! is due, and is safe to run at any time. They do not retry: the next round is the retry.
 
-use jiff::Timestamp;
 use std::time::Duration;
+
+use futures::future::try_join_all;
+use jiff::Timestamp;
 use tepui_db::Cutoffs;
 use tepui_db::model::{NodeEvent, NodeLoad, NodeState};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Cloud, Error};
 
+/// Nodes whose state is changed at once, in one commit: after a cut of the network it may be all.
+const AT_ONCE: usize = 256;
+/// How long a signal waits for others, so that many nodes that come back are one round.
+const GATHER: Duration = Duration::from_millis(100);
 /// Rows that one transaction of the purge deletes: a few milliseconds of the writer.
 const PURGE_BATCH: u32 = 500;
 /// Batches of one round, so that a large backlog does not hold up the other reconcilers.
@@ -22,37 +28,54 @@ impl Cloud {
             let wait = tokio::time::timeout(self.config.reconcile_interval, self.reconcile.notified());
             tokio::select! {
                 () = cancel.cancelled() => {}
-                _signal_or_timer = wait => {}
+                signal_or_timer = wait => if signal_or_timer.is_ok() {
+                    tokio::time::sleep(GATHER).await;
+                }
             }
         }
     }
 
     /// Runs every reconciler once. A failure is logged and keeps no other from its work.
     pub async fn reconcile_once(&self) {
-        log("node liveness", self.reconcile_liveness().await.map(|()| 0));
+        log("node liveness", self.reconcile_liveness().await);
         log("purge", self.purge().await);
     }
 
-    /// Turns silent nodes unreachable and those that speak again up.
-    async fn reconcile_liveness(&self) -> Result<(), Error> {
-        let now = self.now();
-        for load in self.db.nodes().await? {
-            if load.node.state == NodeState::Unreachable {
-                // After a restart it is not silent yet; only its own word makes it up again.
-                self.fleet.presume_silent(load.node.id);
-            }
-            if let Some(state) = self.due_state(&load)
-                && self.db.set_node_state(load.node.id, state, now).await?
-            {
-                tracing::warn!(node = %load.node.id, name = load.node.name, ?state, "node changed state");
-            }
+    /// Turns silent nodes unreachable and those that speak again up. The store is read only where a
+    /// node's silence began or ended since it was read last.
+    async fn reconcile_liveness(&self) -> Result<u32, Error> {
+        let (steady, timeout) = (self.steady(), self.config.node_timeout);
+        if self.fleet.is_agreed(steady, timeout) {
+            return Ok(0);
         }
-        Ok(())
+        let mut nodes = self.db.nodes().await?;
+        nodes.retain(|load| load.node.state != NodeState::Expunged);
+        for load in nodes.iter().filter(|load| load.node.state == NodeState::Unreachable) {
+            // After a restart it is not silent yet; only its own word makes it up again.
+            self.fleet.presume_silent(load.node.id);
+        }
+        let silent = |load: &NodeLoad| self.fleet.is_silent(load.node.id, steady, timeout);
+        let silences: Vec<bool> = nodes.iter().map(silent).collect();
+        let due: Vec<_> = nodes
+            .iter()
+            .zip(&silences)
+            .filter_map(|(load, silent)| Some((load, due(load, *silent)?)))
+            .collect();
+        let mut count = 0;
+        for batch in due.chunks(AT_ONCE) {
+            let changes = batch.iter().map(|(load, state)| self.change_state(load, *state));
+            count += try_join_all(changes).await?.into_iter().map(u32::from).sum::<u32>();
+        }
+        self.fleet.agreed(nodes.iter().map(|load| load.node.id).zip(silences));
+        Ok(count)
     }
 
-    fn due_state(&self, load: &NodeLoad) -> Option<NodeState> {
-        let silent = self.fleet.is_silent(load.node.id, self.steady(), self.config.node_timeout);
-        load.node.state.after(if silent { NodeEvent::Silence } else { NodeEvent::SignOfLife })
+    async fn change_state(&self, load: &NodeLoad, state: NodeState) -> Result<bool, Error> {
+        let changed = self.db.set_node_state(load.node.id, state, self.now()).await?;
+        if changed {
+            tracing::warn!(node = %load.node.id, name = load.node.name, ?state, "node changed state");
+        }
+        Ok(changed)
     }
 
     /// Forgets what is over and older than its retention, a transaction a batch; what one round leaves
@@ -80,6 +103,11 @@ impl Cloud {
     fn ago(&self, age: Duration) -> Result<Timestamp, Error> {
         self.clock.earliest().checked_sub(age).map_err(Error::internal)
     }
+}
+
+/// The state that a node should have and has not.
+fn due(load: &NodeLoad, silent: bool) -> Option<NodeState> {
+    load.node.state.after(if silent { NodeEvent::Silence } else { NodeEvent::SignOfLife })
 }
 
 fn log(work: &str, result: Result<u32, Error>) {

@@ -62,6 +62,10 @@ pub trait PlacementDb: Send + Sync {
     /// placement that is not gone.
     async fn part_generations(&self, node: NodeId) -> Result<Vec<HavePart>, DbError>;
 
+    /// The generation of the node's own part; `None` for an unknown node. It grows with every change of
+    /// what is wanted on the node.
+    async fn node_generation(&self, node: NodeId) -> Result<Option<Generation>, DbError>;
+
     /// What the node's own part is made of; `None` for an unknown node.
     async fn node_part(&self, node: NodeId) -> Result<Option<NodePartState>, DbError>;
 

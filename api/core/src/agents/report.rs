@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tepui_db::model::InstanceRecord;
 use tepui_db::{NodePartState, Transition};
 use tepui_types::agent::{NodeObserved, Report, ReportReply};
-use tepui_types::{NodeId, PlacementId};
+use tepui_types::{Generation, NodeId, PlacementId};
 
 use crate::failpoint::pass;
 use crate::fleet::Facts;
@@ -15,7 +15,8 @@ use crate::{Cloud, Error, Kind};
 
 impl Cloud {
     /// Takes a report: applies what it means for the node's instances and keeps it in memory. One
-    /// that was overtaken changes nothing. Reports that bring no news write nothing.
+    /// that was overtaken changes nothing. Reports that bring no news write nothing, and one that says
+    /// again what meant nothing new is not even compared with the node's instances.
     ///
     /// # Errors
     /// `NotFound` for an unknown node, and those of the store; the agent then sends it again.
@@ -28,12 +29,24 @@ impl Cloud {
         }
         self.take_facts(node, &report.observed).await?;
         // Counters from another life of the database mean nothing in this one.
-        if report.epoch == epoch {
-            self.take_observations(node, &report.observed).await?;
-        }
+        let settled = match report.epoch == epoch {
+            true => self.settle(node, &report).await?,
+            false => None,
+        };
         // Only now: a report whose effect was not stored must not make its repeat look old.
-        self.fleet.keep(node, report);
+        self.fleet.keep(node, report, settled);
         Ok(ReportReply { epoch })
+    }
+
+    /// Applies what a report means. The generation of the node's rows at which it means nothing, or
+    /// nothing more: until that grows or the node says something else, there is nothing to compare.
+    async fn settle(&self, node: NodeId, report: &Report) -> Result<Option<Generation>, Error> {
+        if let Some(settled) = self.fleet.settled(node, report)
+            && self.db.node_generation(node).await? == Some(settled)
+        {
+            return Ok(Some(settled));
+        }
+        self.take_observations(node, &report.observed).await
     }
 
     /// Writes what the node says of itself, when it differs from what it said before.
@@ -61,13 +74,17 @@ impl Cloud {
         }
     }
 
-    async fn take_observations(&self, node: NodeId, seen: &NodeObserved) -> Result<(), Error> {
+    async fn take_observations(
+        &self,
+        node: NodeId,
+        seen: &NodeObserved,
+    ) -> Result<Option<Generation>, Error> {
         let state = self.db.node_part(node).await?;
         let state = state.ok_or_else(|| Error::not_found(Kind::Node, node))?;
         let transitions = plan_transitions(&state.records, &seen.placements);
         pass("core::report::planned")?;
         if transitions.is_empty() {
-            return Ok(());
+            return Ok(Some(state.generation));
         }
         let applied = self.db.apply_transitions(node, &transitions, self.now()).await?;
         pass("core::report::applied")?;
@@ -77,7 +94,9 @@ impl Cloud {
             }
         }
         self.wake_after(node, &state, &transitions, &applied).await;
-        pass("core::report::woken")
+        pass("core::report::woken")?;
+        // One of them may have lost a race: the same words may then mean something else.
+        Ok(None)
     }
 
     /// Other nodes see only that a placement left their VPC.

@@ -31,13 +31,31 @@ fn a_restarted_agent_is_no_second_one_but_one_that_comes_back_is() {
 #[test]
 fn a_report_that_was_overtaken_or_repeats_one_is_dropped() {
     let (fleet, node) = (Fleet::new(Timestamp::UNIX_EPOCH), NodeId::from_random(1));
-    fleet.keep(node, report(1, 5));
+    fleet.keep(node, report(1, 5), None);
     assert!(fleet.is_overtaken(node, &report(1, 4)));
     assert!(fleet.is_overtaken(node, &report(1, 5)));
     assert!(!fleet.is_overtaken(node, &report(1, 6)));
     assert!(!fleet.is_overtaken(node, &report(2, 1)), "a new process counts from the start");
-    fleet.keep(node, report(1, 4));
+    fleet.keep(node, report(1, 4), None);
     assert_eq!(fleet.report(node).unwrap().sequence, 5);
+}
+
+#[test]
+fn the_store_is_read_again_where_a_silence_began_or_ended() {
+    let timeout = Duration::from_secs(90);
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let (fleet, node) = (Fleet::new(at(0)), NodeId::from_random(1));
+    assert!(!fleet.is_agreed(at(0), timeout), "it was never read");
+    fleet.agreed([(node, false)]);
+    assert!(fleet.is_agreed(at(90), timeout));
+    assert!(!fleet.is_agreed(at(91), timeout), "a silence began");
+    fleet.agreed([(node, true)]);
+    assert!(fleet.is_agreed(at(91), timeout));
+    fleet.seen(node, at(91));
+    assert!(!fleet.is_agreed(at(91), timeout), "it ended");
+    fleet.agreed([(node, false)]);
+    fleet.seen(NodeId::from_random(2), at(91));
+    assert!(!fleet.is_agreed(at(91), timeout), "a node joined");
 }
 
 #[test]

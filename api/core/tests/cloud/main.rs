@@ -14,6 +14,7 @@ mod consoles;
 mod doctor;
 mod explain;
 mod harness;
+mod heartbeats;
 mod identity;
 mod instances;
 mod launch;

@@ -18,6 +18,10 @@ impl PlacementDb for SqliteDb {
         self.read(move |connection| parts::generations(connection, node)).await
     }
 
+    async fn node_generation(&self, node: NodeId) -> Result<Option<Generation>, DbError> {
+        self.read(move |connection| parts::node_generation(connection, node)).await
+    }
+
     async fn node_part(&self, node: NodeId) -> Result<Option<NodePartState>, DbError> {
         self.read(move |connection| parts::node(connection, node)).await
     }

@@ -42,7 +42,7 @@ pub(super) fn vpc_generations(
     Ok(generations)
 }
 
-fn node_generation(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Generation>> {
+pub(super) fn node_generation(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Generation>> {
     first(connection, "SELECT generation FROM node WHERE id = ?1", params![S(node)], |c| c.stored())
 }
 

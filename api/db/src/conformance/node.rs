@@ -102,7 +102,9 @@ pub async fn reports_change_only_what_differs(db: Arc<dyn Db>) {
     assert!(world.db.set_schedulable(node, false).await.unwrap());
     assert!(!world.db.nodes().await.unwrap()[0].node.schedulable);
     assert!(!world.db.set_schedulable(NodeId::from_random(world.bits()), false).await.unwrap());
-    assert_eq!(world.db.node_part(NodeId::from_random(world.bits())).await.unwrap(), None);
+    let unknown = NodeId::from_random(world.bits());
+    assert_eq!(world.db.node_part(unknown).await.unwrap(), None);
+    assert_eq!(world.db.node_generation(unknown).await.unwrap(), None);
 }
 
 pub async fn every_acknowledged_change_of_a_node_is_told(db: Arc<dyn Db>) {

@@ -319,7 +319,9 @@ impl World {
 
     /// The generation of the node's part.
     pub async fn node_generation(&self, node: NodeId) -> Generation {
-        self.db.node_part(node).await.unwrap().unwrap().generation
+        let generation = self.db.node_generation(node).await.unwrap().unwrap();
+        assert_eq!(self.db.node_part(node).await.unwrap().unwrap().generation, generation);
+        generation
     }
 
     /// The generation of the VPC's part.
