@@ -5,29 +5,37 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use tepui_db::model::InstanceRecord;
-use tepui_types::{InstanceId, Timestamp};
+use tepui_types::{Digest, InstanceId, Timestamp};
 
 use crate::{Cloud, Error};
 
 /// A document with its signature.
-#[derive(Clone)]
 pub(super) struct Identity {
     pub(super) document: String,
     pub(super) signature: String,
 }
 
-/// Signed documents by instance; a new launch or type makes a new one.
+/// Signatures by instance, each with the digest of its document; a new launch or type makes a new one.
+/// Documents are made from the rows each time: a hundred thousand of them would be most of what a
+/// control plane keeps in memory.
 #[derive(Default)]
-pub(crate) struct IdentityCache(Mutex<HashMap<InstanceId, Identity>>);
+pub(crate) struct IdentityCache(Mutex<HashMap<InstanceId, Signature>>);
+
+struct Signature {
+    document: Digest,
+    text: Box<str>,
+}
 
 impl IdentityCache {
-    fn get(&self, id: InstanceId, document: &str) -> Option<Identity> {
+    fn get(&self, id: InstanceId, document: Digest) -> Option<String> {
         let cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(&id).filter(|identity| identity.document == document).cloned()
+        let known = cache.get(&id).filter(|signature| signature.document == document);
+        known.map(|signature| signature.text.to_string())
     }
 
-    fn put(&self, id: InstanceId, identity: &Identity) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, identity.clone());
+    fn put(&self, id: InstanceId, document: Digest, signature: &str) {
+        let signature = Signature { document, text: signature.into() };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, signature);
     }
 
     /// Forgets an instance that has come to its end.
@@ -62,13 +70,13 @@ impl Cloud {
     /// generation of a part always has one content.
     pub(super) fn identity_of(&self, record: &InstanceRecord) -> Result<Identity, Error> {
         let document = self.document(record)?;
-        let id = record.instance.id;
-        if let Some(known) = self.identities.get(id, &document) {
-            return Ok(known);
+        let (id, digest) = (record.instance.id, Digest::of(document.as_bytes()));
+        if let Some(signature) = self.identities.get(id, digest) {
+            return Ok(Identity { document, signature });
         }
-        let identity = Identity { signature: self.signer.sign(&document), document };
-        self.identities.put(id, &identity);
-        Ok(identity)
+        let signature = self.signer.sign(&document);
+        self.identities.put(id, digest, &signature);
+        Ok(Identity { document, signature })
     }
 
     fn document(&self, record: &InstanceRecord) -> Result<String, Error> {
