@@ -110,13 +110,17 @@ impl Consoles {
         }
     }
 
+    /// The files of all consoles.
+    fn names(&self) -> std::io::Result<Vec<OsString>> {
+        entries(&self.dir)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
     /// Marks the files that are not those of a placement of `live`, and removes those that have been
     /// marked for the grace time. Returns how many it removed.
-    fn sweep(&self, live: &HashSet<String>, now: Timestamp) -> std::io::Result<u32> {
+    fn sweep(&self, names: Vec<OsString>, live: &HashSet<String>, now: Timestamp) -> std::io::Result<u32> {
         let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut still, mut removed) = (HashMap::new(), 0);
-        for entry in entries(&self.dir)? {
-            let name = entry?.file_name();
+        for name in names {
             if name.to_str().is_some_and(|name| live.contains(name)) {
                 continue;
             }
@@ -168,9 +172,12 @@ impl Cloud {
     /// # Errors
     /// Those of the store, or `Internal` for the folder.
     pub async fn sweep_consoles(&self) -> Result<u32, Error> {
-        let records = self.db.all_instances().await?;
-        let live = records.iter().filter_map(|record| Some(record.placement.as_ref()?.id.to_string()));
-        self.consoles.sweep(&live.collect(), self.steady()).map_err(Error::internal)
+        let names = self.consoles.names().map_err(Error::internal)?;
+        let placements: Vec<PlacementId> =
+            names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
+        let live = self.db.live_placements(&placements).await?;
+        let live = live.iter().map(PlacementId::to_string).collect();
+        self.consoles.sweep(names, &live, self.steady()).map_err(Error::internal)
     }
 
     /// Asks a node for a console and waits until it came or the time is over.

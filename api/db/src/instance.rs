@@ -100,8 +100,11 @@ pub trait InstanceDb: Send + Sync {
         filter: &InstanceFilter,
     ) -> Result<Vec<Arc<InstanceRecord>>, DbError>;
 
-    /// Every instance of the cloud that is not terminated, for reconcilers and doctor.
+    /// Every instance of the cloud that is not terminated, for doctor.
     async fn all_instances(&self) -> Result<Vec<InstanceRecord>, DbError>;
+
+    /// How many instances of the cloud are in each state, but for terminated ones.
+    async fn instance_counts(&self) -> Result<Vec<(InstanceState, u64)>, DbError>;
 
     /// Stops, reboots or terminates. Asked again, it changes nothing and says so.
     async fn change_power(

@@ -76,6 +76,9 @@ pub trait PlacementDb: Send + Sync {
     /// The generations of those of these VPCs that exist.
     async fn vpc_generations(&self, vpcs: &[VpcId]) -> Result<Vec<(VpcId, Generation)>, DbError>;
 
+    /// Those of these placements that are not gone.
+    async fn live_placements(&self, ids: &[PlacementId]) -> Result<Vec<PlacementId>, DbError>;
+
     /// Applies transitions of placements on `node`; returns those that changed a state or released
     /// a placement. Each one that changes what a part says grows that part's generation; new words
     /// alone are stored and grow nothing.

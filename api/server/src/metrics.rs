@@ -102,11 +102,11 @@ impl Metrics {
     pub(crate) async fn text(&self) -> Result<String, DbError> {
         let _alone = self.scrape.lock().await;
         let db: &dyn Db = self.db.as_ref();
-        let (instances, nodes) = (db.all_instances().await?, db.nodes().await?);
+        let (instances, nodes) = (db.instance_counts().await?, db.nodes().await?);
         let state = |state: &dyn std::fmt::Debug| StateLabels { state: format!("{state:?}").to_lowercase() };
         self.instances.clear();
-        for record in &instances {
-            self.instances.get_or_create(&state(&record.instance.state)).inc();
+        for (name, count) in &instances {
+            self.instances.get_or_create(&state(name)).set(i64::try_from(*count).unwrap_or(i64::MAX));
         }
         self.nodes.clear();
         for load in &nodes {

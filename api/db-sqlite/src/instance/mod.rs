@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tepui_db::model::{InstanceRecord, PlacementGroup};
+use tepui_db::model::{InstanceRecord, InstanceState, PlacementGroup};
 use tepui_db::{
     AttributeChange, CreateOutcome, DbError, DeleteOutcome, InstanceDb, InstanceFilter, Launch, LaunchNames,
     LaunchOutcome, LaunchParents, PowerChange, PowerOutcome, StartRequest,
@@ -50,6 +50,14 @@ impl InstanceDb for SqliteDb {
             let sql = "SELECT n FROM instance WHERE state <> 'terminated'";
             let wanted = all(connection, sql, [], |c| c.plain())?;
             record::of_numbers(connection, &wanted)
+        })
+        .await
+    }
+
+    async fn instance_counts(&self) -> Result<Vec<(InstanceState, u64)>, DbError> {
+        self.read(|connection| {
+            let sql = "SELECT state, count(*) FROM instance WHERE state <> 'terminated' GROUP BY state";
+            all(connection, sql, [], |c| Ok((c.stored()?, c.stored()?)))
         })
         .await
     }

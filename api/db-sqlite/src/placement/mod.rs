@@ -35,6 +35,11 @@ impl PlacementDb for SqliteDb {
         self.read(move |connection| parts::vpc_generations(connection, &vpcs)).await
     }
 
+    async fn live_placements(&self, ids: &[PlacementId]) -> Result<Vec<PlacementId>, DbError> {
+        let ids = ids.to_vec();
+        self.read(move |connection| parts::live_placements(connection, &ids)).await
+    }
+
     /// Looks first and queues nothing for the writer when there is no news: nearly every report says
     /// what the one before said.
     async fn apply_transitions(

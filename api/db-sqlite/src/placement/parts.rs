@@ -10,12 +10,12 @@ use tepui_db::model::{InstanceRecord, NetworkInterface, RulePeer, SecurityGroup,
 use tepui_types::agent::{
     FirewallRule, HavePart, PartKey, Peer, SecurityGroupPart, SubnetPart, VpcNode, VpcPart, VpcPort,
 };
-use tepui_types::{Generation, MacAddress, NodeId, SecurityGroupId, VpcId};
+use tepui_types::{Generation, MacAddress, NodeId, PlacementId, SecurityGroupId, VpcId};
 
 use crate::instance::record;
 use crate::network::{INTERFACE, SUBNET, VPC, read_interface, read_subnet, read_vpc};
 use crate::node::vpcs_of_node;
-use crate::row::{all, first};
+use crate::row::{all, exists, first};
 use crate::security_group;
 use crate::value::S;
 
@@ -86,6 +86,20 @@ fn distinct<Id: Ord, T>(
 ) -> rusqlite::Result<Vec<T>> {
     let ids: BTreeSet<_> = records.iter().filter_map(|record| record.interface.as_ref()).map(id).collect();
     ids.into_iter().filter_map(|id| get(connection, id).transpose()).collect()
+}
+
+/// Those of these placements that are not gone.
+pub(super) fn live_placements(
+    connection: &Connection,
+    ids: &[PlacementId],
+) -> rusqlite::Result<Vec<PlacementId>> {
+    let mut live = Vec::new();
+    for id in ids {
+        if exists(connection, "SELECT 1 FROM placement WHERE id = ?1 AND gone_at IS NULL", params![S(*id)])? {
+            live.push(*id);
+        }
+    }
+    Ok(live)
 }
 
 /// A VPC's part with its generation. Core fills in the domain and the nodes' VXLAN addresses.

@@ -385,6 +385,7 @@ pub async fn filters_select_within_the_project(db: Arc<dyn Db>) {
     assert_eq!(ids(&[second, single], reservation).await, [second]);
     assert_eq!(ids(&[foreign], None).await, []);
     assert_eq!(world.db.all_instances().await.unwrap().len(), 4);
+    assert_eq!(world.db.instance_counts().await.unwrap(), [(InstanceState::Pending, 4)]);
     assert_eq!(world.state(&alpha, first).await, InstanceState::Pending);
 }
 

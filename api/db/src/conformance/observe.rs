@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tepui_types::PlacementId;
 use tepui_types::agent::{NodeCapacity, PartKey};
 
 use super::world::{CAPACITY, World};
@@ -63,8 +64,11 @@ pub async fn gone_releases_everything(db: Arc<dyn Db>) {
     let before = (world.node_generation(node).await, world.vpc_generation(alpha.vpc).await);
     let mut gone = transition(&placement, Terminated, Terminated);
     gone.gone = true;
+    let asked = [placement.id, PlacementId::from_random(world.bits())];
+    assert_eq!(world.db.live_placements(&asked).await.unwrap(), [placement.id]);
     let applied = world.db.apply_transitions(node, std::slice::from_ref(&gone), world.now()).await.unwrap();
     assert_eq!(applied, [placement.id]);
+    assert_eq!(world.db.live_placements(&asked).await.unwrap(), []);
     let record = world.record(&alpha, id).await;
     assert_eq!((record.placement, record.interface, record.root_volume), (None, None, None));
     assert_eq!(record.instance.state, Terminated);
