@@ -13,6 +13,7 @@ mod disk;
 mod downloads;
 mod failure;
 mod files;
+mod host_threads;
 mod imports;
 mod init;
 mod lanes;

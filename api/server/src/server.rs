@@ -16,7 +16,7 @@ use tepui_core::Error;
 use tepui_ec2::{Ec2, Ec2Config};
 use tepui_marketplace::fetch::AddressPolicy;
 use tepui_marketplace::{Converter, ImageStore, Limits, StoreError};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,7 @@ use crate::body::Room;
 use crate::config::{Config, Public};
 use crate::downloads::Downloads;
 use crate::files::FileError;
+use crate::host_threads::HostThreads;
 use crate::imports::{Importer, UrlImports};
 use crate::listen::Listener;
 use crate::metrics::{self, Metrics};
@@ -38,6 +39,9 @@ use crate::{admin, agents, public};
 const PUBLIC_CONNECTIONS: usize = 4096;
 /// Ten thousand agents, some of them with a second connection; below the usual limit of 20,000 files.
 const AGENT_CONNECTIONS: usize = 14_000;
+/// Connections that wait to be accepted: as many as the kernel allows (`net.core.somaxconn`). After a
+/// restart all agents come back within seconds; one that finds no place asks again only after a second.
+const BACKLOG: u32 = 1 << 16;
 /// Scrapers.
 const METRICS_CONNECTIONS: usize = 16;
 /// Time for changes under way to end at a shutdown, after their connections are gone; what is not
@@ -94,6 +98,9 @@ pub enum StartError {
     /// The agents' TLS.
     #[error(transparent)]
     AgentsTls(#[from] PkiError),
+    /// The hosts' threads.
+    #[error("cannot start the hosts' threads")]
+    Threads(#[source] io::Error),
     /// The books.
     #[error("cannot tidy up after the last run")]
     Domain(#[from] Error),
@@ -112,6 +119,7 @@ pub struct RunningServer {
     pub metrics_addr: SocketAddr,
     app: Arc<App>,
     tasks: TaskTracker,
+    hosts: HostThreads,
 }
 
 impl Server {
@@ -123,9 +131,9 @@ impl Server {
     pub async fn start(config: &Config) -> Result<RunningServer, StartError> {
         // Downloads take their cryptography from the process, where a program may have put its own.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let public = public_listener(&config.public).await?;
-        let agents = agents_listener(config).await?;
-        let metrics = bind("metrics.listen", config.metrics.listen).await?;
+        let public = public_listener(&config.public)?;
+        let agents = agents_listener(config)?;
+        let metrics = bind("metrics.listen", config.metrics.listen)?;
         let metrics = Listener::new("metrics", metrics, METRICS_CONNECTIONS);
         let address = |listener: &Listener, field| {
             let unknown = |source| StartError::Listen { field, address: String::new(), source };
@@ -145,8 +153,9 @@ impl Server {
         let agents = agents.with_tls(TlsAcceptor::from(Arc::new(tls)));
         let app = Arc::new(wire(config, parts, public_addr)?);
         app.importer.resume().await?;
-        let running =
-            RunningServer { public_addr, agents_addr, metrics_addr, app, tasks: TaskTracker::new() };
+        let hosts = HostThreads::start().map_err(StartError::Threads)?;
+        let tasks = TaskTracker::new();
+        let running = RunningServer { public_addr, agents_addr, metrics_addr, app, tasks, hosts };
         running.spawn(public, agents, metrics, config)?;
         Ok(running)
     }
@@ -172,7 +181,7 @@ impl RunningServer {
         let scrape =
             Router::new().route("/metrics", get(metrics::serve)).with_state(Arc::clone(&app.metrics));
         self.tasks.spawn(public.serve(public::router(Arc::clone(app)), stop.clone()));
-        self.tasks.spawn(agents.serve(agents::router(Arc::clone(app)), stop.clone()));
+        self.tasks.spawn_on(agents.serve(agents::router(Arc::clone(app)), stop.clone()), self.hosts.handle());
         self.tasks.spawn(metrics.serve(scrape, stop.clone()));
         self.tasks.spawn(admin::serve(&config.layout().admin_socket(), Arc::clone(&app.db), stop.clone())?);
         self.tasks.spawn(tidy(Arc::clone(app)));
@@ -190,6 +199,7 @@ impl RunningServer {
         if tokio::time::timeout(CHANGES_TIMEOUT, self.app.changes.wait()).await.is_err() {
             tracing::warn!(count = self.app.changes.len(), "changes still under way are cut off");
         }
+        self.hosts.end().await;
         self.app.cloud.flush_audit().await;
     }
 }
@@ -232,13 +242,19 @@ fn converter_program(config: &Config) -> PathBuf {
     config.images.converter.clone().or_else(beside).unwrap_or_else(|| NAME.into())
 }
 
-async fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+fn bind(field: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Listen { field, address: address.to_string(), source };
-    TcpListener::bind(address).await.map_err(failed)
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(failed)
 }
 
-async fn public_listener(config: &Public) -> Result<Listener, StartError> {
-    let listener = Listener::new("public", bind("public.listen", config.listen).await?, PUBLIC_CONNECTIONS);
+fn public_listener(config: &Public) -> Result<Listener, StartError> {
+    let listener = Listener::new("public", bind("public.listen", config.listen)?, PUBLIC_CONNECTIONS);
     let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else { return Ok(listener) };
     let unreadable = |path: &PathBuf| {
         let path = path.clone();
@@ -257,9 +273,9 @@ async fn public_listener(config: &Public) -> Result<Listener, StartError> {
 }
 
 /// Either an address of our own or the first socket that the service manager opened for us.
-async fn agents_listener(config: &Config) -> Result<Listener, StartError> {
+fn agents_listener(config: &Config) -> Result<Listener, StartError> {
     let socket = match config.agents.listen {
-        Some(address) => bind("agents.listen", address).await?,
+        Some(address) => bind("agents.listen", address)?,
         None => inherited().map_err(|source| StartError::Listen {
             field: "agents.socket",
             address: "systemd".into(),

@@ -31,6 +31,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(crate::public::wrong_method)
         .with_state(Arc::clone(&app))
         .layer(from_fn(peer::name_action))
-        .layer(from_fn_with_state((Arc::clone(&app.metrics), "agents"), crate::metrics::measure))
+        .layer(from_fn_with_state(
+            (Arc::clone(&app.metrics), crate::metrics::AGENTS),
+            crate::metrics::measure,
+        ))
         .layer(from_fn_with_state(Arc::clone(&app.entropy), crate::request_id::assign))
 }
