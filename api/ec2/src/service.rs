@@ -99,16 +99,6 @@ impl<'a> Request<'a> {
             .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| *value)
     }
-
-    /// The value of a header that may occur once; `Err` when it occurs twice or is no text.
-    pub(crate) fn only_header(&self, name: &str) -> Result<Option<&'a str>, ()> {
-        let mut values = self.header_values(name);
-        match (values.next(), values.next()) {
-            (None, _) => Ok(None),
-            (Some(value), None) => std::str::from_utf8(value).map(Some).map_err(drop),
-            (Some(_), Some(_)) => Err(()),
-        }
-    }
 }
 
 /// Why a request did not come as far as its handler, or its handler not to an end.
@@ -146,7 +136,7 @@ impl Ec2 {
     /// Answers a request that was not handled, in the form of the service it was signed for; its body
     /// is not looked at.
     pub fn refuse(&self, request: &Request<'_>, why: Unhandled) -> Response {
-        let named = Signature::read(request).ok().and_then(|signature| service_of(&signature.service));
+        let named = Signature::read(request).ok().and_then(|signature| service_of(signature.service()));
         let refusal = Refusal { service: named.unwrap_or(Service::Ec2), error: unhandled(why) };
         response(Err(refusal), None, request.request_id)
     }
@@ -154,14 +144,14 @@ impl Ec2 {
     async fn answer(&self, request: &Request<'_>, action: &mut Option<String>) -> Result<Body, Refusal> {
         // A client reads errors in the form of the service it signed for.
         let signature = Signature::read(request);
-        let named = signature.as_ref().ok().and_then(|signature| service_of(&signature.service));
+        let named = signature.as_ref().ok().and_then(|signature| service_of(signature.service()));
         let service = named.unwrap_or(Service::Ec2);
         let refuse = |error| Refusal { service, error };
         check_limits(request).map_err(refuse)?;
         let signature = signature.map_err(|error| refuse(signature_error(service, &error)))?;
         let caller = self.authenticate(request, service, &signature).await.map_err(refuse)?;
         if named.is_none() {
-            return Err(refuse(no_such_service(&signature.service)));
+            return Err(refuse(no_such_service(signature.service())));
         }
         let (name, parameters) = parameters(request, service).map_err(refuse)?;
         let unreadable = parameters.as_ref().err().cloned();
@@ -181,7 +171,7 @@ impl Ec2 {
         service: Service,
         signature: &Signature<'_>,
     ) -> Result<Caller, ApiError> {
-        let key = self.cloud.authenticate_key(&signature.key_id).await?;
+        let key = self.cloud.authenticate_key(signature.key_id()).await?;
         let secret = key.as_ref().map(|key| key.secret.as_str());
         let verified = sigv4::verify(request, signature, secret, &self.keys, self.cloud.now());
         match (verified, key) {

@@ -1,7 +1,7 @@
 //! Signing keys, which stay the same for a day: four of a verification's five HMACs.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
@@ -16,31 +16,37 @@ type Keyed = Hmac<Sha256>;
 
 /// A signing key.
 pub(super) struct SigningKey {
-    /// What it is derived from: `{secret}/{scope}`. No part of a scope has a slash, so that this is
-    /// unambiguous. The secret is in it, so that a key whose secret was replaced is another key.
-    origin: String,
+    /// What it is derived from, beside the credential: a key whose secret was replaced is another key.
+    secret: String,
     keyed: Keyed,
-    cached: bool,
 }
 
 impl SigningKey {
+    fn derived(signature: &Signature<'_>, secret: &str) -> Self {
+        let start = keyed(format!("AWS4{secret}").as_bytes());
+        let parts = signature.scope().split('/');
+        let keyed = parts.fold(start, |key, part| keyed(&finish(key, part.as_bytes())));
+        Self { secret: secret.to_owned(), keyed }
+    }
+
     pub(super) fn sign(&self, text: &[u8]) -> [u8; 32] {
         finish(self.keyed.clone(), text)
     }
 }
 
-/// Signing keys of requests that were genuine; others are not kept, so that nobody can fill it.
+/// Signing keys by credential: access key, day, region and service. Only those of requests that were
+/// genuine are kept, so that nobody can fill it.
 #[derive(Default)]
-pub(crate) struct KeyCache(RwLock<HashMap<String, Keyed>>);
+pub(crate) struct KeyCache(RwLock<HashMap<String, Arc<SigningKey>>>);
 
 impl KeyCache {
-    pub(super) fn get(&self, signature: &Signature<'_>, secret: &str) -> SigningKey {
-        let mut origin = String::with_capacity(128);
-        origin.extend([secret, "/"]);
-        origin.extend(signature.scope());
-        let found = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&origin).cloned();
-        let cached = found.is_some();
-        SigningKey { keyed: found.unwrap_or_else(|| derive(signature, secret)), cached, origin }
+    /// The key, and whether it was kept.
+    pub(super) fn get(&self, signature: &Signature<'_>, secret: &str) -> (Arc<SigningKey>, bool) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.get(&*signature.credential).filter(|key| key.secret == secret).cloned();
+        drop(known);
+        let is_kept = found.is_some();
+        (found.unwrap_or_else(|| Arc::new(SigningKey::derived(signature, secret))), is_kept)
     }
 
     #[cfg(test)]
@@ -48,22 +54,13 @@ impl KeyCache {
         self.0.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    pub(super) fn keep(&self, key: SigningKey) {
-        if key.cached {
-            return;
-        }
+    pub(super) fn keep(&self, signature: &Signature<'_>, key: Arc<SigningKey>) {
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MAX_KEYS {
             keys.clear();
         }
-        keys.insert(key.origin, key.keyed);
+        keys.insert(signature.credential.clone().into_owned(), key);
     }
-}
-
-fn derive(signature: &Signature<'_>, secret: &str) -> Keyed {
-    let start = keyed(format!("AWS4{secret}").as_bytes());
-    let parts = [signature.date(), &signature.region, &signature.service, "aws4_request"];
-    parts.iter().fold(start, |key, part| keyed(&finish(key, part.as_bytes())))
 }
 
 fn keyed(key: &[u8]) -> Keyed {

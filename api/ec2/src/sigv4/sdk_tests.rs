@@ -43,7 +43,7 @@ impl Signed {
         let request = self.request();
         let signature = Signature::read(&request)?;
         // A changed key id names a key that nobody has.
-        let secret = (signature.key_id == KEY_ID).then_some(secret);
+        let secret = (signature.key_id() == KEY_ID).then_some(secret);
         verify(&request, &signature, secret, &KeyCache::default(), now())
     }
 
@@ -52,7 +52,7 @@ impl Signed {
         let request = self.request();
         let signature = Signature::read(&request).ok()?;
         let canonical = canonical_request(&request, &signature.signed_headers)?;
-        Some(format!("{canonical}\n{} {:?} {:?}", signature.key_id, signature.scope(), signature.bytes))
+        Some(format!("{canonical}\n{} {:?} {:?}", signature.key_id(), signature.scope(), signature.bytes))
     }
 
     fn parts(&mut self) -> Vec<&mut String> {
