@@ -22,11 +22,19 @@ pub fn create_overlay(path: &Path, base: &Path, size_bytes: u64) -> Result<(), D
 
 fn create(path: &Path, base: &Path, size_bytes: u64) -> io::Result<()> {
     let half_written = path.with_added_extension("tmp");
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half_written)?;
-    qcow2::write_overlay(&file, base, size_bytes)?;
-    file.sync_all()?;
+    if let Err(error) = write(&half_written, base, size_bytes) {
+        // On a full disk it would be in the way of what makes room.
+        durable::remove(&half_written)?;
+        return Err(error);
+    }
     std::fs::rename(&half_written, path)?;
     durable::sync_parent(path)
+}
+
+fn write(path: &Path, base: &Path, size_bytes: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    qcow2::write_overlay(&file, base, size_bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

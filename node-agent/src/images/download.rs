@@ -47,7 +47,7 @@ pub(super) async fn download(order: Order) -> Result<(), ImageError> {
     let broken = match fetch(&order, &mut writer, resumed).await {
         Ok(()) => None,
         Err(Fetch::Source(source)) => Some(source),
-        Err(Fetch::File(source)) => return Err(file_error(source)),
+        Err(Fetch::File(source)) => return Err(unwritable(&part, source)),
         Err(Fetch::Ended) => return Err(ImageError::GivenUp),
     };
     if let Some(source) = broken {
@@ -56,6 +56,17 @@ pub(super) async fn download(order: Order) -> Result<(), ImageError> {
         return Err(ImageError::Source { received, source });
     }
     finish(order, writer, &part, resumed > 0).await
+}
+
+/// What came is kept for the next try, except on a full disk: there it would keep others from writing, and
+/// guests run on the same disk.
+fn unwritable(part: &Path, source: io::Error) -> ImageError {
+    if source.kind() == io::ErrorKind::StorageFull
+        && let Err(error) = durable::remove(part)
+    {
+        tracing::warn!(path = %part.display(), %error, "cannot remove a download from a full disk");
+    }
+    ImageError::File { path: part.to_owned(), source }
 }
 
 enum Fetch {
