@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use futures::future::select_all;
 use rand::Rng;
 use tepui_agent::config::{self, HypervisorConfig, NodeConfig, SimulationConfig};
-use tepui_agent::hypervisor::{Hypervisor, LibvirtHypervisor, SimulatedSettings};
+use tepui_agent::hypervisor::{Hypervisor, LibvirtHypervisor, STATE_DIR, SimulatedSettings};
 use tepui_agent::identity::{JoinToken, Joining, join};
 use tepui_agent::images::CacheLimits;
 use tepui_agent::network::{HostNetwork, HostNetworkConfig, Network};
@@ -195,7 +195,7 @@ async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
 /// libvirtd need not run yet: until it does, the agent reports that it is away.
 fn hypervisor(uri: &str, connections: usize) -> anyhow::Result<Arc<dyn Hypervisor>> {
     let host = LibvirtHost::new(uri, connections, LIBVIRT_DEADLINE)?;
-    Ok(Arc::new(LibvirtHypervisor::new(host)))
+    Ok(Arc::new(LibvirtHypervisor::new(host, STATE_DIR.into())))
 }
 
 async fn network(config: &NodeConfig) -> anyhow::Result<Arc<dyn Network>> {

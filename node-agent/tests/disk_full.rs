@@ -16,8 +16,10 @@ use futures::stream::{self, BoxStream};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use tepui_agent::disks::{DiskError, create_overlay};
+use tepui_agent::hypervisor::{Hypervisor as _, LibvirtHypervisor};
 use tepui_agent::images::{CacheLimits, ImageCache, ImageError, ImageSource};
 use tepui_agent::link::LinkError;
+use tepui_libvirt::LibvirtHost;
 use tepui_types::Digest;
 
 /// Runs a test on a file system of 1 MiB that ends with it.
@@ -103,5 +105,19 @@ fn an_image_that_finds_no_room_gives_its_part_back_and_comes_once_there_is_some(
         fs::remove_file(other).unwrap();
         runtime.block_on(cache.ensure(digest, bytes)).unwrap();
         assert_eq!(fs::metadata(cache.path(digest)).unwrap().len(), bytes);
+    });
+}
+
+#[test]
+fn a_nearly_full_state_directory_of_libvirt_is_told_before_anybody_restarts_libvirtd() {
+    on_a_small_disk(|folder| {
+        let libvirt = LibvirtHost::new("test:///default", 1, Duration::from_secs(1)).unwrap();
+        let hypervisor = LibvirtHypervisor::new(libvirt, folder.to_owned());
+        assert_eq!(hypervisor.shortage(), None);
+        let other = fill(folder);
+        let told = hypervisor.shortage().unwrap_or_default();
+        assert!(told.contains(&*folder.to_string_lossy()) && told.contains("libvirtd"), "{told}");
+        fs::remove_file(other).unwrap();
+        assert_eq!(hypervisor.shortage(), None);
     });
 }

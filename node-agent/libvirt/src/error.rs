@@ -25,6 +25,12 @@ pub enum Error {
         /// How long the caller waited.
         after: Duration,
     },
+    /// A call on the domain that is overdue has had no answer yet, and another one would only wait behind it.
+    #[error("the hypervisor process of {id} does not answer: an earlier call still waits for it")]
+    Silent {
+        /// The placement.
+        id: PlacementId,
+    },
     /// The domain vanished while the verb worked on it.
     #[error("there is no domain for {id}")]
     NoSuchDomain {
@@ -51,4 +57,17 @@ pub enum Error {
         /// What the field must be.
         rule: &'static str,
     },
+}
+
+impl Error {
+    /// Whether an answer is missing, and not refused: of a libvirtd that otherwise answers it means that the
+    /// domain's QEMU hangs.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Deadline { .. } | Self::Silent { .. } => true,
+            // libvirt waits half a minute for the call before it on the same domain.
+            Self::Refused { code, .. } => *code == virt::sys::VIR_ERR_OPERATION_TIMEOUT,
+            Self::Unavailable { .. } | Self::NoSuchDomain { .. } | Self::Spec { .. } => false,
+        }
+    }
 }

@@ -19,19 +19,27 @@ const SLOW_CALL_EXTRA: Duration = Duration::from_secs(15);
 const AGENT_SECONDS: i32 = 1;
 const AGENT_SHUTDOWN: &str = r#"{"execute":"guest-shutdown","arguments":{"mode":"powerdown"}}"#;
 
-/// One libvirtd, spoken to over a bounded pool of connections. Dropping it closes them.
+/// Connections for what libvirt does without asking QEMU: a look, and pulling the plug of a guest whose
+/// QEMU hangs. Two, since a QEMU that hangs in disk I/O takes ten seconds to kill.
+const PROMPT_CONNECTIONS: usize = 2;
+
+/// One libvirtd, spoken to over bounded pools of connections. Dropping it closes them.
 #[derive(Debug)]
 pub struct LibvirtHost {
+    /// For calls that QEMU answers: guests whose QEMU hangs may hold all of it.
     pool: Pool,
+    /// For calls that must come through all the same.
+    prompt: Pool,
     deadline: Duration,
 }
 
 impl LibvirtHost {
-    /// Speaks to libvirtd at `uri` with up to `connections` connections, each served by a thread of its
-    /// own and opened by its first call. `deadline` bounds each quick call; starting, asking to shut
+    /// Speaks to libvirtd at `uri` with up to `connections` connections, and two more for looks and for pulling
+    /// the plug, each served by a thread of its own and opened by its first call. `deadline` bounds each quick call; starting, asking to shut
     /// down and forcing off have 15 seconds more. A libvirtd that is away is found as soon as it is back.
     pub fn new(uri: &str, connections: usize, deadline: Duration) -> Result<Self, Error> {
-        Ok(Self { pool: Pool::start(uri, connections)?, deadline })
+        let (pool, prompt) = (Pool::start(uri, connections)?, Pool::start(uri, PROMPT_CONNECTIONS)?);
+        Ok(Self { pool, prompt, deadline })
     }
 
     /// As [`Self::new`], and makes sure that libvirtd answers.
@@ -43,7 +51,7 @@ impl LibvirtHost {
 
     /// Our domains with their states, and nothing that QEMU would have to be asked for.
     pub async fn domains(&self) -> Result<Vec<DomainStatus>, Error> {
-        self.pool.call(self.quick("list", None), list).await
+        self.prompt.call(self.quick("list", None), list).await
     }
 
     /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as
@@ -63,7 +71,8 @@ impl LibvirtHost {
 
     /// Pulls the plug. A domain that is off or missing is fine.
     pub async fn force_off(&self, id: PlacementId) -> Result<(), Error> {
-        self.on_active("force off", id, Domain::destroy).await
+        let call = self.slow("force off", id);
+        self.prompt.call(call, move |connect| on_active(connect, id, Domain::destroy)).await
     }
 
     /// Presses the reset button. A domain that is off or missing is fine: its next start boots anew.

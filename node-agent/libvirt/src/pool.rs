@@ -2,7 +2,8 @@
 //!
 //! libvirt's calls block and cannot be cancelled, so each connection has a thread of its own. A
 //! caller waits until its deadline and no longer; the thread stays with the call until libvirt lets
-//! it go. When all threads are overdue, callers are refused at once instead of each waiting in vain.
+//! it go. When all threads are overdue, callers are refused at once instead of each waiting in vain. A
+//! domain whose QEMU hangs takes one thread and no more: further calls on it are refused at once, too.
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -38,13 +39,20 @@ pub(crate) struct Pool {
 }
 
 struct Job {
-    expires: Instant,
+    current: Current,
     work: Box<dyn FnOnce(&mut Connection) + Send>,
 }
 
-/// When the call that a thread is in should have ended; none while it waits for one.
+/// The call that a thread is in; none while it waits for one.
 #[derive(Default)]
-struct Slot(Mutex<Option<Instant>>);
+struct Slot(Mutex<Option<Current>>);
+
+/// When a call should have ended, and on whose domain it is.
+#[derive(Clone, Copy)]
+struct Current {
+    expires: Instant,
+    id: Option<PlacementId>,
+}
 
 impl Pool {
     /// Starts the threads; each connects when its first call comes.
@@ -68,13 +76,15 @@ impl Pool {
         F: FnOnce(&Connect) -> Result<T, virt::error::Error> + Send + 'static,
     {
         self.refuse_when_all_hang()?;
+        self.refuse_when_it_hangs(call.id)?;
         let (reply, answer) = oneshot::channel();
         let work = Box::new(move |connection: &mut Connection| {
             // A caller that stopped waiting takes no answer.
             let _ = reply.send(connection.run(call, work));
         });
         let gone = || self.unavailable("the connections' threads ended");
-        self.queue.send(Job { expires: Instant::now() + call.deadline, work }).map_err(|_| gone())?;
+        let current = Current { expires: Instant::now() + call.deadline, id: call.id };
+        self.queue.send(Job { current, work }).map_err(|_| gone())?;
         match tokio::time::timeout(call.deadline, answer).await {
             Ok(answer) => answer.map_err(|_| gone())?,
             Err(_) => Err(Error::Deadline { call: call.name, after: call.deadline }),
@@ -83,10 +93,17 @@ impl Pool {
 
     fn refuse_when_all_hang(&self) -> Result<(), Error> {
         let now = Instant::now();
-        if self.slots.iter().all(|slot| slot.is_overdue(now)) {
+        if self.slots.iter().all(|slot| slot.overdue(now).is_some()) {
             return Err(self.unavailable("every connection waits for an answer that is overdue"));
         }
         Ok(())
+    }
+
+    fn refuse_when_it_hangs(&self, id: Option<PlacementId>) -> Result<(), Error> {
+        let Some(id) = id else { return Ok(()) };
+        let now = Instant::now();
+        let hangs = self.slots.iter().any(|slot| slot.overdue(now).is_some_and(|call| call.id == Some(id)));
+        if hangs { Err(Error::Silent { id }) } else { Ok(()) }
     }
 
     fn unavailable(&self, message: &str) -> Error {
@@ -101,12 +118,12 @@ impl fmt::Debug for Pool {
 }
 
 impl Slot {
-    fn set(&self, expires: Option<Instant>) {
-        *lock(&self.0) = expires;
+    fn set(&self, current: Option<Current>) {
+        *lock(&self.0) = current;
     }
 
-    fn is_overdue(&self, now: Instant) -> bool {
-        lock(&self.0).is_some_and(|expires| expires < now)
+    fn overdue(&self, now: Instant) -> Option<Current> {
+        lock(&self.0).filter(|current| current.expires < now)
     }
 }
 
@@ -125,10 +142,10 @@ fn serve(jobs: &Mutex<Receiver<Job>>, slot: &Slot, connection: &mut Connection) 
         // The lock is held while waiting: the threads take turns at the queue.
         let Ok(job) = lock(jobs).recv() else { return };
         // Nobody waits for it any more, and it must not change anything behind its caller's back.
-        if job.expires < Instant::now() {
+        if job.current.expires < Instant::now() {
             continue;
         }
-        slot.set(Some(job.expires));
+        slot.set(Some(job.current));
         (job.work)(connection);
         slot.set(None);
     }

@@ -153,6 +153,35 @@ async fn a_hanging_libvirtd_costs_each_connection_one_deadline_and_then_refuses_
 }
 
 #[tokio::test]
+async fn a_hanging_qemu_costs_one_connection_and_its_guest_alone_and_its_plug_can_be_pulled() {
+    let host = PrivateHost::start();
+    let [hangs, other] = [1, 2].map(|number| Guest::new(&host, number));
+    let libvirt = host.connect(2, Duration::from_secs(2)).await;
+    libvirt.start(&hangs.spec).await.unwrap();
+    libvirt.start(&other.spec).await.unwrap();
+    let qemu = host.qemu_pid(hangs.id());
+    signal(qemu, Signal::SIGSTOP);
+
+    let error = libvirt.reset(hangs.id()).await.unwrap_err();
+    assert!(matches!(error, Error::Deadline { call: "reset", .. }) && error.is_silence(), "{error}");
+    let silent = Err(Error::Silent { id: hangs.id() });
+    assert_eq!(libvirt.reset(hangs.id()).await, silent, "no second connection waits for it");
+    libvirt.reset(other.id()).await.unwrap();
+    let states = libvirt.domains().await.unwrap();
+    assert!(states.iter().all(|seen| seen.state == DomainState::Running), "{states:?}");
+
+    libvirt.force_off(hangs.id()).await.unwrap();
+    wait_for_state(&libvirt, hangs.id(), off(OffReason::Requested)).await;
+    wait_gone(qemu);
+    let start = std::time::Instant::now();
+    while let Err(error) = libvirt.start(&hangs.spec).await {
+        assert!(error.is_silence() && start.elapsed() < PATIENCE, "the call that hung never ended: {error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    wait_for_state(&libvirt, hangs.id(), DomainState::Running).await;
+}
+
+#[tokio::test]
 async fn a_missing_libvirtd_is_unavailable() {
     let uri = "qemu+unix:///system?socket=/nonexistent/libvirt-sock";
     let error = LibvirtHost::connect(uri, 1, DEADLINE).await.unwrap_err();

@@ -70,6 +70,11 @@ impl StepError {
             | Self::Ending => false,
         }
     }
+
+    /// Whether the hypervisor gave no answer, as it does while a guest's QEMU hangs.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Hypervisor(HypervisorError::Domain { source, .. }) if source.is_silence())
+    }
 }
 
 /// A step and why it failed.

@@ -1,19 +1,32 @@
 //! The real thing, over `tepui_libvirt`.
 
+use std::path::{Path, PathBuf};
+
 use async_trait::async_trait;
+use nix::sys::statvfs::statvfs;
 use tepui_libvirt::{DomainSpec, DomainStatus, Error, LibvirtHost};
 use tepui_types::PlacementId;
 
 use super::{Hypervisor, HypervisorError};
 
+/// Where libvirtd keeps what it must find again after a restart.
+pub const STATE_DIR: &str = "/run/libvirt";
+/// Of the file system of the state, at least this much should be free, or so many bytes: the state of a
+/// guest takes some ten KiB.
+const FREE_PERCENT: u64 = 5;
+const FREE_BYTES: u64 = 64 << 20;
+
 /// Guests under one libvirtd.
 #[derive(Debug)]
-pub struct LibvirtHypervisor(LibvirtHost);
+pub struct LibvirtHypervisor {
+    host: LibvirtHost,
+    state_dir: PathBuf,
+}
 
 impl LibvirtHypervisor {
-    /// Uses this libvirtd.
-    pub fn new(host: LibvirtHost) -> Self {
-        Self(host)
+    /// Uses this libvirtd, which keeps its state in `state_dir`.
+    pub fn new(host: LibvirtHost, state_dir: PathBuf) -> Self {
+        Self { host, state_dir }
     }
 }
 
@@ -21,29 +34,45 @@ fn domain(verb: &'static str, placement: PlacementId) -> impl FnOnce(Error) -> H
     move |source| HypervisorError::Domain { verb, placement, source }
 }
 
+/// Whether the file system of `path` is nearly full. What cannot be asked is not.
+fn is_nearly_full(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|fs| {
+        let free = fs.blocks_available();
+        free.saturating_mul(100) < fs.blocks() * FREE_PERCENT && free * fs.fragment_size() < FREE_BYTES
+    })
+}
+
 #[async_trait]
 impl Hypervisor for LibvirtHypervisor {
     async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
-        self.0.domains().await.map_err(HypervisorError::List)
+        self.host.domains().await.map_err(HypervisorError::List)
     }
 
     async fn start(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
-        self.0.start(spec).await.map_err(domain("start", spec.placement_id))
+        self.host.start(spec).await.map_err(domain("start", spec.placement_id))
     }
 
     async fn request_shutdown(&self, id: PlacementId) -> Result<(), HypervisorError> {
-        self.0.request_shutdown(id).await.map_err(domain("shut down", id))
+        self.host.request_shutdown(id).await.map_err(domain("shut down", id))
     }
 
     async fn force_off(&self, id: PlacementId) -> Result<(), HypervisorError> {
-        self.0.force_off(id).await.map_err(domain("power off", id))
+        self.host.force_off(id).await.map_err(domain("power off", id))
     }
 
     async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError> {
-        self.0.reset(id).await.map_err(domain("reset", id))
+        self.host.reset(id).await.map_err(domain("reset", id))
     }
 
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {
-        self.0.forget(id).await.map_err(domain("remove", id))
+        self.host.forget(id).await.map_err(domain("remove", id))
+    }
+
+    /// A libvirtd that restarts while it cannot write a guest's state ends the guest (libvirt issue 549).
+    fn shortage(&self) -> Option<String> {
+        let path = self.state_dir.display();
+        is_nearly_full(&self.state_dir).then(|| {
+            format!("less than {FREE_PERCENT} % is free at {path}: make room before libvirtd is restarted, or guests end")
+        })
     }
 }

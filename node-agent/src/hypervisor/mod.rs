@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tepui_libvirt::{DomainSpec, DomainStatus};
 use tepui_types::PlacementId;
 
-pub use libvirt::LibvirtHypervisor;
+pub use libvirt::{LibvirtHypervisor, STATE_DIR};
 pub use simulated::{SimulatedHypervisor, SimulatedSettings};
 
 /// Why the hypervisor did not do as it was told.
@@ -47,4 +47,8 @@ pub trait Hypervisor: Send + Sync {
     async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError>;
     /// Removes the definition of a domain that is off. An unknown domain is a success.
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError>;
+    /// What it is short of on this host, before anything failed for it.
+    fn shortage(&self) -> Option<String> {
+        None
+    }
 }

@@ -67,6 +67,8 @@ pub struct Failure {
     pub message: String,
     /// Trying again cannot help.
     pub permanent: bool,
+    /// The hypervisor gave no answer.
+    pub silent: bool,
     /// How often in a row.
     pub count: u32,
     /// When it may be tried again.

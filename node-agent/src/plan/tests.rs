@@ -397,6 +397,7 @@ fn a_failure_is_tried_again_at_its_time_and_at_once_when_something_else_is_wante
         step: "network",
         message: "no".to_owned(),
         permanent: false,
+        silent: false,
         count: 1,
         retry_at: Moment::from_secs(1),
     };

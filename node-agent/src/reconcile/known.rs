@@ -18,6 +18,8 @@ pub(super) struct Seen {
     pub(super) tick: Tick,
     pub(super) domains: Vec<DomainStatus>,
     pub(super) disks: BTreeSet<PlacementId>,
+    /// What the hypervisor is short of.
+    pub(super) shortage: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +91,7 @@ mod tests {
 
     fn running(id: PlacementId, tick: Tick) -> Seen {
         let domains = vec![DomainStatus { id, state: DomainState::Running }];
-        Seen { tick, domains, disks: BTreeSet::from([id]) }
+        Seen { tick, domains, disks: BTreeSet::from([id]), shortage: None }
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub struct Reconciler {
     started: Instant,
     known: Option<Known>,
     trouble: Option<String>,
+    /// What the hypervisor is short of.
+    shortage: Option<String>,
     /// Looks in a row that the hypervisor did not answer.
     misses: u32,
     look_at: Moment,
@@ -119,6 +121,7 @@ impl Reconciler {
             started: Instant::now(),
             known: None,
             trouble: None,
+            shortage: None,
             misses: 0,
             look_at: Moment::ZERO,
             looking: false,
@@ -274,8 +277,9 @@ impl Reconciler {
     fn looked(&mut self, seen: Result<Seen, String>) {
         self.looking = false;
         match seen {
-            Ok(seen) => {
+            Ok(mut seen) => {
                 self.trouble = None;
+                self.shortage = seen.shortage.take();
                 self.misses = 0;
                 let in_work = &self.in_work;
                 self.known.get_or_insert_default().take(seen, |id| in_work.contains_key(&id));
@@ -357,10 +361,11 @@ impl Reconciler {
         let count = before.map_or(1, |failure| failure.count.saturating_add(1));
         let message = crate::chain(&error.source);
         let (step, permanent) = (error.step.name(), error.source.is_permanent());
+        let silent = error.source.is_silence();
         tracing::warn!(placement = %job.id, step, %message, permanent, count, "an operation failed");
         let retry_at = self.now() + retry_delay(count);
         let wanted = job.wanted.clone();
-        self.failures.insert(job.id, Failure { wanted, step, message, permanent, count, retry_at });
+        self.failures.insert(job.id, Failure { wanted, step, message, permanent, silent, count, retry_at });
     }
 
     fn want_network(&self, pass: &Pass) {
@@ -410,7 +415,7 @@ impl Reconciler {
 async fn look(executor: &Executor, tick: known::Tick) -> Result<Seen, String> {
     let domains = executor.hypervisor.domains().await.map_err(|error| crate::chain(&error))?;
     let disks = executor.disks.overlays().map_err(|error| crate::chain(&error))?;
-    Ok(Seen { tick, domains, disks })
+    Ok(Seen { tick, domains, disks, shortage: executor.hypervisor.shortage() })
 }
 
 fn wanted_of(wanted: &Wanted, id: PlacementId) -> Option<&PlacementPart> {

@@ -53,6 +53,8 @@ impl Reconciler {
                 .clone()
                 .or_else(|| lock(&self.shared.network_trouble))
                 .or_else(|| self.still_guests())
+                .or_else(|| self.silent_guests(pass))
+                .or_else(|| self.shortage.clone())
                 .or_else(|| damage(&pass.wanted)),
         }
     }
@@ -64,6 +66,19 @@ impl Reconciler {
         (!still.is_empty()).then(|| {
             format!("guests stand still, most likely because a write to a disk failed: {}", still.join(", "))
         })
+    }
+
+    /// A guest whose QEMU does not answer what is asked of it now.
+    fn silent_guests(&self, pass: &Pass) -> Option<String> {
+        let is_silent = |id: &PlacementId| {
+            let view = self.view(pass, *id);
+            let failure = view.failure.filter(|failure| failure.wanted.as_ref() == view.wanted);
+            view.is_live() && failure.is_some_and(|failure| failure.silent)
+        };
+        let silent: Vec<_> =
+            self.failures.keys().filter(|id| is_silent(id)).map(PlacementId::to_string).collect();
+        (!silent.is_empty())
+            .then(|| format!("the hypervisor processes of guests hang: {}", silent.join(", ")))
     }
 
     fn placement(&self, pass: &Pass, id: PlacementId) -> PlacementObserved {

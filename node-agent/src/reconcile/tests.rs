@@ -20,6 +20,7 @@ use crate::network::SimulatedNetwork;
 use crate::testing::{absent, node_id, node_part, placement, running, stopped, vpc_part};
 
 mod damage;
+mod silence;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
