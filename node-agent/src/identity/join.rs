@@ -12,6 +12,7 @@ use tepui_types::agent::{EnrolRequest, NodeCapacity};
 use url::Url;
 use uuid::Uuid;
 
+use super::home::settle;
 use super::{Identity, IdentityError, machine_uuid, signing_request};
 use crate::link::{PinnedCa, enrol};
 
@@ -100,6 +101,7 @@ pub async fn join(
         key_pem: key.serialize_pem(),
     };
     identity.store(dir)?;
+    settle(dir, joining.underlay_address)?;
     Identity::load(dir)
 }
 

@@ -1,6 +1,7 @@
 //! Who this node is: a UUID of its own, a key and the certificate for it, the control plane's CA.
 //! Key and certificate are one file, so that a renewal replaces both or neither.
 
+mod home;
 mod join;
 mod renew;
 
@@ -9,6 +10,7 @@ mod tests;
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -21,6 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::durable;
 use crate::link::LinkError;
 
+pub use home::keep_home;
 pub use join::{JoinToken, Joining, ParseJoinTokenError, ReadJoinTokenError, join};
 pub use renew::{Validity, renew};
 
@@ -65,6 +68,28 @@ pub enum IdentityError {
     /// The control plane refused or is away.
     #[error("the control plane gave no certificate")]
     Link(#[source] LinkError),
+    /// The identity is another host's.
+    #[error(
+        "underlay_address = {configured}: this identity joined as the host at {joined} ({path}): remove data_dir on \
+         a host that was cloned, or run `tepui-node --config FILE join TOKEN` on one whose address changed"
+    )]
+    Elsewhere {
+        /// Which file says so.
+        path: PathBuf,
+        /// Where it belongs.
+        joined: Ipv4Addr,
+        /// What the configuration says.
+        configured: Ipv4Addr,
+    },
+    /// The configured address is another host's.
+    #[error("underlay_address = {address}: must be an address of this host")]
+    NotOurs {
+        /// The address.
+        address: Ipv4Addr,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The handshake told no CA.
     #[error("the server showed no certificate of the join token's CA")]
     NoCa,

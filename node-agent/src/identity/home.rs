@@ -1,0 +1,73 @@
+//! Keeps an identity on its host.
+//!
+//! A host that was cloned, or a data directory that was copied, would run the guests of the host it was
+//! taken from a second time, on copies of their disks. The control plane cannot tell it from a restarted
+//! agent before both have spoken. What a clone cannot have on the same network is the original's address.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+
+use super::{IdentityError, read, write};
+
+const HOME_FILE: &str = "underlay-address";
+
+/// Makes sure that the identity in `dir` is of the host that has `address`, before anything is done in its
+/// name. One that joined before addresses were kept is at home where it is first seen.
+pub fn keep_home(dir: &Path, address: Ipv4Addr) -> Result<(), IdentityError> {
+    // Only an address of this host can be bound.
+    UdpSocket::bind((address, 0)).map_err(|source| IdentityError::NotOurs { address, source })?;
+    let path = dir.join(HOME_FILE);
+    if !path.exists() {
+        return settle(dir, address);
+    }
+    let content = IdentityError::Content { path: path.clone(), expected: "an address" };
+    let joined = read(&path)?.trim().parse().map_err(|_| content)?;
+    if joined == address {
+        Ok(())
+    } else {
+        Err(IdentityError::Elsewhere { path, joined, configured: address })
+    }
+}
+
+/// Notes that the identity in `dir` joined from `address`.
+pub(super) fn settle(dir: &Path, address: Ipv4Addr) -> Result<(), IdentityError> {
+    write(&dir.join(HOME_FILE), format!("{address}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+
+    #[test]
+    fn an_identity_is_refused_at_another_address_until_it_joins_from_there() {
+        let dir = tempfile::tempdir().unwrap();
+        keep_home(dir.path(), HERE).unwrap();
+        keep_home(dir.path(), HERE).unwrap();
+        let other = Ipv4Addr::new(127, 0, 0, 2);
+        let error = keep_home(dir.path(), other).unwrap_err();
+        assert!(
+            matches!(error, IdentityError::Elsewhere { joined: HERE, configured, .. } if configured == other)
+        );
+        settle(dir.path(), other).unwrap();
+        keep_home(dir.path(), other).unwrap();
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        // TEST-NET-1 (RFC 5737): nobody has it.
+        let error = keep_home(dir.path(), Ipv4Addr::new(192, 0, 2, 1)).unwrap_err();
+        assert!(matches!(error, IdentityError::NotOurs { .. }), "{error}");
+        assert!(!dir.path().join(HOME_FILE).exists());
+    }
+
+    #[test]
+    fn a_torn_note_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir.path().join(HOME_FILE), b"").unwrap();
+        let error = keep_home(dir.path(), HERE).unwrap_err();
+        assert!(error.to_string().contains(HOME_FILE), "{error}");
+    }
+}
