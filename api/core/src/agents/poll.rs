@@ -38,8 +38,8 @@ impl Cloud {
             wakes.borrow_and_update();
             let reply = self.news(node, &request).await?;
             let news = !reply.parts.is_empty() || !reply.wanted_consoles.is_empty() || reply.wants_report;
+            // The answer is no sign of the node's life: nobody may be there to read it.
             if news || timeout_at(deadline, wakes.changed()).await.is_err() {
-                self.fleet.seen(node, self.steady());
                 return Ok(reply);
             }
         }

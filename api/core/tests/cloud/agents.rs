@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tepui_core::{NameOrId, NewRule, RunInstances};
-use tepui_db::model::{InstanceState, RulePeer};
+use tepui_db::model::{InstanceState, NodeState, RulePeer};
 use tepui_types::agent::{
     Direction, HavePart, PartBody, PartKey, PlacementState, PollReply, PollRequest, Protocol, Report,
 };
@@ -38,6 +38,28 @@ async fn a_waiting_poll_is_woken_by_a_launch_and_gets_only_what_changed() {
     assert!(reply.parts.iter().any(|part| part.key == PartKey::Node(host.id)));
     let all = have(&host.poll().await);
     assert_eq!(host.poll_with(all, 0).await.parts, Vec::new());
+}
+
+#[tokio::test]
+async fn an_answer_to_a_poll_is_no_sign_of_the_nodes_life() {
+    let t = Harness::new().await;
+    let host = Arc::new(t.host(1).await);
+    let image = t.image(&t.admin, "i").await;
+    let known = have(&host.poll().await);
+    let waiting = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.poll_with(known, WAIT_MS).await }
+    });
+    while !t.cloud.is_waited_for(host.id) {
+        tokio::task::yield_now().await;
+    }
+    t.clock.advance(80);
+    t.cloud.run_instances(&t.admin, RunInstances::new(image, "t3.nano")).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+    t.clock.advance(20);
+    t.cloud.reconcile_once().await;
+    let state = t.cloud.node(&t.admin, host.id).await.unwrap().load.node.state;
+    assert_eq!(state, NodeState::Unreachable, "it was last heard of 100 s ago");
 }
 
 #[tokio::test]
