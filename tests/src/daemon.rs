@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::process::kill;
 use crate::{Cloud, binary, until};
 
 /// The exit code of a daemon that ended at its armed fail point.
@@ -47,15 +48,7 @@ impl Cloud {
     /// Kills a daemon as if the power went; [`Cloud::up`] starts it again.
     #[track_caller]
     pub fn kill(&self, daemon: Daemon) {
-        self.kill_process(self.pid(daemon.name()));
-    }
-
-    /// Kills a process and waits until it is gone.
-    #[track_caller]
-    pub fn kill_process(&self, pid: i32) {
-        // It may have ended already.
-        let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-        until(&format!("process {pid} is gone"), 10, || is_gone(pid).then_some(()));
+        kill(self.pid(daemon.name()));
     }
 
     /// Holds a daemon still, without its connections noticing.
@@ -106,30 +99,6 @@ impl Cloud {
         let Some(pid) = pid else { unreachable!("{name} is not in {state}") };
         pid
     }
-
-    /// Processes named `name` on host 1 of a cloud with libvirt, told by the host's network.
-    #[track_caller]
-    pub fn host_processes(&self, name: &str) -> Vec<i32> {
-        let host = network_of(self.pid("tepui-node-1"));
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let is_named =
-            |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
-        pids.filter(is_named).filter(|pid| network_of(*pid) == host && !is_gone(*pid)).collect()
-    }
-}
-
-fn network_of(pid: i32) -> PathBuf {
-    fs::read_link(format!("/proc/{pid}/ns/net")).unwrap_or_default()
-}
-
-/// Ended, also if its parent does not know yet. A first thread that has ended is a zombie already while
-/// others still hold the sockets, so threads are counted too (proc(5), fields 3 and 20).
-fn is_gone(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let is_zombie = fields.first().is_none_or(|state| ["Z", "X"].contains(state));
-    is_zombie && fields.get(17).is_none_or(|threads| ["0", "1"].contains(threads))
 }
 
 /// A daemon that ends at a fail point; killed when dropped.

@@ -6,15 +6,19 @@
 mod cloud;
 mod daemon;
 mod footprint;
+mod host;
 mod paths;
 mod process;
 mod session;
+mod underlay;
 mod until;
 
 pub use cloud::{Cloud, Hypervisor, free_port};
 pub use daemon::{Armed, Daemon, FAILPOINT_EXIT};
 pub use footprint::Footprint;
+pub use host::{Host, QEMU};
 pub use paths::{binary, image, python, repository};
-pub use process::{Output, run};
+pub use process::{Output, kill, run};
 pub use session::{Ec2Session, Reply};
+pub use underlay::{Fault, Underlay};
 pub use until::until;

@@ -1,7 +1,14 @@
 //! Runs programs and keeps what they said.
 
 use std::ffi::OsStr;
-use std::process::Command;
+use std::fs;
+use std::io::{Seek as _, Write as _};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::until;
 
 /// What a program said.
 #[derive(Debug)]
@@ -45,6 +52,38 @@ impl Output {
 #[track_caller]
 pub fn run<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: &[S]) -> Output {
     finish(Command::new(program).args(arguments))
+}
+
+/// Runs a program with a text as its standard input.
+#[track_caller]
+pub(crate) fn feed(program: &str, arguments: &[&str], text: &str) -> Output {
+    let file = tempfile::tempfile().and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.rewind()?;
+        Ok(file)
+    });
+    let Ok(file) = file else { unreachable!("a temporary file: {file:?}") };
+    finish(Command::new(program).args(arguments).stdin(Stdio::from(file)))
+}
+
+/// Kills a process as if the power went, and waits until it is gone.
+///
+/// # Panics
+/// When it is not.
+#[track_caller]
+pub fn kill(pid: i32) {
+    // It may have ended already.
+    let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+    until(&format!("process {pid} is gone"), 10, || is_gone(pid).then_some(()));
+}
+
+/// Ended, also if its parent does not know yet. A first thread that has ended is a zombie already while
+/// others still hold the sockets, so threads are counted too (proc(5), fields 3 and 20).
+pub(crate) fn is_gone(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let is_zombie = fields.first().is_none_or(|state| ["Z", "X"].contains(state));
+    is_zombie && fields.get(17).is_none_or(|threads| ["0", "1"].contains(threads))
 }
 
 #[track_caller]

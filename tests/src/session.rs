@@ -1,12 +1,14 @@
 //! An EC2 client that stays: a call costs milliseconds, and a lost reply is an answer too.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{Cloud, python, repository};
+use crate::cloud::text;
+use crate::{Cloud, python, repository, until};
 
 /// How a call ended, as the client sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,11 +50,20 @@ impl Ec2Session {
     /// When Python cannot be started.
     #[track_caller]
     pub fn start(cloud: &Cloud, patience: Duration) -> Self {
+        Self::start_as(cloud.variables(), patience)
+    }
+
+    /// As [`Self::start`], for another user of the cloud.
+    ///
+    /// # Panics
+    /// When Python cannot be started.
+    #[track_caller]
+    pub fn start_as(variables: &BTreeMap<String, String>, patience: Duration) -> Self {
         let mut command = Command::new(python("python"));
         command
             .arg(repository().join("tests/clients/ec2_session.py"))
             .arg(patience.as_secs_f64().to_string());
-        command.envs(cloud.variables()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.envs(variables).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => unreachable!("{command:?}: {error}"),
@@ -80,6 +91,65 @@ impl Ec2Session {
             (None, Some(why)) => Reply::Lost(why),
             (None, None) => Reply::Answer(said["answer"].clone()),
         }
+    }
+
+    /// Launches instances of the smallest type, with these parameters besides, and returns their ids.
+    ///
+    /// # Panics
+    /// When the call is not answered.
+    #[track_caller]
+    pub fn launch(&mut self, image: &str, count: usize, besides: Value) -> Vec<String> {
+        let mut parameters =
+            json!({ "ImageId": image, "InstanceType": "t2.nano", "MinCount": count, "MaxCount": count });
+        if let (Some(all), Value::Object(besides)) = (parameters.as_object_mut(), besides) {
+            all.extend(besides);
+        }
+        let reply = self.call("run_instances", &parameters).answer();
+        let instances = reply["Instances"].as_array().cloned().unwrap_or_default();
+        instances.iter().map(|instance| text(&instance["InstanceId"])).collect()
+    }
+
+    /// Makes a call on instances alone, for example `stop_instances`.
+    ///
+    /// # Panics
+    /// When it is not answered.
+    #[track_caller]
+    pub fn act(&mut self, call: &str, ids: &[String]) -> Value {
+        self.call(call, &json!({ "InstanceIds": ids })).answer()
+    }
+
+    /// Waits until instances are in a state, and returns them as DescribeInstances shows them. A call that
+    /// is lost meanwhile is made again.
+    ///
+    /// # Panics
+    /// When they are not within `seconds`.
+    #[track_caller]
+    pub fn wait_state(&mut self, ids: &[String], state: &str, seconds: u64) -> Vec<Value> {
+        until(&format!("{} are {state}", ids.join(" ")), seconds, || {
+            let Reply::Answer(reply) = self.call("describe_instances", &json!({ "InstanceIds": ids })) else {
+                return None;
+            };
+            let reservations = reply["Reservations"].as_array()?.iter();
+            let instances: Vec<Value> = reservations
+                .flat_map(|reservation| reservation["Instances"].as_array().cloned().unwrap_or_default())
+                .collect();
+            let are_there = instances.iter().all(|instance| instance["State"]["Name"] == state);
+            are_there.then_some(instances)
+        })
+    }
+
+    /// Waits until an instance's serial console holds these words, and returns it all.
+    ///
+    /// # Panics
+    /// When it does not within `seconds`.
+    #[track_caller]
+    pub fn wait_console(&mut self, id: &str, words: &str, seconds: u64) -> String {
+        until(&format!("the console of {id} says '{words}'"), seconds, || {
+            let asked = json!({ "InstanceId": id, "Latest": true });
+            let Reply::Answer(reply) = self.call("get_console_output", &asked) else { return None };
+            let console = text(&reply["Output"]);
+            console.contains(words).then_some(console)
+        })
     }
 }
 

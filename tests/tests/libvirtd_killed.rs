@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tepui_tests::{Cloud, Ec2Session, Hypervisor};
-
-const QEMU: &str = "qemu-system-x86";
+use tepui_tests::{Cloud, Ec2Session, Hypervisor, QEMU};
 
 #[test]
 fn run_stop_start_reboot_and_terminate_are_finished_although_libvirtd_is_killed_in_the_middle() {
@@ -38,9 +36,7 @@ fn run_stop_start_reboot_and_terminate_are_finished_although_libvirtd_is_killed_
 }
 
 fn kill_libvirtd(cloud: &mut Cloud) {
-    let daemons = cloud.host_processes("libvirtd");
-    assert_eq!(daemons.len(), 1);
-    daemons.into_iter().for_each(|pid| cloud.kill_process(pid));
+    cloud.host(1).kill("libvirtd");
     cloud.up();
 }
 
@@ -48,6 +44,6 @@ fn kill_libvirtd(cloud: &mut Cloud) {
 #[track_caller]
 fn finished(cloud: &Cloud, id: &str, state: &str, guests: usize) {
     cloud.wait_state(id, state, 150);
-    assert_eq!(cloud.host_processes(QEMU).len(), guests, "{state}");
+    assert_eq!(cloud.host(1).processes(QEMU).len(), guests, "{state}");
     cloud.assert_healthy();
 }

@@ -29,6 +29,7 @@ pub(super) fn api(names: &Names, state: &State) -> Result<PathBuf> {
         "agents": agents,
         "metrics": { "listen": beside(state, 1000) },
         "network": { "public_pool": addresses.public_pool() },
+        "scheduling": { "vcpu_overcommit": vcpu_overcommit(state.hypervisor) },
     });
     write(names.dir().join("api.toml"), &content)
 }
@@ -58,6 +59,15 @@ pub(super) fn simulation(names: &Names, state: &State) -> Result<PathBuf> {
         "join_tokens_file": names.dir().join("sim-tokens"),
     });
     write(names.dir().join("sim.toml"), &content)
+}
+
+/// A dev cloud's guests mostly wait, and its machine may have two processors: with four virtual ones for
+/// each of them, eight of the smallest guests would fill it.
+fn vcpu_overcommit(hypervisor: Hypervisor) -> f64 {
+    match hypervisor {
+        Hypervisor::Libvirt => 16.0,
+        Hypervisor::Sim => 4.0,
+    }
 }
 
 fn sim_agents(state: &State) -> String {

@@ -19,6 +19,8 @@ const BINDS: [(&str, &str); 4] = [
     ("/var/cache/libvirt", "libvirt/cache"),
     ("/var/log/libvirt", "libvirt/log"),
 ];
+/// Where a host's programs read which boot of it this is (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Settings with which several libvirtd live on one machine: no other daemon for consoles, no
 /// security driver, no mount namespace for each guest, no control groups, whose names would collide.
 const QEMU_CONF: &str =
@@ -45,8 +47,9 @@ impl Host<'_> {
         UnixStream::connect(self.libvirt_socket()).is_ok()
     }
 
-    /// Makes the host's directories and namespaces; those that are there stay.
-    pub(super) fn ensure(&self, host_uuid: &str) -> Result<()> {
+    /// Makes the host's directories and namespaces; those that are there stay. Namespaces that are made
+    /// anew are a host that booted: they have `boot_id`.
+    pub(super) fn ensure(&self, host_uuid: &str, boot_id: &str) -> Result<()> {
         if !Path::new("/etc/libvirt").is_dir() {
             return Err(Failure::failed("libvirt is not installed")
                 .why("there is no /etc/libvirt")
@@ -64,6 +67,7 @@ impl Host<'_> {
         if is_namespace(&self.pin("mnt")) {
             return Ok(());
         }
+        write_text(&run_dir.join("boot_id"), &format!("{boot_id}\n"))?;
         self.make_namespaces()
     }
 
@@ -95,6 +99,7 @@ impl Host<'_> {
         }
         words.push((run_dir.join("libvirt"), PathBuf::from("/run/libvirt")));
         words.push((dir.join("data"), run_dir.join("data")));
+        words.push((run_dir.join("boot_id"), PathBuf::from(BOOT_ID)));
         // systemd-resolved's address is the machine's loopback, which the host does not have.
         script += "r=/run/systemd/resolve/resolv.conf; [ ! -e $r ] || mount --bind $r /etc/resolv.conf;";
         script += "while [ $# -gt 0 ]; do mount --bind \"$1\" \"$2\"; shift 2; done";

@@ -214,10 +214,10 @@ impl Cloud<'_> {
     async fn ensure_node(&mut self, addresses: Addresses, number: u16) -> Result<()> {
         let daemon = format!("tepui-node-{number}");
         topology::ensure_node(&self.names, addresses, number)?;
-        let uuid = Builder::from_random_bytes(first_16((self.session.world.random)())).into_uuid();
+        let (host_uuid, boot_id) = (self.random_uuid(), self.random_uuid());
         let names = self.names.clone();
         let host = Host { names: &names, number };
-        host.ensure(&uuid.to_string())?;
+        host.ensure(&host_uuid, &boot_id)?;
         self.ensure_libvirtd(&host).await?;
         if self.state.runs(&daemon) {
             return Ok(());
@@ -234,6 +234,10 @@ impl Cloud<'_> {
         let mut command = host.inside(&program);
         command.arg("--config").arg(&config).arg("run");
         self.remember(&daemon, process::start(&mut command, None, &names.log(&daemon))?)
+    }
+
+    fn random_uuid(&self) -> String {
+        Builder::from_random_bytes(first_16((self.session.world.random)())).into_uuid().to_string()
     }
 
     async fn ensure_libvirtd(&mut self, host: &Host<'_>) -> Result<()> {
