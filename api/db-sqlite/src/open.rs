@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use crate::SqliteDb;
 use crate::error::OpenError;
@@ -108,7 +109,14 @@ fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
          PRAGMA temp_store = MEMORY;",
     )?;
     connection.execute_batch(ROOM)?;
+    keep_plans(&connection)?;
     Ok(connection)
+}
+
+/// With statistics of columns SQLite looks at the values that a statement is given, and prepares it
+/// anew when they changed: each time. Our plans are the same for all values.
+pub(crate) fn keep_plans(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
 }
 
 /// Forward only: a schema that this program does not know is refused.

@@ -11,7 +11,7 @@ use tepui_db::DbError;
 use tokio::sync::Semaphore;
 
 use crate::error::db_error;
-use crate::open::{Options, STATEMENT_CACHE};
+use crate::open::{Options, STATEMENT_CACHE, keep_plans};
 
 /// Holds the instances of a large project. SQLite's own 2 MiB do not, so that each listing would read
 /// them from the file again; and every commit empties a reader's cache, after which the mapping
@@ -58,6 +58,7 @@ fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     connection.busy_timeout(options.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     connection.execute_batch(CACHE)?;
+    keep_plans(&connection)?;
     Ok(connection)
 }
 
