@@ -121,16 +121,19 @@ pub fn plan(seats: &[Seat], request: &Request, count: usize) -> Vec<NodeId> {
     placed
 }
 
+/// The seats that come first, at most `count`. Nearly all of ten thousand are passed over by a look at
+/// their numbers, so that only those that come before one of the best are copied.
 fn best(seats: &[Seat], request: &Request, count: usize) -> BinaryHeap<Candidate> {
-    let mut best = BinaryHeap::new();
-    for seat in seats {
-        let Some(candidate) = candidate(*seat, request.members(seat.id), request) else { continue };
-        if best.len() < count {
-            best.push(candidate);
-        } else if let Some(mut worst) = best.peek_mut()
-            && candidate < *worst
-        {
-            *worst = candidate;
+    let mut best: BinaryHeap<Candidate> = BinaryHeap::new();
+    for seat in seats.iter().filter(|seat| seat.holds(&request.demand)) {
+        let members = request.members(seat.id);
+        let rank = seat.rank(request, members);
+        if best.len() >= count && best.peek().is_none_or(|(worst, _, _)| rank >= *worst) {
+            continue;
+        }
+        best.extend(candidate(*seat, members, request));
+        if best.len() > count {
+            best.pop();
         }
     }
     best
