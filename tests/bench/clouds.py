@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -69,6 +70,19 @@ def moto():
         wire.pid = server.pid
         yield wire
     finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
+def serving(command, log):
+    """A daemon that runs as long as it is needed; one that was stopped ends too."""
+    with open(log, "wb") as output:
+        server = subprocess.Popen([str(word) for word in command], stdout=output, stderr=output)
+    try:
+        yield server
+    finally:
+        server.send_signal(signal.SIGCONT)
         server.terminate()
         server.wait()
 

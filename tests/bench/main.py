@@ -8,13 +8,14 @@ import control_plane
 import disks
 import fleet
 import host
+import placements
 import report
 import scale
 import sigv4
 
 VERDICTS = {True: "met", False: "NOT met", None: ""}
-PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "disks": disks.measure, "host": host.measure,
-         "agent": agent.measure, "fleet": fleet.measure, "scale": scale.measure}
+PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "placements": placements.measure,
+         "disks": disks.measure, "host": host.measure, "agent": agent.measure, "fleet": fleet.measure, "scale": scale.measure}
 
 
 def main():

@@ -62,6 +62,19 @@ def line(id, measure, rival, found, at_most=None, at_least=None, note="", unit=1
                 shown([mine for mine, _ in found], unit, unit_name), shown([theirs for _, theirs in found], unit, unit_name), note)
 
 
+def figure(id, measure, rival, values, published, unit, at_most=None, at_least=None, note=""):
+    """Sums up what has a figure for a rival that was not measured here: `values` as multiples of it."""
+    ratios = [value / published for value in values]
+    low, high = bootstrap(ratios)
+    goal, met = "–", None
+    if at_least is not None:
+        goal, met = f"≥ {at_least:g}×", low >= at_least
+    elif at_most is not None:
+        goal, met = f"≤ {at_most:g}×", high <= at_most
+    return Line(id, measure, rival, round(statistics.median(ratios), 3), [round(low, 3), round(high, 3)], goal, met,
+                f"{statistics.median(values):.4g} {unit}", f"{published:g} {unit}", note)
+
+
 def judged(low, high, at_most, at_least):
     if at_least is not None:
         return f"≥ {at_least:g}× faster", low >= at_least
