@@ -60,7 +60,8 @@ def idle(plane, hosts, joined):
     time.sleep(WINDOW)
     percent = (plane.cpu() - before) / WINDOW * 100
     note = f"over {WINDOW} s, in which every host polled once; they had joined in {joined:.0f} s"
-    yield absolute("M12m", f"{HOSTS:,} hosts idle: memory of the control plane", plane.resident(), "MiB", 512)
+    weight = plane.footprint()
+    yield absolute("M12m", f"{HOSTS:,} hosts idle: memory of the control plane", weight.resident, "MiB", 512, str(weight))
     yield absolute("M12c", f"{HOSTS:,} hosts idle: time of a core", percent, "%", 5, note)
 
 

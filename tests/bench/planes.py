@@ -13,7 +13,8 @@ import time
 import urllib.request
 
 from clouds import REGION, ROOT, free_port, run
-from wire import Wire, found
+from weight import footprint
+from wire import Wire
 
 PROGRAMS = ROOT / "target/release"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -34,10 +35,8 @@ class Daemon:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def resident(self):
-        """Memory in MiB."""
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(found(r"VmRSS:\s+(\d+)", status)[0]) / 1024
+    def footprint(self):
+        return footprint(self.process.pid)
 
     def cpu(self):
         """Seconds of a core since its start."""

@@ -12,6 +12,7 @@ from control_plane import fill, run_parameters, whole
 from fleet import absolute
 from measure import line, timed
 from planes import PROGRAMS, Plane, fleet, running, scratch
+from weight import footprint
 from wire import found
 
 PROJECTS, EACH, HOSTS = 25, 4_000, 1_000
@@ -121,15 +122,11 @@ def bare_load(database):
 
 
 def weight(plane):
-    ours = plane.resident()
+    ours = plane.footprint()
     with moto() as rival:
         fill(rival, rival.image, 5_000)
-        theirs = resident(rival.pid)
-    measured = absolute("M15m", f"{PROJECTS * EACH:,} instances on {HOSTS:,} hosts, all listed: memory of the control plane", ours, "MiB", 512)
-    measured.rival, measured.theirs = "moto server with 5,000", f"{theirs:.1f} MiB"
+        theirs = footprint(rival.pid)
+    measured = absolute("M15m", f"{PROJECTS * EACH:,} instances on {HOSTS:,} hosts, all listed: memory of the control plane",
+                        ours.resident, "MiB", 512, str(ours))
+    measured.rival, measured.theirs = "moto server with 5,000", f"{theirs.resident:.1f} MiB"
     return measured
-
-
-def resident(pid):
-    with open(f"/proc/{pid}/status") as status:
-        return int(found(r"VmRSS:\s+(\d+)", status.read())[0]) / 1024
