@@ -30,12 +30,10 @@ def has_request(connection):
 
 
 def reply(connection, parts):
-    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    length = sum(len(part) for part in parts)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length)
     for part in parts:
-        connection.sendall(b"%x\r\n" % len(part))
         connection.sendall(part)
-        connection.sendall(b"\r\n")
-    connection.sendall(b"0\r\n\r\n")
 
 
 main()

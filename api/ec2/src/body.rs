@@ -6,13 +6,15 @@ use crate::wire::{Content, Xml};
 pub enum Body {
     /// All of it.
     Whole(String),
-    /// Its parts in order. Each is written when it is asked for.
-    Parts(Box<dyn Iterator<Item = String> + Send>),
+    /// Its parts in order, each of which is written when it is asked for, and how many bytes they have
+    /// together, where that is known.
+    Parts(Box<dyn Iterator<Item = String> + Send>, Option<usize>),
 }
 
 impl Body {
     /// `begun` with the content and then the `end` of the document.
     pub(crate) fn written(mut begun: Xml, mut content: impl Content, end: String) -> Self {
+        let bytes = content.bytes().map(|bytes| begun.len() + bytes + end.len());
         if !content.write_part(&mut begun) {
             begun.raw(&end);
             return Self::Whole(begun.finish());
@@ -28,14 +30,22 @@ impl Body {
             }
             Some(part.finish())
         });
-        Self::Parts(Box::new(std::iter::once(begun.finish()).chain(rest)))
+        Self::Parts(Box::new(std::iter::once(begun.finish()).chain(rest)), bytes)
     }
 
     /// All of it.
     pub fn whole(self) -> String {
         match self {
             Self::Whole(text) => text,
-            Self::Parts(parts) => parts.collect(),
+            Self::Parts(parts, _) => parts.collect(),
+        }
+    }
+
+    /// How long it is, where that is known before it is written.
+    pub fn bytes(&self) -> Option<usize> {
+        match self {
+            Self::Whole(text) => Some(text.len()),
+            Self::Parts(_, bytes) => *bytes,
         }
     }
 }
@@ -60,7 +70,7 @@ mod tests {
         begun.raw("<a>");
         match Body::written(begun, Countdown(count), "</a>".into()) {
             Body::Whole(text) => vec![text],
-            Body::Parts(parts) => parts.collect(),
+            Body::Parts(parts, _) => parts.collect(),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::Ec2Config;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::generated::Filter;
+use crate::handlers::Fragments;
 use crate::mechanism::PageRequest;
 use crate::wire::{Content, Params, Read, Text, Write, Xml, list_index, printable};
 
@@ -73,6 +74,7 @@ impl Write for Void {
 pub(crate) struct Context {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) config: Arc<Ec2Config>,
+    pub(crate) fragments: Arc<Fragments>,
     pub(crate) caller: Caller,
     pub(crate) filters: Vec<Filter>,
     pub(crate) page: PageRequest,

@@ -10,6 +10,7 @@ use tepui_db::model::ImportTask;
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::generated::{dispatch, is_known};
+use crate::handlers::Fragments;
 use crate::mechanism::PageRequest;
 use crate::operation::{Call, Context, Parameters, Service};
 use crate::sigv4::{self, KeyCache, Signature, SignatureError};
@@ -41,7 +42,7 @@ pub struct Request<'a> {
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
-    /// Among them the content type and the request id.
+    /// Among them the content type, the request id and, where it is known, the length.
     pub headers: Vec<(&'static str, String)>,
     /// XML.
     pub body: Body,
@@ -88,6 +89,7 @@ pub struct Ec2Config {
 pub struct Ec2 {
     cloud: Arc<Cloud>,
     config: Arc<Ec2Config>,
+    fragments: Arc<Fragments>,
     keys: KeyCache,
 }
 
@@ -123,7 +125,7 @@ struct Refusal {
 impl Ec2 {
     /// An endpoint of `cloud`.
     pub fn new(cloud: Arc<Cloud>, config: Ec2Config) -> Self {
-        Self { cloud, config: Arc::new(config), keys: KeyCache::default() }
+        Self { cloud, config: Arc::new(config), fragments: Arc::default(), keys: KeyCache::default() }
     }
 
     /// Answers one request. Every outcome, also a malformed request's, is a reply.
@@ -185,6 +187,7 @@ impl Ec2 {
         Context {
             cloud: Arc::clone(&self.cloud),
             config: Arc::clone(&self.config),
+            fragments: Arc::clone(&self.fragments),
             caller,
             filters: Vec::new(),
             page: PageRequest::default(),
@@ -233,8 +236,9 @@ fn response(reply: Result<Body, Refusal>, action: Option<String>, request_id: &s
             (error.status, Body::Whole(body), Some(error.code.into_owned()))
         }
     };
-    let headers =
+    let mut headers =
         vec![("content-type", "text/xml;charset=UTF-8".into()), ("x-amzn-requestid", request_id.into())];
+    headers.extend(body.bytes().map(|bytes| ("content-length", bytes.to_string())));
     Response { status, headers, body, error_code, action }
 }
 

@@ -110,7 +110,7 @@ fn ec2_response(reply: tepui_ec2::Response) -> Response {
 fn ec2_body(body: tepui_ec2::Body) -> Body {
     match body {
         tepui_ec2::Body::Whole(text) => Body::from(text),
-        tepui_ec2::Body::Parts(parts) => {
+        tepui_ec2::Body::Parts(parts, _) => {
             Body::from_stream(futures::stream::iter(parts.map(Ok::<_, std::convert::Infallible>)))
         }
     }

@@ -37,6 +37,22 @@ impl Listings {
         known.get(&project).filter(|listing| listing.changes == changes).map(|l| l.records.clone())
     }
 
+    /// The records as they are in memory already, where they did not change: whoever kept something
+    /// beside a record sees by its address that it holds.
+    pub(super) fn known_of(
+        &self,
+        project: ProjectId,
+        records: Vec<InstanceRecord>,
+    ) -> Vec<Arc<InstanceRecord>> {
+        let before = self.known().get(&project).map(|listing| listing.records.clone()).unwrap_or_default();
+        let mut before: HashMap<_, _> = before.into_iter().map(|r| (r.instance.id, r)).collect();
+        let known = |record: InstanceRecord| {
+            let before = before.remove(&record.instance.id).filter(|before| **before == record);
+            before.unwrap_or_else(|| Arc::new(record))
+        };
+        records.into_iter().map(known).collect()
+    }
+
     /// Keeps a listing, unless a newer one is there. One that goes beyond the limit drives out all.
     pub(super) fn put(&self, project: ProjectId, changes: i64, records: &[Arc<InstanceRecord>]) {
         let weight = records.iter().map(|record| weight(record)).sum();

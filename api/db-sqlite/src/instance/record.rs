@@ -51,7 +51,7 @@ fn listed(
     if let Some(records) = listings.get(project, changes) {
         return Ok(records);
     }
-    let records: Vec<_> = whole_project(connection, project)?.into_iter().map(Arc::new).collect();
+    let records = listings.known_of(project, whole_project(connection, project)?);
     listings.put(project, changes, &records);
     Ok(records)
 }

@@ -17,7 +17,7 @@ mod tag;
 mod volume;
 mod vpc;
 
-pub(crate) use instance::InstanceListing;
+pub(crate) use instance::{Fragments, InstanceListing};
 
 use smol_str::ToSmolStr;
 

@@ -23,6 +23,12 @@ pub(crate) trait Write {
 pub(crate) trait Content: Send + 'static {
     /// Writes the next part; returns whether there is more.
     fn write_part(&mut self, to: &mut Xml) -> bool;
+
+    /// How many bytes all parts have together, where that is known before they are written: a client
+    /// then reads them into one piece of memory.
+    fn bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl<T: Write + Send + 'static> Content for T {

@@ -33,6 +33,11 @@ impl Client {
         }
     }
 
+    /// The same client of another endpoint of the same cloud.
+    pub(crate) fn of(&self, ec2: &Arc<Ec2>) -> Self {
+        Self { ec2: Arc::clone(ec2), ..self.clone() }
+    }
+
     /// The reply to an action that must succeed, held against the model.
     pub(crate) async fn ok(&self, action: &str, params: &[(&str, &str)]) -> Element {
         let reply = self.call(action, params).await;
@@ -122,8 +127,12 @@ impl Client {
         let response = self.ec2.handle(request).await;
         assert!(response.headers.contains(&("x-amzn-requestid", "req-test".into())));
         assert!(response.headers.contains(&("content-type", "text/xml;charset=UTF-8".into())));
+        let bytes = response.body.bytes();
+        let stated = response.headers.iter().find(|(name, _)| *name == "content-length");
+        assert_eq!(stated.map(|(_, value)| value.parse().unwrap()), bytes);
         let body = response.body.whole();
-        Reply { status: response.status, root: Element::parse(&body), body }
+        assert!(bytes.is_none_or(|bytes| bytes == body.len()), "{bytes:?} are stated of {}", body.len());
+        Reply { status: response.status, root: Element::parse(&body), body, bytes }
     }
 }
 

@@ -102,12 +102,15 @@ impl Harness {
             config,
         }));
         let first = cloud.bootstrap().await.unwrap();
-        let imports = Arc::new(Imports(Arc::clone(&cloud)));
-        let config = Ec2Config { endpoint: "ec2.test".into(), imports };
-        let ec2 = Arc::new(Ec2::new(Arc::clone(&cloud), config));
+        let ec2 = endpoint(&cloud);
         let admin = Client::new(&ec2, &clock, &first.key);
         let node = enrol(&cloud, &first.key.id).await;
         Self { cloud, clock, admin, ec2, node, sequence: AtomicU64::new(0), _dir: dir }
+    }
+
+    /// The client of an endpoint that has answered nothing before.
+    pub(crate) fn afresh(&self, client: &Client) -> Client {
+        client.of(&endpoint(&self.cloud))
     }
 
     /// The caller that a key makes.
@@ -182,6 +185,11 @@ impl Harness {
         let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };
         self.cloud.report(self.node, report).await.unwrap();
     }
+}
+
+fn endpoint(cloud: &Arc<Cloud>) -> Arc<Ec2> {
+    let imports = Arc::new(Imports(Arc::clone(cloud)));
+    Arc::new(Ec2::new(Arc::clone(cloud), Ec2Config { endpoint: "ec2.test".into(), imports }))
 }
 
 async fn enrol(cloud: &Cloud, key_id: &str) -> NodeId {

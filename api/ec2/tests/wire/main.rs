@@ -10,6 +10,7 @@ mod audit;
 mod client;
 mod harness;
 mod instances;
+mod kept;
 mod mutation;
 mod protocol;
 mod reply;

@@ -7,6 +7,8 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) root: Element,
     pub(crate) body: String,
+    /// What it says of its length.
+    pub(crate) bytes: Option<usize>,
 }
 
 #[derive(Debug, Default, Clone)]

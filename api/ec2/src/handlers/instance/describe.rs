@@ -25,7 +25,7 @@ impl Handle for DescribeInstancesRequest {
             let instance = &view.record.instance;
             format!("{} {}", instance.reservation_id, instance.id)
         });
-        Ok(InstanceListing::new(&cx.cloud, views, next_token))
+        Ok(InstanceListing::new(cx, views, next_token))
     }
 }
 

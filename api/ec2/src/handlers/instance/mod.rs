@@ -4,12 +4,14 @@ mod attribute;
 mod console;
 mod describe;
 mod filter;
+mod fragment;
 mod listing;
 mod power;
 mod run;
 mod status;
 mod view;
 
+pub(crate) use fragment::Fragments;
 pub(crate) use listing::InstanceListing;
 
 use tepui_db::model::InstanceState;
