@@ -17,6 +17,9 @@ use crate::failure::{Failure, Result};
 /// The port of the agents' listener.
 pub(super) const AGENTS_PORT: u16 = 8774;
 
+/// Of the bridge between the hosts, locally administered; each cloud's is alone in its namespace.
+const BRIDGE_MAC: &str = "02:74:70:64:00:01";
+
 /// A number for the cloud's networks that no other on this machine has.
 pub(super) fn free_network(names: &Names) -> Result<u8> {
     let taken = ip("-o -4 address")? + &ip("-4 route")?;
@@ -33,7 +36,12 @@ pub(super) fn ensure(names: &Names, addresses: Addresses) -> Result<()> {
     let underlay = names.underlay();
     ensure_netns(&underlay)?;
     if !has_link(&underlay, "ul0") {
-        ip_in(&underlay, "link add ul0 type bridge stp_state 0 forward_delay 0")?;
+        // Left alone a bridge takes the lowest address of its ports: each new host might change it, and
+        // those before would send to the old one for most of a minute.
+        ip_in(
+            &underlay,
+            &format!("link add ul0 address {BRIDGE_MAC} type bridge stp_state 0 forward_delay 0"),
+        )?;
     }
     ip_in(&underlay, &format!("address replace {}/24 dev ul0", addresses.api()))?;
     ip_in(&underlay, "link set ul0 up")?;
