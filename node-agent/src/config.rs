@@ -85,7 +85,8 @@ pub enum HypervisorConfig {
         /// How guests run.
         #[serde(default)]
         accelerator: AcceleratorPreference,
-        /// Connections, each with a thread; one serves five calls at once.
+        /// Connections, each with a thread and one call at a time; opened when they are needed. libvirtd
+        /// works on twenty calls at once (`max_workers` of libvirtd.conf).
         #[serde(default = "default_connections")]
         connections: usize,
     },
@@ -179,7 +180,7 @@ fn default_uri() -> String {
 }
 
 fn default_connections() -> usize {
-    4
+    20
 }
 
 fn default_vcpus() -> u32 {
@@ -228,7 +229,7 @@ mod tests {
         assert_eq!(config.data_dir, Path::new("/var/lib/tepui-node"));
         assert_eq!(config.images.max_cache_gib, 50);
         assert_eq!(config.shutdown.grace_seconds, 90);
-        assert!(matches!(config.hypervisor, HypervisorConfig::Libvirt { connections: 4, .. }));
+        assert!(matches!(config.hypervisor, HypervisorConfig::Libvirt { connections: 20, .. }));
     }
 
     #[test]

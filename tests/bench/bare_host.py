@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 
 import libvirt
 
@@ -50,30 +51,45 @@ class BareHost:
         self.connection = libvirt.open("qemu:///system")
         self.template = self.connection.lookupByName(reference).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         self.count = 0
-        self.domain = None
+        self.pool = []
         nft("add table bridge bare\nadd set bridge bare ports { type ifname . ether_addr; }")
 
     def start(self):
         """Everything that a launch does on the host, with nothing of ours."""
-        self.count += 1
-        tree = ElementTree.fromstring(self.template)
-        overlay, base = rename(tree, self.count)
-        tap = tree.find(".//interface/target").get("dev")
-        mac = tree.find(".//interface/mac").get("address")
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, overlay], check=True)
-        make_tap(tap)
-        nft(f"add element bridge bare ports {{ {tap} . {mac} }}")
-        self.domain = self.connection.defineXML(ElementTree.tostring(tree, encoding="unicode"))
-        self.domain.create()
-        return {"console": tree.find(".//serial/source").get("path"), "overlay": overlay, "tap": tap}
+        [guest] = self.prepare(1)
+        return guest.start(self.connection)
 
-    def stop(self, overlay, console, tap):
-        self.domain.destroy()
-        self.domain.undefine()
+    def start_together(self, count):
+        """As many launches at once, each over a connection of its own, and the rules of all in one transaction."""
+        while len(self.pool) < count:
+            self.pool.append(libvirt.open("qemu:///system"))
+        guests = self.prepare(count)
+        with ThreadPoolExecutor(count) as threads:
+            return {"guests": list(threads.map(Guest.start, guests, self.pool))}
+
+    def prepare(self, count):
+        guests = [Guest(self.template, number) for number in range(self.count + 1, self.count + count + 1)]
+        self.count += count
+        elements = ", ".join(f"{guest.tap} . {guest.mac}" for guest in guests)
+        nft(f"add element bridge bare ports {{ {elements} }}")
+        return guests
+
+    def stop(self, name, overlay, console, tap):
+        domain = self.connection.lookupByName(name)
+        domain.destroy()
+        domain.undefine()
         subprocess.run(["ip", "link", "del", tap], check=True)
         for path in (overlay, console):
             os.unlink(path)
         return {}
+
+    def stop_together(self, guests):
+        for guest in guests:
+            self.stop(**guest)
+        return {}
+
+    def wait_running_together(self, count):
+        return {"guests": [self.wait_running() for _ in range(count)]}
 
     def wait_running(self):
         """Waits for the next start that is not one of ours, and tells the domain's name and console."""
@@ -97,6 +113,26 @@ class BareHost:
         while name in [domain.name() for domain in self.connection.listAllDomains()]:
             time.sleep(0.05)
         return {}
+
+
+class Guest:
+    """The reference's domain with another identity and other files."""
+
+    def __init__(self, template, number):
+        tree = ElementTree.fromstring(template)
+        self.name = f"bare-{number}"
+        self.overlay, self.base = rename(tree, number)
+        self.tap = tree.find(".//interface/target").get("dev")
+        self.mac = tree.find(".//interface/mac").get("address")
+        self.console = tree.find(".//serial/source").get("path")
+        self.xml = ElementTree.tostring(tree, encoding="unicode")
+
+    def start(self, connection):
+        create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.base, self.overlay]
+        subprocess.run(create, check=True)
+        make_tap(self.tap)
+        connection.defineXML(self.xml).create()
+        return {"name": self.name, "console": self.console, "overlay": self.overlay, "tap": self.tap}
 
 
 def rename(tree, count):

@@ -16,6 +16,8 @@ from wire import found
 # A launch takes two seconds under emulation; so many pairs are what a run can afford. A guest's boot
 # varies by a tenth, so that its line needs more of them to tell a twentieth.
 LAUNCHES, BOOTS = 15, 45
+# Twenty guests at once, and as many pairs of that.
+TOGETHER, BATCHES = 20, 12
 
 
 class Rival:
@@ -46,7 +48,7 @@ class Launches:
         self.leftover = None
 
     def ours(self):
-        instance = launch(self.cloud)
+        [instance] = launch(self.cloud)
         running = self.rival.ask("wait_running")
         if self.booted:
             self.rival.ask("wait_first_line", console=running["console"])
@@ -68,19 +70,57 @@ class Launches:
         self.leftover = None
 
 
+class Batches(Launches):
+    """Twenty launches by one call of ours, and the rival's side by side."""
+
+    def __init__(self, cloud, rival):
+        super().__init__(cloud, rival, False)
+
+    def ours(self):
+        instances = launch(self.cloud, TOGETHER, "t2.nano")
+        running = self.rival.ask("wait_running_together", count=TOGETHER)["guests"]
+        self.leftover = lambda: self.end_all(instances, running)
+
+    def bare(self):
+        started = self.rival.ask("start_together", count=TOGETHER)
+        self.leftover = lambda: self.rival.ask("stop_together", **started)
+
+    def end_all(self, instances, running):
+        for instance in instances:
+            wait_running(self.cloud, instance)
+        ids = {f"InstanceId.{number}": instance for number, instance in enumerate(instances, 1)}
+        self.cloud.wire.call("StopInstances", Force="true", **ids)
+        self.cloud.wire.call("TerminateInstances", **ids)
+        for guest in running:
+            self.rival.ask("wait_gone", name=guest["name"])
+
+
 def measure():
     with dev("libvirt", 1) as cloud:
-        wait_running(cloud, launch(cloud))
+        wait_running(cloud, launch(cloud)[0])
         agent = pid_of("tepui-node", lambda pid: str(cloud.folder) in command_line(pid))
         libvirtd = pid_of("libvirtd", lambda pid: network_of(pid) == network_of(agent))
         yield weight(agent, libvirtd)
-        reference = run_in(libvirtd, ["virsh", "-c", "qemu:///system", "list", "--name"]).split()[0]
-        rival = Rival(libvirtd, reference)
+        rival = Rival(libvirtd, newest_domain(libvirtd))
         try:
             yield launches(cloud, rival, False, "M2", "RunInstances → domain running, image cached", 1.15)
             yield launches(cloud, rival, True, "M3", "RunInstances → first user code of the tiny guest", 1.05)
         finally:
             rival.close()
+        wait_running(cloud, launch(cloud, 1, "t2.nano")[0])
+        rival = Rival(libvirtd, newest_domain(libvirtd))
+        try:
+            yield batches(cloud, rival)
+        finally:
+            rival.close()
+
+
+def batches(cloud, rival):
+    batch = Batches(cloud, rival)
+    measured = pairs(batch.ours, batch.bare, BATCHES, before=batch.clean)
+    batch.clean()
+    return line("M8", f"{TOGETHER} VMs from one RunInstances, all running", f"{TOGETHER} in parallel through the binding, same XML, taps and rules",
+                measured, at_most=1.2)
 
 
 def launches(cloud, rival, booted, id, name, goal):
@@ -90,10 +130,17 @@ def launches(cloud, rival, booted, id, name, goal):
     return line(id, name, "overlay + tap + nft + defineXML + create through the binding, same XML", measured, at_most=goal)
 
 
-def launch(cloud):
-    reply = cloud.wire.call("RunInstances", ImageId=cloud.image, InstanceType="t3.nano", MinCount=1, MaxCount=1,
+def launch(cloud, count=1, size="t3.nano"):
+    """The ids of new instances."""
+    reply = cloud.wire.call("RunInstances", ImageId=cloud.image, InstanceType=size, MinCount=count, MaxCount=count,
                             ClientToken=uuid.uuid4().hex)
-    return found("<instanceId>(.*?)</instanceId>", reply)[0]
+    return found("<instanceId>(.*?)</instanceId>", reply)
+
+
+def newest_domain(libvirtd):
+    """The one with the largest number: libvirt counts its domains."""
+    table = run_in(libvirtd, ["virsh", "-c", "qemu:///system", "list"])
+    return max(found(r"(?m)^\s*(\d+)\s+(\S+)", table), key=lambda row: int(row[0]))[1]
 
 
 def wait_running(cloud, instance):
