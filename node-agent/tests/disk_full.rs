@@ -1,6 +1,7 @@
 //! The disk of a host is full. Each test has a file system of its own; making one needs root.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     reason = "a helper of a test fails the test; clippy sees only test functions as tests"
 )]
 

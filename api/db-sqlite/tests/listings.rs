@@ -1,7 +1,5 @@
 //! What is kept of listings in memory.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 
 use tempfile::TempDir;

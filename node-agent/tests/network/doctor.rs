@@ -121,7 +121,8 @@ fn the_network_is_made_good_here_only_while_no_agent_does_it() {
         assert!(found.findings.iter().all(|found| found.fix.is_some()), "{:?}", found.findings);
         assert!(!found.findings.is_empty());
         let agent = tepui_agent::agent::lock(dir.path()).unwrap();
-        let (fixed, ()) = tokio::join!(doctor::fix(site, &found), lab.apply(&[&part]));
+        let parts = [&part];
+        let (fixed, ()) = tokio::join!(doctor::fix(site, &found), lab.apply(&parts));
         assert_eq!(fixed, ["waited for the agent, which mended the network"]);
         drop(agent);
         run("ip", &["link", "set", "tpb1", "down"]);
