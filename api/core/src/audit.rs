@@ -146,7 +146,7 @@ impl Cloud {
         // A task of its own in either case: who hangs up must not take the record along.
         let stored = self.audits.tasks.spawn(async move {
             let _room = room;
-            store(db.as_ref(), &record).await;
+            store(db.as_ref(), &record, crowded).await;
         });
         if crowded {
             // It cannot fail: the task neither panics nor is cancelled.
@@ -176,8 +176,9 @@ impl Cloud {
 }
 
 /// Offers a record until the store is not too busy for it. A store that is gone ends the process, and
-/// the log has the record.
-async fn store(db: &dyn Db, record: &AuditRecord) {
+/// the log has the record; so it has where too many wait for room on a full disk, on which no call
+/// changes anything.
+async fn store(db: &dyn Db, record: &AuditRecord, crowded: bool) {
     let (shortest, longest) = PAUSES;
     let pauses = ExponentialBuilder::default()
         .with_min_delay(shortest)
@@ -185,7 +186,12 @@ async fn store(db: &dyn Db, record: &AuditRecord) {
         .with_jitter()
         .without_max_times();
     let append = || db.append_audit(record);
-    let stored = append.retry(pauses).when(|error| matches!(error, DbError::Busy)).await;
+    let stored = append.retry(pauses).when(|error| match error {
+        DbError::Busy => true,
+        DbError::Full => !crowded,
+        DbError::Unavailable(_) | DbError::Damaged(_) | DbError::Bug(_) => false,
+    });
+    let stored = stored.await;
     if let Err(error) = stored {
         tracing::error!(%error, request_id = record.request_id, "audit record not stored");
     }

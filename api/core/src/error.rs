@@ -345,7 +345,9 @@ impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
         match error {
             DbError::Busy => Self::Busy,
-            DbError::Unavailable(_) => Self::Unavailable { source: error },
+            DbError::Full | DbError::Unavailable(_) | DbError::Damaged(_) => {
+                Self::Unavailable { source: error }
+            }
             DbError::Bug(_) => Self::internal(error),
         }
     }

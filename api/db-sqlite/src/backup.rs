@@ -49,18 +49,30 @@ impl SqliteDb {
         store(&partial, target).map_err(|source| BackupError::Io { path: target.into(), source })
     }
 
-    /// Begins the next epoch and returns it. To be called once on a restored backup, before any agent
-    /// is answered: its generations are older than those the agents have seen.
+    /// Begins an epoch later than this database's and than `present`, and returns it. To be called once
+    /// on a restored backup, before any agent is answered: its generations are older than those the
+    /// agents have seen.
     ///
     /// # Errors
     /// As every writing verb.
-    pub async fn begin_epoch(&self) -> Result<Epoch, DbError> {
-        self.write(|connection| {
-            let sql = "UPDATE meta SET epoch = epoch + 1 RETURNING epoch";
-            Ok(connection.query_row(sql, [], |row| Ok(Epoch(row.get::<_, i64>(0)?.unsigned_abs())))?)
+    pub async fn begin_epoch_after(&self, present: Epoch) -> Result<Epoch, DbError> {
+        let present = i64::try_from(present.0).unwrap_or(i64::MAX - 1);
+        self.write(move |connection| {
+            let sql = "UPDATE meta SET epoch = max(epoch, ?1) + 1 RETURNING epoch";
+            Ok(connection.query_row(sql, [present], epoch)?)
         })
         .await
     }
+
+    /// The epoch of a damaged database that nobody has open, if it can still be read.
+    pub fn salvaged_epoch(path: &Path) -> Option<Epoch> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+        connection.query_row("SELECT epoch FROM meta", [], epoch).ok()
+    }
+}
+
+fn epoch(row: &rusqlite::Row<'_>) -> rusqlite::Result<Epoch> {
+    Ok(Epoch(row.get::<_, i64>(0)?.unsigned_abs()))
 }
 
 fn copy(from: &Path, to: &Path) -> rusqlite::Result<()> {

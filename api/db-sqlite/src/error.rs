@@ -1,6 +1,6 @@
 //! Failures of the engine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use tepui_db::DbError;
@@ -38,6 +38,17 @@ pub enum OpenError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// What the files hold is not what was written to them.
+    #[error(
+        "{path}: the database is damaged ({what}); put a backup in its place with \
+         `tepui-api --config FILE restore BACKUP`"
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What was found first.
+        what: String,
+    },
     /// The schema could not be brought up to date; it may be newer than this program.
     #[error("{path}: cannot bring the database's schema up to date")]
     Migration {
@@ -51,16 +62,26 @@ pub enum OpenError {
     Thread(#[source] std::io::Error),
 }
 
-/// Sorts an error of SQLite into the contract's three.
+impl OpenError {
+    /// What SQLite said while it opened `path`.
+    pub(crate) fn of_sqlite(path: &Path, source: rusqlite::Error) -> Self {
+        match db_error(&source) {
+            DbError::Damaged(_) => Self::Damaged { path: path.into(), what: source.to_string() },
+            DbError::Busy | DbError::Full | DbError::Unavailable(_) | DbError::Bug(_) => {
+                Self::Sqlite { path: path.into(), source }
+            }
+        }
+    }
+}
+
+/// Sorts an error of SQLite into the contract's kinds.
 pub(crate) fn db_error(error: &rusqlite::Error) -> DbError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DbError::Busy,
+        Some(ErrorCode::DiskFull) => DbError::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => DbError::Damaged(error.to_string()),
         Some(
-            ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::ReadOnly
-            | ErrorCode::OutOfMemory,
+            ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::OutOfMemory,
         ) => DbError::Unavailable(error.to_string()),
         Some(_) | None => DbError::Bug(error.to_string()),
     }

@@ -7,6 +7,8 @@
 
 mod backup;
 mod books;
+mod checkpoint;
+mod damage;
 mod error;
 mod filesystem;
 mod generation;
@@ -28,6 +30,7 @@ mod security_group;
 mod tag;
 mod value;
 mod verb;
+mod wal;
 mod writer;
 
 use std::path::PathBuf;

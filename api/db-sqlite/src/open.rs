@@ -1,28 +1,29 @@
 //! Opening a database.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use tepui_db::DbError;
 
 use crate::SqliteDb;
-use crate::error::OpenError;
+use crate::error::{OpenError, db_error};
 use crate::filesystem::require_local;
 use crate::lock::Lock;
 use crate::node_loads::{NodeLoads, NodeWatch};
 use crate::readers::Readers;
 use crate::writer::Writer;
+use crate::{checkpoint, damage};
 
 /// More than the statements of all verbs, so that none is prepared twice.
 pub(crate) const STATEMENT_CACHE: usize = 256;
 
 /// Ids are random, so that a launch touches a page of its own in each of seven indexes. With SQLite's
-/// own 2 MiB of cache and a checkpoint every 4 MiB of log, most of a commit under load was reading
-/// these pages again and copying them into the file. A log of 32 MiB is read in a fraction of a
-/// second when a killed process starts again.
-const ROOM: &str = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192;";
+/// own 2 MiB of cache most of a commit under load was reading these pages again.
+const ROOM: &str = "PRAGMA cache_size = -32768;";
 
 /// Called with the reason when the process must end.
 pub(crate) type OnFailure = Arc<dyn Fn(&str) + Send + Sync>;
@@ -64,8 +65,17 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The same, with the database's name before each reason to end.
+    fn naming(self, path: &Path) -> Self {
+        let (name, on_failure) = (path.display().to_string(), self.on_failure);
+        Self { on_failure: Arc::new(move |reason| on_failure(&format!("{name}: {reason}"))), ..self }
+    }
+}
+
 impl SqliteDb {
-    /// Opens the database at `path`, creating or migrating it as needed.
+    /// Opens the database at `path`, creating or migrating it as needed, after a look at every page and
+    /// at the log.
     ///
     /// # Errors
     /// See [`OpenError`]. A database that is refused is left as it was.
@@ -73,12 +83,17 @@ impl SqliteDb {
         let path = resolve(path)?;
         require_local(path.parent().unwrap_or(Path::new("/")))?;
         let lock = Lock::take(&path)?;
-        let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+        let options = options.naming(&path);
+        let sqlite = |source| OpenError::of_sqlite(&path, source);
+        damage::check_log(&path)?;
         let mut connection = connect(&path, &options).map_err(sqlite)?;
+        damage::check_pages(&path, &connection)?;
         migrate(&mut connection)
             .map_err(|source| OpenError::Migration { path: path.clone(), source: Box::new(source) })?;
-        connection.execute_batch("PRAGMA optimize = 0x10002").map_err(sqlite)?;
+        if_room(connection.execute_batch("PRAGMA optimize = 0x10002")).map_err(sqlite)?;
+        if_room(checkpoint::take_over(&connection)).map_err(sqlite)?;
         let readers = Readers::open(&path, &options).map_err(sqlite)?;
+        sync_folder_of(&path).map_err(|source| OpenError::Path { path: path.clone(), source })?;
         let loads: Arc<NodeLoads> = Arc::default();
         let watch = NodeWatch::of(&connection, Arc::clone(&loads)).map_err(sqlite)?;
         let writer = Writer::start(connection, watch, lock, &options).map_err(OpenError::Thread)?;
@@ -100,6 +115,11 @@ fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(parent.canonicalize().map_err(unusable)?.join(name))
 }
 
+/// Makes sure of the log's name: SQLite ignores a failure of this.
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
 fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(options.busy_timeout)?;
@@ -109,6 +129,7 @@ fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
          PRAGMA temp_store = MEMORY;",
     )?;
     connection.execute_batch(ROOM)?;
+    checkpoint::watch(&connection);
     keep_plans(&connection)?;
     Ok(connection)
 }
@@ -117,6 +138,17 @@ fn connect(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
 /// anew when they changed: each time. Our plans are the same for all values.
 pub(crate) fn keep_plans(connection: &Connection) -> rusqlite::Result<bool> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+}
+
+/// A full disk puts off what need not be done now.
+fn if_room(outcome: rusqlite::Result<()>) -> rusqlite::Result<()> {
+    match outcome {
+        Err(error) if matches!(db_error(&error), DbError::Full) => {
+            tracing::warn!("the database's disk is full: changes are refused until there is room");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Forward only: a schema that this program does not know is refused.

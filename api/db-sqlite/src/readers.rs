@@ -11,7 +11,7 @@ use tepui_db::DbError;
 use tokio::sync::Semaphore;
 
 use crate::error::db_error;
-use crate::open::{Options, STATEMENT_CACHE, keep_plans};
+use crate::open::{OnFailure, Options, STATEMENT_CACHE, keep_plans};
 
 /// Holds the instances of a large project. SQLite's own 2 MiB do not, so that each listing would read
 /// them from the file again; and every commit empties a reader's cache, after which the mapping
@@ -22,6 +22,7 @@ const CACHE: &str = "PRAGMA cache_size = -16384; PRAGMA mmap_size = 268435456;";
 pub(crate) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    on_failure: OnFailure,
 }
 
 impl Readers {
@@ -30,7 +31,8 @@ impl Readers {
         let connections: Vec<_> =
             (0..options.readers.max(1)).map(|_| connect(path, options)).collect::<Result<_, _>>()?;
         let permits = Arc::new(Semaphore::new(connections.len()));
-        Ok(Self { idle: Arc::new(Mutex::new(connections)), permits })
+        let on_failure = Arc::clone(&options.on_failure);
+        Ok(Self { idle: Arc::new(Mutex::new(connections)), permits, on_failure })
     }
 
     /// Runs `verb` on one snapshot of the database, off the async threads.
@@ -48,7 +50,11 @@ impl Readers {
             drop(permit);
             answer.map_err(|error| db_error(&error))
         });
-        answer.await.unwrap_or_else(|error| Err(DbError::Bug(error.to_string())))
+        let answer = answer.await.unwrap_or_else(|error| Err(DbError::Bug(error.to_string())));
+        if let Err(error @ DbError::Damaged(_)) = &answer {
+            (self.on_failure)(&error.to_string());
+        }
+        answer
     }
 }
 

@@ -4,7 +4,7 @@
 //!   wait for a verb ─▶ BEGIN ─▶ savepoint, verb, release ─▶ COMMIT (fsync) ─▶ acknowledge all ─┐
 //!         ▲                          ▲        │ another waits       │ failed                    │
 //!         │                          └────────┘                     ▼                           │
-//!         │                                           refuse all, end the process               │
+//!         │                          refuse all; end the process unless the disk is full ───────┤
 //!         └─────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
@@ -35,6 +35,8 @@ trait Job: Send {
     fn is_patient(&self) -> bool;
     /// Runs in a savepoint and keeps the answer.
     fn run(&mut self, connection: &Connection);
+    /// Why the store could not run it.
+    fn failure(&self) -> Option<&DbError>;
     /// Answers: with what the verb said if it is durable, with the failure otherwise.
     fn acknowledge(self: Box<Self>, committed: Result<(), DbError>);
 }
@@ -60,6 +62,10 @@ where
         if let Some(verb) = self.verb.take() {
             self.answer = in_savepoint(connection, verb, self.rehearsed);
         }
+    }
+
+    fn failure(&self) -> Option<&DbError> {
+        self.answer.as_ref().err()
     }
 
     fn acknowledge(self: Box<Self>, committed: Result<(), DbError>) {
@@ -174,18 +180,28 @@ impl Work {
         while let Ok(first) = self.jobs.recv() {
             let waiting = self.await_company(first);
             if let Err(error) = self.connection.execute_batch("BEGIN IMMEDIATE") {
-                // Nothing was begun: only these verbs are refused.
-                waiting.into_iter().for_each(|job| job.acknowledge(Err(db_error(&error))));
+                self.refuse(waiting, &db_error(&error));
                 continue;
             }
             let group = self.run_group(waiting);
-            let committed = self.commit();
+            let committed = self
+                .commit(group.iter().filter_map(|job| job.failure()).find(|error| is_of_all(error)).cloned());
             for job in group {
                 job.acknowledge(committed.clone());
             }
-            committed?;
+            match committed {
+                Ok(()) | Err(DbError::Full) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
+    }
+
+    /// Nothing was begun. Whoever waits behind is refused too, as each would else wait for the same lock
+    /// in turn.
+    fn refuse(&self, waiting: Vec<Box<dyn Job>>, error: &DbError) {
+        let all = waiting.into_iter().chain(self.jobs.try_iter());
+        all.for_each(|job| job.acknowledge(Err(error.clone())));
     }
 
     /// Waits with patient verbs until one comes that is not, or none comes any more.
@@ -217,14 +233,32 @@ impl Work {
         group
     }
 
-    fn commit(&self) -> Result<(), DbError> {
-        let failed = |error: rusqlite::Error| DbError::Unavailable(error.to_string());
-        let changed = self.watch.changed(&self.connection).map_err(failed)?;
-        self.connection.execute_batch("COMMIT").map_err(failed)?;
-        self.watch.publish(changed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+    /// Makes what the group did durable. `Full` when it is undone for want of room: SQLite writes a
+    /// commit's last frame, which makes it one, after all others, so that none of it is in the log.
+    /// Any other failure is the end, and so is damage that a verb met: nothing is built on it.
+    fn commit(&self, failure: Option<DbError>) -> Result<(), DbError> {
+        match failure {
+            Some(error @ DbError::Damaged(_)) => return Err(error),
+            Some(DbError::Full) if self.connection.is_autocommit() => return Err(DbError::Full),
+            Some(_) | None => {}
+        }
+        let changed = self.watch.changed(&self.connection);
+        let committed = changed.and_then(|changed| self.connection.execute_batch("COMMIT").map(|()| changed));
+        match committed.map_err(|error| (db_error(&error), error.to_string())) {
+            Ok(changed) => {
+                self.watch.publish(changed);
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err((DbError::Full, _)) if self.connection.is_autocommit() => Err(DbError::Full),
+            Err((_, why)) => Err(DbError::Unavailable(why)),
+        }
     }
+}
+
+/// Whether a verb's failure concerns its whole group.
+const fn is_of_all(error: &DbError) -> bool {
+    matches!(error, DbError::Full | DbError::Damaged(_))
 }
 
 fn in_savepoint<T>(

@@ -1,12 +1,15 @@
 //! The one place where refusals become HTTP: status, code, words, advice.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tepui_core::{BearerError, Error, Refused};
 use tepui_types::{ErrorBody, ErrorCode};
 
 use crate::metrics::Code;
 use crate::request_id::RequestId;
+
+/// Seconds. Whatever keeps the cloud busy is over sooner or later; clients add their own back-off.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// Why a request of the REST or the agents' surface is not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +100,9 @@ impl Failure {
             request_id: request_id.to_string(),
         };
         let mut response = (self.status(code), axum::Json(body)).into_response();
+        if matches!(code, ErrorCode::Busy | ErrorCode::Unavailable) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
         response.extensions_mut().insert(Code(self.name().into()));
         response
     }
@@ -167,7 +173,9 @@ impl Failure {
                 "switch the attribute off with `tepui instance set`, then repeat"
             }
             Failure::Domain(Error::TokenMismatch { .. }) => "take a new client token for other parameters",
-            Failure::Domain(Error::Busy) | Failure::ShuttingDown => "repeat in a moment",
+            Failure::Domain(Error::Busy | Error::Unavailable { .. }) | Failure::ShuttingDown => {
+                "repeat in a moment"
+            }
             _ => return Vec::new(),
         };
         vec![advice.to_owned()]
@@ -228,8 +236,7 @@ fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden | ErrorCode::QuotaExceeded => StatusCode::FORBIDDEN,
         ErrorCode::Conflict | ErrorCode::AlreadyExists => StatusCode::CONFLICT,
-        ErrorCode::NoCapacity | ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorCode::Busy => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::NoCapacity | ErrorCode::Unavailable | ErrorCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -68,6 +68,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    failpoint::arm_from(&std::env::var(failpoint::VARIABLE).unwrap_or_default())?;
     let config = Config::load(&arguments.config)?;
     match arguments.command {
         None => serve(&config).await,
@@ -84,7 +85,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
-    failpoint::arm_from(&std::env::var(failpoint::VARIABLE).unwrap_or_default())?;
     raise_file_limit();
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;

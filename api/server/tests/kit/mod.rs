@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of the kit")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may")]
 
+pub(crate) mod process;
+
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -22,7 +24,11 @@ pub(crate) struct Kit {
 }
 
 pub(crate) fn config(folder: &Path) -> Config {
-    let text = format!(
+    Config::parse(Path::new("api.toml"), &config_text(folder)).unwrap()
+}
+
+pub(crate) fn config_text(folder: &Path) -> String {
+    format!(
         r#"
         data_dir = "{}"
         region = "tepui-1"
@@ -39,8 +45,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         allow_private_urls = true
         "#,
         folder.display()
-    );
-    Config::parse(Path::new("api.toml"), &text).unwrap()
+    )
 }
 
 impl Kit {

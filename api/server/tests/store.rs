@@ -1,0 +1,179 @@
+//! The control plane, in a process of its own, while its store fails.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may")]
+
+mod kit;
+
+use kit::code;
+use kit::process::{How, Locked, Process, SmallDisk};
+use reqwest::header::RETRY_AFTER;
+use tepui_client::Client;
+use tepui_server::RESTORE_STEPS;
+use tepui_types::ErrorCode;
+use tepui_types::endpoint::{CreateUser, ListUsers, Whoami};
+use tepui_types::rest::{CreateUserRequest, Empty};
+
+fn user(number: usize) -> CreateUserRequest {
+    CreateUserRequest { name: format!("user-{number}"), ..CreateUserRequest::default() }
+}
+
+async fn users(client: &Client) -> Vec<String> {
+    let users = client.call::<ListUsers>(&[], &Empty {}).await.unwrap().items;
+    users.into_iter().map(|user| user.name).filter(|name| name.starts_with("user-")).collect()
+}
+
+/// Status and `Retry-After` of a change that nobody repeats; status 0 when the connection broke.
+async fn create_user(process: &Process, number: usize) -> (u16, Option<String>) {
+    let url = format!("http://{}/v1/users", process.public);
+    let request = reqwest::Client::new().post(url).bearer_auth(process.word("token")).json(&user(number));
+    let Ok(response) = request.send().await else { return (0, None) };
+    let after = response.headers().get(RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
+    (response.status().as_u16(), after)
+}
+
+const CREATE_KEY: &str = "Action=CreateKeyPair&Version=2016-11-15&KeyName=k";
+const LIST: &str = "Action=DescribeInstances&Version=2016-11-15";
+
+#[tokio::test]
+async fn a_full_disk_refuses_changes_with_503_answers_reads_and_needs_no_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), "24m");
+    let mut process = Process::in_folder(folder.path().join("data"));
+    process.run(How::default()).await;
+    assert_eq!(create_user(&process, 0).await.0, 200);
+    disk.fill();
+    // What the log's file still has room for is taken.
+    let mut taken = 1;
+    let refused = loop {
+        match create_user(&process, taken).await {
+            (200, _) => taken += 1,
+            refused => break refused,
+        }
+    };
+    assert_eq!(refused, (503, Some("1".into())));
+    let (status, body) = process.ec2(CREATE_KEY);
+    assert!(status == 503 && body.contains("<Code>Unavailable</Code>"), "{status} {body}");
+    assert_eq!(process.ec2(LIST).0, 200);
+    assert_eq!(users(&process.client()).await.len(), taken);
+    disk.empty();
+    assert_eq!(create_user(&process, taken).await.0, 200);
+    assert_eq!(process.ec2(CREATE_KEY).0, 200);
+    process.kill();
+    process.run(How::default()).await;
+    assert_eq!(users(&process.client()).await.len(), taken + 1);
+    process.kill();
+}
+
+#[tokio::test]
+async fn a_database_that_another_process_locks_is_waited_for_a_while_then_503() {
+    let process = Process::start().await;
+    let other = Locked::by_another_process(&process);
+    let refused = futures::future::join_all((0..20).map(|number| create_user(&process, number))).await;
+    assert_eq!(refused, vec![(503, Some("1".to_owned())); 20]);
+    let (status, body) = process.ec2(CREATE_KEY);
+    assert!(status == 503 && body.contains("<Code>RequestLimitExceeded</Code>"), "{status} {body}");
+    assert!(users(&process.client()).await.is_empty());
+    drop(other);
+    assert_eq!(create_user(&process, 1).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_failed_fsync_ends_the_process_and_a_restart_has_all_that_was_acknowledged() {
+    let mut process = Process::new();
+    let trace = process.folder.path().join("trace");
+    let trace = trace.to_str().unwrap().to_owned();
+    let (mut acknowledged, mut served) = (Vec::new(), 0);
+    for nth in [3, 6, 12, 24] {
+        let inject = format!("inject=fsync,fdatasync:error=EIO:when={nth}");
+        let under = ["strace", "-f", "-qq", "-o", &trace, "-e", &inject];
+        // A start that meets the failure is refused.
+        if process.try_run(How { under: &under, ..How::default() }).await {
+            served += 1;
+            while let (200, _) = create_user(&process, acknowledged.len()).await {
+                acknowledged.push(format!("user-{}", acknowledged.len()));
+            }
+            assert_eq!(process.ended().await.code(), Some(70), "{}", process.said());
+            assert!(process.said().contains("db.sqlite3: a commit failed"), "{}", process.said());
+            let calls = std::fs::read_to_string(&trace).unwrap();
+            let last = calls.lines().rfind(|line| line.contains("sync(")).unwrap();
+            assert!(last.contains("EIO"), "tried again: {last}");
+        }
+        process.run(How::default()).await;
+        let found = users(&process.client()).await;
+        assert!(acknowledged.iter().all(|name| found.contains(name)), "{acknowledged:?}, {found:?}");
+        acknowledged = (0..found.len()).map(|number| format!("user-{number}")).collect();
+        process.kill();
+    }
+    assert!(served > 0, "the failures came at the start only");
+}
+
+#[tokio::test]
+async fn a_second_control_plane_on_the_same_database_does_not_start_and_says_why() {
+    let process = Process::start().await;
+    let output = process.command(&[]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(told.contains("db.sqlite3.lock: another tepui-api has this database open"), "{told}");
+    process.client().call::<Whoami>(&[], &Empty {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_by_name_and_a_backup_is_the_way_back() {
+    let mut process = Process::start().await;
+    let client = process.client();
+    client.call::<CreateUser>(&[], &user(0)).await.unwrap();
+    let backup = process.folder.path().join("backup").display().to_string();
+    assert!(process.command(&["backup", &backup]).status.success());
+    client.call::<CreateUser>(&[], &user(1)).await.unwrap();
+    let epoch = client.call::<Whoami>(&[], &Empty {}).await.unwrap().epoch;
+    process.kill();
+    let database = process.database();
+    damage(&database);
+    let output = process.command(&[]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(told.contains("db.sqlite3: the database is damaged ("), "{told}");
+    assert!(
+        told.contains("put a backup in its place with `tepui-api --config FILE restore BACKUP`"),
+        "{told}"
+    );
+    let restored = process.command(&["restore", &backup]);
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    assert!(database.with_file_name("db.sqlite3.damaged").is_file(), "it is kept");
+    process.run(How::default()).await;
+    let client = process.client();
+    assert_eq!(users(&client).await, ["user-0"]);
+    assert!(client.call::<Whoami>(&[], &Empty {}).await.unwrap().epoch > epoch);
+    assert_eq!(code(client.call::<CreateUser>(&[], &user(0)).await).1, ErrorCode::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_restore_that_is_killed_at_any_step_can_be_repeated() {
+    for step in RESTORE_STEPS {
+        for is_damaged in [false, true] {
+            let mut process = Process::start().await;
+            process.client().call::<CreateUser>(&[], &user(0)).await.unwrap();
+            let backup = process.folder.path().join("backup").display().to_string();
+            assert!(process.command(&["backup", &backup]).status.success());
+            process.client().call::<CreateUser>(&[], &user(1)).await.unwrap();
+            process.kill();
+            if is_damaged {
+                damage(&process.database());
+            }
+            let point = format!("{step}=exit");
+            let killed = process.command_with(&["restore", &backup], &[("TEPUI_FAILPOINT", &point)]);
+            assert_eq!(killed.status.code(), Some(86), "{step}");
+            assert!(process.command(&["restore", &backup]).status.success(), "{step}");
+            process.run(How::default()).await;
+            assert_eq!(users(&process.client()).await, ["user-0"], "{step}");
+        }
+    }
+}
+
+/// Overwrites the beginnings of pages, but not the first.
+fn damage(database: &std::path::Path) {
+    let mut bytes = std::fs::read(database).unwrap();
+    for page in bytes.chunks_exact_mut(4096).skip(3) {
+        page[..64].fill(0xff);
+    }
+    std::fs::write(database, bytes).unwrap();
+}
