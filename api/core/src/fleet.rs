@@ -47,6 +47,8 @@ struct Member {
     /// The generation of the node's rows at which the report meant nothing new.
     settled: Option<Generation>,
     written: Option<Facts>,
+    /// What it did before a backup was restored is in the store.
+    adopted: bool,
     /// The current agent process.
     run: u64,
     /// The one before it. One that comes back is a second agent with this identity.
@@ -189,6 +191,16 @@ impl Fleet {
     /// Notes that these facts are in the store.
     pub(crate) fn wrote(&self, node: NodeId, facts: Facts) {
         self.members().entry(node).or_default().written = Some(facts);
+    }
+
+    /// Whether the restored database has taken over what the node did before.
+    pub(crate) fn is_adopted(&self, node: NodeId) -> bool {
+        self.members().get(&node).is_some_and(|member| member.adopted)
+    }
+
+    /// Notes that it has.
+    pub(crate) fn adopted(&self, node: NodeId) {
+        self.members().entry(node).or_default().adopted = true;
     }
 
     /// When the node was last heard of; the start of this process counts.

@@ -34,7 +34,7 @@ pub use launch::{
 };
 pub use network::{NetworkDb, RuleChange, RuleOutcome};
 pub use node::{EnrolOutcome, NewNode, NodeChanges, NodeDb};
-pub use placement::{ExpungeOutcome, NodePartState, PlacementDb, Transition};
+pub use placement::{Adoption, ExpungeOutcome, NodePartState, PlacementDb, Transition};
 pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};
 pub use tag::{TagDb, TagOutcome};

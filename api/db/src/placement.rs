@@ -44,6 +44,25 @@ pub struct Transition {
     pub gone: bool,
 }
 
+/// What a node has of an instance, for a database that was restored from a backup and does not know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// The incarnation.
+    pub placement_id: PlacementId,
+    /// The state that the instance is in.
+    pub state: InstanceState,
+    /// The last start that was carried out; an older one changes nothing.
+    pub start_seq: u64,
+    /// The last reboot that was carried out; an older one changes nothing.
+    pub reboot_seq: u64,
+    /// Why it is in this state.
+    pub reason: Option<StateReason>,
+    /// The agent's words, for `explain`.
+    pub observed: String,
+    /// Nothing of it is left on the node: interface, addresses and disk are released.
+    pub gone: bool,
+}
+
 /// What became of giving up a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpungeOutcome {
@@ -88,6 +107,10 @@ pub trait PlacementDb: Send + Sync {
         transitions: &[Transition],
         now: Timestamp,
     ) -> Result<Vec<PlacementId>, DbError>;
+
+    /// Takes over what `node` has of instances with a placement there, whatever state they are in. To
+    /// be called after a restore only, before the node is told anything.
+    async fn adopt(&self, node: NodeId, adoptions: &[Adoption], now: Timestamp) -> Result<(), DbError>;
 
     /// Gives up a node that is not up: its placements are gone, its instances terminated. The caller
     /// vouches that nothing of the node runs. A node that came up meanwhile is left as it is.

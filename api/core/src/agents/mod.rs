@@ -1,5 +1,6 @@
 //! The agents' side: they poll the desired state and report the observed one.
 
+mod adopt;
 mod identity;
 mod node_part;
 mod poll;

@@ -72,6 +72,12 @@ impl Cloud {
         let epoch = self.epoch().await?;
         // What the agent has from another life of the database is no measure of what is new.
         let same_life = request.epoch == epoch;
+        let wants_report =
+            request.reported > 0 && !self.fleet.has_report(node, request.agent_run, request.reported);
+        if self.is_to_be_adopted(node, request.epoch, epoch) {
+            let wanted_consoles = self.consoles.hand_out(node);
+            return Ok(PollReply { epoch, parts: Vec::new(), wanted_consoles, wants_report });
+        }
         let have: HashMap<PartKey, Generation> =
             request.have.iter().map(|part| (part.key, part.generation)).collect();
         let wanted = self.db.part_generations(node).await?;
@@ -83,8 +89,6 @@ impl Cloud {
         }
         let absent = self.absent_parts(&have, &wanted, same_life).await?;
         parts.extend(absent.into_iter().map(|part| Arc::new(part.into())));
-        let wants_report =
-            request.reported > 0 && !self.fleet.has_report(node, request.agent_run, request.reported);
         Ok(PollReply { epoch, parts, wanted_consoles: self.consoles.hand_out(node), wants_report })
     }
 

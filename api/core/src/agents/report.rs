@@ -28,11 +28,15 @@ impl Cloud {
             return Ok(ReportReply { epoch });
         }
         self.take_facts(node, &report.observed).await?;
-        // Counters from another life of the database mean nothing in this one.
+        // What an agent did before a backup was restored is taken over once; otherwise counters from
+        // another life of the database mean nothing in this one.
         let settled = match report.epoch == epoch {
             true => self.settle(node, &report).await?,
             false => None,
         };
+        if self.is_to_be_adopted(node, report.epoch, epoch) {
+            self.adopt(node, &report.observed).await?;
+        }
         // Only now: a report whose effect was not stored must not make its repeat look old.
         self.fleet.keep(node, report, settled);
         Ok(ReportReply { epoch })

@@ -8,6 +8,7 @@
     reason = "the helpers of a test stop at the first surprise, as the tests do"
 )]
 
+mod adoption;
 mod agents;
 mod audit;
 mod consoles;

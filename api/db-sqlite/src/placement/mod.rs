@@ -1,12 +1,13 @@
 //! Desired state as it goes to the nodes, observed state as it comes back.
 
+mod adoption;
 mod parts;
 mod transition;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tepui_db::model::StateReason;
-use tepui_db::{DbError, ExpungeOutcome, NodePartState, PlacementDb, Transition};
+use tepui_db::{Adoption, DbError, ExpungeOutcome, NodePartState, PlacementDb, Transition};
 use tepui_types::agent::{HavePart, VpcPart};
 use tepui_types::{Generation, NodeId, PlacementId, VpcId};
 
@@ -54,6 +55,11 @@ impl PlacementDb for SqliteDb {
             return Ok(Vec::new());
         }
         self.write(move |connection| transition::apply(connection, node, &news, now)).await
+    }
+
+    async fn adopt(&self, node: NodeId, adoptions: &[Adoption], now: Timestamp) -> Result<(), DbError> {
+        let adoptions = adoptions.to_vec();
+        self.write(move |connection| adoption::adopt(connection, node, &adoptions, now)).await
     }
 
     async fn expunge_node(

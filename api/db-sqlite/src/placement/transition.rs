@@ -18,11 +18,11 @@ const CURRENT: &str = "SELECT i.n, i.project_id, i.vpc_id, i.state, p.id, p.obse
                        FROM placement p JOIN instance i ON i.n = p.instance_n";
 
 /// A placement that is not gone, with what a transition may change.
-struct Current {
-    n: i64,
+pub(super) struct Current {
+    pub(super) n: i64,
     project: ProjectId,
-    vpc: VpcId,
-    state: InstanceState,
+    pub(super) vpc: VpcId,
+    pub(super) state: InstanceState,
     placement: PlacementId,
     observed: Option<String>,
     reason: Option<StateReason>,
@@ -66,7 +66,11 @@ fn releases(t: &Transition) -> bool {
     t.gone && t.to == InstanceState::Terminated
 }
 
-fn current(connection: &Connection, node: NodeId, id: PlacementId) -> rusqlite::Result<Option<Current>> {
+pub(super) fn current(
+    connection: &Connection,
+    node: NodeId,
+    id: PlacementId,
+) -> rusqlite::Result<Option<Current>> {
     let sql = format!("{CURRENT} WHERE p.id = ?1 AND p.node_id = ?2 AND p.gone_at IS NULL");
     first(connection, &sql, params![S(id), S(node)], Current::read)
 }
@@ -125,7 +129,7 @@ fn store_words(connection: &Connection, current: &Current, t: &Transition) -> ru
     store_reason(connection, current, t.reason.as_ref())
 }
 
-fn store_reason(
+pub(super) fn store_reason(
     connection: &Connection,
     current: &Current,
     reason: Option<&StateReason>,
@@ -140,7 +144,7 @@ fn store_reason(
 }
 
 /// `force` stays as it is: it is in the node's part, which "stopping" and "stopped" share.
-fn store_state(
+pub(super) fn store_state(
     connection: &Connection,
     current: &Current,
     state: InstanceState,
@@ -152,7 +156,7 @@ fn store_state(
 }
 
 /// Nothing is left on the node: its place, interface, addresses and disk are free.
-fn release(connection: &Connection, current: &Current, now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn release(connection: &Connection, current: &Current, now: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE placement SET gone_at = ?3, vcpus = 0, memory_mib = 0, disk_gib = 0
                WHERE instance_n = ?1 AND id = ?2";
     execute(connection, sql, params![current.n, S(current.placement), S(now)])?;

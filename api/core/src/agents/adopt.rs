@@ -1,0 +1,109 @@
+//! After a backup was restored: what the agents did since it was made is taken over before any of them
+//! gets new parts, which are older than what it knows.
+//!
+//! A start, a stop or an end that came after the backup is a fact: the counters of starts tell it from
+//! an order that was acknowledged before the backup and is still to be carried out. A guest that no row
+//! knows runs on, unwanted by any part, and the doctor names it.
+
+use std::collections::HashMap;
+
+use tepui_db::Adoption;
+use tepui_db::model::{Instance, InstanceRecord, InstanceState, StateReason};
+use tepui_types::agent::{NodeObserved, PlacementObserved, PlacementState};
+use tepui_types::{Epoch, NodeId, PlacementId};
+
+use crate::transition::words;
+use crate::{Cloud, Error, Kind};
+
+impl Cloud {
+    /// Whether the node knows more than the restored database, and has not told it yet.
+    pub(super) fn is_to_be_adopted(&self, node: NodeId, theirs: Epoch, ours: Epoch) -> bool {
+        theirs > Epoch::default() && theirs < ours && !self.fleet.is_adopted(node)
+    }
+
+    /// Takes over what the node has, once its agent has looked at everything and nothing impairs it: what
+    /// is then missing is gone.
+    pub(super) async fn adopt(&self, node: NodeId, seen: &NodeObserved) -> Result<(), Error> {
+        if seen.applied.is_empty() || seen.impaired.is_some() {
+            return Ok(());
+        }
+        let state = self.db.node_part(node).await?.ok_or_else(|| Error::not_found(Kind::Node, node))?;
+        let adoptions = adoptions(&state.records, &seen.placements);
+        self.db.adopt(node, &adoptions, self.now()).await?;
+        for adopted in &adoptions {
+            tracing::warn!(%node, placement = %adopted.placement_id, to = ?adopted.state, "adopted from its host");
+        }
+        self.fleet.adopted(node);
+        self.wakes.wake([node]);
+        Ok(())
+    }
+}
+
+fn adoptions(records: &[InstanceRecord], seen: &[PlacementObserved]) -> Vec<Adoption> {
+    let seen: HashMap<PlacementId, &PlacementState> =
+        seen.iter().map(|placement| (placement.id, &placement.state)).collect();
+    records
+        .iter()
+        .filter_map(|record| {
+            let id = record.placement.as_ref()?.id;
+            adoption(&record.instance, id, seen.get(&id).copied())
+        })
+        .collect()
+}
+
+/// What the host's word changes of an instance, if anything.
+fn adoption(instance: &Instance, id: PlacementId, seen: Option<&PlacementState>) -> Option<Adoption> {
+    let (now, start_seq, reboot_seq) = match seen {
+        Some(PlacementState::Running { start_seq, reboot_seq }) => {
+            let later = *start_seq > instance.start_seq && is_wanted(instance.state);
+            (if later { InstanceState::Running } else { instance.state }, *start_seq, *reboot_seq)
+        }
+        Some(PlacementState::Off { start_seq, .. }) => {
+            let late = *start_seq > 0 && *start_seq >= instance.start_seq && is_wanted(instance.state);
+            (if late { InstanceState::Stopped } else { instance.state }, *start_seq, 0)
+        }
+        Some(PlacementState::Gone) | None => (InstanceState::Terminated, 0, 0),
+        Some(PlacementState::Preparing { .. } | PlacementState::Stopping | PlacementState::Failed { .. }) => {
+            return None;
+        }
+    };
+    let gone = now == InstanceState::Terminated && matches!(seen, Some(PlacementState::Gone) | None);
+    let is_news =
+        now != instance.state || start_seq > instance.start_seq || reboot_seq > instance.reboot_seq || gone;
+    let reason = if now == instance.state { instance.state_reason.clone() } else { reason(now) };
+    let observed = seen.map_or_else(|| "not on its host".to_owned(), words);
+    is_news.then_some(Adoption {
+        placement_id: id,
+        state: now,
+        start_seq,
+        reboot_seq,
+        reason,
+        observed,
+        gone,
+    })
+}
+
+/// Not on its way to its end.
+fn is_wanted(state: InstanceState) -> bool {
+    match state {
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::Stopped => true,
+        InstanceState::ShuttingDown | InstanceState::Terminated => false,
+    }
+}
+
+fn reason(now: InstanceState) -> Option<StateReason> {
+    let found = match now {
+        InstanceState::Stopped => "it was off",
+        InstanceState::Terminated => "its host had nothing of it any more",
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::ShuttingDown => return None,
+    };
+    let code = "Server.InternalError";
+    let message = format!("{code}: {found} when a backup of the control plane was restored");
+    Some(StateReason { code: code.into(), message, detail: None })
+}
