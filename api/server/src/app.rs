@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tepui_core::{Cloud, Entropy, Error};
+use tepui_core::{Clock, Cloud, Entropy, Error};
 use tepui_db::{IdentityDb, PlacementDb};
 use tepui_db_sqlite::SqliteDb;
 use tepui_ec2::Ec2;
@@ -21,13 +21,14 @@ pub(crate) struct App {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) db: Arc<SqliteDb>,
     pub(crate) ec2: Ec2,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) authority: Arc<Authority>,
     /// Certificate of the identity document's key, PEM.
     pub(crate) identity_pem: String,
     pub(crate) importer: Arc<Importer>,
     pub(crate) uploads: Arc<Uploads>,
-    /// For the bodies of EC2 requests.
+    /// For the bodies of the public surface.
     pub(crate) room: Room,
     pub(crate) metrics: Arc<Metrics>,
     /// Changes under way; a shutdown waits for them, a client that hangs up ends none.

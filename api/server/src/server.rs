@@ -216,7 +216,7 @@ fn wire(config: &Config, parts: Parts, public_addr: SocketAddr) -> Result<App, S
     let (downloads, stop) = (Downloads::open(layout.downloads())?, CancellationToken::new());
     let importer = Arc::new(Importer::new(Arc::clone(&cloud), store, policy, downloads, stop.clone()));
     let largest = Limits::default().max_stored_bytes;
-    let uploads = Uploads::open(layout.uploads(), largest, clock, Arc::clone(&entropy))?;
+    let uploads = Uploads::open(layout.uploads(), largest, Arc::clone(&clock), Arc::clone(&entropy))?;
     let imports = Arc::new(UrlImports { importer: Arc::clone(&importer) });
     let endpoint = config.public.endpoint.clone().unwrap_or_else(|| public_addr.to_string());
     let ec2 = Ec2::new(Arc::clone(&cloud), Ec2Config { endpoint, imports });
@@ -225,6 +225,7 @@ fn wire(config: &Config, parts: Parts, public_addr: SocketAddr) -> Result<App, S
         cloud,
         metrics: Arc::new(Metrics::new(Arc::clone(&db))),
         db,
+        clock,
         entropy,
         authority,
         identity_pem,

@@ -50,8 +50,10 @@ pub(super) async fn renew(
 }
 
 async fn certify(app: &App, node: NodeId, csr_pem: &str) -> Result<String, Failure> {
-    let NodeCertificate { pem, sha256 } =
-        app.authority.certify_node(csr_pem, node, app.cloud.now(), app.entropy.as_ref()).map_err(refused)?;
+    let NodeCertificate { pem, sha256 } = app
+        .authority
+        .certify_node(csr_pem, node, app.clock.as_ref(), app.entropy.as_ref())
+        .map_err(refused)?;
     app.cloud.bind_certificate(node, &sha256).await?;
     Ok(pem)
 }

@@ -59,6 +59,7 @@ struct SelfRenewing {
 #[derive(Clone)]
 struct Issued {
     key: Arc<CertifiedKey>,
+    issued_at: Timestamp,
     renew_at: Timestamp,
 }
 
@@ -87,7 +88,8 @@ impl ResolvesServerCert for SelfRenewing {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
-        if now >= current.renew_at {
+        // Issued in the future: by a clock that was wrong. Agents would not take it for a certificate yet.
+        if now >= current.renew_at || now < current.issued_at {
             match issue(&self.authority, &self.names, now, self.entropy.as_ref(), &self.provider) {
                 Ok(next) => *current = next,
                 // The old one is good for another third of its life, and the next client tries again.
@@ -117,7 +119,7 @@ fn issue(
     let private = PrivateKeyDer::try_from(key.serialize_der())
         .map_err(|reason| rustls::Error::General(reason.to_owned()))?;
     let key = Arc::new(CertifiedKey::from_der(chain, private, provider)?);
-    Ok(Issued { key, renew_at: now + LIFE * 2 / 3 })
+    Ok(Issued { key, issued_at: now, renew_at: now + LIFE * 2 / 3 })
 }
 
 fn alternative_name(name: &str) -> Result<SanType, PkiError> {

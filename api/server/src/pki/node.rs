@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use sha2::{Digest as _, Sha256};
-use tepui_core::Entropy;
+use tepui_core::{Clock, Entropy};
 use tepui_types::NodeId;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -36,15 +35,18 @@ pub(crate) struct PeerNode {
 
 impl Authority {
     /// Certifies the key of a signing request for a node. Whatever else the request asks for is
-    /// ignored.
+    /// ignored. Where somebody has set the clock it is good by both times: whichever was wrong, the
+    /// node is not locked out when it is put right.
     pub(crate) fn certify_node(
         &self,
         request_pem: &str,
         node: NodeId,
-        now: Timestamp,
+        clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<NodeCertificate, PkiError> {
-        let mut params = params(&node.to_string(), now, LIFE, entropy);
+        let (now, steady) = (clock.now(), clock.steady());
+        let life = LIFE + now.duration_since(steady).unsigned_abs();
+        let mut params = params(&node.to_string(), now.min(steady), life, entropy);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
