@@ -7,6 +7,7 @@ use tepui_db::Db;
 use tepui_types::Epoch;
 use tokio::sync::{Notify, OnceCell};
 
+use crate::admission::Admissions;
 use crate::audit::Audits;
 use crate::auth::CredentialCache;
 use crate::console::Consoles;
@@ -31,6 +32,7 @@ pub struct Cloud {
     pub(crate) identities: crate::agents::IdentityCache,
     pub(crate) vpc_parts: crate::agents::VpcParts,
     pub(crate) audits: Audits,
+    pub(crate) admissions: Arc<Admissions>,
     /// Ends the reconcilers' wait.
     pub(crate) reconcile: Notify,
     pub(crate) epoch: OnceCell<Epoch>,
@@ -53,6 +55,7 @@ impl Cloud {
             consoles,
             identities: crate::agents::IdentityCache::default(),
             vpc_parts: crate::agents::VpcParts::default(),
+            admissions: Arc::default(),
             audits: Audits::new(parts.config.audits_waiting),
             reconcile: Notify::new(),
             epoch: OnceCell::new(),

@@ -5,6 +5,7 @@
 //! concerned. It knows no HTTP, no SQL and no hypervisor; time and chance come in through [`Clock`]
 //! and [`Entropy`].
 
+mod admission;
 mod agents;
 mod audit;
 mod auth;
@@ -41,6 +42,7 @@ pub mod transition;
 mod volume;
 mod wake;
 
+pub use admission::Admission;
 pub use audit::{Refused, acts_as};
 pub use auth::{AuthKey, BearerError};
 pub use bootstrap::Bootstrapped;

@@ -155,6 +155,7 @@ impl Ec2 {
         if named.is_none() {
             return Err(refuse(no_such_service(signature.service())));
         }
+        let _admission = self.cloud.admit(&caller).await.map_err(|error| refuse(error.into()))?;
         let (name, parameters) = parameters(request, service).map_err(refuse)?;
         let unreadable = parameters.as_ref().err().cloned();
         let call = Call { parameters, context: self.context(caller) };

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 /// Largest body of any request but an image's: user data of 16 KiB in base64, sixty rules, the
 /// report of a node with a thousand guests.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
-/// Of a body that is read before its sender is known, this much comes without asking for room.
+/// This much of a request's body comes without asking for room.
 pub(crate) const FREE_BYTES: usize = 64 << 10;
 /// What is beyond, of all such bodies together.
 const ROOM_BYTES: usize = 256 << 20;
@@ -37,8 +37,9 @@ pub(crate) async fn read_up_to(body: Body, limit: usize) -> Result<Bytes, Failur
     }
 }
 
-/// The memory for bodies whose senders are known only once the whole body is here, as its digest is
-/// part of what they signed. Without this bound, connections alone would decide how much it is.
+/// The memory for the bodies of requests. The senders of many are known only once the whole body is
+/// here, as its digest is part of what they signed. Without this bound, connections alone would decide
+/// how much it is.
 pub(crate) struct Room(Arc<Semaphore>);
 
 /// The beginning of a body, and the room that it takes.
@@ -56,6 +57,16 @@ impl Default for Room {
 impl Room {
     fn of(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes)))
+    }
+
+    /// The whole body, of no more than [`MAX_BYTES`].
+    pub(crate) async fn whole(&self, body: Body) -> Result<Beginning, Failure> {
+        let read = self.beginning(body, MAX_BYTES + 1).await?;
+        if read.bytes.len() > MAX_BYTES {
+            Err(Failure::TooLarge { limit: MAX_BYTES as u64 })
+        } else {
+            Ok(read)
+        }
     }
 
     /// The beginning of the body, up to `limit` bytes; what follows is not read.

@@ -1,5 +1,7 @@
 //! Serves HTTP/1.1 on a socket, with bounds on what a client may hold.
 
+mod places;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +18,6 @@ use hyper_util::server::graceful::GracefulShutdown;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -24,6 +25,8 @@ use tower::util::Oneshot;
 
 use crate::agents::Peer;
 use crate::pki::PeerNode;
+pub(crate) use places::Place;
+use places::Places;
 
 /// Time for a client to send a request's head, which is also how long a connection may idle, and for
 /// the TLS handshake.
@@ -47,7 +50,7 @@ pub(crate) struct Listener {
     pub(crate) name: &'static str,
     pub(crate) socket: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
-    /// Connections at once; more wait in the kernel's queue.
+    /// Connections at once; see [`places`] for what becomes of more.
     pub(crate) connections: usize,
     pub(crate) head_timeout: Duration,
     pub(crate) drain_timeout: Duration,
@@ -76,16 +79,16 @@ impl Listener {
     /// Serves until `stop`, then lets running requests end, for a while; afterwards no connection is
     /// left.
     pub(crate) async fn serve(self, router: Router, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.connections));
         let (open, cut) = (GracefulShutdown::new(), CancellationToken::new());
+        let places = Places::new(self.connections, cut.clone());
         let this = Arc::new(self);
-        while let Some((slot, stream)) = this.next(&slots, &stop).await {
+        while let Some((place, stream)) = this.next(&places, &stop).await {
             let (this, router, watcher) = (Arc::clone(&this), router.clone(), open.watcher());
-            let cut = cut.clone();
             tokio::spawn(async move {
-                let connection = this.connection(stream, router, |connection| watcher.watch(connection));
+                let cut = place.cut.clone();
+                let connection =
+                    this.connection(stream, router, place, |connection| watcher.watch(connection));
                 cut.run_until_cancelled(connection).await;
-                drop(slot);
             });
         }
         let name = this.name;
@@ -95,16 +98,12 @@ impl Listener {
         cut.cancel();
     }
 
-    async fn next(
-        &self,
-        slots: &Arc<Semaphore>,
-        stop: &CancellationToken,
-    ) -> Option<(tokio::sync::OwnedSemaphorePermit, TcpStream)> {
+    async fn next(&self, places: &Arc<Places>, stop: &CancellationToken) -> Option<(Arc<Place>, TcpStream)> {
         tokio::select! {
             () = stop.cancelled() => None,
             next = async {
-                let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-                Some((slot, self.accept().await))
+                let stream = self.accept().await;
+                Some((places.take().await?, stream))
             } => next,
         }
     }
@@ -121,7 +120,7 @@ impl Listener {
         }
     }
 
-    async fn connection<W, F>(&self, stream: TcpStream, router: Router, watch: W)
+    async fn connection<W, F>(&self, stream: TcpStream, router: Router, place: Arc<Place>, watch: W)
     where
         W: FnOnce(Connection) -> F,
         F: Future<Output = hyper::Result<()>>,
@@ -140,14 +139,15 @@ impl Listener {
                 Err(_) => return tracing::debug!(listener = self.name, "TLS handshake took too long"),
             },
         };
-        let connection = self.http(io, router, peer);
+        // A host is known from its handshake on.
+        let _kept = peer.as_ref().map(|_| place.keep());
+        let connection = self.http(io, Service { router, peer, place });
         if let Err(error) = watch(connection).await {
             tracing::debug!(listener = self.name, %error, "connection ended");
         }
     }
 
-    fn http(&self, io: Box<dyn Stream>, router: Router, peer: Option<Arc<Peer>>) -> Connection {
-        let service = Service { router, peer };
+    fn http(&self, io: Box<dyn Stream>, service: Service) -> Connection {
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.head_timeout)
@@ -166,6 +166,7 @@ type Connection = http1::Connection<TokioIo<Box<dyn Stream>>, Service>;
 struct Service {
     router: Router,
     peer: Option<Arc<Peer>>,
+    place: Arc<Place>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
@@ -175,6 +176,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Arc::clone(&self.place));
         if let Some(peer) = &self.peer {
             request.extensions_mut().insert(Arc::clone(peer));
         }

@@ -16,6 +16,7 @@ use tepui_ec2::{Request as Ec2Request, Unhandled};
 use crate::app::App;
 use crate::body::{self, Beginning};
 use crate::failure::Failure;
+use crate::listen::Place;
 use crate::metrics::{Action, Code, measure};
 use crate::openapi;
 use crate::request_id::assign;
@@ -45,7 +46,10 @@ async fn ec2(State(app): State<Arc<App>>, request: Request) -> Response {
     let limit = if is_signed(&head) { body::MAX_BYTES + 1 } else { body::FREE_BYTES };
     let head = Arc::new(head);
     let reply = match app.room.beginning(body, limit).await {
-        Ok(body) => handled(&app, Arc::clone(&head), body, id.clone()).await,
+        Ok(body) => {
+            let _whole = Place::of(&head.extensions).map(Place::keep);
+            handled(&app, Arc::clone(&head), body, id.clone()).await
+        }
         Err(failure) => Err(unhandled(&failure)),
     };
     ec2_response(reply.unwrap_or_else(|why| app.ec2.refuse(&ec2_request(&head, &[], &id), why)))

@@ -84,6 +84,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
 /// Verbs that name no object of a project: what they show or make is the caller's own, or they are
 /// the administrators'. They are named here so that a new verb cannot be forgotten.
 const WITHOUT_OBJECT: &[&str] = &[
+    "admit",
     "audit_records",
     "audited",
     "begin_import",

@@ -1,5 +1,7 @@
+use axum::Extension;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -45,13 +47,52 @@ async fn a_connection_that_idles_after_its_answer_is_closed() {
 }
 
 #[tokio::test]
-async fn above_the_cap_a_client_waits_until_another_leaves() {
-    let (address, ..) = listener(1).await;
-    let first = TcpStream::connect(address).await.unwrap();
+async fn above_the_cap_whoever_is_idle_for_longest_is_put_out() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, listener) = (socket.local_addr().unwrap(), Listener::new("test", socket, 3));
+    let router = Router::new().route("/", get(async || "answered"));
+    tokio::spawn(listener.serve(router, CancellationToken::new()));
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut last = TcpStream::connect(address).await.unwrap();
+    last.write_all(GET).await.unwrap();
+    let mut answer = [0; 12];
+    last.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    for stream in silent.into_iter().take(17) {
+        assert_eq!(everything(stream).await, "");
+    }
+}
+
+#[tokio::test]
+async fn above_the_cap_a_client_waits_while_every_place_is_kept() {
+    let (asked, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (tell, wait) = (Arc::clone(&asked), Arc::clone(&go_on));
+    let kept = move |Extension(place): Extension<Arc<Place>>| {
+        let (tell, wait) = (Arc::clone(&tell), Arc::clone(&wait));
+        async move {
+            let _kept = place.keep();
+            tell.add_permits(1);
+            wait.acquire().await.unwrap().forget();
+            "answered"
+        }
+    };
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, listener) = (socket.local_addr().unwrap(), Listener::new("test", socket, 1));
+    tokio::spawn(listener.serve(Router::new().route("/", get(kept)), CancellationToken::new()));
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(GET).await.unwrap();
+    asked.acquire().await.unwrap().forget();
     let mut second = TcpStream::connect(address).await.unwrap();
     second.write_all(GET).await.unwrap();
-    drop(first);
-    assert!(everything(second).await.ends_with("answered"));
+    assert!(asked.try_acquire().is_err(), "the second is not served yet");
+    go_on.add_permits(2);
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    second.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
 #[tokio::test]

@@ -11,12 +11,12 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, on};
 use serde::de::DeserializeOwned;
-use tepui_core::{Caller, Cloud};
+use tepui_core::{Admission, Caller, Cloud};
 use tepui_types::endpoint::{Carrier, DRY_RUN_HEADER, Endpoint, Method};
 
 use crate::app::App;
-use crate::body;
 use crate::failure::Failure;
+use crate::listen::Place;
 use crate::metrics::Action;
 use crate::request_id::RequestId;
 
@@ -25,6 +25,7 @@ pub(crate) struct Call {
     pub(crate) app: Arc<App>,
     pub(crate) caller: Caller,
     path: Vec<String>,
+    admission: Option<Admission>,
 }
 
 impl Call {
@@ -54,19 +55,21 @@ impl Routes {
         H: Fn(Call, E::Request) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<E::Reply, Failure>> + Send + 'static,
     {
-        self.route::<E, _, _>(move |call, query, body| {
+        self.route::<E, _, _>(move |mut call, query, body| {
             let handler = handler.clone();
             async move {
                 let request = match E::CARRIER {
                     Carrier::Query | Carrier::RawBody => from_query(&query),
-                    Carrier::Json => body::read(body).await.and_then(|bytes| json(&bytes)),
+                    Carrier::Json => call.app.room.whole(body).await.and_then(|read| json(&read.bytes)),
                 };
+                call.admission = Some(call.app.cloud.admit(&call.caller).await?);
                 detached::<E, _>(call, |call| async move { handler(call, request?).await }).await
             }
         })
     }
 
-    /// A handler that takes the body's bytes itself, as they come.
+    /// A handler that takes the body's bytes itself, as they come. It is not one of those that take
+    /// turns: it lasts as long as its client likes, and has bounds of its own.
     pub(crate) fn add_raw<E, H, F>(self, handler: H) -> Self
     where
         E: Endpoint + 'static,
@@ -132,9 +135,10 @@ where
 {
     let (parts, body) = request.into_parts();
     let caller = authenticate(&app, &parts.headers, id).await?;
+    let _known = Place::of(&parts.extensions).map(Place::keep);
     let path = path.iter().map(|(_, value)| value.to_owned()).collect();
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    handler(Call { app, caller, path }, query, body).await
+    handler(Call { app, caller, path, admission: None }, query, body).await
 }
 
 /// The id that the middleware gave the request.

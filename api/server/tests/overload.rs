@@ -1,0 +1,146 @@
+//! More clients than the control plane works for at once, and clients that say nothing, or say it
+//! slowly, or say too much.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may")]
+
+mod kit;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use kit::process::{Locked, Process};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tepui_client::Client;
+use tepui_types::ErrorBody;
+use tepui_types::ErrorCode;
+use tepui_types::endpoint::{CreateAccessKey, CreateKeyPair, CreateProject, CreateUser, ListUsers, Whoami};
+use tepui_types::rest::{
+    CreateAccessKeyRequest, CreateKeyPairRequest, CreateProjectRequest, CreateUserRequest, Empty,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// Each end of a connection is a file, and both processes have the same limit.
+fn raise_file_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
+/// The token of a member.
+async fn member(process: &Process) -> String {
+    let admin = process.client();
+    let project = CreateProjectRequest { name: "crowd".into(), quota: None };
+    admin.call::<CreateProject>(&[], &project).await.unwrap();
+    let user = CreateUserRequest { name: "m".into(), ..CreateUserRequest::default() };
+    admin.call::<CreateUser>(&[], &user).await.unwrap();
+    let key = CreateAccessKeyRequest { user: Some("m".into()), project: Some("crowd".into()) };
+    admin.call::<CreateAccessKey>(&[], &key).await.unwrap().token
+}
+
+/// One change by a client that repeats nothing.
+async fn change(http: &reqwest::Client, url: &str, token: &str, number: usize) -> (u16, Option<ErrorCode>) {
+    let key = CreateKeyPairRequest { name: format!("key-{number}"), ..CreateKeyPairRequest::default() };
+    let response = http.post(url).bearer_auth(token).json(&key).send().await.unwrap();
+    let (status, is_advised) = (response.status().as_u16(), response.headers().contains_key("retry-after"));
+    let code = response.json::<ErrorBody>().await.ok().map(|body| body.code);
+    assert_eq!(is_advised, status == 503, "{status}");
+    (status, code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_is_answered_in_turn_or_refused_at_once_and_keeps_no_administrator_out() {
+    raise_file_limit();
+    let process = Process::start().await;
+    let token = member(&process).await;
+    let (http, url) = (reqwest::Client::new(), format!("http://{}/v1/key-pairs", process.public));
+    for clients in [64, 1000] {
+        let locked = Locked::by_another_process(&process);
+        let refused = Arc::new(AtomicUsize::new(0));
+        let crowd = (0..clients).map(|number| {
+            let (http, url, token, refused) =
+                (http.clone(), url.clone(), token.clone(), Arc::clone(&refused));
+            tokio::spawn(async move {
+                let answer = change(&http, &url, &token, number).await;
+                refused.fetch_add(usize::from(answer.0 == 503), Ordering::SeqCst);
+                answer
+            })
+        });
+        let crowd: Vec<_> = crowd.collect();
+        // One key has 256 at once; whoever is more is told so while the others wait.
+        let admin = process.client();
+        kit::until(|| async {
+            admin.call::<ListUsers>(&[], &Empty {}).await.unwrap();
+            (refused.load(Ordering::SeqCst) >= clients.saturating_sub(256)).then_some(())
+        })
+        .await;
+        drop(locked);
+        for answer in join_all(crowd).await {
+            let (status, code) = answer.unwrap();
+            let is_honest = status == 503 && code == Some(ErrorCode::Busy);
+            // The second crowd finds the keys of the first.
+            assert!(is_honest || status == 200 || status == 409, "{status} {code:?}");
+        }
+        let after = Client::new(&format!("http://{}", process.public), &token, None).unwrap();
+        let key =
+            CreateKeyPairRequest { name: format!("after-{clients}"), ..CreateKeyPairRequest::default() };
+        after.call::<CreateKeyPair>(&[], &key).await.unwrap();
+    }
+}
+
+/// A connection on which a client has said this and then says nothing more.
+async fn stuck(process: &Process, beginning: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(process.public).await.unwrap();
+    // It may be put out meanwhile.
+    let _ = stream.write_all(beginning).await;
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_connections_keeps_nobody_out() {
+    raise_file_limit();
+    let process = Process::start().await;
+    let begun = [
+        b"".to_vec(),
+        b"GET /v1/instances HTTP/1.1\r\nhost: x\r\n".to_vec(),
+        b"POST / HTTP/1.1\r\nhost: x\r\nauthorization: x\r\ncontent-length: 9000\r\n\r\nAction=".to_vec(),
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nActio\r\n".to_vec(),
+    ];
+    // More than the listener has places.
+    let mut flood = Vec::new();
+    for number in 0..4400_usize {
+        flood.push(stuck(&process, &begun[number % begun.len()]).await);
+        if number % 1100 == 1099 {
+            process.client().call::<Whoami>(&[], &Empty {}).await.unwrap();
+            assert_eq!(process.ec2("Action=DescribeInstances&Version=2016-11-15").0, 200);
+            let agents = reqwest::Client::builder().danger_accept_invalid_certs(true).build().unwrap();
+            let poll = agents.post(format!("https://{}/agent/v1/poll", process.agents)).send().await.unwrap();
+            assert_eq!(poll.status(), 401, "the agents' listener answers");
+        }
+    }
+    drop(flood);
+    process.client().call::<Whoami>(&[], &Empty {}).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn huge_bodies_of_many_take_a_bounded_memory() {
+    raise_file_limit();
+    let process = Process::start().await;
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nauthorization: x\r\ncontent-length: 1000000\r\n\r\n";
+    let body = [head.as_bytes(), &vec![b'x'; 999_000]].concat();
+    let mut flood = Vec::new();
+    for _ in 0..10 {
+        // 800 MB in all.
+        flood.extend(join_all((0..80).map(|_| stuck(&process, &body))).await);
+    }
+    process.client().call::<Whoami>(&[], &Empty {}).await.unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let mib = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    assert!(mib < 600, "{mib} MiB");
+    drop(flood);
+    let answered = tokio::time::timeout(Duration::from_secs(60), async {
+        process.client().call::<ListUsers>(&[], &Empty {}).await
+    });
+    answered.await.expect("it answers").unwrap();
+}
