@@ -48,6 +48,18 @@ impl Cloud {
     /// Runs `tepui dev up` again: starts what died.
     #[track_caller]
     pub fn up(&mut self) {
+        self.dev_up(&mut Command::new(binary("tepui"))).ok();
+        self.environment = read_environment(&self.cloud_folder().join("env"));
+    }
+
+    /// The same, but daemons that are started end at `point`, which may be before `tepui dev up` has seen
+    /// them.
+    #[track_caller]
+    pub fn up_armed(&self, point: &str) {
+        drop(self.dev_up(Command::new(binary("tepui")).env("TEPUI_FAILPOINT", format!("{point}=exit"))));
+    }
+
+    fn dev_up(&self, command: &mut Command) -> Output {
         let kind = match self.hypervisor {
             Hypervisor::Libvirt => "libvirt",
             Hypervisor::Simulated => "sim",
@@ -55,7 +67,7 @@ impl Cloud {
         let port = if self.environment.is_empty() { free_port() } else { self.port() };
         let (listen, nodes) = (format!("127.0.0.1:{port}"), self.nodes.to_string());
         let folder = self.cloud_folder();
-        finish(Command::new(binary("tepui")).args(["dev", "up", "--dir"]).arg(folder).args([
+        finish(command.args(["dev", "up", "--dir"]).arg(folder).args([
             "--listen",
             &listen,
             "--nodes",
@@ -63,8 +75,6 @@ impl Cloud {
             "--hypervisor",
             kind,
         ]))
-        .ok();
-        self.environment = read_environment(&self.cloud_folder().join("env"));
     }
 
     /// Ends the cloud and shows that it could be ended.

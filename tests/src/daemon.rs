@@ -9,7 +9,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::process::kill;
+use crate::process::{is_gone, kill};
 use crate::{Cloud, binary, until};
 
 /// The exit code of a daemon that ended at its armed fail point.
@@ -98,6 +98,12 @@ impl Cloud {
         let pid = state["processes"][name]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
         let Some(pid) = pid else { unreachable!("{name} is not in {state}") };
         pid
+    }
+
+    /// Whether a daemon, by its name in `tepui dev`'s state, has ended.
+    #[track_caller]
+    pub fn has_ended(&self, name: &str) -> bool {
+        is_gone(self.pid(name))
     }
 }
 

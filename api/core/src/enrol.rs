@@ -6,6 +6,7 @@ use tepui_db::{EnrolOutcome, NewNode};
 use tepui_types::agent::{EnrolRequest, PartKey};
 use tepui_types::{NodeId, Timestamp};
 
+use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error};
 
 /// A new join token. The secret is shown this once.
@@ -53,8 +54,10 @@ impl Cloud {
         let secret = Sha256::digest(&request.token).into();
         let why = match self.db.enrol_node(&secret, &node, self.now()).await? {
             EnrolOutcome::Enrolled(id) => {
+                pass("core::enrol::enrolled")?;
                 self.fleet.seen(id, self.steady());
                 self.wake_neighbours(id).await?;
+                pass("core::enrol::woken")?;
                 return Ok(id);
             }
             EnrolOutcome::UnknownToken => "there is no such token".into(),
@@ -79,7 +82,8 @@ impl Cloud {
     /// # Errors
     /// Only those of the store.
     pub async fn bind_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<(), Error> {
-        Ok(self.db.put_certificate(node, sha256).await?)
+        self.db.put_certificate(node, sha256).await?;
+        pass("core::enrol::certified")
     }
 
     /// Whether this certificate may act for the node; asked once for each connection.

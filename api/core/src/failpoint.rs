@@ -12,6 +12,11 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("stop", &["core::stop::checked", "core::stop::committed", "core::stop::woken"]),
     ("reboot", &["core::reboot::checked", "core::reboot::committed", "core::reboot::woken"]),
     ("terminate", &["core::terminate::checked", "core::terminate::committed", "core::terminate::woken"]),
+    ("rules", &["core::rules::checked", "core::rules::committed", "core::rules::woken"]),
+    ("import", &["core::import::begun", "core::import::stored", "core::import::completed"]),
+    ("enrol", &["core::enrol::enrolled", "core::enrol::woken", "core::enrol::certified"]),
+    ("drain", &["core::drain::checked", "core::drain::committed"]),
+    ("expunge", &["core::expunge::checked", "core::expunge::committed", "core::expunge::woken"]),
     ("report", &["core::report::planned", "core::report::applied", "core::report::woken"]),
 ];
 

@@ -4,6 +4,7 @@ use tepui_db::model::{Image, ImageState, ImportState, ImportTask};
 use tepui_db::{CreateOutcome, ImportOutcome, TokenUse};
 use tepui_types::{Digest, ImageId, ImportTaskId};
 
+use crate::failpoint::pass;
 use crate::identity::taken;
 use crate::limits::{self, Tags};
 use crate::{Caller, Cloud, Error, Kind};
@@ -82,14 +83,17 @@ impl Cloud {
             created_at: self.now(),
         };
         let (token, tags) = (request.token, limits::tag_pairs(&request.tags));
-        self.commit(caller, "ImportImage", id.to_string(), async {
-            match self.db.begin_import_task(&task, token.as_ref(), &tags).await? {
-                ImportOutcome::Begun => Ok(BegunImport { task, repeated: false }),
-                ImportOutcome::Repeated(task) => Ok(BegunImport { task, repeated: true }),
-                ImportOutcome::TokenMismatch => Err(mismatch(token)),
-            }
-        })
-        .await
+        let begun = self
+            .commit(caller, "ImportImage", id.to_string(), async {
+                match self.db.begin_import_task(&task, token.as_ref(), &tags).await? {
+                    ImportOutcome::Begun => Ok(BegunImport { task, repeated: false }),
+                    ImportOutcome::Repeated(task) => Ok(BegunImport { task, repeated: true }),
+                    ImportOutcome::TokenMismatch => Err(mismatch(token)),
+                }
+            })
+            .await?;
+        pass("core::import::begun")?;
+        Ok(begun)
     }
 
     /// The import that this token began before. A rehearsal tries its parameters as if it were new.
@@ -155,6 +159,7 @@ impl Cloud {
         }
         let mut task = self.active_import(caller, id).await?;
         let image = self.image_of(&task, imported);
+        pass("core::import::stored")?;
         task.state = ImportState::Completed;
         task.message = "completed".into();
         task.progress = 100;
@@ -167,6 +172,7 @@ impl Cloud {
             }
         })
         .await?;
+        pass("core::import::completed")?;
         Ok(image)
     }
 

@@ -4,6 +4,7 @@ use tepui_db::ExpungeOutcome;
 use tepui_db::model::{NodeState, StateReason};
 use tepui_types::NodeId;
 
+use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error, Kind, NodeView};
 
 impl Cloud {
@@ -36,12 +37,14 @@ impl Cloud {
     /// `Forbidden`, `NotFound`.
     pub async fn set_schedulable(&self, caller: &Caller, id: NodeId, on: bool) -> Result<(), Error> {
         caller.require_administrator()?;
+        pass("core::drain::checked")?;
         let action = if on { "UndrainNode" } else { "DrainNode" };
         self.commit(caller, action, id.to_string(), async {
             let found = self.db.set_schedulable(id, on).await?;
             if found { Ok(()) } else { Err(Error::not_found(Kind::Node, id)) }
         })
-        .await
+        .await?;
+        pass("core::drain::committed")
     }
 
     /// Gives a node up: its instances are terminated in the books, its certificate is worth nothing.
@@ -55,6 +58,7 @@ impl Cloud {
         if node.state == NodeState::Up {
             return Err(still_up(id));
         }
+        pass("core::expunge::checked")?;
         let reason = StateReason {
             code: "Server.InternalError".into(),
             message: "Server.InternalError: the host was given up by its operator".into(),
@@ -69,8 +73,10 @@ impl Cloud {
                 }
             })
             .await?;
+        pass("core::expunge::committed")?;
         self.fleet.forget(id);
         self.wakes.wake_all();
+        pass("core::expunge::woken")?;
         Ok(count)
     }
 }

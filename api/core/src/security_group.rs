@@ -6,6 +6,7 @@ use tepui_db::{CreateOutcome, RuleChange, RuleOutcome};
 use tepui_types::agent::{Direction, Protocol};
 use tepui_types::{SecurityGroupId, SecurityGroupRuleId, VpcId};
 
+use crate::failpoint::pass;
 use crate::identity::{deleted, taken};
 use crate::limits::{self, Tags};
 use crate::{Caller, Cloud, Error, Kind};
@@ -200,12 +201,15 @@ impl Cloud {
         change: RuleChange,
     ) -> Result<Vec<Rule>, Error> {
         let max = limits::RULES_PER_DIRECTION;
+        pass("core::rules::checked")?;
         let rules = self
             .commit(caller, action, group.id.to_string(), async {
                 rule_result(self.db.change_rules(caller.project, group.id, &change, max).await?, group.id)
             })
             .await?;
+        pass("core::rules::committed")?;
         self.wakes.wake_vpc(group.vpc_id);
+        pass("core::rules::woken")?;
         Ok(rules)
     }
 

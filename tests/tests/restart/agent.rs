@@ -25,7 +25,7 @@ fn an_acknowledged_call_is_finished_although_the_agent_dies_at_any_step() {
 }
 
 /// The points of all operations that carry `verb` out.
-fn points(verb: Verb) -> Vec<String> {
+pub(crate) fn points(verb: Verb) -> Vec<String> {
     let of =
         |operation| stages_of(operation).iter().copied().flatten().map(move |step| point(operation, *step));
     verb.operations().iter().copied().flat_map(of).collect()

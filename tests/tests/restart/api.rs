@@ -52,9 +52,7 @@ fn steps(operation: &str) -> &'static [&'static str] {
     STEPS.iter().find(|(name, _)| *name == operation).map_or(&[], |(_, steps)| steps)
 }
 
-#[test]
-fn no_list_of_steps_is_left_out() {
-    let walked: BTreeSet<_> = Verb::ALL.iter().map(|verb| verb.steps_in_core()).chain([REPORT]).collect();
-    let listed: BTreeSet<_> = STEPS.iter().map(|(name, _)| *name).collect();
-    assert_eq!(walked, listed);
+/// The lists whose steps are died at here.
+pub(crate) fn walked() -> BTreeSet<&'static str> {
+    Verb::ALL.iter().map(|verb| verb.steps_in_core()).chain([REPORT]).collect()
 }

@@ -4,6 +4,9 @@
 
 mod agent;
 mod api;
+mod libvirt;
+mod operations;
+mod replies;
 mod scene;
 mod tokens;
 mod verb;

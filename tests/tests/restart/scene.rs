@@ -59,10 +59,15 @@ impl Scene {
 
     /// The client's call.
     pub(crate) fn act(&mut self, case: &Case) -> Reply {
+        self.ec2.call(case.verb.call(), &self.parameters(case))
+    }
+
+    /// What the call asks for.
+    pub(crate) fn parameters(&self, case: &Case) -> Value {
         match case.verb {
-            Verb::Run => self.run(&case.token),
+            Verb::Run => run_parameters(&self.image, &case.token),
             Verb::Start | Verb::Stop | Verb::ForceStop | Verb::Reboot | Verb::Terminate => {
-                self.ec2.call(case.verb.call(), &case.verb.parameters(&case.id))
+                case.verb.parameters(&case.id)
             }
         }
     }
