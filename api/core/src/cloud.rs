@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tepui_db::Db;
 use tepui_types::Epoch;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 
 use crate::admission::Admissions;
 use crate::audit::Audits;
@@ -31,6 +31,7 @@ pub struct Cloud {
     pub(crate) consoles: Consoles,
     pub(crate) identities: crate::agents::IdentityCache,
     pub(crate) vpc_parts: crate::agents::VpcParts,
+    pub(crate) host_turns: Semaphore,
     pub(crate) audits: Audits,
     pub(crate) admissions: Arc<Admissions>,
     /// Ends the reconcilers' wait.
@@ -56,6 +57,7 @@ impl Cloud {
             identities: crate::agents::IdentityCache::default(),
             vpc_parts: crate::agents::VpcParts::default(),
             admissions: Arc::default(),
+            host_turns: Semaphore::new(crate::agents::HOST_TURNS),
             audits: Audits::new(parts.config.audits_waiting),
             reconcile: Notify::new(),
             epoch: OnceCell::new(),

@@ -91,6 +91,7 @@ impl Cloud {
     /// # Errors
     /// Only those of the store.
     pub async fn confirm_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, Error> {
+        let _turn = self.host_turn().await?;
         Ok(self.db.confirm_certificate(node, sha256).await?)
     }
 }

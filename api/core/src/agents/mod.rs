@@ -7,5 +7,20 @@ mod poll;
 mod report;
 mod vpc_part;
 
+use tokio::sync::SemaphorePermit;
+
+use crate::{Cloud, Error};
+
 pub(crate) use identity::IdentityCache;
 pub(crate) use vpc_part::VpcParts;
+
+/// Hosts that read the store at once: one less than the readers that an engine has. When all hosts come
+/// back at once their reads wait here, and not before those of clients.
+pub(crate) const HOST_TURNS: usize = 3;
+
+impl Cloud {
+    /// A host's turn to read the store. Not for a commit, which many share.
+    pub(crate) async fn host_turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.host_turns.acquire().await.map_err(Error::internal)
+    }
+}

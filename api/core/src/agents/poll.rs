@@ -36,7 +36,9 @@ impl Cloud {
         self.wakes.has(node, &request.have);
         loop {
             wakes.borrow_and_update();
+            let turn = self.host_turn().await?;
             let reply = self.news(node, &request).await?;
+            drop(turn);
             let news = !reply.parts.is_empty() || !reply.wanted_consoles.is_empty() || reply.wants_report;
             // The answer is no sign of the node's life: nobody may be there to read it.
             if news || timeout_at(deadline, wakes.changed()).await.is_err() {

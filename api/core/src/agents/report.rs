@@ -83,7 +83,9 @@ impl Cloud {
         node: NodeId,
         seen: &NodeObserved,
     ) -> Result<Option<Generation>, Error> {
+        let turn = self.host_turn().await?;
         let state = self.db.node_part(node).await?;
+        drop(turn);
         let state = state.ok_or_else(|| Error::not_found(Kind::Node, node))?;
         let transitions = plan_transitions(&state.records, &seen.placements);
         pass("core::report::planned")?;
