@@ -1,7 +1,5 @@
 //! What was acknowledged survives a close, a crash, a backup.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod kit;
 
 use std::path::Path;

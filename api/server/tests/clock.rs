@@ -1,6 +1,6 @@
 //! The control plane while somebody sets its clock. libfaketime shows it another time of day; the time
 //! that only passes stays.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may")]
 
 mod kit;
 

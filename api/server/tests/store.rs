@@ -1,5 +1,5 @@
 //! The control plane, in a process of its own, while its store fails.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests may")]
 
 mod kit;
 
