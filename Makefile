@@ -1,6 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; the rest are their parts.
 .DELETE_ON_ERROR:
-.PHONY: demo demo-down test lint unit days soak e2e bench fuzz packages-run packages-test venv release images codegen help
+.PHONY: root demo demo-down test lint unit days soak e2e bench fuzz packages-run packages-test venv release images codegen help
 
 PYTHON ?= python3
 VENV   := target/venv
@@ -25,7 +25,7 @@ demo-down:
 	@packaging/demo/demo-down.sh $(DEMO)
 
 ## make test        every test, with formatting, lints and licences; installs what it needs
-test: packages-test venv lint unit days e2e
+test: root packages-test venv lint unit days e2e
 
 ## make lint        formatting, clippy with denied warnings, licences and walls between crates
 lint: packages-test
@@ -71,6 +71,10 @@ fuzz: packages-test
 	  cargo fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target -- \
 	    -max_total_time=$(SECONDS) -print_final_stats=1 || exit; \
 	done
+
+# Tests make namespaces, mounts and guests.
+root:
+	@[ "$$(id -u)" -eq 0 ] || { echo "error: the tests need root" >&2; echo "try:   sudo -E make test" >&2; exit 1; }
 
 packages-run:
 	@packaging/install-packages.sh run

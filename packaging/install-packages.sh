@@ -40,7 +40,7 @@ main() {
   [ "$dry_run" = "--dry-run" ] && return
   if [ "$(id -u)" -ne 0 ]; then
     echo "error: installing packages needs root" >&2
-    echo "try:   sudo make $([ "$purpose" = run ] && echo demo || echo test)" >&2
+    echo "try:   sudo -E make $([ "$purpose" = run ] && echo demo || echo test)" >&2
     exit 1
   fi
 

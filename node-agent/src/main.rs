@@ -78,7 +78,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Run => run(&node_config(&arguments.config)?).await?,
         Command::Join { token } => join_cloud(&node_config(&arguments.config)?, &token).await?,
-        Command::Doctor(options) => return run_doctor(&node_config(&arguments.config)?, &options).await,
+        // It only looks, and makes no directory.
+        Command::Doctor(options) => return run_doctor(&config::read(&arguments.config)?, &options).await,
         Command::Simulate => simulate(&config::read(&arguments.config)?).await?,
     }
     Ok(ExitCode::SUCCESS)

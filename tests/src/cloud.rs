@@ -233,7 +233,11 @@ impl Cloud {
 
     fn findings(&self) -> Vec<String> {
         let cloud = self.tepui(&["doctor", "--problems"]);
-        let hosts = agents(&self.cloud_folder()).into_iter().map(|(pid, config)| node_doctor(&pid, &config));
+        let agents = agents(&self.cloud_folder());
+        if self.hypervisor == Hypervisor::Libvirt && agents.len() < self.nodes {
+            return vec![format!("{} of {} agents run", agents.len(), self.nodes)];
+        }
+        let hosts = agents.into_iter().map(|(pid, config)| node_doctor(&pid, &config));
         let said = std::iter::once(cloud)
             .chain(hosts)
             .filter(|output| output.code != Some(0) || !output.stdout.is_empty());

@@ -26,6 +26,9 @@ fn run_stop_start_reboot_and_terminate_are_finished_although_libvirtd_is_killed_
         ec2.call(call, parameters).answer();
         kill_libvirtd(&mut cloud);
         finished(&cloud, &id, state, guests);
+        if call == "reboot_instances" {
+            cloud.wait_console(&id, "tepui-tiny: boot 2", 120);
+        }
     };
     cut("reboot_instances", &ids, "running", 1);
     cut("stop_instances", &json!({ "InstanceIds": [id], "Force": true }), "stopped", 0);

@@ -128,7 +128,7 @@ fn refusals(view: &NodeView) -> impl Iterator<Item = Finding> + use<'_> {
         failure(
             format!("node {}", view.load.node.name),
             format!("refused {}: {}", part_name(refused.part.key), refused.reason),
-            "if the database was restored, begin a new epoch; else report this as a bug",
+            "if a copy of the database was put in place by hand: stop tepui-api and do it with `tepui-api --config FILE restore COPY`, which begins a new epoch; else report this as a bug",
         )
     })
 }
@@ -167,7 +167,11 @@ fn mismatch(record: &InstanceRecord, seen: Option<&PlacementState>, node: &str) 
     match (instance.state, seen) {
         (InstanceState::Running | InstanceState::Stopped, None | Some(PlacementState::Gone)) => {
             let what = format!("is {state}, but node {node} has no domain or disk of it");
-            Some(failure(object, what, format!("terminate it: tepui instance delete {}", instance.id)))
+            let cure = format!(
+                "look there first: tepui-node doctor; once the disk is known to be lost: tepui instance delete {}",
+                instance.id
+            );
+            Some(failure(object, what, cure))
         }
         (InstanceState::Terminated | InstanceState::ShuttingDown, None | Some(PlacementState::Gone)) => None,
         (InstanceState::Pending | InstanceState::Stopping, None | Some(PlacementState::Gone)) => None,

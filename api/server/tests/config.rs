@@ -83,3 +83,18 @@ fn an_endpoint_is_a_host_with_or_without_a_port() {
         Config::parse(Path::new("api.toml"), &text).expect(good);
     }
 }
+
+/// Each default that the example shows is the one that holds.
+#[test]
+fn the_documented_example_is_a_good_file_and_shows_the_defaults() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/api.toml"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let shown = |line: &str| {
+        let setting = line.strip_prefix("# ").filter(|setting| setting.contains(" = "));
+        setting.unwrap_or(line).to_owned() + "\n"
+    };
+    let with_defaults: String = text.lines().map(shown).collect();
+    let [plain, spelt_out] = [&text, &with_defaults].map(|text| Config::parse(path, text).unwrap());
+    assert_ne!(text, with_defaults);
+    assert_eq!(format!("{plain:?}"), format!("{spelt_out:?}"));
+}

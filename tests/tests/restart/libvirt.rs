@@ -39,6 +39,12 @@ fn an_operation_on_a_real_guest_is_finished_although_control_plane_and_agent_die
         until(&format!("{verb:?}: the host has {guests} guests"), 30, || {
             (cloud.host(1).processes(QEMU).len() == guests).then_some(())
         });
+        match verb {
+            // Only a guest that is up hears its power button.
+            Verb::Run => drop(cloud.wait_console(&id, "tepui-tiny: ready", 120)),
+            Verb::Reboot => drop(cloud.wait_console(&id, "tepui-tiny: boot 2", 120)),
+            Verb::ForceStop | Verb::Start | Verb::Stop | Verb::Terminate => {}
+        }
         cloud.assert_healthy();
     }
     cloud.down();

@@ -27,7 +27,7 @@ pub(super) fn overfull(load: &NodeLoad, overcommit: Overcommit) -> Option<Findin
         .or_else(|| of("MiB of memory", load.used_memory_mib, capacity.memory_mib, overcommit.memory))
         .or_else(|| of("GiB of disk", load.used_disk_gib, capacity.disk_gib, overcommit.disk))
         .filter(|_| node.state != NodeState::Expunged)?;
-    let cure = "stop or delete instances on it, give the host back what it had, or raise [overcommit]";
+    let cure = "stop or delete instances on it, give the host back what it had, or raise its overcommit in [scheduling]";
     Some(failure(format!("node {}", node.name), what, cure))
 }
 
