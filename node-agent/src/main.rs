@@ -137,12 +137,13 @@ async fn run_doctor(config: &NodeConfig, options: &DoctorOptions) -> anyhow::Res
     let (_, parts) = build(config).await?;
     let site = doctor::Site {
         data_dir: &config.data_dir,
+        underlay_address: config.underlay_address,
         hypervisor: parts.hypervisor.as_ref(),
         is_real: matches!(config.hypervisor, HypervisorConfig::Libvirt { .. }),
         network: parts.network.as_ref(),
     };
     let mut examination = doctor::examine(site).await?;
-    let fixed = if options.fix { doctor::fix(site, &examination).await } else { Vec::new() };
+    let fixed = if options.fix { doctor::fix(site, &examination).await? } else { Vec::new() };
     if options.fix {
         examination = doctor::examine(site).await?;
     }

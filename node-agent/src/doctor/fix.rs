@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{Examination, Finding, Fix, Site, network};
-use crate::agent::{self, StartError};
+use crate::agent::{self, Layout, StartError};
 use crate::durable;
+use crate::identity::check_home;
 use crate::network::WantedNetwork;
 
 /// A running agent looks at its network twice in this time.
@@ -13,7 +14,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Puts right what can be; says what was done, in a line each. What fails is logged, and found again by the
 /// next examination.
-pub async fn fix(site: Site<'_>, examination: &Examination) -> Vec<String> {
+///
+/// # Errors
+/// The identity is another host's: the ledger beside it is that host's too, and what it says would take over
+/// the addresses of guests that run there.
+pub async fn fix(site: Site<'_>, examination: &Examination) -> Result<Vec<String>, StartError> {
+    check_home(&Layout(site.data_dir).identity(), site.underlay_address)?;
     let mut done = Vec::new();
     let mut fixes: Vec<&Fix> = Vec::new();
     for fix in examination.findings.iter().filter_map(|finding: &Finding| finding.fix.as_ref()) {
@@ -33,7 +39,7 @@ pub async fn fix(site: Site<'_>, examination: &Examination) -> Vec<String> {
             Err(message) => tracing::error!(message, "not fixed"),
         }
     }
-    done
+    Ok(done)
 }
 
 /// Two would be in each other's way, so a running agent does it.

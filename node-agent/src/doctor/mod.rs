@@ -8,6 +8,7 @@ mod processes;
 mod report;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use tepui_libvirt::DomainState;
@@ -115,6 +116,8 @@ fn is_live(state: &DomainState) -> bool {
 pub struct Site<'a> {
     /// The agent's data directory.
     pub data_dir: &'a Path,
+    /// The host's configured address towards other hosts.
+    pub underlay_address: Ipv4Addr,
     /// Runs the guests.
     pub hypervisor: &'a dyn Hypervisor,
     /// Guests are processes of QEMU with disks of their own.

@@ -17,6 +17,10 @@ fn books(placements: Vec<WantedPlacement>) -> Books {
     Books { wanted: Wanted { node, ..Wanted::default() }, progress: BTreeMap::new() }
 }
 
+fn site<'a>(data_dir: &'a Path, hypervisor: &'a dyn Hypervisor, network: &'a dyn Network) -> Site<'a> {
+    Site { data_dir, underlay_address: Ipv4Addr::LOCALHOST, hypervisor, is_real: false, network }
+}
+
 fn files<'a>(names: impl IntoIterator<Item = &'a str>, age: Duration) -> Files {
     let ages = names.into_iter().map(|name| (name.to_owned(), age)).collect();
     Files { ages, ..Files::default() }
@@ -186,7 +190,7 @@ async fn files_are_removed_and_the_report_says_so() {
     std::fs::write(&log, b"Linux").unwrap();
     let hypervisor = SimulatedHypervisor::new(SimulatedSettings::default());
     let network = SimulatedNetwork::new();
-    let site = Site { data_dir: dir.path(), hypervisor: &hypervisor, is_real: false, network: &network };
+    let site = site(dir.path(), &hypervisor, &network);
     let before = examine(site).await.unwrap();
     let said = lines(&report(&before, Vec::new())).replace(&placement(9).to_string(), "p-9");
     let expected = [
@@ -198,9 +202,29 @@ async fn files_are_removed_and_the_report_says_so() {
         "PASS  network: 0 VPCs are as wanted",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
-    let fixed = fix(site, &before).await;
+    let fixed = fix(site, &before).await.unwrap();
     assert!(!log.exists());
     let after = lines(&report(&examine(site).await.unwrap(), fixed));
     assert!(after.starts_with(&format!("FIXED removed {}\n", log.display())), "{after}");
     assert!(!after.contains("WARN") && !after.contains("FAIL"), "{after}");
+}
+
+#[tokio::test]
+async fn nothing_is_fixed_by_the_ledger_of_another_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout(dir.path());
+    std::fs::create_dir(layout.consoles()).unwrap();
+    let log = layout.consoles().join(format!("{}.log", placement(9)));
+    std::fs::write(&log, b"Linux").unwrap();
+    let (hypervisor, network) =
+        (SimulatedHypervisor::new(SimulatedSettings::default()), SimulatedNetwork::new());
+    let original = site(dir.path(), &hypervisor, &network);
+    crate::identity::keep_home(&layout.identity(), original.underlay_address).unwrap();
+    let copy = Site { underlay_address: Ipv4Addr::new(127, 0, 0, 2), ..original };
+    let found = examine(copy).await.unwrap();
+    let refused = crate::chain(&fix(copy, &found).await.unwrap_err());
+    assert!(refused.contains("this identity joined as the host at 127.0.0.1"), "{refused}");
+    assert!(log.exists());
+    assert_eq!(fix(original, &found).await.unwrap().len(), 1);
+    assert!(!log.exists());
 }

@@ -14,11 +14,17 @@ const HOME_FILE: &str = "underlay-address";
 /// Makes sure that the identity in `dir` is of the host that has `address`, before anything is done in its
 /// name. One that joined before addresses were kept is at home where it is first seen.
 pub fn keep_home(dir: &Path, address: Ipv4Addr) -> Result<(), IdentityError> {
+    check_home(dir, address)?;
+    if dir.join(HOME_FILE).exists() { Ok(()) } else { settle(dir, address) }
+}
+
+/// Like [`keep_home`], for whoever must not write to `dir`.
+pub(crate) fn check_home(dir: &Path, address: Ipv4Addr) -> Result<(), IdentityError> {
     // Only an address of this host can be bound.
     UdpSocket::bind((address, 0)).map_err(|source| IdentityError::NotOurs { address, source })?;
     let path = dir.join(HOME_FILE);
     if !path.exists() {
-        return settle(dir, address);
+        return Ok(());
     }
     let content = IdentityError::Content { path: path.clone(), expected: "an address" };
     let joined = read(&path)?.trim().parse().map_err(|_| content)?;

@@ -23,6 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::durable;
 use crate::link::LinkError;
 
+pub(crate) use home::check_home;
 pub use home::keep_home;
 pub use join::{JoinToken, Joining, ParseJoinTokenError, ReadJoinTokenError, join};
 pub use renew::{Validity, renew};

@@ -1,5 +1,7 @@
 //! What is wrong with a host's network is named, and made good.
 
+use std::net::Ipv4Addr;
+
 use tepui_agent::doctor::{self, Site};
 use tepui_agent::hypervisor::{SimulatedHypervisor, SimulatedSettings};
 use tepui_agent::ledger::{Ledger, Seal};
@@ -116,18 +118,25 @@ fn the_network_is_made_good_here_only_while_no_agent_does_it() {
         ledger_of(dir.path(), &part);
         let (hypervisor, network) =
             (SimulatedHypervisor::new(SimulatedSettings::default()), lab.restarted().await);
-        let site = Site { data_dir: dir.path(), hypervisor: &hypervisor, is_real: false, network: &network };
+        let underlay_address = Ipv4Addr::LOCALHOST;
+        let site = Site {
+            data_dir: dir.path(),
+            underlay_address,
+            hypervisor: &hypervisor,
+            is_real: false,
+            network: &network,
+        };
         let found = doctor::examine(site).await.unwrap();
         assert!(found.findings.iter().all(|found| found.fix.is_some()), "{:?}", found.findings);
         assert!(!found.findings.is_empty());
         let agent = tepui_agent::agent::lock(dir.path()).unwrap();
         let parts = [&part];
         let (fixed, ()) = tokio::join!(doctor::fix(site, &found), lab.apply(&parts));
-        assert_eq!(fixed, ["waited for the agent, which mended the network"]);
+        assert_eq!(fixed.unwrap(), ["waited for the agent, which mended the network"]);
         drop(agent);
         run("ip", &["link", "set", "tpb1", "down"]);
         let found = doctor::examine(site).await.unwrap();
-        assert_eq!(doctor::fix(site, &found).await, ["made the network as the ledger has it"]);
+        assert_eq!(doctor::fix(site, &found).await.unwrap(), ["made the network as the ledger has it"]);
         assert_eq!(doctor::examine(site).await.unwrap().findings, []);
     });
 }
