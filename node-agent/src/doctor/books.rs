@@ -34,10 +34,15 @@ impl Books {
         Ok(Self { wanted: ledger.wanted(), progress: ledger.progress().clone() })
     }
 
-    /// The placements that it speaks of.
-    pub(super) fn known(&self) -> BTreeSet<PlacementId> {
-        let wanted = self.wanted.node.placements.iter().map(|placement| placement.id);
-        wanted.chain(self.progress.keys().copied()).collect()
+    /// The placements that it speaks of. `None` where it cannot be told who is a stranger.
+    pub(super) fn known(&self) -> Option<BTreeSet<PlacementId>> {
+        let known = self.named()?.chain(self.progress.keys().copied()).collect();
+        Some(known)
+    }
+
+    /// The placements that the control plane names.
+    fn named(&self) -> Option<impl Iterator<Item = PlacementId>> {
+        self.wanted.names_everyone().then(|| self.wanted.node.placements.iter().map(|placement| placement.id))
     }
 }
 
@@ -107,9 +112,10 @@ fn starts(done: &Progress, start_seq: u64) -> bool {
     done.off.is_none() || done.start_seq < start_seq
 }
 
-/// A domain that no part names may be somebody's guest.
+/// A domain that no part names may be somebody's guest, and every one is while the node's part is not here.
 fn strangers(books: &Books, domains: &BTreeMap<PlacementId, DomainState>) -> Vec<Finding> {
-    let named: BTreeSet<_> = books.wanted.node.placements.iter().map(|placement| placement.id).collect();
+    let Some(named) = books.named() else { return Vec::new() };
+    let named: BTreeSet<_> = named.collect();
     let strangers = domains.iter().filter(|(id, _)| !named.contains(id));
     let told = strangers.map(|(id, state)| {
         let what = "a domain that the control plane does not name; the agent leaves it as it is";

@@ -60,16 +60,18 @@ fn base_fault(disk: &Path) -> Option<String> {
 /// `disks` and `consoles` are where the files of the inventory are.
 pub(super) fn findings(books: &Books, inventory: &Inventory, disks: &Path, consoles: &Path) -> Vec<Finding> {
     let known = books.known();
-    let strangers = inventory.disks.ages.iter().filter_map(|(name, age)| stranger(name, *age, &known, disks));
+    let strangers =
+        inventory.disks.ages.iter().filter_map(|(name, age)| stranger(name, *age, known.as_ref(), disks));
     let bases = inventory.disks.bases.iter().map(|(name, fault)| {
         let cure = "keep the file; stop and start the instance, so that the agent fetches the image again, or restore the disk from a backup";
         failure(Subject::Disks, name.clone(), fault.clone(), cure)
     });
-    strangers.chain(bases).chain(orphan_consoles(&known, inventory, consoles)).collect()
+    strangers.chain(bases).chain(orphan_consoles(known.as_ref(), inventory, consoles)).collect()
 }
 
-/// What no part names is left alone: it may hold somebody's data.
-fn stranger(name: &str, age: Duration, known: &BTreeSet<PlacementId>, dir: &Path) -> Option<Finding> {
+/// What no part names is left alone: it may hold somebody's data. While nobody says who is known, nothing is
+/// said of it at all.
+fn stranger(name: &str, age: Duration, known: Option<&BTreeSet<PlacementId>>, dir: &Path) -> Option<Finding> {
     if name.ends_with(HALF_WRITTEN) {
         let what = "was left half-made an hour ago or longer; no guest ever used it";
         let fix = Some(Fix::Remove(dir.join(name)));
@@ -77,15 +79,15 @@ fn stranger(name: &str, age: Duration, known: &BTreeSet<PlacementId>, dir: &Path
         return (age > HALF_MADE_FOR).then_some(Finding { fix, ..finding });
     }
     let id = name.strip_suffix(".qcow2").and_then(|id| id.parse::<PlacementId>().ok());
-    id.is_none_or(|id| !known.contains(&id)).then(|| {
+    known.filter(|known| id.is_none_or(|id| !known.contains(&id))).map(|_| {
         let what = "a disk file that the control plane does not name; the agent never deletes it";
         failure(Subject::Disks, name.to_owned(), what, "if nobody needs its data: delete it")
     })
 }
 
 /// Logs of placements of which nothing else is left.
-fn orphan_consoles(known: &BTreeSet<PlacementId>, inventory: &Inventory, dir: &Path) -> Vec<Finding> {
-    let Some(domains) = &inventory.domains else { return Vec::new() };
+fn orphan_consoles(known: Option<&BTreeSet<PlacementId>>, inventory: &Inventory, dir: &Path) -> Vec<Finding> {
+    let (Some(known), Some(domains)) = (known, &inventory.domains) else { return Vec::new() };
     let is_orphan = |name: &&String| {
         let id = name.split('.').next().and_then(|id| id.parse::<PlacementId>().ok());
         id.is_some_and(|id| {

@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tepui_libvirt::{DomainState, OffReason};
-use tepui_types::agent::{NodePart, OffReason as Why, PlacementPart, WantedPlacement};
+use tepui_types::agent::{HavePart, NodePart, OffReason as Why, PartKey, PlacementPart, WantedPlacement};
+use tepui_types::{Epoch, Generation};
 
 use super::disks::disk_files;
 use super::*;
@@ -10,15 +11,25 @@ use crate::hypervisor::{SimulatedHypervisor, SimulatedSettings};
 use crate::ledger::{Ledger, Seal, Wanted};
 use crate::network::SimulatedNetwork;
 use crate::plan::Progress;
-use crate::testing::{absent, placement, running};
+use crate::testing::{absent, node_id, node_part, placement, running};
 
 fn books(placements: Vec<WantedPlacement>) -> Books {
     let node = Arc::new(NodePart { placements });
-    Books { wanted: Wanted { node, ..Wanted::default() }, progress: BTreeMap::new() }
+    let parts = vec![HavePart { key: PartKey::Node(node_id()), generation: Generation(1) }];
+    Books { wanted: Wanted { node, parts, ..Wanted::default() }, progress: BTreeMap::new() }
 }
 
 fn site<'a>(data_dir: &'a Path, hypervisor: &'a dyn Hypervisor, network: &'a dyn Network) -> Site<'a> {
     Site { data_dir, underlay_address: Ipv4Addr::LOCALHOST, hypervisor, is_real: false, network }
+}
+
+/// A ledger in which the control plane names nobody.
+fn write_ledger(data_dir: &Path) -> Ledger {
+    let layout = Layout(data_dir);
+    std::fs::create_dir(layout.identity()).unwrap();
+    let mut ledger = Ledger::open(&layout.ledger(), Seal::open(&layout.seal()).unwrap()).unwrap();
+    ledger.take(node_id(), Epoch(1), vec![node_part(1, Vec::new())]).unwrap();
+    ledger
 }
 
 fn files<'a>(names: impl IntoIterator<Item = &'a str>, age: Duration) -> Files {
@@ -126,6 +137,24 @@ fn a_guest_that_should_run_or_be_off_and_is_not_is_found() {
     assert!(should_be_off.len() == 1 && should_be_off[0].what.contains("should be off"), "{should_be_off:?}");
 }
 
+/// Their guests run and their owners need them: the part that names them is lost, or never came in this epoch.
+#[test]
+fn while_nobody_says_who_belongs_here_nobody_is_a_stranger_and_nothing_is_removed() {
+    let (id, log) = (placement(1), format!("{}.log", placement(2)));
+    let consoles = files([log.as_str()], Duration::ZERO);
+    let host = inventory(&[(id, DomainState::Running)], &[&disk(id), &disk(placement(3))]);
+    let host = Inventory { consoles, ..host };
+    let whole = books(vec![]);
+    assert_eq!(found(&whole, &host).len(), 4);
+    let mut older = whole.clone();
+    older.wanted.parts.clear();
+    assert_eq!(found(&older, &host), []);
+    let mut torn = whole;
+    torn.wanted.damaged.insert(PartKey::Node(node_id()));
+    let findings = found(&torn, &host);
+    assert!(findings.len() == 1 && findings[0].subject == Subject::Ledger, "{findings:?}");
+}
+
 #[test]
 fn without_libvirts_word_nothing_is_said_of_guests() {
     let silent = Inventory { domains: None, ..inventory(&[], &[]) };
@@ -138,7 +167,7 @@ fn a_half_made_disk_is_removed_after_an_hour_and_no_other_file_is() {
     let (disk, half) = (disk(id), format!("{}.tmp", disk(id)));
     let with = |age| {
         let disks = files([half.as_str(), disk.as_str()], age);
-        found(&Books::default(), &Inventory { disks, ..inventory(&[], &[]) })
+        found(&books(vec![]), &Inventory { disks, ..inventory(&[], &[]) })
     };
     let fixes = |findings: &[Finding]| findings.iter().filter_map(|f| f.fix.clone()).collect::<Vec<_>>();
     assert_eq!(fixes(&with(Duration::from_secs(3600))), [], "the agent may be making it");
@@ -157,10 +186,10 @@ fn a_console_is_removed_once_nothing_else_of_its_instance_is_left() {
         findings.into_iter().filter_map(|finding| finding.fix).collect::<Vec<_>>()
     };
     let both: Vec<_> = logs[..2].iter().map(|log| Fix::Remove(Path::new("/consoles").join(log))).collect();
-    assert_eq!(fixes(&Books::default(), inventory(&[], &[])), both);
+    assert_eq!(fixes(&books(vec![]), inventory(&[], &[])), both);
     assert_eq!(fixes(&books(vec![running(id, 1, 0)]), inventory(&[], &[])), []);
-    assert_eq!(fixes(&Books::default(), inventory(&[(id, DomainState::Running)], &[])), []);
-    assert_eq!(fixes(&Books::default(), inventory(&[], &[&disk(id)])), []);
+    assert_eq!(fixes(&books(vec![]), inventory(&[(id, DomainState::Running)], &[])), []);
+    assert_eq!(fixes(&books(vec![]), inventory(&[], &[&disk(id)])), []);
 }
 
 #[test]
@@ -184,6 +213,7 @@ fn a_disk_whose_image_is_gone_or_whose_header_is_damaged_is_found() {
 #[tokio::test]
 async fn files_are_removed_and_the_report_says_so() {
     let dir = tempfile::tempdir().unwrap();
+    write_ledger(dir.path());
     let consoles = Layout(dir.path()).consoles();
     std::fs::create_dir(&consoles).unwrap();
     let log = consoles.join(format!("{}.log", placement(9)));
@@ -194,7 +224,7 @@ async fn files_are_removed_and_the_report_says_so() {
     let before = examine(site).await.unwrap();
     let said = lines(&report(&before, Vec::new())).replace(&placement(9).to_string(), "p-9");
     let expected = [
-        "PASS  ledger: 0 parts are whole",
+        "PASS  ledger: 1 parts are whole",
         "PASS  guests: 0 domains are as wanted",
         "PASS  processes: guests have none here",
         "WARN  p-9.log: the console's log of an instance that is gone",
@@ -212,6 +242,7 @@ async fn files_are_removed_and_the_report_says_so() {
 #[tokio::test]
 async fn nothing_is_fixed_by_the_ledger_of_another_host() {
     let dir = tempfile::tempdir().unwrap();
+    write_ledger(dir.path());
     let layout = Layout(dir.path());
     std::fs::create_dir(layout.consoles()).unwrap();
     let log = layout.consoles().join(format!("{}.log", placement(9)));

@@ -106,6 +106,15 @@ pub struct Wanted {
     pub damaged: BTreeSet<PartKey>,
 }
 
+impl Wanted {
+    /// Whether the node's part of this epoch is here, whole: only then is a placement that it does not name
+    /// one that the control plane does not know.
+    pub fn names_everyone(&self) -> bool {
+        let is_node = |key: &PartKey| matches!(key, PartKey::Node(_));
+        self.parts.iter().any(|part| is_node(&part.key)) && !self.damaged.iter().any(is_node)
+    }
+}
+
 /// What became of a poll's parts.
 #[derive(Debug, Default, PartialEq)]
 pub struct Taken {
