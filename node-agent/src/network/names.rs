@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tepui_types::agent::VpcPart;
 use tepui_types::{NetworkInterfaceId, PlacementId, SubnetId, VpcId};
 
@@ -35,6 +35,7 @@ pub(super) struct Numbers {
     pub(super) taps: BTreeMap<PlacementId, u32>,
     /// Public addresses that the host answers ARP requests for, which it must stop one day, with the
     /// interface that each was given to when flows were last ended; `None` when that is not known.
+    #[serde(deserialize_with = "proxied")]
     pub(super) proxied: BTreeMap<Ipv4Addr, Option<NetworkInterfaceId>>,
     /// Parts with a port of a guest that runs on although nothing wanted names it any more.
     #[serde(default)]
@@ -62,6 +63,22 @@ impl Numbers {
         let bytes = serde_json::to_vec_pretty(self).map_err(|error| file(path)(error.into()))?;
         replace(path, &bytes)
     }
+}
+
+/// An agent from before owners were noted wrote the addresses alone; guests run on over its upgrade.
+fn proxied<'de, D: Deserializer<'de>>(
+    file: D,
+) -> Result<BTreeMap<Ipv4Addr, Option<NetworkInterfaceId>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Proxied {
+        Owned(BTreeMap<Ipv4Addr, Option<NetworkInterfaceId>>),
+        Addresses(BTreeSet<Ipv4Addr>),
+    }
+    Ok(match Proxied::deserialize(file)? {
+        Proxied::Owned(owned) => owned,
+        Proxied::Addresses(addresses) => addresses.into_iter().map(|address| (address, None)).collect(),
+    })
 }
 
 /// Writes a file whole, so that a death leaves the old or the new one.
@@ -237,6 +254,51 @@ mod tests {
         assert_eq!(Numbers::load(&path).unwrap(), None);
         fs::remove_file(&path).unwrap();
         assert_eq!(Numbers::load(&path).unwrap(), None);
+    }
+
+    const OLD_STATE: &str = r#"{
+        "vpcs": { "vpc-00000000000000001": 1 },
+        "subnets": { "subnet-00000000000000001": 2 },
+        "taps": { "p-00000000000000001": 3 },
+        "proxied": ["203.0.113.7", "203.0.113.9"],
+        "kept": [{
+            "id": "vpc-00000000000000001",
+            "cidr": "172.31.0.0/16",
+            "vni": 1,
+            "domain": "tepui-1.compute.internal",
+            "subnets": [
+                { "id": "subnet-00000000000000001", "cidr": "172.31.0.0/20", "gateway": "172.31.0.1" }
+            ],
+            "ports": [{
+                "id": "eni-00000000000000001",
+                "placement_id": "p-00000000000000001",
+                "node_id": "node-00000000000000001",
+                "subnet_id": "subnet-00000000000000001",
+                "mac": "02:00:00:00:00:01",
+                "private_ip": "172.31.0.10",
+                "public_ip": null,
+                "groups": []
+            }],
+            "groups": [],
+            "nodes": []
+        }]
+    }"#;
+
+    /// As the agent before wrote it, while a guest ran that no part named any more.
+    #[test]
+    fn a_state_file_without_owners_keeps_its_numbers_and_the_ports_of_unnamed_guests() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("network.json");
+        fs::write(&path, OLD_STATE).unwrap();
+        let numbers = Numbers::load(&path).unwrap().unwrap();
+        let owners: Vec<_> = numbers.proxied.iter().map(|(address, owner)| (*address, *owner)).collect();
+        assert_eq!(owners, [(Ipv4Addr::new(203, 0, 113, 7), None), (Ipv4Addr::new(203, 0, 113, 9), None)]);
+        assert_eq!(numbers.taps.into_values().collect::<Vec<_>>(), [3]);
+        let kept: Vec<_> = numbers.kept.iter().flat_map(|part| &part.ports).collect();
+        assert_eq!(
+            kept.iter().map(|port| port.private_ip).collect::<Vec<_>>(),
+            [Ipv4Addr::new(172, 31, 0, 10)]
+        );
     }
 
     #[test]
