@@ -11,7 +11,7 @@ use futures::future::select_all;
 use rand::Rng;
 use tepui_agent::config::{self, HypervisorConfig, NodeConfig, SimulationConfig};
 use tepui_agent::hypervisor::{Hypervisor, LibvirtHypervisor, STATE_DIR, SimulatedSettings};
-use tepui_agent::identity::{JoinToken, Joining, join, keep_home};
+use tepui_agent::identity::{JoinToken, Joining, come_home, join};
 use tepui_agent::images::CacheLimits;
 use tepui_agent::network::{HostNetwork, HostNetworkConfig, Network};
 use tepui_agent::simulate::{self, Chance, Simulated};
@@ -95,7 +95,7 @@ fn node_config(path: &Path) -> anyhow::Result<NodeConfig> {
 async fn run(config: &NodeConfig) -> anyhow::Result<()> {
     let (settings, parts) = build(config).await?;
     let _lock = agent::lock(&config.data_dir)?;
-    keep_home(&agent::identity_dir(&config.data_dir), config.underlay_address)?;
+    come_home(&agent::identity_dir(&config.data_dir), config.underlay_address).await?;
     let mut agent = Agent::start(&settings, parts)?;
     tracing::info!(node = %agent.node_id(), "the agent runs");
     tokio::select! {

@@ -24,7 +24,7 @@ use crate::durable;
 use crate::link::LinkError;
 
 pub(crate) use home::check_home;
-pub use home::keep_home;
+pub use home::{come_home, keep_home};
 pub use join::{JoinToken, Joining, ParseJoinTokenError, ReadJoinTokenError, join};
 pub use renew::{Validity, renew};
 
@@ -82,15 +82,15 @@ pub enum IdentityError {
         /// What the configuration says.
         configured: Ipv4Addr,
     },
-    /// The configured address is another host's.
+    /// The configured address is another host's, or is still to come.
     #[error("underlay_address = {address}: must be an address of this host")]
     NotOurs {
         /// The address.
         address: Ipv4Addr,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
     },
+    /// The system does not tell.
+    #[error("could not list the addresses of this host")]
+    Addresses(#[source] nix::Error),
     /// The handshake told no CA.
     #[error("the server showed no certificate of the join token's CA")]
     NoCa,

@@ -1,10 +1,11 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 
+use tepui_agent::identity::{IdentityError, come_home, keep_home};
 use tepui_agent::network::Network as _;
 use tepui_types::agent::{Protocol, VpcPart};
 
-use super::lab::{Lab, OUTSIDE, anyone, flows, group, group_id, lab, port, tcp, vpc};
+use super::lab::{LONG, Lab, OUTSIDE, anyone, flows, group, group_id, lab, port, tcp, vpc};
 
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
 const SECOND_PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 8);
@@ -164,5 +165,20 @@ fn a_new_guest_with_the_address_of_a_gone_one_gets_its_lease() {
         super::lab::run("ip", &["link", "set", "tpt1b", "name", &tap]);
         lab.apply(&[&part]).await;
         assert!(ask("tpt1b").contains("172.31.0.11"));
+    });
+}
+
+#[test]
+fn an_identity_waits_for_an_address_that_comes_late_also_where_any_address_can_be_bound() {
+    lab(async |_: &Lab| {
+        let (dir, late) = (tempfile::tempdir().unwrap(), Ipv4Addr::new(10, 9, 0, 77));
+        std::fs::write("/proc/sys/net/ipv4/ip_nonlocal_bind", "1").unwrap();
+        let error = keep_home(dir.path(), late).unwrap_err();
+        assert!(matches!(error, IdentityError::NotOurs { address } if address == late), "{error}");
+        let mut home = Box::pin(come_home(dir.path(), late));
+        assert!(futures::poll!(&mut home).is_pending());
+        super::lab::run("ip", &["address", "add", &format!("{late}/24"), "dev", "eth0"]);
+        tokio::time::timeout(LONG, home).await.unwrap().unwrap();
+        keep_home(dir.path(), late).unwrap();
     });
 }
