@@ -8,6 +8,7 @@ mod processes;
 mod report;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -142,9 +143,11 @@ pub struct Examination {
 /// # Errors
 /// The ledger cannot be read. Whatever else cannot be looked at is a finding.
 pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
-    let books = Books::read(site.data_dir)?;
-    let (inventory, mut findings) = take_inventory(site).await;
     let layout = Layout(site.data_dir);
+    // Before the books: whose console is seen here is in there, however fast the agent starts guests.
+    let consoles = disks::files(&layout.consoles());
+    let books = Books::read(site.data_dir)?;
+    let (inventory, mut findings) = take_inventory(site, consoles).await;
     findings.extend(compare(&books, &inventory));
     findings.extend(processes::findings(&inventory));
     findings.extend(disks::findings(&books, &inventory, &layout.disks(), &layout.consoles()));
@@ -152,7 +155,7 @@ pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
     Ok(Examination { books, inventory, findings })
 }
 
-async fn take_inventory(site: Site<'_>) -> (Inventory, Vec<Finding>) {
+async fn take_inventory(site: Site<'_>, consoles: io::Result<Files>) -> (Inventory, Vec<Finding>) {
     let layout = Layout(site.data_dir);
     let mut findings = Vec::new();
     let domains = site.hypervisor.domains().await.map_err(|error| {
@@ -160,7 +163,7 @@ async fn take_inventory(site: Site<'_>) -> (Inventory, Vec<Finding>) {
         findings.push(failure(Subject::Guests, "libvirt", crate::chain(&error), cure));
     });
     let domains = domains.map(|all| all.iter().map(|domain| (domain.id, domain.state)).collect()).ok();
-    let mut look = |subject, object: &str, error: std::io::Error| {
+    let mut look = |subject, object: &str, error: io::Error| {
         findings.push(failure(subject, object, error.to_string(), "run the doctor as root"));
     };
     let processes = match site.is_real {
@@ -169,8 +172,7 @@ async fn take_inventory(site: Site<'_>) -> (Inventory, Vec<Finding>) {
     };
     let disks = if site.is_real { disks::disk_files } else { disks::files };
     let disks = disks(&layout.disks()).map_err(|e| look(Subject::Disks, "disks", e)).unwrap_or_default();
-    let consoles = disks::files(&layout.consoles()).map_err(|e| look(Subject::Disks, "consoles", e));
-    let consoles = consoles.unwrap_or_default();
+    let consoles = consoles.map_err(|e| look(Subject::Disks, "consoles", e)).unwrap_or_default();
     (Inventory { domains, processes, disks, consoles }, findings)
 }
 

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tepui_libvirt::{DomainState, OffReason};
+use tepui_libvirt::{DomainSpec, DomainState, DomainStatus, OffReason};
 use tepui_types::agent::{HavePart, NodePart, OffReason as Why, PartKey, PlacementPart, WantedPlacement};
 use tepui_types::{Epoch, Generation};
 
 use super::disks::disk_files;
 use super::*;
-use crate::hypervisor::{SimulatedHypervisor, SimulatedSettings};
+use crate::hypervisor::{HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use crate::ledger::{Ledger, Seal, Wanted};
 use crate::network::SimulatedNetwork;
 use crate::plan::Progress;
@@ -258,4 +258,52 @@ async fn nothing_is_fixed_by_the_ledger_of_another_host() {
     assert!(log.exists());
     assert_eq!(fix(original, &found).await.unwrap().len(), 1);
     assert!(!log.exists());
+}
+
+/// A host on which the agent starts a guest while the doctor looks.
+struct Starting<'a> {
+    inner: SimulatedHypervisor,
+    data_dir: &'a Path,
+}
+
+#[async_trait::async_trait]
+impl Hypervisor for Starting<'_> {
+    async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
+        let layout = Layout(self.data_dir);
+        let mut ledger = Ledger::open(&layout.ledger(), Seal::open(&layout.seal()).unwrap()).unwrap();
+        ledger.take(node_id(), Epoch(1), vec![node_part(2, vec![running(placement(1), 1, 0)])]).unwrap();
+        std::fs::write(layout.consoles().join(format!("{}.log", placement(1))), b"Linux").unwrap();
+        self.inner.domains().await
+    }
+
+    async fn start(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
+        self.inner.start(spec).await
+    }
+
+    async fn request_shutdown(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.inner.request_shutdown(id).await
+    }
+
+    async fn force_off(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.inner.force_off(id).await
+    }
+
+    async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.inner.reset(id).await
+    }
+
+    async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.inner.forget(id).await
+    }
+}
+
+#[tokio::test]
+async fn a_console_that_appears_while_the_doctor_looks_is_nobodys_to_remove() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(write_ledger(dir.path()));
+    std::fs::create_dir(Layout(dir.path()).consoles()).unwrap();
+    let inner = SimulatedHypervisor::new(SimulatedSettings::default());
+    let (hypervisor, network) = (Starting { inner, data_dir: dir.path() }, SimulatedNetwork::new());
+    let examination = examine(site(dir.path(), &hypervisor, &network)).await.unwrap();
+    assert_eq!(examination.findings, []);
 }
