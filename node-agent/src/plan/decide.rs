@@ -25,7 +25,7 @@ pub fn retry_delay(count: u32) -> Duration {
 /// What to do with the placement now.
 pub fn decide(view: &View<'_>, host: &Host) -> Decision {
     let decision = match view.wanted {
-        None => Decision::Settled,
+        None => forget(view),
         Some(PlacementPart::Absent { force }) => remove(view, host, *force),
         Some(PlacementPart::Present(spec)) => match spec.power {
             Power::Running { start_seq, reboot_seq } => run(view, host, start_seq, reboot_seq),
@@ -49,6 +49,16 @@ fn hold_back(view: &View<'_>, host: &Host, decision: Decision) -> Decision {
         }
         (Some(_) | None, _) => decision,
     }
+}
+
+/// A ledger that was rolled back may know a placement that was removed since. Where nothing else is left of it,
+/// the record goes too: by a note, which touches no disk.
+fn forget(view: &View<'_>) -> Decision {
+    let is_left = view.domain.is_some() || view.disk;
+    if view.disowned && !is_left && view.progress.is_some() {
+        return Decision::Act(Action { operation: Operation::Note, record: None });
+    }
+    Decision::Settled
 }
 
 fn run(view: &View<'_>, host: &Host, start_seq: u64, reboot_seq: u64) -> Decision {

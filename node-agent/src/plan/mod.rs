@@ -82,6 +82,8 @@ pub struct View<'a> {
     pub id: PlacementId,
     /// What the ledger's node part says; `None` when it does not name the placement.
     pub wanted: Option<&'a PlacementPart>,
+    /// The node's part of this epoch is here, whole, and does not name it.
+    pub disowned: bool,
     /// The domain's state; `None` when there is no domain.
     pub domain: Option<DomainState>,
     /// Whether its root disk is on this host.

@@ -49,6 +49,7 @@ impl World {
         View {
             id: placement(1),
             wanted: self.wanted.as_ref().map(|wanted| &wanted.wanted),
+            disowned: false,
             domain: self.domain,
             disk: self.disk,
             vpcs_known: true,
@@ -228,9 +229,15 @@ proptest! {
     }
 
     #[test]
-    fn an_unnamed_placement_is_never_touched(mut world in any_world()) {
+    fn an_unnamed_placement_is_never_touched_and_its_record_goes_when_nothing_else_is_left(
+        mut world in any_world(),
+        disowned: bool,
+    ) {
         world.wanted = None;
-        prop_assert_eq!(decide(&world.view(), &world.host()), Decision::Settled);
+        let goes = disowned && world.domain.is_none() && !world.disk && world.progress.is_some();
+        let forgotten = Decision::Act(Action { operation: Operation::Note, record: None });
+        let expected = if goes { forgotten } else { Decision::Settled };
+        prop_assert_eq!(decide(&View { disowned, ..world.view() }, &world.host()), expected);
     }
 
     #[test]

@@ -233,6 +233,7 @@ impl Reconciler {
         View {
             id,
             wanted,
+            disowned: wanted.is_none() && pass.wanted.names_everyone(),
             domain: self.known.as_ref().and_then(|known| known.domains.get(&id).copied()),
             disk: self.known.as_ref().is_some_and(|known| known.disks.contains(&id)),
             vpcs_known: wanted.is_none_or(|part| vpcs_known(&pass.wanted, id, part)),

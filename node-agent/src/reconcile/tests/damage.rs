@@ -108,3 +108,33 @@ async fn a_disk_that_is_gone_with_the_record_of_it_is_not_made_anew() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn the_record_of_a_placement_that_an_old_ledger_knows_goes_once_the_control_plane_names_it_no_more() {
+    let (host, hypervisor) = simulated();
+    let (gone, left) = (placement(1), placement(2));
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![running(gone, 1, 0), running(left, 1, 0)])]);
+    agent.wait_state(gone, is_running(1, 0)).await;
+    agent.wait_state(left, is_running(1, 0)).await;
+    agent.wait_record(gone, |done| done.start_seq == 1).await;
+    agent.wait_record(left, |done| done.start_seq == 1).await;
+    let record = host.dir.path().join("ledger").join(gone.to_string());
+    let old = std::fs::read(&record).unwrap();
+    agent.take(vec![node_part(2, vec![absent(gone, true), running(left, 1, 0)])]);
+    agent.wait_state(gone, PlacementState::Gone).await;
+    drop(agent);
+
+    // Nobody says who belongs here: the node's part is torn.
+    std::fs::write(&record, &old).unwrap();
+    std::fs::write(host.dir.path().join("ledger").join(node_id().to_string()), "").unwrap();
+    let mut agent = host.start_agent();
+    agent.wait("both are reported", |seen| seen.placements.len() == 2).await;
+    assert!(record.exists());
+    agent.take(vec![node_part(3, Vec::new())]);
+    agent.wait("the other alone is reported", |seen| seen.placements.len() == 1).await;
+    assert!(!record.exists());
+    assert!(!agent.shared.ledger().progress().contains_key(&gone));
+    agent.wait_state(left, is_running(1, 0)).await;
+    assert_eq!(hypervisor.starts_and_resets(left), (1, 0));
+}
