@@ -26,6 +26,7 @@ use tepui_types::{NetworkInterfaceId, PlacementId, VpcId};
 use tokio::sync::Mutex;
 
 use super::drift::WantedLink;
+use super::entries::{self, WantedEntry};
 use super::error::refused;
 use super::filter::Filter;
 use super::host_filter::{self, Hosts};
@@ -91,6 +92,8 @@ struct State {
     last: Vec<VpcPart>,
     /// The host's devices that follow from it.
     devices: Vec<WantedLink>,
+    /// The host's routes and neighbours that go with them.
+    entries: BTreeSet<WantedEntry>,
     is_host_set_up: bool,
     /// Public addresses that the operator's network was told of.
     announced: BTreeSet<Ipv4Addr>,
@@ -120,6 +123,11 @@ impl HostNetwork {
         let faults = router::faults(&self.host, &state.devices).await?;
         if !faults.is_empty() {
             tracing::warn!(?faults, "mending the host's devices");
+            return Ok(false);
+        }
+        let lost = entries::lost(&self.host, &state.entries).await?;
+        if !lost.is_empty() {
+            tracing::warn!(?lost, "mending the host's routes and neighbours");
             return Ok(false);
         }
         let (strays, leftovers) = (self.strays(&state.devices).await?, self.leftovers(&state.routers)?);
@@ -157,6 +165,7 @@ impl HostNetwork {
         if !wanted.vpcs.is_empty() {
             self.forwarder.ensure(&self.host, &self.names).await?;
         }
+        state.entries = self.entries(&plan.vpcs, &state.numbers);
         state.devices = plan.devices;
         Ok(broken)
     }
@@ -266,7 +275,19 @@ impl HostNetwork {
             }
         }
         self.connect(state, plan, &links, broken).await;
+        let sound = plan.vpcs.iter().filter(|(part, _)| !broken.contains_key(&part.id));
+        entries::ensure(&self.host, &self.entries(sound, &state.numbers)).await?;
         self.ensure_public(state, plan, &links, &public_owners(wanted)).await
+    }
+
+    /// The host's entries for these VPCs.
+    fn entries<'a, 'p: 'a>(
+        &self,
+        vpcs: impl IntoIterator<Item = &'a Local<'p>>,
+        numbers: &Numbers,
+    ) -> BTreeSet<WantedEntry> {
+        let uplink = self.config.uplink.as_str();
+        vpcs.into_iter().flat_map(|local| entries::on_host(local, &self.names, numbers, uplink)).collect()
     }
 
     async fn connect(&self, state: &mut State, plan: &Plan<'_>, links: &Links, broken: &mut Broken) {

@@ -6,6 +6,7 @@ mod conntrack;
 mod dhcp;
 mod dnsmasq;
 mod drift;
+mod entries;
 mod error;
 mod filter;
 mod generation;

@@ -284,18 +284,14 @@ pub(super) async fn remove_neighbour(
         .map_err(refused(|| "remove a neighbour".into()))
 }
 
-/// A route to one address through a link, by way of a gateway if one is given.
-pub(super) fn host_route(to: Ipv4Addr, index: u32, gateway: Option<Ipv4Addr>) -> RouteMessage {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, 32).output_interface(index);
+/// A route through a link, by way of a gateway if one is given.
+pub(super) fn route(to: Ipv4Net, index: u32, gateway: Option<Ipv4Addr>) -> RouteMessage {
+    let route = RouteMessageBuilder::<Ipv4Addr>::new();
+    let route = route.destination_prefix(to.addr(), to.prefix_len()).output_interface(index);
     match gateway {
         Some(gateway) => route.gateway(gateway).build(),
         None => route.scope(RouteScope::Link).build(),
     }
-}
-
-/// The route to everywhere else.
-pub(super) fn default_route(index: u32, gateway: Ipv4Addr) -> RouteMessage {
-    RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index).gateway(gateway).build()
 }
 
 /// Sets a route.

@@ -33,7 +33,7 @@ pub(super) async fn ensure(
     around: &Surroundings<'_>,
 ) -> Result<(), NetworkError> {
     let Some(own) = part.nodes.iter().find(|node| node.id == around.node) else { return Ok(()) };
-    let peers: Vec<&VpcNode> = part.nodes.iter().filter(|node| node.id != around.node).collect();
+    let peers = peers(part, around.node);
     if peers.is_empty() {
         return remove(inside).await;
     }
@@ -88,7 +88,20 @@ async fn ensure_device(
     Ok(index)
 }
 
-fn remote_guests(ports: &[VpcPort], peers: &[&VpcNode], own: NodeId) -> HashMap<Ipv4Addr, MacAddress> {
+/// The VPC's other hosts; none for a host that is not of it.
+pub(super) fn peers(part: &VpcPart, own: NodeId) -> Vec<&VpcNode> {
+    match part.nodes.iter().any(|node| node.id == own) {
+        true => part.nodes.iter().filter(|node| node.id != own).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// The guests behind these hosts, with the host's MAC address.
+pub(super) fn remote_guests(
+    ports: &[VpcPort],
+    peers: &[&VpcNode],
+    own: NodeId,
+) -> HashMap<Ipv4Addr, MacAddress> {
     let vtep = |node: NodeId| peers.iter().find(|peer| peer.id == node).map(|peer| peer.vtep_mac);
     let remote = ports.iter().filter(|port| port.node_id != own);
     remote.filter_map(|port| Some((port.private_ip, vtep(port.node_id)?))).collect()
@@ -101,7 +114,7 @@ async fn route_exactly(
 ) -> Result<(), NetworkError> {
     let found = netlink::host_routes(inside.netlink(), index).await?;
     for address in wanted.iter().filter(|address| !found.contains_key(address)) {
-        netlink::set_route(inside.netlink(), netlink::host_route(*address, index, None)).await?;
+        netlink::set_route(inside.netlink(), netlink::route((*address).into(), index, None)).await?;
     }
     for (_, route) in found.into_iter().filter(|(address, _)| !wanted.contains(address)) {
         netlink::remove_route(inside.netlink(), route).await?;

@@ -24,7 +24,7 @@ pub(super) async fn ensure_routes(
         let here = wanted.iter().filter(|(_, vpc)| *vpc == number).map(|(address, _)| *address);
         let here: BTreeSet<Ipv4Addr> = here.collect();
         for address in here.iter().filter(|address| !found.contains_key(address)) {
-            let route = netlink::host_route(*address, index, Some(gateway));
+            let route = netlink::route((*address).into(), index, Some(gateway));
             netlink::set_route(host.netlink(), route).await?;
         }
         for (_, route) in found.into_iter().filter(|(address, _)| !here.contains(address)) {

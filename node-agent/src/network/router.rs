@@ -9,11 +9,12 @@ use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use rtnetlink::{LinkUnspec, LinkVeth};
 use tepui_types::agent::{SubnetPart, VpcPart, VpcPort};
-use tepui_types::{MacAddress, NodeId, PlacementId, VpcId};
+use tepui_types::{MacAddress, NodeId, PlacementId, SubnetId, VpcId};
 
 use super::conntrack;
 use super::dhcp::Dhcp;
 use super::drift::{self, WantedLink};
+use super::entries::{self, WantedEntry};
 use super::error::refused;
 use super::filter::Filter;
 use super::names::{self, Names, Numbers, UPLINK, subnet_device, uplink_addresses};
@@ -37,6 +38,8 @@ pub(super) struct Router {
     filter: Filter,
     /// The devices inside as they were last made.
     devices: Vec<WantedLink>,
+    /// Routes, neighbours and peers that go with them.
+    entries: BTreeSet<WantedEntry>,
     /// Devices inside that this process set up, by index.
     settled: HashMap<String, u32>,
     places: Places,
@@ -63,7 +66,8 @@ impl Router {
         let dhcp = dhcp_of(run_dir, vpc);
         let (filter, settled) = (Filter::default(), HashMap::new());
         let places = Places::load(run_dir, vpc)?;
-        Ok(Self { inside, dhcp, filter, devices: Vec::new(), settled, places, applied: None })
+        let (devices, entries) = (Vec::new(), BTreeSet::new());
+        Ok(Self { inside, dhcp, filter, devices, entries, settled, places, applied: None })
     }
 
     /// The namespace, for listeners.
@@ -76,7 +80,8 @@ impl Router {
         let is_there = self.dhcp.runs() && super::namespace::is_bound(&names::namespace_path(run_dir, vpc));
         Ok(is_there
             && self.filter.is_intact(&self.inside).await?
-            && faults(&self.inside, &self.devices).await?.is_empty())
+            && faults(&self.inside, &self.devices).await?.is_empty()
+            && entries::lost(&self.inside, &self.entries).await?.is_empty())
     }
 
     /// Makes the inside as wanted. `local` are the ports with a tap on this host.
@@ -90,16 +95,18 @@ impl Router {
         let wanted = (part.clone(), placements);
         let is_current = self.applied.as_ref() == Some(&wanted);
         self.devices = drift::inside_router(part, around.node, around.numbers);
+        self.entries = entries::inside_router(part, local, around.node, around.numbers);
         // A device that lost its address or was down has lost neighbours and routes with it.
         let is_whole = faults(&self.inside, &self.devices).await?.is_empty();
         let links = self.ensure_links(part, around).await?;
         if is_current && is_whole && self.dhcp.runs() && self.filter.is_intact(&self.inside).await? {
-            return Ok(());
+            return entries::ensure(&self.inside, &self.entries).await;
         }
         self.applied = None;
         self.places.add(&conntrack::places(part))?;
         let moved = self.ensure_neighbours(part, local, around, &links).await?;
         overlay::ensure(&self.inside, part, around).await?;
+        entries::ensure(&self.inside, &self.entries).await?;
         // Guests are let in only after the filter stands: their taps come up last.
         self.filter.ensure(&self.inside, vec![router_filter::router(part, local)]).await?;
         // Only now: a packet that came earlier would begin the flow anew under the old rules.
@@ -227,7 +234,11 @@ impl Router {
         netlink::ensure_mac(self.inside.netlink(), UPLINK, find(links, UPLINK)?, GATEWAY_MAC).await?;
         netlink::add_address(self.inside.netlink(), index, own_address, 31).await?;
         netlink::up(self.inside.netlink(), UPLINK, index).await?;
-        netlink::set_route(self.inside.netlink(), netlink::default_route(index, host_address)).await
+        netlink::set_route(
+            self.inside.netlink(),
+            netlink::route(Ipv4Net::default(), index, Some(host_address)),
+        )
+        .await
     }
 
     /// The router knows its local guests and need never ask for one.
@@ -241,8 +252,7 @@ impl Router {
         let mut moved = BTreeSet::new();
         for subnet in &part.subnets {
             let device = subnet_device(number(&around.numbers.subnets, &subnet.id));
-            let guests = local.iter().filter(|port| port.subnet_id == subnet.id);
-            let wanted = guests.map(|port| (port.private_ip, port.mac)).collect();
+            let wanted = local_guests(local, subnet.id);
             moved.extend(pin_exactly(&self.inside, index(links, &device)?, &wanted).await?);
         }
         Ok(moved)
@@ -271,6 +281,12 @@ impl Router {
         conntrack::end(&self.inside, move |flow| conntrack::is_over(flow, &part, &moved, &own)).await?;
         self.places.keep(places)
     }
+}
+
+/// The guests of a subnet on this host.
+pub(super) fn local_guests(local: &[&VpcPort], subnet: SubnetId) -> HashMap<Ipv4Addr, MacAddress> {
+    let guests = local.iter().filter(|port| port.subnet_id == subnet);
+    guests.map(|port| (port.private_ip, port.mac)).collect()
 }
 
 /// The devices of a namespace that are not as they must be, and why.

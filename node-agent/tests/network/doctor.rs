@@ -6,10 +6,10 @@ use tepui_agent::doctor::{self, Site};
 use tepui_agent::hypervisor::{SimulatedHypervisor, SimulatedSettings};
 use tepui_agent::ledger::{Ledger, Seal};
 use tepui_agent::network::Network as _;
-use tepui_types::agent::{NodePart, Part, PartBody, PartKey, Protocol, VpcPart};
-use tepui_types::{Epoch, Generation, VpcId};
+use tepui_types::agent::{NodePart, Part, PartBody, PartKey, Protocol, VpcNode, VpcPart, VpcPort};
+use tepui_types::{Epoch, Generation, MacAddress, NodeId, VpcId};
 
-use super::lab::{Lab, anyone, group, group_id, kill, lab, node, port, run, vpc, wanted};
+use super::lab::{Lab, NEIGHBOUR, anyone, group, group_id, kill, lab, node, port, run, vpc, wanted};
 
 async fn two_guests(lab: &Lab) -> VpcPart {
     let mut part = vpc(1);
@@ -38,7 +38,8 @@ fn each_damage_is_named_by_a_doctor_and_mended_by_the_agent_that_made_the_networ
         let dhcp = lab.run_dir().join("dhcp").join(part.id.to_string());
         let inside = |program: &str, arguments: &[&str]| drop(lab.exec(&router, program, arguments));
         let left = lab.run_dir().join("dhcp").join(VpcId::from_random(77).to_string());
-        let damages: [Damage<'_>; 13] = [
+        let forwarder = lab.run_dir().join("resolver/pid");
+        let damages: [Damage<'_>; 14] = [
             ("tpb1 is down", &|| drop(run("ip", &["link", "set", "tpb1", "down"]))),
             ("tpt1 is not isolated", &|| {
                 drop(run("bridge", &["link", "set", "dev", "tpt1", "isolated", "off"]))
@@ -67,6 +68,9 @@ fn each_damage_is_named_by_a_doctor_and_mended_by_the_agent_that_made_the_networ
             ("its DHCP server does not run", &|| {
                 kill(std::fs::read_to_string(dhcp.join("pid")).unwrap().trim());
             }),
+            ("the host's DNS forwarder does not run", &|| {
+                kill(std::fs::read_to_string(&forwarder).unwrap().trim());
+            }),
             ("it is missing", &|| {
                 let path = lab.run_dir().join("netns").join(part.id.to_string());
                 run("umount", &["--lazy", path.to_str().unwrap()]);
@@ -79,6 +83,72 @@ fn each_damage_is_named_by_a_doctor_and_mended_by_the_agent_that_made_the_networ
             lab.apply(&[&part]).await;
             let left = faults(lab, &part).await;
             assert_eq!(left, Vec::<String>::new(), "after {says}");
+        }
+    });
+}
+
+/// A guest with a public address here, and one on another host.
+async fn far_and_public(lab: &Lab) -> VpcPart {
+    let mut part = vpc(1);
+    part.groups = vec![group(1, &[(Protocol::All, anyone())])];
+    let far = NodeId::from_random(2);
+    let vtep_mac = MacAddress::from_octets([2, 0, 0, 0, 9, 2]);
+    part.nodes.push(VpcNode { id: far, underlay_address: NEIGHBOUR, vtep_mac });
+    let public_ip = Some(Ipv4Addr::new(198, 18, 0, 7));
+    part.ports.push(VpcPort { public_ip, ..port(&part, 1, &[group_id(1)]) });
+    part.ports.push(VpcPort { node_id: far, ..port(&part, 3, &[group_id(1)]) });
+    lab.guest("tpt1", &part.ports[0]);
+    lab.apply(&[&part]).await;
+    part
+}
+
+#[test]
+fn each_lost_route_neighbour_and_peer_is_named_and_mended() {
+    lab(async |lab: &Lab| {
+        let part = far_and_public(lab).await;
+        assert_eq!(faults(lab, &part).await, Vec::<String>::new());
+        let router = Lab::router(&part);
+        let (host, inside) = (None, Some(router.as_str()));
+        for (place, command, fault) in [
+            (inside, "ip route del default", "up0 has lost the route to 0.0.0.0/0 by 100.64.0.2"),
+            (inside, "ip route del 172.31.0.0/20", "sub1 has lost the route to 172.31.0.0/20"),
+            (inside, "ip route flush dev up0", "up0 has lost the route to 100.64.0.2/31"),
+            (inside, "ip route del 172.31.0.13/32", "vx0 has lost the route to 172.31.0.13/32"),
+            (inside, "ip neigh del 172.31.0.11 dev sub1", "sub1 has lost the neighbour 172.31.0.11 with"),
+            (inside, "ip neigh del 172.31.0.13 dev vx0", "vx0 has lost the neighbour 172.31.0.13 with"),
+            (
+                inside,
+                "ip neigh replace 172.31.0.11 lladdr 02:00:00:00:00:99 dev sub1 nud permanent",
+                "sub1 has lost the neighbour 172.31.0.11 with 02:00:00:00:01:01",
+            ),
+            (
+                inside,
+                "bridge fdb del 02:00:00:00:09:02 dev vx0 self",
+                "vx0 has lost the VXLAN peer 10.9.0.9 with 02:00:00:00:09:02",
+            ),
+            (host, "ip route del 198.18.0.7/32", "tpu1 has lost the route to 198.18.0.7/32 by 100.64.0.3"),
+            (host, "ip route flush dev tpu1", "tpu1 has lost the route to 100.64.0.2/31"),
+            (host, "ip neigh del proxy 198.18.0.7 dev eth0", "eth0 does not answer ARP requests for 198.18"),
+            (
+                host,
+                "bridge fdb del 02:00:00:00:01:01 dev tpt1 master",
+                "tpt1 has lost the bridge's entry for 02:00:00:00:01:01",
+            ),
+            (
+                host,
+                "bridge fdb del 02:54:50:00:00:01 dev tpr1 master",
+                "tpr1 has lost the bridge's entry for 02:54:50:00:00:01",
+            ),
+        ] {
+            let words: Vec<&str> = command.split(' ').collect();
+            let _ = match place {
+                None => run(words[0], &words[1..]),
+                Some(place) => lab.exec(place, words[0], &words[1..]),
+            };
+            let told = faults(lab, &part).await;
+            assert!(told.iter().any(|told| told.contains(fault)), "{command}: {told:?}");
+            lab.apply(&[&part]).await;
+            assert_eq!(faults(lab, &part).await, Vec::<String>::new(), "after {command}");
         }
     });
 }

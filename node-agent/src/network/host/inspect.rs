@@ -12,7 +12,7 @@ use super::super::names::{Numbers, namespace_path};
 use super::super::namespace::{self, Namespace};
 use super::super::plan::{Plan, plan};
 use super::super::table::Table;
-use super::super::{NetworkError, WantedNetwork, adopt, drift, host_filter, kept, netlink, nft};
+use super::super::{NetworkError, WantedNetwork, adopt, drift, entries, host_filter, kept, netlink, nft};
 use super::super::{router, router_filter};
 use super::HostNetwork;
 
@@ -27,7 +27,9 @@ impl HostNetwork {
         };
         let numbers = found.as_ref().unwrap_or(&state.numbers);
         let plan = plan(&self.names, wanted, numbers);
-        let mut told: Vec<String> = router::faults(&self.host, &plan.devices).await?.into_values().collect();
+        let faults = router::faults(&self.host, &plan.devices).await?;
+        let mut told = entries::faults(&self.host, &self.entries(&plan.vpcs, numbers), &faults).await?;
+        told.extend(faults.into_values());
         let strays = self.strays(&plan.devices).await?;
         told.extend(
             strays.into_iter().map(|name| format!("{name} is a device of Tepui's that nothing needs")),
@@ -36,6 +38,9 @@ impl HostNetwork {
         let left = self.leftovers(&vpcs)?;
         told.extend(left.into_iter().map(|vpc| format!("the router of {vpc} is left, and nothing needs it")));
         told.extend(filter_faults(&self.host, "the host", &self.host_tables(&plan)).await?);
+        if !(plan.vpcs.is_empty() || self.forwarder.is_intact(&self.names)) {
+            told.push("the host's DNS forwarder does not run as it must".to_owned());
+        }
         for (part, local) in &plan.vpcs {
             let faults = self.router_faults(part, local, wanted, numbers).await?;
             told.extend(faults.into_iter().map(|fault| format!("in the router of {}: {fault}", part.id)));
@@ -78,8 +83,10 @@ impl HostNetwork {
         }
         let inside = Namespace::ensure(&path).await?;
         let devices = drift::inside_router(part, wanted.node_id, numbers);
-        let faults: BTreeMap<_, _> = router::faults(&inside, &devices).await?;
-        let mut told: Vec<String> = faults.into_values().collect();
+        let faults = router::faults(&inside, &devices).await?;
+        let wanted = entries::inside_router(part, local, wanted.node_id, numbers);
+        let mut told = entries::faults(&inside, &wanted, &faults).await?;
+        told.extend(faults.into_values());
         told.extend(filter_faults(&inside, "it", &[router_filter::router(part, local)]).await?);
         told.extend(router::dhcp_faults(&self.config.run_dir, part, local));
         Ok(told)
