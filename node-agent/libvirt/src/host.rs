@@ -19,27 +19,30 @@ const SLOW_CALL_EXTRA: Duration = Duration::from_secs(15);
 const AGENT_SECONDS: i32 = 1;
 const AGENT_SHUTDOWN: &str = r#"{"execute":"guest-shutdown","arguments":{"mode":"powerdown"}}"#;
 
-/// Connections for what libvirt does without asking QEMU: a look, and pulling the plug of a guest whose
-/// QEMU hangs. Two, since a QEMU that hangs in disk I/O takes ten seconds to kill.
-const PROMPT_CONNECTIONS: usize = 2;
+/// Connections for pulling the plugs of guests whose QEMU hangs. Several, since one that hangs in disk I/O takes
+/// ten seconds to kill, and a storage that hangs takes all of its guests along.
+const PLUG_CONNECTIONS: usize = 4;
 
 /// One libvirtd, spoken to over bounded pools of connections. Dropping it closes them.
 #[derive(Debug)]
 pub struct LibvirtHost {
     /// For calls that QEMU answers: guests whose QEMU hangs may hold all of it.
     pool: Pool,
-    /// For calls that must come through all the same.
-    prompt: Pool,
+    /// For the look at all domains, which asks no QEMU and must not wait for one.
+    look: Pool,
+    /// For pulling plugs, which must come through all the same.
+    plug: Pool,
     deadline: Duration,
 }
 
 impl LibvirtHost {
-    /// Speaks to libvirtd at `uri` with up to `connections` connections, and two more for looks and for pulling
-    /// the plug, each served by a thread of its own and opened by its first call. `deadline` bounds each quick call; starting, asking to shut
-    /// down and forcing off have 15 seconds more. A libvirtd that is away is found as soon as it is back.
+    /// Speaks to libvirtd at `uri` with up to `connections` connections, one more for the look and four more for
+    /// pulling plugs, each served by a thread of its own and opened by its first call. `deadline` bounds each
+    /// quick call; starting, asking to shut down and forcing off have 15 seconds more. A libvirtd that is away
+    /// is found as soon as it is back.
     pub fn new(uri: &str, connections: usize, deadline: Duration) -> Result<Self, Error> {
-        let (pool, prompt) = (Pool::start(uri, connections)?, Pool::start(uri, PROMPT_CONNECTIONS)?);
-        Ok(Self { pool, prompt, deadline })
+        let start = |connections| Pool::start(uri, connections);
+        Ok(Self { pool: start(connections)?, look: start(1)?, plug: start(PLUG_CONNECTIONS)?, deadline })
     }
 
     /// As [`Self::new`], and makes sure that libvirtd answers.
@@ -51,7 +54,7 @@ impl LibvirtHost {
 
     /// Our domains with their states, and nothing that QEMU would have to be asked for.
     pub async fn domains(&self) -> Result<Vec<DomainStatus>, Error> {
-        self.prompt.call(self.quick("list", None), list).await
+        self.look.call(self.quick("list", None), list).await
     }
 
     /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as
@@ -72,7 +75,7 @@ impl LibvirtHost {
     /// Pulls the plug. A domain that is off or missing is fine.
     pub async fn force_off(&self, id: PlacementId) -> Result<(), Error> {
         let call = self.slow("force off", id);
-        self.prompt.call(call, move |connect| on_active(connect, id, Domain::destroy)).await
+        self.plug.call(call, move |connect| on_active(connect, id, Domain::destroy)).await
     }
 
     /// Presses the reset button. A domain that is off or missing is fine: its next start boots anew.
@@ -187,4 +190,42 @@ fn present<T>(outcome: Outcome<T>) -> Outcome<Option<T>> {
 
 fn is_invalid(error: &virt::error::Error) -> bool {
     error.code().to_raw() == sys::VIR_ERR_OPERATION_INVALID
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Sender, channel};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Holds one of the connections for plugs until what is returned is dropped.
+    fn hang(host: &Arc<LibvirtHost>, number: u128, begun: mpsc::UnboundedSender<()>) -> Sender<()> {
+        let (release, released) = channel();
+        let host = Arc::clone(host);
+        tokio::spawn(async move {
+            let call = host.slow("force off", PlacementId::from_random(number));
+            let work = move |_: &Connect| {
+                begun.send(()).unwrap();
+                let _ = released.recv();
+                Ok(())
+            };
+            host.plug.call(call, work).await
+        });
+        release
+    }
+
+    #[tokio::test]
+    async fn a_look_does_not_wait_for_plugs_that_are_pulled() {
+        let host = Arc::new(LibvirtHost::new("test:///default", 1, Duration::from_secs(5)).unwrap());
+        let (begun, mut has_begun) = mpsc::unbounded_channel();
+        let hanging: Vec<_> = (0..10).map(|number| hang(&host, number, begun.clone())).collect();
+        for _ in 0..PLUG_CONNECTIONS {
+            has_begun.recv().await.unwrap();
+        }
+        assert_eq!(host.domains().await.unwrap(), []);
+        drop(hanging);
+    }
 }

@@ -6,6 +6,7 @@
 //! domain whose QEMU hangs takes one thread and no more: further calls on it are refused at once, too.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -40,7 +41,19 @@ pub(crate) struct Pool {
 
 struct Job {
     current: Current,
+    claim: Arc<Claim>,
     work: Box<dyn FnOnce(&mut Connection) + Send>,
+}
+
+/// A call belongs to the thread that begins it, or to the caller who gave it up before.
+#[derive(Default)]
+struct Claim(AtomicBool);
+
+impl Claim {
+    /// Whether nobody was faster.
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// The call that a thread is in; none while it waits for one.
@@ -69,7 +82,8 @@ impl Pool {
         Ok(Self { uri, queue, slots })
     }
 
-    /// Runs `work` on one of the connections and waits for it until the call's deadline.
+    /// Runs `work` on one of the connections and waits for it until the call's deadline. A call that finds no
+    /// connection free until then says nothing of its domain, which was never asked.
     pub(crate) async fn call<T, F>(&self, call: Call, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -84,9 +98,12 @@ impl Pool {
         });
         let gone = || self.unavailable("the connections' threads ended");
         let current = Current { expires: Instant::now() + call.deadline, id: call.id };
-        self.queue.send(Job { current, work }).map_err(|_| gone())?;
+        let claim = Arc::new(Claim::default());
+        self.queue.send(Job { current, claim: Arc::clone(&claim), work }).map_err(|_| gone())?;
         match tokio::time::timeout(call.deadline, answer).await {
-            Ok(answer) => answer.map_err(|_| gone())?,
+            Ok(Ok(outcome)) => outcome,
+            _ if claim.take() => Err(self.unavailable("no connection was free in time")),
+            Ok(Err(_)) => Err(gone()),
             Err(_) => Err(Error::Deadline { call: call.name, after: call.deadline }),
         }
     }
@@ -142,7 +159,7 @@ fn serve(jobs: &Mutex<Receiver<Job>>, slot: &Slot, connection: &mut Connection) 
         // The lock is held while waiting: the threads take turns at the queue.
         let Ok(job) = lock(jobs).recv() else { return };
         // Nobody waits for it any more, and it must not change anything behind its caller's back.
-        if job.current.expires < Instant::now() {
+        if job.current.expires < Instant::now() || !job.claim.take() {
             continue;
         }
         slot.set(Some(job.current));
@@ -224,4 +241,45 @@ fn unavailable(uri: &str, error: &virt::error::Error) -> Error {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(id: u128, deadline: Duration) -> Call {
+        Call { name: "wait", id: Some(PlacementId::from_random(id)), deadline }
+    }
+
+    #[tokio::test]
+    async fn only_a_call_that_began_and_has_no_answer_is_a_domains_silence() {
+        let pool = Pool::start("test:///default", 1).unwrap();
+        let (release, released) = channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        let hangs = pool.call(call(1, Duration::from_secs(3)), move |_| {
+            begun.send(()).unwrap();
+            let _ = released.recv();
+            Ok(())
+        });
+        let (ran, has_run) = channel();
+        let waits = async {
+            has_begun.await.unwrap();
+            pool.call(call(2, Duration::from_millis(50)), move |_| Ok(ran.send(()).unwrap())).await
+        };
+        let (hanging, waiting) = tokio::join!(hangs, waits);
+        let waiting = waiting.unwrap_err();
+        assert!(
+            matches!(&waiting, Error::Unavailable { message, .. } if message.contains("free")),
+            "{waiting}"
+        );
+        assert!(!waiting.is_silence(), "its domain was never asked");
+        let hanging = hanging.unwrap_err();
+        assert!(matches!(hanging, Error::Deadline { .. }) && hanging.is_silence(), "{hanging}");
+        drop(release);
+        while pool.refuse_when_all_hang().is_err() {
+            tokio::task::yield_now().await;
+        }
+        pool.call(call(3, Duration::from_secs(60)), |_| Ok(())).await.unwrap();
+        assert!(has_run.recv().is_err(), "what was given up is not done later");
+    }
 }
