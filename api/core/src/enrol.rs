@@ -1,7 +1,7 @@
 //! How a host becomes a node. Certificates are made by the server; here stands who may have one.
 
 use sha2::{Digest as _, Sha256};
-use tepui_db::model::JoinToken;
+use tepui_db::model::{JoinToken, Node, NodeLoad, NodeState};
 use tepui_db::{EnrolOutcome, NewNode};
 use tepui_types::agent::{EnrolRequest, PartKey};
 use tepui_types::{NodeId, Timestamp};
@@ -40,10 +40,11 @@ impl Cloud {
     /// Takes a host in; the same host may repeat it with the same token.
     ///
     /// # Errors
-    /// `InvalidInput`, `JoinRefused` for an unknown, expired or used token.
+    /// `InvalidInput`, `JoinRefused` for an unknown, expired or used token, and for a copy of a host that is up.
     pub async fn enrol(&self, request: &EnrolRequest) -> Result<NodeId, Error> {
         crate::limits::check_name("name", &request.name, 64)?;
         self.check_outside_of_pool(request.underlay_address)?;
+        self.check_no_copy(request).await?;
         let node = NewNode {
             id: NodeId::from_random(self.random()),
             machine_uuid: request.machine_uuid,
@@ -64,6 +65,27 @@ impl Cloud {
             EnrolOutcome::Expired(at) => format!("it ended at {at}; make a new one"),
             EnrolOutcome::UsedByOther => "another host used it; make a new one".into(),
         };
+        Err(Error::JoinRefused { why })
+    }
+
+    /// A copy of a host's `data_dir` has its UUID, and would take its node over and start its guests a second
+    /// time. A host whose address did change is silent: its agent does not start until it joined again.
+    async fn check_no_copy(&self, request: &EnrolRequest) -> Result<(), Error> {
+        let (nodes, now) = (self.db.nodes().await?, self.steady());
+        let is_its =
+            |node: &Node| node.machine_uuid == request.machine_uuid && node.state != NodeState::Expunged;
+        let Some(NodeLoad { node, .. }) = nodes.into_iter().find(|load| is_its(&load.node)) else {
+            return Ok(());
+        };
+        let address = node.underlay_address;
+        if address == request.underlay_address || self.fleet.is_silent(node.id, now, self.config.node_timeout)
+        {
+            return Ok(());
+        }
+        let why = format!(
+            "this host is up at {address}; on a copy of it remove data_dir and join anew, and if its address changed stop \
+             its agent and join again once 'tepui node list' shows it unreachable"
+        );
         Err(Error::JoinRefused { why })
     }
 

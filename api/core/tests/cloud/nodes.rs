@@ -50,6 +50,23 @@ async fn a_host_with_an_address_of_the_public_pool_is_not_taken_in() {
 }
 
 #[tokio::test]
+async fn a_copy_of_a_host_that_is_up_is_not_taken_in_for_it() {
+    let t = Harness::new().await;
+    let token = async || t.cloud.create_join_token(&t.admin).await.unwrap().secret;
+    let id = t.cloud.enrol(&enrol(&token().await, 1)).await.unwrap();
+    let moved = Ipv4Addr::new(10, 0, 0, 9);
+    let moved = EnrolRequest { underlay_address: moved, ..enrol(&token().await, 1) };
+    let address = async || t.cloud.node(&t.admin, id).await.unwrap().load.node.underlay_address;
+    let error = t.cloud.enrol(&moved).await.unwrap_err().to_string();
+    assert!(error.starts_with("join token refused: this host is up at 127.0.0.1; "), "{error}");
+    assert_eq!(address().await, Ipv4Addr::LOCALHOST);
+    assert_eq!(t.cloud.enrol(&enrol(&token().await, 1)).await.unwrap(), id, "where it is, it may join again");
+    t.clock.advance(91);
+    assert_eq!(t.cloud.enrol(&moved).await.unwrap(), id, "it fell silent, as one whose address changed does");
+    assert_eq!(address().await, moved.underlay_address);
+}
+
+#[tokio::test]
 async fn the_old_certificate_works_until_the_new_one_was_used() {
     let t = Harness::new().await;
     let node = t.host(1).await.id;
