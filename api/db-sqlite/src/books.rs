@@ -33,6 +33,9 @@ const TAKES: Check = Check {
              memory_mib = iif(i.state IN ('stopped', 'terminated'), 0, i.memory_mib)
          FROM instance i
          WHERE i.n = placement.instance_n AND placement.gone_at IS NULL
+           AND (placement.vcpus, placement.memory_mib) <>
+               (iif(i.state IN ('stopped', 'terminated'), 0, i.vcpus),
+                iif(i.state IN ('stopped', 'terminated'), 0, i.memory_mib))
            AND NOT (i.state = 'shutting-down' AND placement.vcpus = 0 AND placement.memory_mib = 0)",
     ),
 };
@@ -44,7 +47,8 @@ const DISKS: Check = Check {
            WHERE p.gone_at IS NULL AND p.disk_gib <> v.size_gib",
     mend: Some(
         "UPDATE placement SET disk_gib = v.size_gib FROM root_volume v
-         WHERE v.instance_n = placement.instance_n AND placement.gone_at IS NULL",
+         WHERE v.instance_n = placement.instance_n AND placement.gone_at IS NULL
+           AND placement.disk_gib <> v.size_gib",
     ),
 };
 
@@ -150,11 +154,11 @@ const ORPHANS: Check = Check {
     mend: None,
 };
 
-/// In this order: what placements take goes into the nodes' sums.
+/// In this order: each change of a placement changes its node's sums, which must be right before it.
 const CHECKS: &[Check] = &[
+    NODE_SUMS,
     TAKES,
     DISKS,
-    NODE_SUMS,
     PROJECT_SUMS,
     HELD_ADDRESSES,
     STRAY_INTERFACES,

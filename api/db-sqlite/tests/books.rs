@@ -119,6 +119,27 @@ impl Damage {
 }
 
 #[tokio::test]
+async fn sums_and_what_goes_into_them_are_put_right_together() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("db.sqlite3");
+    populated(&path).await;
+    for sql in [
+        "UPDATE placement SET vcpus = vcpus + 5, disk_gib = disk_gib + 5 WHERE instance_n = RUNNING",
+        "UPDATE node SET used_vcpus = 0, used_disk_gib = 0",
+    ] {
+        damage(sql, "", "", true).strike(&path);
+    }
+    let db = open(&path);
+    let mended = db.mend().await.unwrap();
+    assert_eq!(
+        mended.iter().filter(|mended| mended.object.starts_with("placement ")).count(),
+        2,
+        "{mended:?}"
+    );
+    assert_eq!(db.discrepancies().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn each_damage_is_named_and_put_right_where_that_is_safe() {
     for damage in DAMAGES {
         let folder = TempDir::new().unwrap();
