@@ -63,15 +63,9 @@ impl SqliteDb {
         })
         .await
     }
-
-    /// The epoch of a damaged database that nobody has open, if it can still be read.
-    pub fn salvaged_epoch(path: &Path) -> Option<Epoch> {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
-        connection.query_row("SELECT epoch FROM meta", [], epoch).ok()
-    }
 }
 
-fn epoch(row: &rusqlite::Row<'_>) -> rusqlite::Result<Epoch> {
+pub(crate) fn epoch(row: &rusqlite::Row<'_>) -> rusqlite::Result<Epoch> {
     Ok(Epoch(row.get::<_, i64>(0)?.unsigned_abs()))
 }
 

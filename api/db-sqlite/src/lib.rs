@@ -24,6 +24,7 @@ mod open;
 mod placement;
 mod project;
 mod readers;
+mod replace;
 mod retention;
 mod row;
 mod security_group;
@@ -42,6 +43,7 @@ use tepui_db::DbError;
 pub use backup::BackupError;
 pub use error::OpenError;
 pub use open::Options;
+pub use replace::{REPLACE_STEPS, Replacement};
 
 use instance::Listings;
 use node_loads::NodeLoads;

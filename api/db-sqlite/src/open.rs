@@ -16,7 +16,7 @@ use crate::lock::Lock;
 use crate::node_loads::{NodeLoads, NodeWatch};
 use crate::readers::Readers;
 use crate::writer::Writer;
-use crate::{checkpoint, damage};
+use crate::{checkpoint, damage, replace};
 
 /// More than the statements of all verbs, so that none is prepared twice.
 pub(crate) const STATEMENT_CACHE: usize = 256;
@@ -83,6 +83,8 @@ impl SqliteDb {
         let path = resolve(path)?;
         require_local(path.parent().unwrap_or(Path::new("/")))?;
         let lock = Lock::take(&path)?;
+        let unusable = |source| OpenError::Path { path: path.clone(), source };
+        replace::finish(&path).map_err(unusable)?;
         let options = options.naming(&path);
         let sqlite = |source| OpenError::of_sqlite(&path, source);
         damage::check_log(&path)?;
@@ -93,7 +95,7 @@ impl SqliteDb {
         if_room(connection.execute_batch("PRAGMA optimize = 0x10002")).map_err(sqlite)?;
         if_room(checkpoint::take_over(&connection)).map_err(sqlite)?;
         let readers = Readers::open(&path, &options).map_err(sqlite)?;
-        sync_folder_of(&path).map_err(|source| OpenError::Path { path: path.clone(), source })?;
+        sync_folder_of(&path).map_err(unusable)?;
         let loads: Arc<NodeLoads> = Arc::default();
         let watch = NodeWatch::of(&connection, Arc::clone(&loads)).map_err(sqlite)?;
         let writer = Writer::start(connection, watch, lock, &options).map_err(OpenError::Thread)?;
@@ -102,7 +104,7 @@ impl SqliteDb {
 }
 
 /// The real path, so that two names of one database are one lock.
-fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     let unusable = |source| OpenError::Path { path: path.into(), source };
     if path.is_dir() {
         return Err(unusable(std::io::ErrorKind::IsADirectory.into()));
@@ -116,7 +118,7 @@ fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// Makes sure of the log's name: SQLite ignores a failure of this.
-fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn path_of(database: &Path) -> PathBuf {
     beside(database, "-wal")
 }
 
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(suffix);
     path.into()

@@ -30,7 +30,7 @@ mod server;
 mod uploads;
 mod wiring;
 
-pub use backup::{CopyError, RESTORE_STEPS, backup, restore};
+pub use backup::{CopyError, IS_PREPARED, backup, restore};
 pub use config::{Config, ConfigError};
 pub use files::FileError;
 pub use init::{InitError, Initialized, init};

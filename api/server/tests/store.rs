@@ -3,11 +3,14 @@
 
 mod kit;
 
+use std::path::Path;
+
 use kit::code;
 use kit::process::{How, Locked, Process, SmallDisk};
 use reqwest::header::RETRY_AFTER;
 use tepui_client::Client;
-use tepui_server::RESTORE_STEPS;
+use tepui_db_sqlite::REPLACE_STEPS;
+use tepui_server::IS_PREPARED;
 use tepui_types::ErrorCode;
 use tepui_types::endpoint::{CreateUser, ListUsers, Whoami};
 use tepui_types::rest::{CreateUserRequest, Empty};
@@ -119,15 +122,10 @@ async fn a_second_control_plane_on_the_same_database_does_not_start_and_says_why
 #[tokio::test]
 async fn a_damaged_database_is_refused_by_name_and_a_backup_is_the_way_back() {
     let mut process = Process::start().await;
-    let client = process.client();
-    client.call::<CreateUser>(&[], &user(0)).await.unwrap();
-    let backup = process.folder.path().join("backup").display().to_string();
-    assert!(process.command(&["backup", &backup]).status.success());
-    client.call::<CreateUser>(&[], &user(1)).await.unwrap();
-    let epoch = client.call::<Whoami>(&[], &Empty {}).await.unwrap().epoch;
-    process.kill();
+    let epoch = process.client().call::<Whoami>(&[], &Empty {}).await.unwrap().epoch;
+    let backup = backed_up(&mut process).await;
     let database = process.database();
-    damage(&database);
+    damage_pages(&database);
     let output = process.command(&[]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success());
@@ -138,7 +136,7 @@ async fn a_damaged_database_is_refused_by_name_and_a_backup_is_the_way_back() {
     );
     let restored = process.command(&["restore", &backup]);
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
-    assert!(database.with_file_name("db.sqlite3.damaged").is_file(), "it is kept");
+    assert!(database.with_file_name("db.sqlite3.replaced").is_file(), "it is kept");
     process.run(How::default()).await;
     let client = process.client();
     assert_eq!(users(&client).await, ["user-0"]);
@@ -148,17 +146,11 @@ async fn a_damaged_database_is_refused_by_name_and_a_backup_is_the_way_back() {
 
 #[tokio::test]
 async fn a_restore_that_is_killed_at_any_step_can_be_repeated() {
-    for step in RESTORE_STEPS {
-        for is_damaged in [false, true] {
+    for step in [&[IS_PREPARED], REPLACE_STEPS.as_slice()].concat() {
+        for harm in [|_: &Path| {}, damage_pages, cut_log] {
             let mut process = Process::start().await;
-            process.client().call::<CreateUser>(&[], &user(0)).await.unwrap();
-            let backup = process.folder.path().join("backup").display().to_string();
-            assert!(process.command(&["backup", &backup]).status.success());
-            process.client().call::<CreateUser>(&[], &user(1)).await.unwrap();
-            process.kill();
-            if is_damaged {
-                damage(&process.database());
-            }
+            let backup = backed_up(&mut process).await;
+            harm(&process.database());
             let point = format!("{step}=exit");
             let killed = process.command_with(&["restore", &backup], &[("TEPUI_FAILPOINT", &point)]);
             assert_eq!(killed.status.code(), Some(86), "{step}");
@@ -169,11 +161,70 @@ async fn a_restore_that_is_killed_at_any_step_can_be_repeated() {
     }
 }
 
+#[tokio::test]
+async fn a_restore_that_was_decided_is_finished_by_the_next_start() {
+    for step in REPLACE_STEPS {
+        let mut process = Process::start().await;
+        let backup = backed_up(&mut process).await;
+        let point = format!("{step}=exit");
+        let killed = process.command_with(&["restore", &backup], &[("TEPUI_FAILPOINT", &point)]);
+        assert_eq!(killed.status.code(), Some(86), "{step}");
+        process.run(How::default()).await;
+        assert_eq!(users(&process.client()).await, ["user-0"], "{step}");
+        process.kill();
+        let kept = process.database().with_file_name("db.sqlite3.replaced").display().to_string();
+        // With its log: nothing that was acknowledged is missing from what was kept.
+        let sql = "SELECT count(*) FROM user WHERE name LIKE 'user-%'";
+        let found = std::process::Command::new("python3")
+            .args([
+                "-c",
+                "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone())",
+            ])
+            .args([&kept, sql])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "2\n", "{step}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_fails_leaves_a_refused_database_refused() {
+    let mut process = Process::start().await;
+    let backup = backed_up(&mut process).await;
+    cut_log(&process.database());
+    std::fs::write(process.folder.path().join("letter"), "no database").unwrap();
+    for source in ["missing", "letter"] {
+        let source = process.folder.path().join(source).display().to_string();
+        assert!(!process.command(&["restore", &source]).status.success());
+        let output = process.command(&[]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains("the database is damaged (its log has"), "{told}");
+    }
+    assert!(process.command(&["restore", &backup]).status.success());
+}
+
+/// A backup with one user; another was added since, and the process was killed.
+async fn backed_up(process: &mut Process) -> String {
+    let client = process.client();
+    client.call::<CreateUser>(&[], &user(0)).await.unwrap();
+    let backup = process.folder.path().join("backup").display().to_string();
+    assert!(process.command(&["backup", &backup]).status.success());
+    client.call::<CreateUser>(&[], &user(1)).await.unwrap();
+    process.kill();
+    backup
+}
+
 /// Overwrites the beginnings of pages, but not the first.
-fn damage(database: &std::path::Path) {
+fn damage_pages(database: &Path) {
     let mut bytes = std::fs::read(database).unwrap();
     for page in bytes.chunks_exact_mut(4096).skip(3) {
         page[..64].fill(0xff);
     }
     std::fs::write(database, bytes).unwrap();
+}
+
+/// Takes the end of the log away, and acknowledged commits with it.
+fn cut_log(database: &Path) {
+    let log = std::fs::File::options().write(true).open(database.with_file_name("db.sqlite3-wal")).unwrap();
+    log.set_len(log.metadata().unwrap().len() - 3 * (4096 + 24)).unwrap();
 }
