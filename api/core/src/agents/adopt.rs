@@ -2,14 +2,15 @@
 //! gets new parts, which are older than what it knows.
 //!
 //! A start, a stop or an end that came after the backup is a fact: the counters of starts tell it from
-//! an order that was acknowledged before the backup and is still to be carried out. A guest that no row
-//! knows runs on, unwanted by any part, and the doctor names it.
+//! an order that was acknowledged before the backup and is still to be carried out. What its host has not
+//! is gone only if the host once had it: a launch that was acknowledged and not delivered is missing too.
+//! A guest that no row knows runs on, unwanted by any part, and the doctor names it.
 
 use std::collections::HashMap;
 
 use tepui_db::Adoption;
 use tepui_db::model::{Instance, InstanceRecord, InstanceState, StateReason};
-use tepui_types::agent::{NodeObserved, PlacementObserved, PlacementState};
+use tepui_types::agent::{NodeObserved, PlacementState};
 use tepui_types::{Epoch, NodeId, PlacementId};
 
 use crate::transition::words;
@@ -21,14 +22,15 @@ impl Cloud {
         theirs > Epoch::default() && theirs < ours && !self.fleet.is_adopted(node)
     }
 
-    /// Takes over what the node has, once its agent has looked at everything and nothing impairs it: what
-    /// is then missing is gone.
+    /// Takes over what the node has, once its agent has looked at everything. An impaired one may not see
+    /// all that it has, and needs its orders to get well: what it shows is taken over, and nothing is gone
+    /// because it is missing.
     pub(super) async fn adopt(&self, node: NodeId, seen: &NodeObserved) -> Result<(), Error> {
-        if seen.applied.is_empty() || seen.impaired.is_some() {
+        if seen.applied.is_empty() {
             return Ok(());
         }
         let state = self.db.node_part(node).await?.ok_or_else(|| Error::not_found(Kind::Node, node))?;
-        let adoptions = adoptions(&state.records, &seen.placements);
+        let adoptions = adoptions(&state.records, seen);
         self.db.adopt(node, &adoptions, self.now()).await?;
         for adopted in &adoptions {
             tracing::warn!(%node, placement = %adopted.placement_id, to = ?adopted.state, "adopted from its host");
@@ -39,19 +41,24 @@ impl Cloud {
     }
 }
 
-fn adoptions(records: &[InstanceRecord], seen: &[PlacementObserved]) -> Vec<Adoption> {
+fn adoptions(records: &[InstanceRecord], node: &NodeObserved) -> Vec<Adoption> {
     let seen: HashMap<PlacementId, &PlacementState> =
-        seen.iter().map(|placement| (placement.id, &placement.state)).collect();
+        node.placements.iter().map(|placement| (placement.id, &placement.state)).collect();
     records
         .iter()
         .filter_map(|record| {
-            let id = record.placement.as_ref()?.id;
-            adoption(&record.instance, id, seen.get(&id).copied())
+            let placement = record.placement.as_ref()?;
+            let seen = seen.get(&placement.id).copied();
+            let is_lost = placement.observed.is_some() && node.impaired.is_none();
+            if seen.is_none() && !is_lost {
+                return None;
+            }
+            adoption(&record.instance, placement.id, seen)
         })
         .collect()
 }
 
-/// What the host's word changes of an instance, if anything.
+/// What the host's word changes of an instance, if anything; `None` is the word that it has lost it.
 fn adoption(instance: &Instance, id: PlacementId, seen: Option<&PlacementState>) -> Option<Adoption> {
     let (now, start_seq, reboot_seq) = match seen {
         Some(PlacementState::Running { start_seq, reboot_seq }) => {

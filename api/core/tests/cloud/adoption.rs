@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tepui_core::{Cloud, Reservation};
+use tepui_core::{Cloud, Reservation, RunInstances};
 use tepui_db::model::InstanceState;
 use tepui_types::Epoch;
 use tepui_types::agent::{HavePart, NodeObserved, OffReason, PartKey, PlacementState, PollRequest, Report};
-use tepui_types::{Generation, NodeId};
+use tepui_types::{Generation, InstanceId, NodeId};
 
 use super::harness::{Harness, placement_of, running};
 
@@ -27,6 +27,15 @@ async fn restored(t: &Harness) -> Arc<Cloud> {
 
 fn off(start_seq: u64) -> PlacementState {
     PlacementState::Off { start_seq, reason: OffReason::Requested }
+}
+
+/// What an agent says that has looked at everything.
+fn looked(node: NodeId) -> Vec<HavePart> {
+    vec![HavePart { key: PartKey::Node(node), generation: Generation(7) }]
+}
+
+fn instance_of(made: &Reservation) -> InstanceId {
+    made.instances[0].record.instance.id
 }
 
 #[tokio::test]
@@ -55,12 +64,8 @@ async fn starts_stops_and_ends_after_the_backup_are_taken_over_and_orders_before
     let mut observed = host.observed(seen);
     report(&cloud, host.id, 100, observed.clone()).await;
     assert_eq!(poll(&cloud, host.id, 1).await, 0, "it has not looked yet");
-    observed.applied = vec![HavePart { key: PartKey::Node(host.id), generation: Generation(7) }];
-    observed.impaired = Some("the hypervisor is away".into());
+    observed.applied = looked(host.id);
     report(&cloud, host.id, 101, observed.clone()).await;
-    assert_eq!(poll(&cloud, host.id, 1).await, 0, "it cannot see everything");
-    observed.impaired = None;
-    report(&cloud, host.id, 102, observed.clone()).await;
     let state = async |n| {
         let instance = cloud.instance(&t.admin, id(n)).await.unwrap().record.instance.clone();
         (instance.state, instance.start_seq, instance.reboot_seq)
@@ -74,7 +79,45 @@ async fn starts_stops_and_ends_after_the_backup_are_taken_over_and_orders_before
     assert_eq!(poll(&cloud, host.id, 1).await, 2, "its own part and its network's");
     // A late report of the life before changes nothing any more.
     observed.placements.clear();
-    report(&cloud, host.id, 103, observed).await;
+    report(&cloud, host.id, 102, observed).await;
     assert_eq!(state(0).await.0, InstanceState::Running);
     cloud.stop_instances(&t.admin, &[id(3)], false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_launch_that_its_host_was_never_told_of_is_not_gone() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let image = t.image(&t.admin, "i").await;
+    let before = t.run_one(&t.admin).await;
+    let cloud = restored(&t).await;
+    let after = cloud.run_instances(&t.admin, RunInstances::new(image, "t3.nano")).await.unwrap();
+    let observed = NodeObserved { applied: looked(host.id), ..host.observed(Vec::new()) };
+    // The second time the control plane began anew before the agent took its parts.
+    for cloud in [cloud, t.restarted()] {
+        report(&cloud, host.id, 100, observed.clone()).await;
+        for (made, when) in [(&before, "before the backup"), (&after, "before the host was adopted")] {
+            let instance = cloud.instance(&t.admin, instance_of(made)).await.unwrap();
+            assert_eq!(instance.record.instance.state, InstanceState::Pending, "{when}");
+        }
+        assert_eq!(poll(&cloud, host.id, 1).await, 2, "its own part, which orders both, and its network's");
+    }
+}
+
+#[tokio::test]
+async fn an_impaired_host_is_taken_over_as_far_as_it_sees_and_gets_its_orders() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let (seen, hidden) = (t.run_one(&t.admin).await, t.run_one(&t.admin).await);
+    host.report(vec![(placement_of(&seen), running(1)), (placement_of(&hidden), running(1))]).await;
+    let cloud = restored(&t).await;
+    let observed = NodeObserved {
+        applied: looked(host.id),
+        impaired: Some("the disk of a guest is full".into()),
+        ..host.observed(vec![(placement_of(&seen), off(1))])
+    };
+    report(&cloud, host.id, 100, observed).await;
+    let state = async |made| cloud.instance(&t.admin, instance_of(made)).await.unwrap().record.instance.state;
+    assert_eq!((state(&seen).await, state(&hidden).await), (InstanceState::Stopped, InstanceState::Running));
+    assert_eq!(poll(&cloud, host.id, 1).await, 2, "its own part and its network's");
 }
