@@ -49,6 +49,8 @@ pub struct Transition {
 pub struct Adoption {
     /// The incarnation.
     pub placement_id: PlacementId,
+    /// The state it was computed for.
+    pub from: InstanceState,
     /// The state that the instance is in.
     pub state: InstanceState,
     /// The last start that was carried out; an older one changes nothing.
@@ -108,9 +110,15 @@ pub trait PlacementDb: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<PlacementId>, DbError>;
 
-    /// Takes over what `node` has of instances with a placement there, whatever state they are in. To
-    /// be called after a restore only, before the node is told anything.
-    async fn adopt(&self, node: NodeId, adoptions: &[Adoption], now: Timestamp) -> Result<(), DbError>;
+    /// Takes over what `node` has of those instances with a placement there that are still in `from`;
+    /// returns the placements that this concerned. To be called after a restore only, before the node is
+    /// told anything.
+    async fn adopt(
+        &self,
+        node: NodeId,
+        adoptions: &[Adoption],
+        now: Timestamp,
+    ) -> Result<Vec<PlacementId>, DbError>;
 
     /// Gives up a node that is not up: its placements are gone, its instances terminated. The caller
     /// vouches that nothing of the node runs. A node that came up meanwhile is left as it is.

@@ -31,12 +31,17 @@ impl Cloud {
         }
         let state = self.db.node_part(node).await?.ok_or_else(|| Error::not_found(Kind::Node, node))?;
         let adoptions = adoptions(&state.records, seen);
-        self.db.adopt(node, &adoptions, self.now()).await?;
-        for adopted in &adoptions {
-            tracing::warn!(%node, placement = %adopted.placement_id, to = ?adopted.state, "adopted from its host");
+        let written = self.db.adopt(node, &adoptions, self.now()).await?;
+        // One that a client changed meanwhile is weighed again at the next report.
+        if written.len() == adoptions.len() {
+            self.fleet.adopted(node);
         }
-        self.fleet.adopted(node);
-        self.wakes.wake([node]);
+        let adopted: Vec<_> = adoptions.iter().filter(|one| written.contains(&one.placement_id)).collect();
+        for one in &adopted {
+            tracing::warn!(%node, placement = %one.placement_id, to = ?one.state, "adopted from its host");
+        }
+        let gone = adopted.iter().filter(|one| one.gone).map(|one| one.placement_id).collect();
+        self.wake_after(node, &state.records, &gone).await;
         Ok(())
     }
 }
@@ -81,6 +86,7 @@ fn adoption(instance: &Instance, id: PlacementId, seen: Option<&PlacementState>)
     let observed = seen.map_or_else(|| "not on its host".to_owned(), words);
     is_news.then_some(Adoption {
         placement_id: id,
+        from: instance.state,
         state: now,
         start_seq,
         reboot_seq,

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tepui_db::Transition;
 use tepui_db::model::InstanceRecord;
-use tepui_db::{NodePartState, Transition};
 use tepui_types::agent::{NodeObserved, Report, ReportReply};
 use tepui_types::{Generation, NodeId, PlacementId};
 
@@ -99,32 +99,31 @@ impl Cloud {
                 tracing::warn!(%node, placement = %t.placement_id, to = ?t.to, detail, "a start failed");
             }
         }
-        self.wake_after(node, &state, &transitions, &applied).await;
+        let is_gone = |t: &&Transition| t.gone && applied.contains(&t.placement_id);
+        let gone = transitions.iter().filter(is_gone).map(|t| t.placement_id).collect();
+        self.wake_after(node, &state.records, &gone).await;
         pass("core::report::woken")?;
         // One of them may have lost a race: the same words may then mean something else.
         Ok(None)
     }
 
-    /// Other nodes see only that a placement left their VPC.
-    async fn wake_after(
+    /// Forgets those that are gone from the node, and wakes it. Other nodes see only that a placement left
+    /// their VPC.
+    pub(super) async fn wake_after(
         &self,
         node: NodeId,
-        state: &NodePartState,
-        transitions: &[Transition],
-        applied: &[PlacementId],
+        records: &[InstanceRecord],
+        gone: &BTreeSet<PlacementId>,
     ) {
-        let gone: BTreeSet<PlacementId> =
-            transitions.iter().filter(|t| t.gone).map(|t| t.placement_id).collect();
         let left = |record: &&InstanceRecord| {
-            let id = record.placement.as_ref().map(|placement| placement.id);
-            id.is_some_and(|id| gone.contains(&id) && applied.contains(&id))
+            record.placement.as_ref().is_some_and(|placement| gone.contains(&placement.id))
         };
         let mut vpcs = BTreeSet::new();
-        for record in state.records.iter().filter(left) {
+        for record in records.iter().filter(left) {
             self.identities.forget(record.instance.id);
             vpcs.insert(record.instance.vpc_id);
         }
-        for id in &gone {
+        for id in gone {
             self.consoles.remove(*id).await;
         }
         for vpc in vpcs {

@@ -121,3 +121,25 @@ async fn an_impaired_host_is_taken_over_as_far_as_it_sees_and_gets_its_orders() 
     assert_eq!((state(&seen).await, state(&hidden).await), (InstanceState::Stopped, InstanceState::Running));
     assert_eq!(poll(&cloud, host.id, 1).await, 2, "its own part and its network's");
 }
+
+#[tokio::test]
+async fn an_instance_that_its_host_lost_leaves_its_network_and_its_console_goes() {
+    let t = Harness::new().await;
+    let (one, two) = (t.host(1).await, t.host(2).await);
+    for made in [t.run_one(&t.admin).await, t.run_one(&t.admin).await] {
+        let placement = made.instances[0].record.placement.clone().unwrap();
+        let host = if placement.node_id == one.id { &one } else { &two };
+        host.report(vec![(placement.id, running(1))]).await;
+        t.cloud.put_console(host.id, placement.id, b"secrets of a tenant").await.unwrap();
+    }
+    let cloud = restored(&t).await;
+    let parts = two.poll().await.parts;
+    let have = parts.iter().map(|part| HavePart { key: part.key, generation: part.generation }).collect();
+    let request = PollRequest { epoch: Epoch(1), agent_run: 1, have, wait_ms: 0, reported: 0 };
+    cloud.poll(two.id, request).await.unwrap();
+    let woken = cloud.wake_ups(two.id);
+    let observed = NodeObserved { applied: looked(one.id), ..one.observed(Vec::new()) };
+    report(&cloud, one.id, 100, observed).await;
+    assert!(woken.has_changed().unwrap(), "the other host of the network");
+    assert_eq!(std::fs::read_dir(&cloud.config().consoles_dir).unwrap().count(), 1);
+}

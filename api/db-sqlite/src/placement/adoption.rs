@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::Adoption;
-use tepui_types::NodeId;
+use tepui_types::{NodeId, PlacementId};
 
 use super::transition::{Current, current, release, store_reason, store_state};
 use crate::generation::Touched;
@@ -11,22 +11,27 @@ use crate::row::execute;
 use crate::value::S;
 use crate::verb::Verb;
 
-/// Writes all that concern placements on the node which are not gone.
+/// Writes those that still hold, of placements on the node which are not gone; returns these.
 pub(super) fn adopt(
     connection: &Connection,
     node: NodeId,
     adoptions: &[Adoption],
     now: Timestamp,
-) -> Verb<()> {
+) -> Verb<Vec<PlacementId>> {
+    let mut adopted = Vec::new();
     let mut touched = Touched::default();
     for adoption in adoptions {
-        let Some(current) = current(connection, node, adoption.placement_id)? else { continue };
+        let current = current(connection, node, adoption.placement_id)?;
+        let Some(current) = current.filter(|current| current.state == adoption.from) else { continue };
         store(connection, &current, adoption, now)?;
+        adopted.push(adoption.placement_id);
         touched.node(node);
-        touched.vpc(current.vpc);
+        if adoption.gone {
+            touched.vpc(current.vpc);
+        }
     }
     touched.grow(connection)?;
-    Ok(())
+    Ok(adopted)
 }
 
 fn store(

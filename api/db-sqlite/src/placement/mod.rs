@@ -57,7 +57,12 @@ impl PlacementDb for SqliteDb {
         self.write(move |connection| transition::apply(connection, node, &news, now)).await
     }
 
-    async fn adopt(&self, node: NodeId, adoptions: &[Adoption], now: Timestamp) -> Result<(), DbError> {
+    async fn adopt(
+        &self,
+        node: NodeId,
+        adoptions: &[Adoption],
+        now: Timestamp,
+    ) -> Result<Vec<PlacementId>, DbError> {
         let adoptions = adoptions.to_vec();
         self.write(move |connection| adoption::adopt(connection, node, &adoptions, now)).await
     }

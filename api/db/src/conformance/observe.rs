@@ -8,7 +8,7 @@ use tepui_types::agent::{NodeCapacity, PartKey};
 use super::world::{CAPACITY, World};
 use crate::model::InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
 use crate::model::{InstanceState, NodeState, Placement, StateReason};
-use crate::{Db, ExpungeOutcome, LaunchOutcome, PowerChange, Transition};
+use crate::{Adoption, Db, ExpungeOutcome, LaunchOutcome, PowerChange, Transition};
 
 fn transition(placement: &Placement, from: InstanceState, to: InstanceState) -> Transition {
     let observed = format!("{to:?}");
@@ -44,6 +44,39 @@ pub async fn a_transition_needs_its_state(db: Arc<dyn Db>) {
     let record = world.record(&alpha, id).await;
     assert!(record.placement.is_some(), "a wanted instance keeps its place");
     assert_eq!(record.instance.state_reason, gone.reason);
+}
+
+pub async fn an_adoption_needs_its_state(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let alpha = world.tenant("alpha").await;
+    let (node, other) = (world.node(CAPACITY).await, world.node(CAPACITY).await);
+    let id = world.running(&alpha, node).await;
+    let placement = world.record(&alpha, id).await.placement.unwrap();
+    let adoption = |from, state, gone| Adoption {
+        placement_id: placement.id,
+        from,
+        state,
+        start_seq: 7,
+        reboot_seq: 9,
+        reason: None,
+        observed: "seen".into(),
+        gone,
+    };
+    let adopt = async |node, adoption| world.db.adopt(node, &[adoption], world.now()).await.unwrap();
+    world.power(&alpha, id, PowerChange::Stop { force: false }).await;
+    assert_eq!(adopt(node, adoption(Running, Running, false)).await, [], "it was told to stop meanwhile");
+    assert_eq!(adopt(other, adoption(Stopping, Stopped, false)).await, [], "another node's word");
+    let instance = world.record(&alpha, id).await.instance.clone();
+    assert_eq!((instance.state, instance.start_seq, instance.reboot_seq), (Stopping, 1, 0));
+    let before = (world.node_generation(node).await, world.vpc_generation(alpha.vpc).await);
+    assert_eq!(adopt(node, adoption(Stopping, Stopped, false)).await, [placement.id]);
+    let instance = world.record(&alpha, id).await.instance.clone();
+    assert_eq!((instance.state, instance.start_seq, instance.reboot_seq), (Stopped, 7, 9));
+    assert!(world.node_generation(node).await > before.0);
+    assert_eq!(world.vpc_generation(alpha.vpc).await, before.1, "it keeps its port");
+    assert_eq!(adopt(node, adoption(Stopped, Terminated, true)).await, [placement.id]);
+    assert!(world.record(&alpha, id).await.interface.is_none());
+    assert!(world.vpc_generation(alpha.vpc).await > before.1);
 }
 
 pub async fn gone_releases_everything(db: Arc<dyn Db>) {
