@@ -11,18 +11,25 @@
 //! What is held keeps launches that run at the same time from choosing the same room and losing it to
 //! each other. It is a courtesy: the transaction of a launch checks everything again. Between the
 //! acknowledgement and the release a launch counts twice, so that one beside it may be put on another
-//! node than the best; for the same reason nothing is refused because of what is held.
+//! node than the best, or get fewer instances than fit, but never fewer than it must have; for the same
+//! reason nothing is refused because of what is held, unless that does not end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tepui_db::model::NodeLoad;
 use tepui_db::{Db, DbError, NodeChanges};
 use tepui_types::{NodeId, PlacementGroupId};
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
-use crate::Overcommit;
 use crate::scheduler::{Demand, Rejection, Request, Seat, plan, rejections};
+use crate::{Error, Overcommit};
+
+/// How long a launch waits for those that are in its way. A steady stream of small ones may leave a
+/// large one no room for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What every node has left.
 pub(crate) struct Loads {
@@ -53,7 +60,7 @@ pub(crate) struct Wish<'a> {
 }
 
 /// What came of a wish.
-pub(crate) enum Choice<'a> {
+enum Choice<'a> {
     /// These nodes, held until they are dropped.
     Held(Held<'a>),
     /// Launches under way hold what it needs: look again after a release.
@@ -81,23 +88,37 @@ impl Loads {
     }
 
     /// Takes in what the store acknowledged since the last look.
-    pub(crate) async fn look(&self, db: &dyn Db) -> Result<(), DbError> {
+    async fn look(&self, db: &dyn Db) -> Result<(), DbError> {
         let since = self.board().upto;
         let changes = db.node_changes(since).await?;
         self.board().apply(changes, &self.overcommit);
         Ok(())
     }
 
-    /// Ends when something is released from now on.
-    pub(crate) fn released(&self) -> impl Future<Output = ()> {
-        self.released.notified()
+    /// Chooses and holds, or tells why too few fit; waits for the launches under way that are in the way.
+    pub(crate) async fn hold(
+        &self,
+        db: &dyn Db,
+        wish: &Wish<'_>,
+    ) -> Result<Result<Held<'_>, Vec<Rejection>>, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Before looking, so that no release is missed.
+            let released = self.released.notified();
+            self.look(db).await?;
+            match self.choose(wish) {
+                Choice::Held(held) => return Ok(Ok(held)),
+                Choice::Full(why) => return Ok(Err(why)),
+                Choice::Contended => timeout_at(deadline, released).await.map_err(|_| Error::Busy)?,
+            }
+        }
     }
 
     /// Chooses and holds.
-    pub(crate) fn choose(&self, wish: &Wish<'_>) -> Choice<'_> {
+    fn choose(&self, wish: &Wish<'_>) -> Choice<'_> {
         let mut board = self.board();
         let nodes = plan(&board.seats, &board.with_joining(wish), wish.count);
-        if nodes.len() < wish.count {
+        if nodes.len() < wish.min {
             // What is held now may become free again; without it there is what there will be at most.
             let written: Vec<Seat> =
                 board.nodes.iter().map(|load| Seat::of(load, &self.overcommit)).collect();
@@ -105,10 +126,8 @@ impl Loads {
             if without.len() > nodes.len() {
                 return Choice::Contended;
             }
-            if nodes.len() < wish.min {
-                let loads = board.nodes.iter().map(AsRef::as_ref);
-                return Choice::Full(rejections(loads, &self.overcommit, wish.request, &without));
-            }
+            let loads = board.nodes.iter().map(AsRef::as_ref);
+            return Choice::Full(rejections(loads, &self.overcommit, wish.request, &without));
         }
         board.hold(&nodes, wish, &self.overcommit);
         Choice::Held(Held { loads: self, nodes, demand: wish.request.demand, group: wish.group })

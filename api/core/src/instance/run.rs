@@ -12,7 +12,7 @@ use super::resolve::{Resolved, names};
 use super::{InstanceView, RunInstances};
 use crate::audit::listed;
 use crate::failpoint::pass;
-use crate::loads::{Choice, Held, Wish};
+use crate::loads::{Held, Wish};
 use crate::scheduler::{self, Demand, Group, Rejection};
 use crate::{Caller, Cloud, Error, Kind};
 
@@ -132,16 +132,8 @@ impl Cloud {
         };
         let group = group.map(|(group, _)| group.id);
         let wish = Wish { request: &request, group, min: resolved.min_count, count };
-        loop {
-            // Before looking, so that no release is missed.
-            let released = self.loads.released();
-            self.loads.look(self.db.as_ref()).await?;
-            match self.loads.choose(&wish) {
-                Choice::Held(held) => return Ok(held),
-                Choice::Contended => released.await,
-                Choice::Full(why) => return Err(no_capacity(caller, &request.demand, wish.min, why)),
-            }
-        }
+        let held = self.loads.hold(self.db.as_ref(), &wish).await?;
+        held.map_err(|why| no_capacity(caller, &request.demand, wish.min, why))
     }
 
     /// What a launch made. The names that it refers to were read for it; an older reservation may

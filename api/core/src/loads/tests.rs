@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 
 use tepui_db::model::{Node, NodeState, PlacementStrategy};
+use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_types::Timestamp;
 use tepui_types::agent::NodeCapacity;
 
@@ -65,6 +66,27 @@ fn what_is_held_is_chosen_once_and_waited_for() {
     let third = held(loads.choose(&wish(&request, 1, 1)));
     drop((second, third));
     assert_eq!(held(loads.choose(&wish(&request, 1, 5))).nodes().len(), 2, "as many as fit");
+}
+
+#[test]
+fn a_launch_takes_what_is_left_and_waits_only_for_what_it_must_have() {
+    let (loads, request) = (loads(vec![node(1, 1, 0), node(2, 1, 0)]), request(None));
+    let _first = held(loads.choose(&wish(&request, 1, 1)));
+    assert!(matches!(loads.choose(&wish(&request, 2, 5)), Choice::Contended));
+    assert_eq!(held(loads.choose(&wish(&request, 1, 5))).nodes().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_launches_that_never_end_ends() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let db = SqliteDb::open(&dir.path().join("db.sqlite3"), Options::default()).unwrap();
+    let (loads, request) = (loads(vec![node(1, 1, 0)]), request(None));
+    let first = held(loads.choose(&wish(&request, 1, 1)));
+    let one = wish(&request, 1, 1);
+    let waited = tokio::time::timeout(2 * PATIENCE, loads.hold(&db, &one)).await.unwrap();
+    assert!(matches!(waited, Err(Error::Busy)));
+    drop(first);
+    assert!(loads.hold(&db, &one).await.unwrap().is_ok());
 }
 
 #[test]
