@@ -16,8 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Caller, Cloud, Error};
 
-/// Requests of one access key that wait or are worked on. A key that has more takes no other's turn.
-const KEY: usize = 256;
+/// Requests of one access key that wait or are worked on. A key that has more takes no other's turn: the
+/// other half of its lane is never its.
+const KEY: usize = LANE / 2;
 /// Requests of one lane that are worked on. Each holds a reader or waits for the writer, whose commit
 /// they share.
 const LANE: usize = 128;
@@ -42,8 +43,38 @@ impl Default for Admissions {
 /// The right to be worked on, until it is dropped.
 pub struct Admission {
     _counted: Counted,
-    _lane: OwnedSemaphorePermit,
+    turn: Turn,
 }
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.turn.leave();
+    }
+}
+
+/// A request's place in its lane, while it is worked on. The caller carries it.
+#[derive(Debug, Clone, Default)]
+pub struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Turn {
+    fn take(&self, place: OwnedSemaphorePermit) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    /// Leaves the place to others: what is left of the request is waiting, and no work.
+    pub(crate) fn leave(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Two callers are the same whatever their requests' places are.
+impl PartialEq for Turn {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Turn {}
 
 /// One request of a key.
 struct Counted {
@@ -81,7 +112,8 @@ impl Admissions {
         };
         let turn = tokio::time::timeout(self.patience, Arc::clone(lane).acquire_owned()).await;
         let lane = turn.map_err(|_| Error::Busy)?.map_err(Error::internal)?;
-        Ok(Admission { _counted: counted, _lane: lane })
+        caller.turn.take(lane);
+        Ok(Admission { _counted: counted, turn: caller.turn.clone() })
     }
 }
 
@@ -112,6 +144,7 @@ mod tests {
             access_key_id: key.into(),
             request_id: "r".into(),
             dry_run: false,
+            turn: Turn::default(),
         }
     }
 
@@ -137,11 +170,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_that_only_waits_leaves_its_place_once() {
+        let admissions = Arc::new(Admissions::default());
+        let crowd: Vec<_> = (0..LANE).map(|n| caller(Role::Member, &format!("key-{n}"))).collect();
+        let mut inside = Vec::new();
+        for one in &crowd {
+            inside.push(admissions.admit(one).await.unwrap());
+        }
+        crowd[0].turn.leave();
+        let late = caller(Role::Member, "late");
+        inside.push(admissions.admit(&late).await.unwrap());
+        drop(inside);
+        assert_eq!(admissions.members.available_permits(), LANE);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_key_has_so_many_requests_and_another_its_own() {
         let admissions = Arc::new(Admissions::default());
         let (greedy, modest) = (caller(Role::Member, "greedy"), caller(Role::Member, "modest"));
-        let crowd: Vec<_> = (0..KEY).map(|_| admissions.count("greedy").unwrap()).collect();
+        let mut crowd = Vec::new();
+        for _ in 0..KEY {
+            let request = caller(Role::Member, "greedy");
+            crowd.push(admissions.admit(&request).await.unwrap());
+        }
         assert!(matches!(admissions.admit(&greedy).await, Err(Error::Busy)));
+        assert_eq!(admissions.members.available_permits(), LANE / 2);
         assert!(admissions.admit(&modest).await.is_ok());
         drop(crowd);
         assert!(admissions.admit(&greedy).await.is_ok());

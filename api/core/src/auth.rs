@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use subtle::ConstantTimeEq as _;
 use tepui_db::model::Credential;
 
-use crate::{Caller, Cloud, Error};
+use crate::{Caller, Cloud, Error, Turn};
 
 /// An access key with its secret in the clear.
 #[derive(Clone)]
@@ -76,6 +76,7 @@ impl AuthKey {
             access_key_id: key.id.clone(),
             request_id: request_id.into(),
             dry_run: false,
+            turn: Turn::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use tepui_db::model::Role;
 use tepui_types::{ProjectId, UserId};
 
-use crate::Error;
+use crate::{Error, Turn};
 
 /// The authenticated sender of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Caller {
     pub request_id: String,
     /// Rehearse: authorize, validate, write and undo it, then answer [`Error::DryRunOk`].
     pub dry_run: bool,
+    /// The request's place among those that are worked on.
+    pub turn: Turn,
 }
 
 impl Caller {

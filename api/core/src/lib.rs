@@ -42,7 +42,7 @@ pub mod transition;
 mod volume;
 mod wake;
 
-pub use admission::Admission;
+pub use admission::{Admission, Turn};
 pub use audit::{Refused, acts_as};
 pub use auth::{AuthKey, BearerError};
 pub use bootstrap::Bootstrapped;

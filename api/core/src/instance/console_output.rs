@@ -21,6 +21,8 @@ impl Cloud {
         let record = records.first().ok_or_else(|| Error::not_found(Kind::Instance, id))?;
         let Some(placement) = &record.placement else { return Ok(None) };
         if latest {
+            // The host may take its time, and a file is all that is read then.
+            caller.turn.leave();
             self.request_console(placement.node_id, placement.id).await;
         }
         self.consoles.read(placement.id).await

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tepui_core::Error;
-use tepui_types::agent::PlacementState;
+use tepui_core::{Caller, Error, Turn};
+use tepui_types::agent::{HavePart, PlacementState};
 
 use super::harness::{Harness, placement_of};
 
@@ -16,10 +16,8 @@ async fn a_reader_of_the_latest_console_waits_for_the_upload() {
     let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
     assert_eq!(t.cloud.console_output(&t.admin, id, false).await.unwrap(), None);
     let known = host.poll().await.parts;
-    let have: Vec<_> = known
-        .iter()
-        .map(|part| tepui_types::agent::HavePart { key: part.key, generation: part.generation })
-        .collect();
+    let have: Vec<_> =
+        known.iter().map(|part| HavePart { key: part.key, generation: part.generation }).collect();
     let reader = tokio::spawn({
         let (cloud, admin) = (Arc::clone(&t.cloud), t.admin.clone());
         async move { cloud.console_output(&admin, id, true).await.unwrap().unwrap() }
@@ -36,6 +34,30 @@ async fn a_reader_of_the_latest_console_waits_for_the_upload() {
     assert!(output.bytes.ends_with(b"login:"));
     let stored = t.cloud.console_output(&t.admin, id, false).await.unwrap().unwrap();
     assert_eq!(stored.bytes, output.bytes);
+}
+
+#[tokio::test]
+async fn readers_that_wait_for_a_host_keep_nobody_out() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let id = t.run_one(&t.admin).await.instances[0].record.instance.id;
+    // As many requests as are worked on at once.
+    let request = |n| Caller { access_key_id: format!("key-{n}"), turn: Turn::default(), ..t.admin.clone() };
+    let crowd: Vec<_> = (0..128).map(request).collect();
+    let mut admitted = Vec::new();
+    for caller in &crowd {
+        admitted.push(t.cloud.admit(caller).await.unwrap());
+    }
+    let reader = t.cloud.console_output(&crowd[0], id, true);
+    let known = host.poll().await.parts;
+    let have = known.iter().map(|part| HavePart { key: part.key, generation: part.generation }).collect();
+    let next = request(128);
+    let other = async {
+        assert_eq!(host.poll_with(have, 30_000).await.wanted_consoles.len(), 1, "the reader waits");
+        t.cloud.admit(&next).await
+    };
+    let (_, other) = tokio::join!(reader, other);
+    assert!(other.is_ok());
 }
 
 #[tokio::test]
