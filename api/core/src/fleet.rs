@@ -56,6 +56,8 @@ struct Member {
     came_back_at: Option<Timestamp>,
     /// Whether the node was silent when the store's state of it was last made to agree.
     agreed: Option<bool>,
+    /// Its operator gave it up. Its agent may be heard for a while, and that means nothing.
+    given_up: bool,
 }
 
 impl Member {
@@ -106,7 +108,7 @@ impl Fleet {
     /// Whether each node is silent, or not, as it was when the store was last made to agree.
     pub(crate) fn is_agreed(&self, now: Timestamp, timeout: Duration) -> bool {
         let silent = |member: &Member| self.silence(Some(member), now, timeout);
-        let agrees = |member: &Member| member.agreed == Some(silent(member));
+        let agrees = |member: &Member| member.given_up || member.agreed == Some(silent(member));
         self.surveyed.load(Ordering::Relaxed) && self.members().values().all(agrees)
     }
 
@@ -244,8 +246,9 @@ impl Fleet {
         }
     }
 
+    /// Forgets what a node said that was given up.
     pub(crate) fn forget(&self, node: NodeId) {
-        self.members().remove(&node);
+        self.members().insert(node, Member { given_up: true, ..Member::default() });
     }
 }
 

@@ -70,3 +70,16 @@ fn after_a_restart_every_node_has_its_full_time() {
     assert_eq!(fleet.trouble(node, at(1182), timeout), Some(Health::Unknown));
     assert!(!fleet.is_silent(node, at(900), timeout), "a sign of life that came after the look");
 }
+
+#[test]
+fn a_node_that_was_given_up_makes_nobody_read_the_store_when_its_agent_is_still_heard() {
+    let timeout = Duration::from_secs(90);
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let (fleet, node) = (Fleet::new(at(0)), NodeId::from_random(1));
+    fleet.agreed([(node, true)]);
+    fleet.forget(node);
+    fleet.seen(node, at(1));
+    for second in [1, 91, 92] {
+        assert!(fleet.is_agreed(at(second), timeout), "{second}");
+    }
+}
