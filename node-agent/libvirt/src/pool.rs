@@ -264,7 +264,11 @@ mod tests {
         let (ran, has_run) = channel();
         let waits = async {
             has_begun.await.unwrap();
-            pool.call(call(2, Duration::from_millis(50)), move |_| Ok(ran.send(()).unwrap())).await
+            pool.call(call(2, Duration::from_millis(50)), move |_| {
+                ran.send(()).unwrap();
+                Ok(())
+            })
+            .await
         };
         let (hanging, waiting) = tokio::join!(hangs, waits);
         let waiting = waiting.unwrap_err();

@@ -75,6 +75,7 @@ fn cell(id: PlacementId, found: &Found, wanted: Option<&PlacementPart>) -> Strin
     let view = View {
         id,
         wanted,
+        disowned: wanted.is_none(),
         domain: found.domain,
         disk: found.disk,
         vpcs_known: true,
