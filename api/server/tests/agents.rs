@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use tepui_server::Server;
 use tepui_types::Digest;
 use tepui_types::endpoint::{
-    CreateJoinToken, CreateSecurityGroup, RunInstances, SetInstance, ShowImage, ShowInstance,
+    CreateAccessKey, CreateJoinToken, CreateSecurityGroup, ExplainInstance, RunInstances, SetInstance,
+    ShowImage, ShowInstance,
 };
 use tepui_types::rest::{
-    CreateSecurityGroupRequest, Empty, Image, Instance, RunInstancesRequest, SetInstanceRequest,
+    CreateAccessKeyRequest, CreateSecurityGroupRequest, Empty, Image, Instance, RunInstancesRequest,
+    SetInstanceRequest,
 };
 
 const MACHINE: &str = "6f2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c11";
@@ -67,9 +69,13 @@ async fn poll(kit: &Kit, agent: &reqwest::Client) -> reqwest::Result<StatusCode>
 }
 
 async fn epoch(kit: &Kit, agent: &reqwest::Client) -> u64 {
+    news(kit, agent).await["epoch"].as_u64().unwrap()
+}
+
+async fn news(kit: &Kit, agent: &reqwest::Client) -> Value {
     let request = json!({ "epoch": 0, "agent_run": 1, "have": [], "wait_ms": 0 });
     let reply = agent.post(url(kit, "/agent/v1/poll")).json(&request).send().await.unwrap();
-    reply.json::<Value>().await.unwrap()["epoch"].as_u64().unwrap()
+    reply.json().await.unwrap()
 }
 
 /// A host that has joined and said what it has.
@@ -77,18 +83,22 @@ async fn host(kit: &Kit) -> reqwest::Client {
     let key = KeyPair::generate().unwrap();
     let (_, joined) = enrol(kit, &join_token(kit).await, MACHINE, &csr(&key)).await;
     let agent = agent(kit, Some((joined["certificate_pem"].as_str().unwrap(), &key)));
+    report(kit, &agent, 1, &[]).await;
+    agent
+}
+
+async fn report(kit: &Kit, agent: &reqwest::Client, sequence: u64, applied: &[Value]) {
     let report = json!({
-        "epoch": epoch(kit, &agent).await, "agent_run": 1, "sequence": 1,
+        "epoch": epoch(kit, agent).await, "agent_run": 1, "sequence": sequence,
         "observed": {
             "agent_version": "0.1.0", "boot_id": "boot",
             "capacity": { "vcpus": 4, "memory_mib": 8192, "disk_gib": 100 },
             "usage": { "disk_free_bytes": 100_u64 << 30 },
-            "applied": [], "refused": [], "placements": [], "impaired": null,
+            "applied": applied, "refused": [], "placements": [], "impaired": null,
         },
     });
     let told = agent.post(url(kit, "/agent/v1/report")).json(&report).send().await.unwrap();
     assert_eq!(told.status(), StatusCode::OK, "{}", told.text().await.unwrap());
-    agent
 }
 
 async fn run(kit: &Kit, image: &str) -> Instance {
@@ -193,6 +203,30 @@ async fn a_node_is_given_the_images_of_its_own_placements_only() {
     assert_eq!(agent.get(&path).send().await.unwrap().status(), StatusCode::NOT_FOUND);
     run(&kit, "debian").await;
     assert_eq!(agent.get(&path).send().await.unwrap().status(), StatusCode::OK);
+}
+
+/// A member with a key for the administrator's own project.
+async fn colleague(kit: &Kit) -> tepui_client::Client {
+    kit.member("mia").await;
+    let request = CreateAccessKeyRequest { user: Some("mia".into()), project: None };
+    kit.client(&kit.admin().call::<CreateAccessKey>(&[], &request).await.unwrap().token)
+}
+
+#[tokio::test]
+async fn the_doctor_is_named_to_administrators_where_something_holds_an_instance_up() {
+    let kit = Kit::start().await;
+    let (admin, member, agent) = (kit.admin(), colleague(&kit).await, host(&kit).await);
+    image(&kit, "debian").await;
+    let id = run(&kit, "debian").await.id.to_string();
+    let explain = async |client: &tepui_client::Client| {
+        client.call::<ExplainInstance>(&[&id], &Empty {}).await.unwrap()
+    };
+    assert_eq!(explain(&admin).await.try_, ["tepui doctor"], "{:?}", explain(&admin).await.facts);
+    assert_eq!(explain(&member).await.try_, [""; 0], "they may not ask it");
+    let parts = news(&kit, &agent).await["parts"].as_array().unwrap().clone();
+    let applied = parts.iter().map(|part| json!({ "key": part["key"], "generation": part["generation"] }));
+    report(&kit, &agent, 2, &applied.collect::<Vec<_>>()).await;
+    assert_eq!(explain(&admin).await.try_, [""; 0], "{:?}", explain(&admin).await.facts);
 }
 
 #[tokio::test]

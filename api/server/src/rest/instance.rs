@@ -167,8 +167,12 @@ pub(super) async fn explain(call: Call, _: Empty) -> Result<Explanation, Failure
         Some(what) => format!("waits for {what}"),
         None => "it is where it should be".to_owned(),
     };
+    // The doctor is the administrators', and has nothing to say where nothing is held up.
+    let is_held = explanation.facts.iter().any(|fact| fact.blocks);
+    let asks_doctor = is_held && call.caller.require_administrator().is_ok();
+    let try_ = asks_doctor.then(|| "tepui doctor".to_owned()).into_iter().collect();
     let facts = explanation.facts.into_iter().map(told).collect();
-    Ok(Explanation { instance, summary, facts, try_: vec!["tepui doctor".into()] })
+    Ok(Explanation { instance, summary, facts, try_ })
 }
 
 fn told(fact: tepui_core::Fact) -> String {
