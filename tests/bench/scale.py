@@ -16,6 +16,8 @@ from weight import footprint
 from wire import found
 
 PROJECTS, EACH, HOSTS = 25, 4_000, 1_000
+# Ten calls of each instance's owner, and each twentieth instance has all the user data that it may.
+AUDITED, WITH_USER_DATA, USER_DATA = 10 * PROJECTS * EACH, 20, 16 << 10
 STARTS = 7
 # As the store reads an instance.
 ROWS = """SELECT * FROM instance i LEFT JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
@@ -69,6 +71,7 @@ def multiply(database):
         for number, (n, subnet) in enumerate(originals):
             copy(db, n, nodes[number * share:(number + 1) * share])
             db.execute("UPDATE subnet SET lowest_free_ip = lowest_free_ip + ? WHERE id = ?", (EACH, subnet))
+        audit(db, AUDITED)
         db.execute("UPDATE node SET generation = generation + 1")
         db.execute("UPDATE vpc SET generation = generation + 1")
     db.close()
@@ -80,11 +83,20 @@ def copy(db, original, nodes):
     last = db.execute("SELECT max(n) FROM instance").fetchone()[0]
     for step in range(1, EACH):
         n = last + step
-        insert(db, "instance", rows["instance"] | {"n": n, "id": new_id(), "reservation_id": new_id()})
+        data = os.urandom(USER_DATA) if step % WITH_USER_DATA == 0 else None
+        insert(db, "instance", rows["instance"] | {"n": n, "id": new_id(), "reservation_id": new_id(), "user_data": data})
         insert(db, "placement", rows["placement"] | {"instance_n": n, "id": new_id(), "node_id": nodes[step % len(nodes)]})
         insert(db, "interface", rows["interface"] | {"instance_n": n, "id": new_id(), "mac": b"\x02" + os.urandom(5),
                                                      "private_ip": rows["interface"]["private_ip"] + step})
         insert(db, "root_volume", rows["root_volume"] | {"instance_n": n, "id": new_id()})
+
+
+def audit(db, count):
+    """Repeats the record of a launch."""
+    db.execute("""WITH RECURSIVE step (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n < ?)
+                  INSERT INTO audit (project_id, user_id, at, action, resources, outcome, request_id)
+                  SELECT project_id, user_id, at, action, resources, outcome, request_id
+                  FROM step, (SELECT * FROM audit WHERE action = 'RunInstances' LIMIT 1)""", (count,))
 
 
 def row(db, table, key, value):

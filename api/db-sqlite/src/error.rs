@@ -72,6 +72,19 @@ impl OpenError {
             }
         }
     }
+
+    /// What a migration of `path` failed for.
+    pub(crate) fn of_migration(path: &Path, source: refinery::Error) -> Self {
+        let mut cause: Option<&dyn std::error::Error> = Some(&source);
+        while let Some(error) = cause {
+            let found = error.downcast_ref().map(db_error);
+            if let Some(DbError::Damaged(what)) = found {
+                return Self::Damaged { path: path.into(), what };
+            }
+            cause = error.source();
+        }
+        Self::Migration { path: path.into(), source: Box::new(source) }
+    }
 }
 
 /// Sorts an error of SQLite into the contract's kinds.

@@ -74,8 +74,8 @@ impl Options {
 }
 
 impl SqliteDb {
-    /// Opens the database at `path`, creating or migrating it as needed, after a look at every page and
-    /// at the log.
+    /// Opens the database at `path`, creating or migrating it as needed, after a look at the log. What it
+    /// takes does not grow with the database; [`SqliteDb::check_pages`] does.
     ///
     /// # Errors
     /// See [`OpenError`]. A database that is refused is left as it was.
@@ -89,9 +89,7 @@ impl SqliteDb {
         let sqlite = |source| OpenError::of_sqlite(&path, source);
         damage::check_log(&path)?;
         let mut connection = connect(&path, &options).map_err(sqlite)?;
-        damage::check_pages(&path, &connection)?;
-        migrate(&mut connection)
-            .map_err(|source| OpenError::Migration { path: path.clone(), source: Box::new(source) })?;
+        migrate(&mut connection).map_err(|source| OpenError::of_migration(&path, source))?;
         if_room(connection.execute_batch("PRAGMA optimize = 0x10002")).map_err(sqlite)?;
         if_room(checkpoint::take_over(&connection)).map_err(sqlite)?;
         let readers = Readers::open(&path, &options).map_err(sqlite)?;

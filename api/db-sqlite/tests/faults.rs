@@ -135,26 +135,68 @@ fn change(path: &Path, at: usize, with: &[u8]) {
 
 const PAGE: usize = 4096;
 
-#[tokio::test]
-async fn a_damaged_page_a_missing_end_and_a_foreign_file_are_refused_at_the_start() {
-    let (_directory, path) = directory();
+/// A closed database of 200 users.
+async fn filled() -> (tempfile::TempDir, std::path::PathBuf) {
+    let (directory, path) = directory();
     let db = open(&path);
     for number in 0..200 {
         add(&db, number).await;
     }
-    drop(db);
+    (directory, path)
+}
+
+#[tokio::test]
+async fn a_damaged_beginning_a_missing_end_and_a_foreign_file_are_refused_at_the_start() {
+    let (_directory, path) = filled().await;
     let sound = fs::read(&path).unwrap();
-    for page in [1, 2, sound.len() / PAGE - 1] {
-        change(&path, page * PAGE, &[0xff; 64]);
-        refusal(&path);
-        fs::write(&path, &sound).unwrap();
-    }
+    change(&path, 100, &[0xff; 64]);
+    refusal(&path);
     fs::write(&path, &sound[..sound.len() / 2]).unwrap();
     refusal(&path);
     fs::write(&path, vec![b'x'; sound.len()]).unwrap();
     refusal(&path);
     fs::write(&path, &sound).unwrap();
-    assert_eq!(open(&path).users().await.unwrap().len(), 200);
+    let db = open(&path);
+    assert_eq!(db.users().await.unwrap().len(), 200);
+    db.check_pages(|| false).await.unwrap();
+    assert!(matches!(db.check_pages(|| true).await, Err(DbError::Bug(_))), "it can be stopped");
+    db.check_pages(|| false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_refused_at_the_start_or_found_by_the_look_at_all() {
+    let (_directory, path) = filled().await;
+    let sound = fs::read(&path).unwrap();
+    let mut found = 0;
+    for page in 1..sound.len() / PAGE {
+        change(&path, page * PAGE, &[0xff; 64]);
+        let (told, options) = listening();
+        match SqliteDb::open(&path, options) {
+            Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "page {page}: {error:?}"),
+            Ok(db) => {
+                let checked = db.check_pages(|| false).await;
+                assert!(matches!(checked, Err(DbError::Damaged(_))), "page {page}: {checked:?}");
+                let told = told.lock().unwrap();
+                assert!(
+                    told[0].starts_with(&format!("{}: the database is damaged", path.display())),
+                    "{told:?}"
+                );
+                assert!(told[0].contains("restore BACKUP"), "{told:?}");
+                found += 1;
+            }
+        }
+        fs::write(&path, &sound).unwrap();
+    }
+    assert!(found > 0, "the look at all pages found none");
+}
+
+/// Options that put down why the process would have ended.
+fn listening() -> (Arc<Mutex<Vec<String>>>, Options) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hear = Arc::clone(&told);
+    let on_failure: Arc<dyn Fn(&str) + Send + Sync> =
+        Arc::new(move |why: &str| hear.lock().unwrap().push(why.to_owned()));
+    (told, Options { on_failure, ..Options::default() })
 }
 
 /// A log that a killed process left behind, and how many users were acknowledged.
@@ -210,17 +252,9 @@ async fn a_page_that_was_torn_while_the_log_was_folded_in_is_whole_again() {
 
 #[tokio::test]
 async fn damage_that_is_met_later_ends_the_process_with_the_files_name() {
-    let (_directory, path) = directory();
-    let db = open(&path);
-    for number in 0..200 {
-        add(&db, number).await;
-    }
-    drop(db);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let hear = Arc::clone(&told);
-    let on_failure: Arc<dyn Fn(&str) + Send + Sync> =
-        Arc::new(move |why: &str| hear.lock().unwrap().push(why.to_owned()));
-    let db = SqliteDb::open(&path, Options { on_failure, ..Options::default() }).unwrap();
+    let (_directory, path) = filled().await;
+    let (told, options) = listening();
+    let db = SqliteDb::open(&path, options).unwrap();
     let pages = fs::metadata(&path).unwrap().len() as usize / PAGE;
     let file = File::options().write(true).open(&path).unwrap();
     for page in 1..pages {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tepui_db::DbError;
 use tepui_db_sqlite::{BackupError, OpenError, Options, Replacement, SqliteDb};
@@ -41,6 +42,14 @@ pub enum CopyError {
     /// The copy failed.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A backup that is damaged itself.
+    #[error("{} cannot be put in the database's place", path.display())]
+    Unfit {
+        /// The backup.
+        path: PathBuf,
+        /// Why.
+        source: DbError,
+    },
     /// A database does not answer.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -64,7 +73,9 @@ pub async fn backup(config: &Config, target: &Path) -> Result<(), CopyError> {
         None => {
             let path = layout.database();
             fs::metadata(&path).map_err(files::error("read", &path))?;
-            Ok(SqliteDb::open(&path, Options::default())?.backup(target)?)
+            let db = SqliteDb::open(&path, Options::default())?;
+            db.check_pages(|| false).await?;
+            Ok(db.backup(target)?)
         }
     }
 }
@@ -82,10 +93,19 @@ pub async fn restore(config: &Config, source: &Path) -> Result<Epoch, CopyError>
     remove_old(&prepared)?;
     fs::copy(source, &prepared).map_err(files::error("copy", source))?;
     files::make_private(&prepared)?;
-    let epoch = SqliteDb::open(&prepared, Options::default())?.begin_epoch_after(present).await?;
+    let epoch = begin_epoch(source, &prepared, present).await?;
     failpoint::hit(IS_PREPARED)?;
     place.put(&prepared)?;
     Ok(epoch)
+}
+
+async fn begin_epoch(source: &Path, prepared: &Path, present: Epoch) -> Result<Epoch, CopyError> {
+    // Damage is an answer here, not the end of the process.
+    let options = Options { on_failure: Arc::new(|_| {}), ..Options::default() };
+    let db = SqliteDb::open(prepared, options)?;
+    let unfit = |error| CopyError::Unfit { path: source.to_owned(), source: error };
+    db.check_pages(|| false).await.map_err(unfit)?;
+    Ok(db.begin_epoch_after(present).await?)
 }
 
 /// More epochs than any database began: for one that is too damaged to tell its own.

@@ -185,6 +185,7 @@ impl RunningServer {
         self.tasks.spawn(metrics.serve(scrape, stop.clone()));
         self.tasks.spawn(admin::serve(&config.layout().admin_socket(), Arc::clone(&app.db), stop.clone())?);
         self.tasks.spawn(tidy(Arc::clone(app)));
+        self.tasks.spawn(check_pages(Arc::clone(app)));
         let (cloud, cancel) = (Arc::clone(&app.cloud), stop.clone());
         self.tasks.spawn(async move { cloud.run_reconcilers(cancel).await });
         Ok(())
@@ -291,6 +292,17 @@ fn inherited() -> io::Result<TcpListener> {
     let socket = socket.ok_or_else(|| io::Error::other("LISTEN_FDS names no socket"))?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket)
+}
+
+/// Looks for damage in the whole database, which ends the process, beside the first requests: a large one
+/// takes longer to read than they can wait.
+async fn check_pages(app: Arc<App>) {
+    let stop = app.stop.clone();
+    match app.db.check_pages(move || stop.is_cancelled()).await {
+        Ok(()) => tracing::debug!("the database's pages are sound"),
+        Err(_) if app.stop.is_cancelled() => {}
+        Err(error) => tracing::warn!(%error, "cannot look at the database's pages"),
+    }
 }
 
 /// Removes what nobody needs, now and every hour.
