@@ -15,6 +15,9 @@ use crate::{Caller, Cloud, Error};
 /// Pauses before a record is offered to a busy store again: the shortest, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
+/// Time for the records that wait to come into the store at a shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
 tokio::task_local! {
     /// The call under way.
     static CALL: Call;
@@ -154,10 +157,14 @@ impl Cloud {
         }
     }
 
-    /// Waits until every audit record so far is in the store. Called at shutdown.
+    /// Waits until every audit record so far is in the store. Called at shutdown. A store on a full disk
+    /// may take none for ever, so that it ends after a while.
     pub async fn flush_audit(&self) {
         self.audits.tasks.close();
-        self.audits.tasks.wait().await;
+        if tokio::time::timeout(FLUSH_TIMEOUT, self.audits.tasks.wait()).await.is_err() {
+            let count = self.audits.tasks.len();
+            tracing::warn!(count, "audit records are not in the database; the log has them, target `audit`");
+        }
         self.audits.tasks.reopen();
     }
 

@@ -63,7 +63,15 @@ async fn a_full_disk_refuses_changes_with_503_answers_reads_and_needs_no_restart
     process.kill();
     process.run(How::default()).await;
     assert_eq!(users(&process.client()).await.len(), taken + 1);
-    process.kill();
+    disk.fill();
+    while create_user(&process, taken + 1).await.0 != 503 {
+        taken += 1;
+    }
+    // The record of the refused call waits for room.
+    let pid = i32::try_from(process.pid()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGTERM).unwrap();
+    assert!(process.ended().await.success());
+    assert!(process.said().contains("audit records are not in the database"), "{}", process.said());
 }
 
 #[tokio::test]
