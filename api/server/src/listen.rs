@@ -25,8 +25,8 @@ use tower::util::Oneshot;
 
 use crate::agents::Peer;
 use crate::pki::PeerNode;
-pub(crate) use places::Place;
 use places::Places;
+pub(crate) use places::{Kept, Place};
 
 /// Time for a client to send a request's head, which is also how long a connection may idle, and for
 /// the TLS handshake.

@@ -106,10 +106,24 @@ async fn a_flood_of_connections_keeps_nobody_out() {
         b"POST / HTTP/1.1\r\nhost: x\r\nauthorization: x\r\ncontent-length: 9000\r\n\r\nAction=".to_vec(),
         b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nActio\r\n".to_vec(),
     ];
-    // More than the listener has places.
+    flood(&process, &begun).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_with_the_token_of_a_member_keeps_nobody_out() {
+    raise_file_limit();
+    let process = Process::start().await;
+    let token = member(&process).await;
+    let head = format!("host: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9000\r\n\r\n{{");
+    let begun = ["/v1/key-pairs", "/v1/instances"].map(|path| format!("POST {path} HTTP/1.1\r\n{head}"));
+    flood(&process, &begun.map(String::into_bytes)).await;
+}
+
+/// More connections than the listener has places, of clients that all begin in one of these ways.
+async fn flood(process: &Process, begun: &[Vec<u8>]) {
     let mut flood = Vec::new();
     for number in 0..4400_usize {
-        flood.push(stuck(&process, &begun[number % begun.len()]).await);
+        flood.push(stuck(process, &begun[number % begun.len()]).await);
         if number % 1100 == 1099 {
             process.client().call::<Whoami>(&[], &Empty {}).await.unwrap();
             assert_eq!(process.ec2("Action=DescribeInstances&Version=2016-11-15").0, 200);

@@ -5,10 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::http::Extensions;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+
+/// Time for a connection that is put out to end, before another one is.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// All places of one listener.
 pub(super) struct Places {
@@ -51,10 +55,12 @@ impl Places {
             if let Ok(slot) = Arc::clone(&self.free).try_acquire_owned() {
                 return Some(self.place(slot));
             }
-            self.put_out_longest_idle();
+            let is_put_out = self.put_out_longest_idle();
             tokio::select! {
                 slot = Arc::clone(&self.free).acquire_owned() => return Some(self.place(slot.ok()?)),
-                () = became_idle => {}
+                () = became_idle, if !is_put_out => {}
+                // It may have become busy at the same moment.
+                () = tokio::time::sleep(PAUSE), if is_put_out => {}
             }
         }
     }
@@ -65,10 +71,13 @@ impl Places {
         Arc::new(Place { places: Arc::clone(self), cut, number, _slot: slot })
     }
 
-    fn put_out_longest_idle(&self) {
-        if let Some((_, connection)) = self.idle().connections.pop_first() {
+    /// Whether there was one.
+    fn put_out_longest_idle(&self) -> bool {
+        let longest = self.idle().connections.pop_first();
+        longest.is_some_and(|(_, connection)| {
             connection.cancel();
-        }
+            true
+        })
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -118,5 +127,32 @@ impl Drop for Kept {
         let number = place.places.idle().add(place.cut.clone());
         *place.number() = number;
         place.places.became_idle.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_new_connection_puts_one_out_however_many_become_idle_meanwhile() {
+        let places = Places::new(3, CancellationToken::new());
+        let mut there = Vec::new();
+        for _ in 0..3 {
+            there.push(places.take().await.unwrap());
+        }
+        let new = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take().await }
+        });
+        for place in there.iter().skip(1).cycle().take(10) {
+            tokio::task::yield_now().await;
+            drop(place.keep());
+        }
+        tokio::task::yield_now().await;
+        let put_out: Vec<_> = there.iter().map(|place| place.cut.is_cancelled()).collect();
+        assert_eq!(put_out, [true, false, false]);
+        there.remove(0);
+        assert!(new.await.unwrap().is_some());
     }
 }

@@ -30,12 +30,17 @@ fn rehearsed(call: &Call) -> Result<(), Failure> {
     if call.caller.dry_run { Err(Error::DryRunOk.into()) } else { Ok(()) }
 }
 
-pub(super) async fn whole(call: Call, image: UploadImageRequest, body: Body) -> Result<ImportTask, Failure> {
+pub(super) async fn whole(
+    mut call: Call,
+    image: UploadImageRequest,
+    body: Body,
+) -> Result<ImportTask, Failure> {
     check(&call, &image)?;
     let size = body.size_hint().exact().ok_or_else(|| {
         Failure::Malformed("the header Content-Length is missing: it tells the file's size".into())
     })?;
     let mut upload = call.app.uploads.create(call.caller.project, size, image).await?;
+    call.keep_place();
     match upload.append(0, body, &call.app.stop).await {
         Ok(()) => begin(&call, upload, None).await,
         Err(failure) => {
@@ -57,12 +62,13 @@ pub(super) async fn show(call: Call, _: Empty) -> Result<ImageUpload, Failure> {
 }
 
 pub(super) async fn append(
-    call: Call,
+    mut call: Call,
     request: AppendImageUploadRequest,
     body: Body,
 ) -> Result<ImageUpload, Failure> {
     let mut upload = call.app.uploads.take(call.caller.project, call.target())?;
     rehearsed(&call)?;
+    call.keep_place();
     upload.append(request.offset, body, &call.app.stop).await?;
     upload.shown()
 }

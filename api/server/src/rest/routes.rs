@@ -16,7 +16,7 @@ use tepui_types::endpoint::{Carrier, DRY_RUN_HEADER, Endpoint, Method};
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::listen::Place;
+use crate::listen::{Kept, Place};
 use crate::metrics::Action;
 use crate::request_id::RequestId;
 
@@ -26,11 +26,18 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     path: Vec<String>,
     admission: Option<Admission>,
+    place: Option<Arc<Place>>,
+    kept: Option<Kept>,
 }
 
 impl Call {
     pub(crate) fn cloud(&self) -> &Cloud {
         &self.app.cloud
+    }
+
+    /// Keeps the connection's place for the caller, whose request is there: until the call ends.
+    pub(crate) fn keep_place(&mut self) {
+        self.kept = self.place.as_ref().map(Place::keep);
     }
 
     /// The value of the path's first parameter.
@@ -62,6 +69,7 @@ impl Routes {
                     Carrier::Query | Carrier::RawBody => from_query(&query),
                     Carrier::Json => call.app.room.whole(body).await.and_then(|read| json(&read.bytes)),
                 };
+                call.keep_place();
                 call.admission = Some(call.app.cloud.admit(&call.caller).await?);
                 detached::<E, _>(call, |call| async move { handler(call, request?).await }).await
             }
@@ -69,7 +77,8 @@ impl Routes {
     }
 
     /// A handler that takes the body's bytes itself, as they come. It is not one of those that take
-    /// turns: it lasts as long as its client likes, and has bounds of its own.
+    /// turns: it lasts as long as its client likes, and has bounds of its own; once the call is within them
+    /// it keeps its place.
     pub(crate) fn add_raw<E, H, F>(self, handler: H) -> Self
     where
         E: Endpoint + 'static,
@@ -135,10 +144,10 @@ where
 {
     let (parts, body) = request.into_parts();
     let caller = authenticate(&app, &parts.headers, id).await?;
-    let _known = Place::of(&parts.extensions).map(Place::keep);
     let path = path.iter().map(|(_, value)| value.to_owned()).collect();
     let query = parts.uri.query().unwrap_or_default().to_owned();
-    handler(Call { app, caller, path, admission: None }, query, body).await
+    let place = Place::of(&parts.extensions).cloned();
+    handler(Call { app, caller, path, admission: None, place, kept: None }, query, body).await
 }
 
 /// The id that the middleware gave the request.
