@@ -27,7 +27,7 @@ use crate::uploads::Upload;
 pub(crate) const DEFAULT_LOGIN_USER: &str = "root";
 /// How often progress is written down and the room on the disk is looked at.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Pauses before an import's end is offered to busy books again: the shortest, and the longest.
+/// Pauses before an import's end is offered to busy or full books again: the shortest, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Percent of an import's way at which the file is here and its conversion begins.
 const FETCHED_PERCENT: u8 = 80;
@@ -324,7 +324,7 @@ fn imported(stored: StoredImage, outlook: Outlook) -> ImportedImage {
     }
 }
 
-/// Offers an import's end to the books until they are not too busy for it: nobody would tell it later,
+/// Offers an import's end to the books until they have time and room for it: nobody would tell it later,
 /// and hours of work hang on it.
 async fn written<T, F>(end: impl FnMut() -> F) -> Result<T, Error>
 where
@@ -336,7 +336,7 @@ where
         .with_max_delay(longest)
         .with_jitter()
         .without_max_times();
-    end.retry(pauses).when(|error| matches!(error, Error::Busy)).await
+    end.retry(pauses).when(|error| matches!(error, Error::Busy | Error::Unavailable { .. })).await
 }
 
 /// An error with what it rests on, for the books.
@@ -390,14 +390,20 @@ impl ImageImports for UrlImports {
 mod tests {
     use std::cell::Cell;
 
+    use tepui_db::DbError;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_imports_end_is_written_down_once_the_books_have_time() {
+    async fn an_imports_end_is_written_down_once_the_books_have_time_and_room() {
         let tries = Cell::new(0);
         let busy_first = || {
             tries.set(tries.get() + 1);
-            std::future::ready(if tries.get() < 50 { Err(Error::Busy) } else { Ok(()) })
+            std::future::ready(match tries.get() {
+                ..25 => Err(Error::Busy),
+                25..50 => Err(Error::from(DbError::Full)),
+                _ => Ok(()),
+            })
         };
         written(busy_first).await.unwrap();
         assert_eq!(tries.get(), 50);
