@@ -187,7 +187,8 @@ impl ImageStore {
             .and_then(|()| fchown(target, Some(SANDBOX_UID), None))
             .and_then(|()| fchown(source, Some(SANDBOX_UID), None));
         prepared.map_err(|error| self.write_error(private.path(), error))?;
-        self.converter.convert(path, private.path(), length, limits.max_stored_bytes).await?;
+        let converted = self.converter.convert(path, private.path(), length, limits.max_stored_bytes).await;
+        converted.map_err(|error| self.convert_error(error))?;
         let target = clone(target, private.path())?;
         let digest = tokio::task::spawn_blocking(move || sparse::digest(&target, length)).await;
         join(digest).map_err(|error| self.write_error(private.path(), error))
@@ -201,6 +202,16 @@ impl ImageStore {
         let at = private.to_path_buf();
         let sealed = tokio::task::spawn_blocking(move || seal(&file, private, &target, &folder)).await;
         join(sealed).map_err(|error| self.write_error(&at, error))
+    }
+
+    /// qemu-img tells of a full disk in words alone: those of the C locale, as its environment is empty.
+    fn convert_error(&self, error: ConvertError) -> ImportError {
+        match &error {
+            ConvertError::Failed(why) if why.contains("No space left on device") => {
+                ImportError::DiskFull(self.folder.clone())
+            }
+            _ => error.into(),
+        }
     }
 
     fn write_error(&self, path: &Path, source: io::Error) -> ImportError {

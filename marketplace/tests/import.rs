@@ -7,6 +7,8 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
 
 use support::Bench;
 use tepui_marketplace::{ImportError, Limits};
@@ -67,6 +69,40 @@ async fn what_unpacks_to_more_than_the_limit_is_refused_and_removed() {
     for name in ["bomb.raw", "bomb.qcow2"] {
         let error = bench.store.import(&bench.path(name), &limits, None).await.unwrap_err();
         assert!(error.to_string().contains("more than 1048576 bytes of data"), "{name}: {error}");
+        assert!(bench.stored().is_empty(), "{name}");
+    }
+}
+
+/// A file system of 512 KiB; taken away when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: PathBuf) -> Self {
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(&folder).status();
+        assert!(mounted.unwrap().success(), "a small file system needs root");
+        Self(folder)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_nothing_is_left_on_it() {
+    let bench = Bench::new();
+    let _disk = SmallDisk::mount(bench.path("images"));
+    let mut bytes = vec![b'x'; 1 << 20];
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(bench.path("large.raw"), bytes).unwrap();
+    bench.qemu_img(&["convert", "-f", "raw", "-O", "qcow2", "large.raw", "large.qcow2"]);
+    let told = format!("the disk of the image store {} is full", bench.path("images").display());
+    for name in ["large.raw", "large.qcow2"] {
+        let error = bench.store.import(&bench.path(name), &Limits::default(), None).await.unwrap_err();
+        assert_eq!(error.to_string(), told, "{name}");
         assert!(bench.stored().is_empty(), "{name}");
     }
 }
