@@ -202,7 +202,9 @@ impl Cloud {
     }
 
     async fn is_on_node(&self, node: NodeId, placement: PlacementId) -> Result<bool, Error> {
+        let turn = self.host_turn().await?;
         let state = self.db.node_part(node).await?;
+        drop(turn);
         let mut placements = state.iter().flat_map(|s| &s.records).filter_map(|r| r.placement.as_ref());
         Ok(placements.any(|p| p.id == placement))
     }

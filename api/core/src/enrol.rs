@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 use tepui_db::model::{JoinToken, Node, NodeLoad, NodeState};
-use tepui_db::{EnrolOutcome, NewNode};
+use tepui_db::{Certificate, EnrolOutcome, NewNode};
 use tepui_types::agent::{EnrolRequest, PartKey};
 use tepui_types::{NodeId, Timestamp};
 
@@ -113,7 +113,13 @@ impl Cloud {
     /// # Errors
     /// Only those of the store.
     pub async fn confirm_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, Error> {
-        let _turn = self.host_turn().await?;
-        Ok(self.db.confirm_certificate(node, sha256).await?)
+        let turn = self.host_turn().await?;
+        let certificate = self.db.certificate(node, sha256).await?;
+        drop(turn);
+        match certificate {
+            Certificate::Current => Ok(true),
+            Certificate::Pending => Ok(self.db.promote_certificate(node, sha256).await?),
+            Certificate::Foreign => Ok(false),
+        }
     }
 }

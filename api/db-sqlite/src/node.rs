@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{JoinToken, Node, NodeLoad, NodeState};
-use tepui_db::{DbError, EnrolOutcome, NewNode, NodeChanges, NodeDb};
+use tepui_db::{Certificate, DbError, EnrolOutcome, NewNode, NodeChanges, NodeDb};
 use tepui_types::NodeId;
 use tepui_types::agent::NodeCapacity;
 use uuid::Uuid;
@@ -48,16 +48,18 @@ impl NodeDb for SqliteDb {
         .await
     }
 
-    async fn confirm_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, DbError> {
+    async fn certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<Certificate, DbError> {
+        let known = self.read(move |connection| certificates(connection, node)).await?;
+        let (current, pending) = known.unwrap_or_default();
+        Ok(match Some(*sha256) {
+            asked if asked == current => Certificate::Current,
+            asked if asked == pending => Certificate::Pending,
+            _ => Certificate::Foreign,
+        })
+    }
+
+    async fn promote_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, DbError> {
         let sha256 = *sha256;
-        let (current, pending) =
-            self.read(move |connection| certificates(connection, node)).await?.unwrap_or_default();
-        if current == Some(sha256) {
-            return Ok(true);
-        }
-        if pending != Some(sha256) {
-            return Ok(false);
-        }
         self.write(move |connection| promote_certificate(connection, node, &sha256)).await
     }
 
@@ -77,8 +79,8 @@ impl NodeDb for SqliteDb {
         impaired: Option<&str>,
     ) -> Result<(), DbError> {
         let report = (capacity, agent_version.to_owned(), impaired.map(str::to_owned));
-        let known = self.read(move |connection| reported(connection, node)).await?;
-        if known.is_none_or(|known| known == report) {
+        // Every host says this to a control plane that has just begun; none of them waits for a reader.
+        if self.loads.of(node).is_none_or(|load| reported(&load.node) == report) {
             return Ok(());
         }
         self.write(move |connection| Ok(store_report(connection, node, &report)?)).await
@@ -237,9 +239,8 @@ fn promote_certificate(connection: &Connection, node: NodeId, sha256: &[u8; 32])
 
 type Reported = (NodeCapacity, String, Option<String>);
 
-fn reported(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Reported>> {
-    let sql = "SELECT vcpus, memory_mib, disk_gib, agent_version, impaired FROM node WHERE id = ?1";
-    first(connection, sql, params![S(node)], |c| Ok((read_capacity(c)?, c.plain()?, c.plain()?)))
+fn reported(node: &Node) -> Reported {
+    (node.capacity, node.agent_version.clone(), node.impaired.clone())
 }
 
 fn store_report(connection: &Connection, node: NodeId, report: &Reported) -> rusqlite::Result<()> {

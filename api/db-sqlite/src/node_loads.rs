@@ -50,6 +50,12 @@ impl NodeLoads {
         NodeChanges { upto: known.upto, nodes: after.map(|(_, load)| Arc::clone(load)).collect() }
     }
 
+    /// One node, as the last commit left it.
+    pub(crate) fn of(&self, node: NodeId) -> Option<Arc<NodeLoad>> {
+        let known = self.known();
+        known.last_change.get(&node).and_then(|change| known.by_change.get(change)).cloned()
+    }
+
     fn publish(&self, loads: Vec<NodeLoad>) {
         let mut known = self.known();
         for load in loads {

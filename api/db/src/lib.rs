@@ -33,7 +33,7 @@ pub use launch::{
     TokenUse,
 };
 pub use network::{NetworkDb, RuleChange, RuleOutcome};
-pub use node::{EnrolOutcome, NewNode, NodeChanges, NodeDb};
+pub use node::{Certificate, EnrolOutcome, NewNode, NodeChanges, NodeDb};
 pub use placement::{Adoption, ExpungeOutcome, NodePartState, PlacementDb, Transition};
 pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};

@@ -27,6 +27,17 @@ pub struct NewNode {
     pub capacity: NodeCapacity,
 }
 
+/// What a certificate is to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// It may act for the node.
+    Current,
+    /// It may once it is promoted, which its first use does.
+    Pending,
+    /// It may not.
+    Foreign,
+}
+
 /// What became of an enrolment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnrolOutcome {
@@ -64,11 +75,14 @@ pub trait NodeDb: Send + Sync {
     ) -> Result<EnrolOutcome, DbError>;
 
     /// Binds the node to a certificate. The one before stays valid until the new one is first used
-    /// ([`NodeDb::confirm_certificate`]), so that a lost reply locks nobody out.
+    /// ([`NodeDb::promote_certificate`]), so that a lost reply locks nobody out.
     async fn put_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<(), DbError>;
 
-    /// Whether this certificate may act for the node. A pending one becomes the only one.
-    async fn confirm_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, DbError>;
+    /// What a certificate is to the node.
+    async fn certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<Certificate, DbError>;
+
+    /// Makes a pending certificate the only one; returns whether it is that now.
+    async fn promote_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<bool, DbError>;
 
     /// All nodes with what is taken on them, by id.
     async fn nodes(&self) -> Result<Vec<NodeLoad>, DbError>;

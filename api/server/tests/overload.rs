@@ -67,11 +67,11 @@ async fn a_crowd_is_answered_in_turn_or_refused_at_once_and_keeps_no_administrat
             })
         });
         let crowd: Vec<_> = crowd.collect();
-        // One key has 256 at once; whoever is more is told so while the others wait.
+        // One key has 64 at once; whoever is more is told so while the others wait.
         let admin = process.client();
         kit::until(|| async {
             admin.call::<ListUsers>(&[], &Empty {}).await.unwrap();
-            (refused.load(Ordering::SeqCst) >= clients.saturating_sub(256)).then_some(())
+            (refused.load(Ordering::SeqCst) >= clients.saturating_sub(64)).then_some(())
         })
         .await;
         drop(locked);

@@ -14,7 +14,7 @@ use tepui_types::agent::{NodeObserved, PlacementState};
 use tepui_types::{Epoch, NodeId, PlacementId};
 
 use crate::transition::words;
-use crate::{Cloud, Error, Kind};
+use crate::{Cloud, Error};
 
 impl Cloud {
     /// Whether the node knows more than the restored database, and has not told it yet.
@@ -29,7 +29,7 @@ impl Cloud {
         if seen.applied.is_empty() {
             return Ok(());
         }
-        let state = self.db.node_part(node).await?.ok_or_else(|| Error::not_found(Kind::Node, node))?;
+        let state = self.node_rows(node).await?;
         let adoptions = adoptions(&state.records, seen);
         let written = self.db.adopt(node, &adoptions, self.now()).await?;
         // One that a client changed meanwhile is weighed again at the next report.

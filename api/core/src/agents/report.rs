@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tepui_db::Transition;
 use tepui_db::model::InstanceRecord;
+use tepui_db::{NodePartState, Transition};
 use tepui_types::agent::{NodeObserved, Report, ReportReply};
 use tepui_types::{Generation, NodeId, PlacementId};
 
@@ -45,10 +45,13 @@ impl Cloud {
     /// Applies what a report means. The generation of the node's rows at which it means nothing, or
     /// nothing more: until that grows or the node says something else, there is nothing to compare.
     async fn settle(&self, node: NodeId, report: &Report) -> Result<Option<Generation>, Error> {
-        if let Some(settled) = self.fleet.settled(node, report)
-            && self.db.node_generation(node).await? == Some(settled)
-        {
-            return Ok(Some(settled));
+        if let Some(settled) = self.fleet.settled(node, report) {
+            let turn = self.host_turn().await?;
+            let generation = self.db.node_generation(node).await?;
+            drop(turn);
+            if generation == Some(settled) {
+                return Ok(Some(settled));
+            }
         }
         self.take_observations(node, &report.observed).await
     }
@@ -83,10 +86,7 @@ impl Cloud {
         node: NodeId,
         seen: &NodeObserved,
     ) -> Result<Option<Generation>, Error> {
-        let turn = self.host_turn().await?;
-        let state = self.db.node_part(node).await?;
-        drop(turn);
-        let state = state.ok_or_else(|| Error::not_found(Kind::Node, node))?;
+        let state = self.node_rows(node).await?;
         let transitions = plan_transitions(&state.records, &seen.placements);
         pass("core::report::planned")?;
         if transitions.is_empty() {
@@ -105,6 +105,12 @@ impl Cloud {
         pass("core::report::woken")?;
         // One of them may have lost a race: the same words may then mean something else.
         Ok(None)
+    }
+
+    /// What is wanted on the node, read in a host's turn.
+    pub(super) async fn node_rows(&self, node: NodeId) -> Result<NodePartState, Error> {
+        let _turn = self.host_turn().await?;
+        self.db.node_part(node).await?.ok_or_else(|| Error::not_found(Kind::Node, node))
     }
 
     /// Forgets those that are gone from the node, and wakes it. Other nodes see only that a placement left

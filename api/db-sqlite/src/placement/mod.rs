@@ -41,20 +41,14 @@ impl PlacementDb for SqliteDb {
         self.read(move |connection| parts::live_placements(connection, &ids)).await
     }
 
-    /// Looks first and queues nothing for the writer when there is no news: nearly every report says
-    /// what the one before said.
     async fn apply_transitions(
         &self,
         node: NodeId,
         transitions: &[Transition],
         now: Timestamp,
     ) -> Result<Vec<PlacementId>, DbError> {
-        let candidates = transitions.to_vec();
-        let news = self.read(move |connection| transition::news(connection, node, candidates)).await?;
-        if news.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.write(move |connection| transition::apply(connection, node, &news, now)).await
+        let transitions = transitions.to_vec();
+        self.write(move |connection| transition::apply(connection, node, &transitions, now)).await
     }
 
     async fn adopt(

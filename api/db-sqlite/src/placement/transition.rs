@@ -75,21 +75,6 @@ pub(super) fn current(
     first(connection, &sql, params![S(id), S(node)], Current::read)
 }
 
-/// Those transitions that would change something.
-pub(super) fn news(
-    connection: &Connection,
-    node: NodeId,
-    transitions: Vec<Transition>,
-) -> rusqlite::Result<Vec<Transition>> {
-    let mut news = Vec::new();
-    for t in transitions {
-        if current(connection, node, t.placement_id)?.is_some_and(|current| current.is_news(&t)) {
-            news.push(t);
-        }
-    }
-    Ok(news)
-}
-
 /// Applies those transitions that still hold; returns those that changed a state or released.
 pub(super) fn apply(
     connection: &Connection,

@@ -7,7 +7,7 @@ use tepui_types::agent::NodeCapacity;
 
 use super::world::{CAPACITY, END, World};
 use crate::model::{JoinToken, NodeState, StateReason};
-use crate::{Db, EnrolOutcome, ExpungeOutcome, LaunchOutcome, rehearse};
+use crate::{Certificate, Db, EnrolOutcome, ExpungeOutcome, LaunchOutcome, rehearse};
 
 pub async fn enrolment_is_bound_to_the_first_machine(db: Arc<dyn Db>) {
     let world = World::new(db);
@@ -28,15 +28,18 @@ pub async fn enrolment_is_bound_to_the_first_machine(db: Arc<dyn Db>) {
 pub async fn a_certificate_counts_once_it_is_used(db: Arc<dyn Db>) {
     let world = World::new(db);
     let node = world.node(CAPACITY).await;
-    let confirm = async |sha256| world.db.confirm_certificate(node, &sha256).await.unwrap();
-    assert!(!confirm([0; 32]).await, "a node without a certificate accepts none");
+    let is = async |sha256| world.db.certificate(node, &sha256).await.unwrap();
+    let promote = async |sha256| world.db.promote_certificate(node, &sha256).await.unwrap();
+    assert_eq!(is([0; 32]).await, Certificate::Foreign, "a node without a certificate accepts none");
     world.db.put_certificate(node, &[1; 32]).await.unwrap();
-    assert!(confirm([1; 32]).await);
+    assert_eq!(is([1; 32]).await, Certificate::Pending);
+    assert!(promote([1; 32]).await);
     world.db.put_certificate(node, &[2; 32]).await.unwrap();
-    assert!(confirm([1; 32]).await, "the old one is valid until the new one is used");
-    assert!(confirm([2; 32]).await);
-    assert!(confirm([2; 32]).await);
-    assert!(!confirm([1; 32]).await);
+    assert_eq!(is([1; 32]).await, Certificate::Current, "valid until the new one is used");
+    assert!(promote([2; 32]).await);
+    assert!(promote([2; 32]).await, "two connections use it at once");
+    assert!(!promote([1; 32]).await);
+    assert_eq!((is([1; 32]).await, is([2; 32]).await), (Certificate::Foreign, Certificate::Current));
     assert_eq!(world.db.nodes().await.unwrap()[0].node.certificate_sha256, [2; 32]);
 }
 
@@ -69,12 +72,14 @@ pub async fn an_expunged_node_is_final(db: Arc<dyn Db>) {
     let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into(), detail: None };
     let expunge = async |id| world.db.expunge_node(id, &reason, world.now()).await.unwrap();
     assert_eq!(expunge(node).await, ExpungeOutcome::Up);
-    assert!(world.db.confirm_certificate(node, &[1; 32]).await.unwrap(), "nothing was changed");
+    let is = async || world.db.certificate(node, &[1; 32]).await.unwrap();
+    assert_eq!(is().await, Certificate::Pending, "nothing was changed");
     assert!(set(NodeState::Unreachable).await);
     assert_eq!(expunge(node).await, ExpungeOutcome::Expunged(0));
     assert_eq!(expunge(node).await, ExpungeOutcome::Expunged(0), "repeated");
     assert!(!set(NodeState::Up).await);
-    assert!(!world.db.confirm_certificate(node, &[1; 32]).await.unwrap());
+    assert_eq!(is().await, Certificate::Foreign);
+    assert!(!world.db.promote_certificate(node, &[1; 32]).await.unwrap());
     let unknown = NodeId::from_random(world.bits());
     assert_eq!(expunge(unknown).await, ExpungeOutcome::NotFound);
     assert!(!world.db.set_node_state(unknown, NodeState::Up, world.now()).await.unwrap());
@@ -130,7 +135,7 @@ pub async fn every_acknowledged_change_of_a_node_is_told(db: Arc<dyn Db>) {
     world.db.update_node(node, CAPACITY, "2", Some("full")).await.unwrap();
     told("a report").await;
     world.db.put_certificate(node, &[7; 32]).await.unwrap();
-    world.db.confirm_certificate(node, &[7; 32]).await.unwrap();
+    world.db.promote_certificate(node, &[7; 32]).await.unwrap();
     told("a certificate").await;
     let id = world.running(&alpha, node).await;
     told("a launch").await;
