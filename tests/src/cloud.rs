@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::boot::FirstBoot;
 use crate::process::{Output, finish};
 use crate::{binary, python, until};
 
@@ -205,15 +206,35 @@ impl Cloud {
         })
     }
 
-    /// Waits until the serial console holds these words, and returns it all.
+    /// Waits until the serial console of a tiny guest holds these words, and returns it all.
     #[track_caller]
     pub fn wait_console(&self, id: &str, words: &str, seconds: u64) -> String {
-        let mut last = String::new();
+        self.wait_console_as(&self.environment, id, words, seconds)
+    }
+
+    /// The same with other credentials.
+    #[track_caller]
+    pub fn wait_console_as(
+        &self,
+        environment: &BTreeMap<String, String>,
+        id: &str,
+        words: &str,
+        seconds: u64,
+    ) -> String {
+        let mut boot = FirstBoot::new();
         until(&format!("the console of {id} says '{words}'"), seconds, || {
-            let reply = self.ec2(&["get-console-output", "--instance-id", id, "--latest"]);
-            last = text(&reply["Output"]);
-            last.contains(words).then(|| last.clone())
+            let console = self.console(environment, id);
+            if boot.hangs(id, &console) {
+                self.aws(environment, "ec2", &["reboot-instances", "--instance-ids", id]).ok();
+            }
+            console.contains(words).then_some(console)
         })
+    }
+
+    /// What the serial console of a guest says now.
+    pub fn console(&self, environment: &BTreeMap<String, String>, id: &str) -> String {
+        let arguments = ["get-console-output", "--instance-id", id, "--latest"];
+        text(&self.ec2_as(environment, &arguments)["Output"])
     }
 
     /// Every invariant holds: of the rows among themselves and against what the hosts report, and on each real

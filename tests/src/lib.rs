@@ -3,6 +3,7 @@
 //! Everything here works from outside, through the release binaries in `target/release`, the guest
 //! images in `target/images` and the EC2 clients in `target/venv`, all of which `make e2e` provides.
 
+mod boot;
 mod cloud;
 mod daemon;
 mod footprint;

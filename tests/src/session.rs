@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::boot::FirstBoot;
 use crate::cloud::text;
 use crate::{Cloud, python, repository, until};
 
@@ -138,16 +139,20 @@ impl Ec2Session {
         })
     }
 
-    /// Waits until an instance's serial console holds these words, and returns it all.
+    /// Waits until the serial console of a tiny guest holds these words, and returns it all.
     ///
     /// # Panics
     /// When it does not within `seconds`.
     #[track_caller]
     pub fn wait_console(&mut self, id: &str, words: &str, seconds: u64) -> String {
+        let mut boot = FirstBoot::new();
         until(&format!("the console of {id} says '{words}'"), seconds, || {
             let asked = json!({ "InstanceId": id, "Latest": true });
             let Reply::Answer(reply) = self.call("get_console_output", &asked) else { return None };
             let console = text(&reply["Output"]);
+            if boot.hangs(id, &console) {
+                self.call("reboot_instances", &json!({ "InstanceIds": [id] })).answer();
+            }
             console.contains(words).then_some(console)
         })
     }

@@ -1,6 +1,6 @@
 //! A stock Debian with stock cloud-init finds its EC2 source at once, and its user logs in.
 
-use tepui_tests::{Cloud, Hypervisor};
+use tepui_tests::{Cloud, Hypervisor, until};
 
 #[test]
 fn debian_finds_its_ec2_source_without_a_retry_and_its_user_logs_in() {
@@ -13,7 +13,9 @@ fn debian_finds_its_ec2_source_without_a_retry_and_its_user_logs_in() {
     let arguments = ["instance", "run", "debian-12", "--name", "web", "--user-data", &script, "--quiet"];
     let id = cloud.tepui(&arguments).ok();
     assert!(id.starts_with("i-"), "stdout is the id alone: {id}");
-    cloud.wait_console(&id, "user data of aws ran", 400);
+    until("the user data of cloud-init's source ran", 400, || {
+        cloud.console(cloud.variables(), &id).contains("user data of aws ran").then_some(())
+    });
 
     let ssh = |command: &str| cloud.tepui(&["instance", "ssh", "web", "--", command]).ok();
     assert_eq!(ssh("cloud-init status --wait | tail -n 1"), "status: done");

@@ -30,13 +30,13 @@ fn projects_with_equal_ranges_cannot_see_each_other() {
 
     // Only the first project has a guest at .20; both have one at .10 that asks .20.
     let target = run(&cloud, &first, "172.31.0.20", "#!/bin/sh\ntrue\n");
-    wait_console(&cloud, &first, &target, "tepui-tiny: ready");
+    cloud.wait_console_as(&first, &target, "tepui-tiny: ready", 150);
     let friend = run(&cloud, &first, "172.31.0.10", &ASK.replace("NEIGHBOUR", "172.31.0.20"));
     let stranger = run(&cloud, &second, "172.31.0.10", &ASK.replace("NEIGHBOUR", "172.31.0.20"));
 
-    let heard = wait_console(&cloud, &first, &friend, "neighbour says:");
+    let heard = cloud.wait_console_as(&first, &friend, "neighbour says:", 150);
     assert!(heard.contains(&target), "the friend reaches {target}: {heard}");
-    let heard = wait_console(&cloud, &second, &stranger, "neighbour says:");
+    let heard = cloud.wait_console_as(&second, &stranger, "neighbour says:", 150);
     assert!(heard.contains("neighbour says: []"), "the stranger hears nothing: {heard}");
 
     let refused = cloud.aws(&second, "ec2", &["describe-instances", "--instance-ids", &target]).refused();
@@ -72,12 +72,4 @@ fn run(cloud: &Cloud, who: &BTreeMap<String, String>, address: &str, script: &st
     ];
     let reply: Value = cloud.ec2_as(who, &arguments);
     reply["Instances"][0]["InstanceId"].as_str().unwrap_or_default().to_owned()
-}
-
-fn wait_console(cloud: &Cloud, who: &BTreeMap<String, String>, id: &str, words: &str) -> String {
-    tepui_tests::until(&format!("the console of {id} says '{words}'"), 150, || {
-        let reply = cloud.ec2_as(who, &["get-console-output", "--instance-id", id, "--latest"]);
-        let text = reply["Output"].as_str().unwrap_or_default().to_owned();
-        text.contains(words).then_some(text)
-    })
 }

@@ -1,7 +1,7 @@
 //! How a host becomes a node. Certificates are made by the server; here stands who may have one.
 
 use sha2::{Digest as _, Sha256};
-use tepui_db::model::{JoinToken, Node, NodeLoad, NodeState};
+use tepui_db::model::JoinToken;
 use tepui_db::{Certificate, EnrolOutcome, NewNode};
 use tepui_types::agent::{EnrolRequest, PartKey};
 use tepui_types::{NodeId, Timestamp};
@@ -44,16 +44,23 @@ impl Cloud {
     pub async fn enrol(&self, request: &EnrolRequest) -> Result<NodeId, Error> {
         crate::limits::check_name("name", &request.name, 64)?;
         self.check_outside_of_pool(request.underlay_address)?;
-        self.check_no_copy(request).await?;
-        let node = NewNode {
+        let mut node = NewNode {
             id: NodeId::from_random(self.random()),
             machine_uuid: request.machine_uuid,
             name: request.name.clone(),
             underlay_address: request.underlay_address,
+            may_move: false,
             capacity: request.capacity,
         };
         let secret = Sha256::digest(&request.token).into();
-        let why = match self.db.enrol_node(&secret, &node, self.now()).await? {
+        let mut outcome = self.db.enrol_node(&secret, &node, self.now()).await?;
+        if let EnrolOutcome::Elsewhere { node: known, .. } = outcome
+            && self.fleet.is_silent(known, self.steady(), self.config.node_timeout)
+        {
+            node.may_move = true;
+            outcome = self.db.enrol_node(&secret, &node, self.now()).await?;
+        }
+        let why = match outcome {
             EnrolOutcome::Enrolled(id) => {
                 pass("core::enrol::enrolled")?;
                 self.fleet.seen(id, self.steady());
@@ -64,28 +71,14 @@ impl Cloud {
             EnrolOutcome::UnknownToken => "there is no such token".into(),
             EnrolOutcome::Expired(at) => format!("it ended at {at}; make a new one"),
             EnrolOutcome::UsedByOther => "another host used it; make a new one".into(),
+            // A copy of a host's data_dir has its UUID, and would take its node over and start its guests a
+            // second time. A host whose address did change is silent: its agent does not start until it
+            // joined again.
+            EnrolOutcome::Elsewhere { address, .. } => format!(
+                "this host is up at {address}; on a copy of it remove data_dir and join anew, and if its address \
+                 changed stop its agent and join again once 'tepui node list' shows it unreachable"
+            ),
         };
-        Err(Error::JoinRefused { why })
-    }
-
-    /// A copy of a host's `data_dir` has its UUID, and would take its node over and start its guests a second
-    /// time. A host whose address did change is silent: its agent does not start until it joined again.
-    async fn check_no_copy(&self, request: &EnrolRequest) -> Result<(), Error> {
-        let (nodes, now) = (self.db.nodes().await?, self.steady());
-        let is_its =
-            |node: &Node| node.machine_uuid == request.machine_uuid && node.state != NodeState::Expunged;
-        let Some(NodeLoad { node, .. }) = nodes.into_iter().find(|load| is_its(&load.node)) else {
-            return Ok(());
-        };
-        let address = node.underlay_address;
-        if address == request.underlay_address || self.fleet.is_silent(node.id, now, self.config.node_timeout)
-        {
-            return Ok(());
-        }
-        let why = format!(
-            "this host is up at {address}; on a copy of it remove data_dir and join anew, and if its address changed stop \
-             its agent and join again once 'tepui node list' shows it unreachable"
-        );
         Err(Error::JoinRefused { why })
     }
 

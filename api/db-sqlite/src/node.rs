@@ -1,5 +1,7 @@
 //! Nodes: enrolment, certificates, state, load.
 
+use std::net::Ipv4Addr;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -153,15 +155,18 @@ fn enrol(connection: &Connection, secret: &[u8; 32], node: &NewNode, now: Timest
     if expires_at <= now {
         return Ok(EnrolOutcome::Expired(expires_at));
     }
+    let sql = "SELECT id, underlay_address FROM node WHERE machine_uuid = ?1 AND state <> 'expunged'";
+    let known: Option<(NodeId, Ipv4Addr)> =
+        first(connection, sql, params![S(node.machine_uuid)], |c| Ok((c.stored()?, c.stored()?)))?;
+    if let Some((node, address)) =
+        known.filter(|(_, address)| *address != node.underlay_address && !node.may_move)
+    {
+        return Ok(EnrolOutcome::Elsewhere { node, address });
+    }
     let sql = "UPDATE join_token SET used_by = ?2 WHERE secret_sha256 = ?1";
     execute(connection, sql, params![secret, S(node.machine_uuid)])?;
-    take_in(connection, node, now)
-}
-
-fn take_in(connection: &Connection, node: &NewNode, now: Timestamp) -> Verb<EnrolOutcome> {
-    let sql = "SELECT id FROM node WHERE machine_uuid = ?1 AND state <> 'expunged'";
-    match first(connection, sql, params![S(node.machine_uuid)], |c| c.stored())? {
-        Some(id) => {
+    match known {
+        Some((id, _)) => {
             move_underlay(connection, id, node)?;
             Ok(EnrolOutcome::Enrolled(id))
         }

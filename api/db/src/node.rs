@@ -23,6 +23,8 @@ pub struct NewNode {
     pub name: String,
     /// Where other nodes reach it.
     pub underlay_address: Ipv4Addr,
+    /// A node that its machine has already may get this address instead of its own.
+    pub may_move: bool,
     /// What it offers.
     pub capacity: NodeCapacity,
 }
@@ -49,6 +51,13 @@ pub enum EnrolOutcome {
     Expired(Timestamp),
     /// Another machine used it.
     UsedByOther,
+    /// The machine's node has another address, and may not move. Nothing was changed.
+    Elsewhere {
+        /// The node.
+        node: NodeId,
+        /// Its address.
+        address: Ipv4Addr,
+    },
 }
 
 /// Nodes that changed.

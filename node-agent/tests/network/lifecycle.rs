@@ -124,7 +124,9 @@ fn listing(lab: &Lab, place: Option<&str>) -> BTreeSet<String> {
         tell(&["ip", "-br", "-4", "address"]),
         tell(&["ip", "route"]),
         tell(&["ip", "neigh", "show", "nud", "permanent"]),
-        tell(&["bridge", "-d", "link"]).replace("state disabled", "state forwarding").replace("NO-CARRIER,", ""),
+        tell(&["bridge", "-d", "link"])
+            .replace("state disabled", "state forwarding")
+            .replace("NO-CARRIER,", ""),
         tell(&["bridge", "fdb", "show", "state", "static"]),
     ];
     all.iter().flat_map(|text| text.lines()).map(|line| line.trim().to_owned()).collect()

@@ -7,7 +7,7 @@ use tepui_types::agent::NodeCapacity;
 
 use super::world::{CAPACITY, END, World};
 use crate::model::{JoinToken, NodeState, StateReason};
-use crate::{Certificate, Db, EnrolOutcome, ExpungeOutcome, LaunchOutcome, rehearse};
+use crate::{Certificate, Db, EnrolOutcome, ExpungeOutcome, LaunchOutcome, NewNode, rehearse};
 
 pub async fn enrolment_is_bound_to_the_first_machine(db: Arc<dyn Db>) {
     let world = World::new(db);
@@ -54,6 +54,11 @@ pub async fn a_new_underlay_address_is_news_to_the_vpcs(db: Arc<dyn Db>) {
     world.db.create_join_token(&token).await.unwrap();
     let mut moved = world.new_node(world.bits(), CAPACITY);
     moved.machine_uuid = machine;
+    let address = world.db.nodes().await.unwrap()[0].node.underlay_address;
+    let stays = NewNode { may_move: false, ..moved.clone() };
+    let outcome = world.db.enrol_node(&[3; 32], &stays, world.now()).await.unwrap();
+    assert_eq!(outcome, EnrolOutcome::Elsewhere { node, address });
+    assert_eq!(world.vpc_generation(alpha.vpc).await, before);
     let outcome = world.db.enrol_node(&[3; 32], &moved, world.now()).await.unwrap();
     assert_eq!(outcome, EnrolOutcome::Enrolled(node));
     let (generation, part) = world.db.vpc_part(alpha.vpc).await.unwrap().unwrap();

@@ -129,6 +129,7 @@ impl World {
 
     pub fn new_node(&self, bits: u128, capacity: NodeCapacity) -> NewNode {
         NewNode {
+            may_move: true,
             id: NodeId::from_random(bits),
             machine_uuid: Uuid::from_u128(bits),
             name: format!("node-{bits}"),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use tepui_libvirt::{DomainState, DomainStatus, Error, LibvirtHost, domain_name};
+use tepui_libvirt::{DomainState, Error, LibvirtHost, domain_name};
 use tepui_types::PlacementId;
 
 pub(crate) use guest::Guest;
@@ -173,15 +173,24 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Lists until the domain is in `state`; while libvirtd is away it goes on.
 pub(crate) async fn wait_for_state(libvirt: &LibvirtHost, id: PlacementId, state: DomainState) {
+    wait_for_any(libvirt, id, &format!("{state:?}"), |seen| seen == state).await;
+}
+
+pub(crate) async fn wait_for_any(
+    libvirt: &LibvirtHost,
+    id: PlacementId,
+    what: &str,
+    holds: impl Fn(DomainState) -> bool,
+) {
     let start = Instant::now();
     loop {
         let seen = libvirt.domains().await;
         match &seen {
-            Ok(domains) if domains.contains(&DomainStatus { id, state }) => return,
+            Ok(domains) if domains.iter().any(|seen| seen.id == id && holds(seen.state)) => return,
             Ok(_) | Err(Error::Unavailable { .. } | Error::Deadline { .. }) => {}
             Err(error) => panic!("{error}"),
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {state:?}, last seen {seen:?}");
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}, last seen {seen:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
