@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import subprocess
 import sys
 import time
 import uuid
@@ -37,6 +38,7 @@ def main() -> None:
         seconds.append(("… until the VM runs", time.monotonic() - started))
     words = wait_words(ec2, instance["InstanceId"])
     seconds.append(("… until its user data ran", time.monotonic() - started))
+    ask_doctor()
     summarize(options.dir, instance, words, seconds)
 
 
@@ -89,11 +91,19 @@ def wait_words(ec2, instance_id):
              f"try:   target/release/tepui instance console {instance_id}")
 
 
+def ask_doctor():
+    """Ends the demo with what the doctor says unless it finds nothing."""
+    asked = subprocess.run(["target/release/tepui", "doctor", "--problems"], capture_output=True, text=True)
+    if asked.returncode != 0:
+        sys.exit(f"error: the doctor is not content\n{asked.stdout}{asked.stderr}try:   target/release/tepui doctor")
+
+
 def summarize(directory, instance, words, seconds):
     public = instance.get("PublicIpAddress", "none")
     print(f"\nInstance  {instance['InstanceId']}  ({instance['InstanceType']}, {instance['State']['Name']})")
     print(f"Address   {instance['PrivateIpAddress']}, public {public}")
     print("Console   " + "\n          ".join(words))
+    print("Doctor    finds nothing wrong")
     print("Seconds   " + "\n          ".join(f"{value:8.1f}  {name}" for name, value in seconds))
     print(f"""
 Next      . {directory}/env
