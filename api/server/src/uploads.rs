@@ -415,6 +415,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_came_before_a_shutdown_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = uploads(folder.path());
+        let mut upload = uploads.create(project(), 1000, UploadImageRequest::default()).await.unwrap();
+        let stop = CancellationToken::new();
+        let begun = futures::stream::once(async { Ok::<_, io::Error>("begun") });
+        // Asked for a second piece, so the first was taken; the client is silent now and the service stops.
+        let stopping = stop.clone();
+        let silent = futures::stream::once(async move {
+            stopping.cancel();
+            futures::future::pending::<io::Result<&str>>().await
+        });
+        let body = Body::from_stream(begun.chain(silent));
+        let ended = upload.append(0, body, &stop).await.unwrap_err();
+        assert!(matches!(ended, Failure::ShuttingDown), "{ended}");
+        assert_eq!(fs::read(upload.data()).unwrap(), b"begun");
+    }
+
+    #[tokio::test]
     async fn an_upload_that_is_being_imported_still_names_its_import() {
         let folder = tempfile::tempdir().unwrap();
         let uploads = uploads(folder.path());
