@@ -12,7 +12,7 @@ use tepui_db::model::InstanceRecord;
 use tepui_types::ProjectId;
 
 /// What all listings may weigh, in bytes.
-const LIMIT: usize = 64 << 20;
+const LIMIT: usize = 48 << 20;
 /// About what a record weighs without its user data.
 const RECORD: usize = 1024;
 

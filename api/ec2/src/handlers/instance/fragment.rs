@@ -11,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tepui_core::InstanceView;
 use tepui_types::InstanceId;
 
-/// What all texts with their views may weigh, in bytes: about fifteen thousand instances.
-const LIMIT: usize = 64 << 20;
+/// What all texts with their views may weigh, in bytes: about eleven thousand instances.
+const LIMIT: usize = 48 << 20;
 /// About what a view weighs without its user data.
 const VIEW: usize = 1536;
 
