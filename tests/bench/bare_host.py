@@ -51,7 +51,7 @@ class BareHost:
         self.connection = libvirt.open("qemu:///system")
         self.template = self.connection.lookupByName(reference).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         self.count = 0
-        self.pool = []
+        self.pool, self.processes = [], {}
         nft("add table bridge bare\nadd set bridge bare ports { type ifname . ether_addr; }")
 
     def start(self):
@@ -67,6 +67,21 @@ class BareHost:
         with ThreadPoolExecutor(count) as threads:
             return {"guests": list(threads.map(Guest.start, guests, self.pool))}
 
+    def start_qemu(self):
+        """QEMU by itself with such a guest, of which libvirt knows nothing."""
+        [guest] = self.prepare(1)
+        started = guest.start_qemu()
+        process = started.pop("process")
+        self.processes[process.pid] = process
+        return {"pid": process.pid, **started}
+
+    def stop_qemu(self, pid, overlay, console, tap):
+        process = self.processes.pop(pid)
+        process.kill()
+        process.wait()
+        remove(tap, overlay, console)
+        return {}
+
     def prepare(self, count):
         guests = [Guest(self.template, number) for number in range(self.count + 1, self.count + count + 1)]
         self.count += count
@@ -78,9 +93,7 @@ class BareHost:
         domain = self.connection.lookupByName(name)
         domain.destroy()
         domain.undefine()
-        subprocess.run(["ip", "link", "del", tap], check=True)
-        for path in (overlay, console):
-            os.unlink(path)
+        remove(tap, overlay, console)
         return {}
 
     def stop_together(self, guests):
@@ -125,14 +138,41 @@ class Guest:
         self.tap = tree.find(".//interface/target").get("dev")
         self.mac = tree.find(".//interface/mac").get("address")
         self.console = tree.find(".//serial/source").get("path")
-        self.xml = ElementTree.tostring(tree, encoding="unicode")
+        self.tree, self.xml = tree, ElementTree.tostring(tree, encoding="unicode")
 
     def start(self, connection):
+        self.make_disk_and_tap()
+        connection.defineXML(self.xml).create()
+        return {"name": self.name, "console": self.console, "overlay": self.overlay, "tap": self.tap}
+
+    def start_qemu(self):
+        self.make_disk_and_tap()
+        process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return {"process": process, "console": self.console, "overlay": self.overlay, "tap": self.tap}
+
+    def command(self):
+        """The devices of the domain, without libvirt's monitor, channel and spare ports."""
+        accelerator = {"qemu": "tcg"}.get(self.tree.get("type"), self.tree.get("type"))
+        memory = int(self.tree.find("memory").text) // 1024
+        return [self.tree.find(".//emulator").text, "-nodefaults", "-no-user-config", "-display", "none",
+                "-machine", "q35", "-accel", accelerator, "-cpu", self.tree.find("cpu/model").text,
+                "-m", str(memory), "-smp", self.tree.find("vcpu").text, "-serial", f"file:{self.console}",
+                "-drive", f"file={self.overlay},format=qcow2,if=none,id=root,aio=threads,discard=unmap",
+                "-device", "virtio-blk-pci,drive=root",
+                "-netdev", f"tap,id=net,ifname={self.tap},script=no,downscript=no",
+                "-device", f"virtio-net-pci,netdev=net,mac={self.mac},romfile=",
+                "-device", "virtio-balloon-pci", "-device", "virtio-rng-pci"]
+
+    def make_disk_and_tap(self):
         create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.base, self.overlay]
         subprocess.run(create, check=True)
         make_tap(self.tap)
-        connection.defineXML(self.xml).create()
-        return {"name": self.name, "console": self.console, "overlay": self.overlay, "tap": self.tap}
+
+
+def remove(tap, *paths):
+    subprocess.run(["ip", "link", "del", tap], check=True)
+    for path in paths:
+        os.unlink(path)
 
 
 def rename(tree, count):

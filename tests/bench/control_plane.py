@@ -2,12 +2,13 @@
 
 import os
 import sqlite3
+import statistics
 import tempfile
 import time
 import uuid
 
 from clouds import dev, memory, moto
-from measure import line, pairs, timed
+from measure import Line, line, pairs, timed
 from wire import found
 
 # What one RunInstances of ours writes: rows that it adds, and rows that it changes.
@@ -66,11 +67,20 @@ def measure():
                    pairs(ours, bare.commit, 41, 5, before), at_most=2.0)
         yield line("M1b", "RunInstances acknowledged, durable, simulated hosts", "moto server's RunInstances (not durable)",
                    pairs(ours, theirs, 41, 5, before), at_most=0.6)
+    seconds = {}
     for count, goal in ((20, 20), (1000, 100), (5000, 500)):
-        yield from describe(count, goal)
+        yield from describe(count, goal, seconds)
+    yield growth(seconds)
 
 
-def describe(count, goal):
+def growth(seconds):
+    """Two clouds that were measured one after the other: medians, and no interval."""
+    ratio = round(seconds[5000] / seconds[1000], 3)
+    return Line("M6-linear", "DescribeInstances with 5000 instances", "ours with 1000", ratio, [ratio, ratio], "≤ 5.5×", ratio <= 5.5,
+                f"{seconds[5000] * 1e3:.2f} ms", f"{seconds[1000] * 1e3:.2f} ms")
+
+
+def describe(count, goal, seconds):
     with dev("sim", 100) as cloud, moto() as rival:
         cloud.tepui("quota", "set", "default", "--instances", "10000", "--vcpus", "100000", "--memory-mib", "100000000")
         widen_subnet(cloud.folder)
@@ -81,6 +91,7 @@ def describe(count, goal):
         ours = lambda: whole(cloud.wire)
         check = lambda reply: has(reply, count)
         found = pairs(ours, lambda: whole(rival), rounds, check=check)
+        seconds[count] = statistics.median(mine for mine, _ in found)
         yield line(f"M6-{count}", f"DescribeInstances with {count} instances", "moto server", found, at_least=goal)
         with memory(ours()) as wire:
             floor = pairs(ours, lambda: whole(wire), FLOOR_PAIRS, check=check)

@@ -70,6 +70,18 @@ class Launches:
         self.leftover = None
 
 
+class BesideQemu(Launches):
+    """Launches until the guest's first line, beside QEMU alone with such a guest."""
+
+    def __init__(self, cloud, rival):
+        super().__init__(cloud, rival, True)
+
+    def bare(self):
+        started = self.rival.ask("start_qemu")
+        self.rival.ask("wait_first_line", console=started["console"])
+        self.leftover = lambda: self.rival.ask("stop_qemu", **started)
+
+
 class Batches(Launches):
     """Twenty launches by one call of ours, and the rival's side by side."""
 
@@ -105,6 +117,7 @@ def measure():
         try:
             yield launches(cloud, rival, False, "M2", "RunInstances → domain running, image cached", 1.15)
             yield launches(cloud, rival, True, "M3", "RunInstances → first user code of the tiny guest", 1.05)
+            yield beside_qemu(cloud, rival)
         finally:
             rival.close()
         wait_running(cloud, launch(cloud, 1, "t2.nano")[0])
@@ -113,6 +126,14 @@ def measure():
             yield batches(cloud, rival)
         finally:
             rival.close()
+
+
+def beside_qemu(cloud, rival):
+    pair = BesideQemu(cloud, rival)
+    measured = pairs(pair.ours, pair.bare, LAUNCHES, before=pair.clean)
+    pair.clean()
+    return line("M3q", "RunInstances → first user code of the tiny guest", "overlay + tap + QEMU alone, without libvirt", measured,
+                note="for information: what libvirt and its domain's further devices add is in it")
 
 
 def batches(cloud, rival):
