@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use kit::process::{Locked, Process};
+use kit::signer::Signer;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tepui_client::Client;
 use tepui_types::ErrorBody;
 use tepui_types::ErrorCode;
 use tepui_types::endpoint::{CreateAccessKey, CreateKeyPair, CreateProject, CreateUser, ListUsers, Whoami};
 use tepui_types::rest::{
-    CreateAccessKeyRequest, CreateKeyPairRequest, CreateProjectRequest, CreateUserRequest, Empty,
+    CreateAccessKeyRequest, CreateKeyPairRequest, CreateProjectRequest, CreateUserRequest, CreatedAccessKey,
+    Empty,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -29,13 +31,29 @@ fn raise_file_limit() {
 
 /// The token of a member.
 async fn member(process: &Process) -> String {
+    members(process, 1).await.remove(0).token
+}
+
+/// Access keys of a member.
+async fn members(process: &Process, count: usize) -> Vec<CreatedAccessKey> {
     let admin = process.client();
     let project = CreateProjectRequest { name: "crowd".into(), quota: None };
     admin.call::<CreateProject>(&[], &project).await.unwrap();
     let user = CreateUserRequest { name: "m".into(), ..CreateUserRequest::default() };
     admin.call::<CreateUser>(&[], &user).await.unwrap();
     let key = CreateAccessKeyRequest { user: Some("m".into()), project: Some("crowd".into()) };
-    admin.call::<CreateAccessKey>(&[], &key).await.unwrap().token
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        keys.push(admin.call::<CreateAccessKey>(&[], &key).await.unwrap());
+    }
+    keys
+}
+
+/// The largest memory that the process ever had.
+fn peak_mib(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
 /// One change by a client that repeats nothing.
@@ -86,6 +104,61 @@ async fn a_crowd_is_answered_in_turn_or_refused_at_once_and_keeps_no_administrat
             CreateKeyPairRequest { name: format!("after-{clients}"), ..CreateKeyPairRequest::default() };
         after.call::<CreateKeyPair>(&[], &key).await.unwrap();
     }
+}
+
+/// The calls that came past the door: of them alone there are audit records.
+fn admitted(process: &Process) -> usize {
+    let is_record = |line: &&str| line.contains(" audit:") && line.contains("CreateKeyPair");
+    process.said().lines().filter(is_record).count()
+}
+
+/// The form of a change that no other of the crowd makes.
+fn form(number: usize) -> String {
+    format!("Action=CreateKeyPair&Version=2016-11-15&KeyType=ed25519&KeyName=key-{number}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_ec2_clients_is_answered_or_told_the_limit_and_keeps_no_administrator_out() {
+    raise_file_limit();
+    let process = Process::start().await;
+    let (http, url) = (reqwest::Client::new(), format!("http://{}/", process.public));
+    let signer = |id: &str, secret: &str| Signer::new(&http, url.clone(), id, secret);
+    let admin = signer(process.word("access_key_id"), process.word("secret_access_key"));
+    let keys = members(&process, 10).await;
+    let members = keys.iter().map(|key| signer(&key.access_key.id, &key.secret_access_key));
+    let members: Vec<_> = members.collect();
+    // One key and more than it may have, and so many keys that they fill their lane.
+    for (round, (clients, keys)) in [(64, 1), (1000, 1), (1000, 10)].into_iter().enumerate() {
+        let (before, locked) = (admitted(&process), Locked::by_another_process(&process));
+        let refused = Arc::new(AtomicUsize::new(0));
+        let crowd = (0..clients).map(|number| {
+            let (member, refused) = (members[number % keys].clone(), Arc::clone(&refused));
+            tokio::spawn(async move {
+                let answer = member.call(&form(10_000 * round + number)).await;
+                refused.fetch_add(usize::from(answer.0 == 503), Ordering::SeqCst);
+                answer
+            })
+        });
+        let crowd: Vec<_> = crowd.collect();
+        kit::until(|| async {
+            let (status, body) = admin.call("Action=DescribeKeyPairs&Version=2016-11-15").await;
+            assert_eq!(status, 200, "{body}");
+            (refused.load(Ordering::SeqCst) >= clients.saturating_sub(64 * keys)).then_some(())
+        })
+        .await;
+        drop(locked);
+        for answer in join_all(crowd).await {
+            let (status, body) = answer.unwrap();
+            let is_honest = status == 503 && body.contains("<Code>RequestLimitExceeded</Code>");
+            assert!(is_honest || status == 200, "{status} {body}");
+        }
+        let admitted = admitted(&process) - before;
+        assert_eq!(admitted == clients, clients == 64 * keys, "{admitted} of {clients}");
+        let (status, body) = members[0].call(&form(10_000 * round + clients)).await;
+        assert_eq!(status, 200, "{body}");
+    }
+    let mib = peak_mib(&process);
+    assert!(mib < 200, "{mib} MiB");
 }
 
 /// A connection on which a client has said this and then says nothing more.
@@ -148,9 +221,7 @@ async fn huge_bodies_of_many_take_a_bounded_memory() {
         flood.extend(join_all((0..80).map(|_| stuck(&process, &body))).await);
     }
     process.client().call::<Whoami>(&[], &Empty {}).await.unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let mib = peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    let mib = peak_mib(&process);
     assert!(mib < 600, "{mib} MiB");
     drop(flood);
     let answered = tokio::time::timeout(Duration::from_secs(60), async {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may")]
 
 pub(crate) mod process;
+pub(crate) mod signer;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
