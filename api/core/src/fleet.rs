@@ -246,6 +246,11 @@ impl Fleet {
         }
     }
 
+    /// Whether the node was given up while this process runs.
+    pub(crate) fn is_given_up(&self, node: NodeId) -> bool {
+        self.members().get(&node).is_some_and(|member| member.given_up)
+    }
+
     /// Forgets what a node said that was given up.
     pub(crate) fn forget(&self, node: NodeId) {
         self.members().insert(node, Member { given_up: true, ..Member::default() });

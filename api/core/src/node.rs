@@ -75,6 +75,7 @@ impl Cloud {
             .await?;
         pass("core::expunge::committed")?;
         self.fleet.forget(id);
+        self.identities.forget(id);
         self.wakes.wake_all();
         pass("core::expunge::woken")?;
         Ok(count)

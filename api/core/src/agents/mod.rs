@@ -24,3 +24,6 @@ impl Cloud {
         self.host_turns.acquire().await.map_err(Error::internal)
     }
 }
+
+#[cfg(test)]
+mod tests;

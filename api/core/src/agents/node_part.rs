@@ -11,22 +11,24 @@ use tepui_types::agent::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
     PlacementSpec, Power, RootDisk, WantedPlacement,
 };
-use tepui_types::{SecurityGroupId, SubnetId, VpcId};
+use tepui_types::{NodeId, SecurityGroupId, SubnetId, VpcId};
 
 use crate::{Cloud, Error};
 
 const GIB: u64 = 1 << 30;
 
-/// Rows that specs refer to. None of them changes within a generation.
+/// What specs refer to. None of it changes within a generation.
 struct Surroundings {
+    node: NodeId,
     vpcs: HashMap<VpcId, Vpc>,
     subnets: HashMap<SubnetId, Subnet>,
     groups: HashMap<SecurityGroupId, SecurityGroup>,
 }
 
 impl Surroundings {
-    fn of(state: &NodePartState) -> Self {
+    fn of(node: NodeId, state: &NodePartState) -> Self {
         Self {
+            node,
             vpcs: state.vpcs.iter().map(|vpc| (vpc.id, vpc.clone())).collect(),
             subnets: state.subnets.iter().map(|subnet| (subnet.id, subnet.clone())).collect(),
             groups: state.groups.iter().map(|group| (group.id, group.clone())).collect(),
@@ -36,14 +38,15 @@ impl Surroundings {
 
 impl Cloud {
     /// The body of a node's part, which depends on nothing but the rows of one snapshot.
-    pub(super) fn build_node_part(&self, state: &NodePartState) -> Result<NodePart, Error> {
-        let around = Surroundings::of(state);
+    pub(super) fn build_node_part(&self, node: NodeId, state: &NodePartState) -> Result<NodePart, Error> {
+        let around = Surroundings::of(node, state);
         let wanted = |record: &InstanceRecord| {
             let id = record.placement.as_ref().map(|placement| placement.id);
             id.map(|id| Ok(WantedPlacement { id, wanted: self.wanted(record, &around)? }))
         };
         let mut placements = state.records.iter().filter_map(wanted).collect::<Result<Vec<_>, Error>>()?;
         placements.sort_unstable_by_key(|placement| placement.id);
+        self.forget_identities(node, state);
         Ok(NodePart { placements })
     }
 
@@ -80,7 +83,7 @@ impl Cloud {
         around: &Surroundings,
     ) -> Result<InstanceMetadata, Error> {
         let instance = &record.instance;
-        let identity = self.identity_of(record)?;
+        let identity = self.identity_of(around.node, record)?;
         let group_name = |id| around.groups.get(id).map(|group| group.name.clone()).unwrap_or_default();
         Ok(InstanceMetadata {
             options: options(instance),

@@ -101,7 +101,7 @@ impl Cloud {
                 let state = self.db.node_part(node).await?;
                 let state = state.ok_or_else(|| Error::not_found(Kind::Node, node))?;
                 let generation = state.generation;
-                let body = PartBody::Node(self.build_node_part(&state)?);
+                let body = PartBody::Node(self.build_node_part(node, &state)?);
                 Ok(Arc::new(Part { key: wanted.key, generation, body }.into()))
             }
             PartKey::Vpc(vpc) => self.vpc_part(vpc, wanted.generation).await,

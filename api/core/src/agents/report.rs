@@ -126,7 +126,6 @@ impl Cloud {
         };
         let mut vpcs = BTreeSet::new();
         for record in records.iter().filter(left) {
-            self.identities.forget(record.instance.id);
             vpcs.insert(record.instance.vpc_id);
         }
         for id in gone {
