@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tepui_core::{Clock, Cloud, Entropy, Error};
-use tepui_db::{IdentityDb, PlacementDb};
+use tepui_db::IdentityDb;
 use tepui_db_sqlite::SqliteDb;
 use tepui_ec2::Ec2;
-use tepui_types::{Digest, Epoch, NodeId};
+use tepui_types::Epoch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,11 +40,5 @@ impl App {
     /// The database's epoch; also the sign that it answers.
     pub(crate) async fn epoch(&self) -> Result<Epoch, Error> {
         Ok(self.db.epoch().await?)
-    }
-
-    /// Whether a placement of this node begins with the image.
-    pub(crate) async fn needs_image(&self, node: NodeId, image: &Digest) -> Result<bool, Error> {
-        let part = self.db.node_part(node).await?;
-        Ok(part.is_some_and(|part| part.records.iter().any(|record| record.instance.image_digest == *image)))
     }
 }

@@ -7,6 +7,7 @@ mod poll;
 mod report;
 mod vpc_part;
 
+use tepui_types::{Digest, NodeId};
 use tokio::sync::SemaphorePermit;
 
 use crate::{Cloud, Error};
@@ -22,6 +23,15 @@ impl Cloud {
     /// A host's turn to read the store. Not for a commit, which many share.
     pub(crate) async fn host_turn(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.host_turns.acquire().await.map_err(Error::internal)
+    }
+
+    /// Whether a placement of this node begins with the image.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown node, and those of the store.
+    pub async fn needs_image(&self, node: NodeId, image: &Digest) -> Result<bool, Error> {
+        let state = self.node_rows(node).await?;
+        Ok(state.records.iter().any(|record| record.instance.image_digest == *image))
     }
 }
 

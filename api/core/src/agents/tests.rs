@@ -8,12 +8,12 @@ use tempfile::TempDir;
 use tepui_db::model::NodeState;
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_types::agent::{EnrolRequest, NodeCapacity, PollRequest};
-use tepui_types::{Digest, Epoch, InstanceId, NodeId, Timestamp};
+use tepui_types::{Digest, Epoch, InstanceId, NodeId, PlacementId, Timestamp};
 use uuid::Uuid;
 
 use crate::{
-    Caller, Clock, Cloud, CloudConfig, CloudParts, Entropy, IdentitySigner, ImportRequest, ImportedImage,
-    Keyring, RunInstances,
+    Caller, Clock, Cloud, CloudConfig, CloudParts, Entropy, Error, IdentitySigner, ImportRequest,
+    ImportedImage, Keyring, RunInstances,
 };
 
 /// A clock that stands still, and a signer.
@@ -134,4 +134,20 @@ async fn signatures_are_kept_of_what_is_to_run_and_of_nothing_else() {
     assert_eq!(cloud.identities.sizes(), (0, 0));
     cloud.build_node_part(*node, &under_way).unwrap();
     assert_eq!(cloud.identities.sizes(), (0, 0), "the part was being built when its node was given up");
+}
+
+#[tokio::test]
+async fn whatever_a_host_asks_reads_the_store_in_its_turn() {
+    let World { cloud, node, .. } = &World::new().await;
+    assert!(cloud.needs_image(*node, &Digest::of(b"i")).await.unwrap());
+    assert!(!cloud.needs_image(*node, &Digest::of(b"j")).await.unwrap());
+    // Nobody gets a turn any more, and what needs none is done all the same.
+    cloud.host_turns.close();
+    let request = PollRequest { epoch: Epoch(1), agent_run: 1, have: Vec::new(), reported: 0, wait_ms: 0 };
+    assert!(cloud.poll(*node, request).await.is_err());
+    assert!(cloud.needs_image(*node, &Digest::of(b"i")).await.is_err());
+    assert!(cloud.node_rows(*node).await.is_err());
+    assert!(cloud.confirm_certificate(*node, &[0; 32]).await.is_err());
+    let console = cloud.put_console(*node, PlacementId::from_random(1), b"x").await;
+    assert!(matches!(console, Err(Error::Internal { .. })));
 }

@@ -22,7 +22,7 @@ pub(super) async fn serve(
     request: Request,
 ) -> Response {
     let id = request_id(&request);
-    match app.needs_image(node, &digest).await {
+    match app.cloud.needs_image(node, &digest).await {
         Ok(true) => {}
         Ok(false) => return Failure::NoRoute(request.uri().path().to_owned()).response(&id),
         Err(error) => return Failure::from(error).response(&id),
