@@ -118,12 +118,12 @@ pub trait InstanceDb: Send + Sync {
     /// Starts. Already running ones are left as they are.
     async fn start(&self, request: &StartRequest, now: Timestamp) -> Result<PowerOutcome, DbError>;
 
-    /// Changes an attribute; `WrongState` where it needs a stopped instance.
-    async fn change_attribute(
+    /// Changes attributes, all or none; `WrongState` where one needs a stopped instance.
+    async fn change_attributes(
         &self,
         project: ProjectId,
         id: InstanceId,
-        change: &AttributeChange,
+        changes: &[AttributeChange],
         now: Timestamp,
     ) -> Result<PowerOutcome, DbError>;
 

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tepui_server::Server;
 use tepui_types::Digest;
 use tepui_types::endpoint::{
-    CreateAccessKey, CreateJoinToken, CreateSecurityGroup, ExplainInstance, RunInstances, SetInstance,
-    ShowImage, ShowInstance,
+    CreateAccessKey, CreateJoinToken, CreateSecurityGroup, ExplainInstance, ListEvents, RunInstances,
+    SetInstance, ShowImage, ShowInstance,
 };
 use tepui_types::rest::{
-    CreateAccessKeyRequest, CreateSecurityGroupRequest, Empty, Image, Instance, RunInstancesRequest,
-    SetInstanceRequest,
+    CreateAccessKeyRequest, CreateSecurityGroupRequest, Empty, Image, Instance, ListEventsRequest,
+    RunInstancesRequest, SetInstanceRequest,
 };
 
 const MACHINE: &str = "6f2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c11";
@@ -249,6 +249,21 @@ async fn of_several_changes_a_bad_one_leaves_none() {
         let after = admin.call::<ShowInstance>(&[&before.id.to_string()], &Empty {}).await.unwrap();
         assert_eq!((&after.group_ids, after.disable_api_stop), (&before.group_ids, false), "{instance_type}");
     }
+    let change = SetInstanceRequest {
+        groups: Some(vec!["web".into()]),
+        disable_api_stop: Some(true),
+        disable_api_termination: Some(true),
+        ..SetInstanceRequest::default()
+    };
+    let after = admin.call::<SetInstance>(&[&before.id.to_string()], &change).await.unwrap();
+    assert!(after.disable_api_stop && after.disable_api_termination && after.group_ids != before.group_ids);
+    let list = ListEventsRequest { resource: Some(before.id.to_string()), ..ListEventsRequest::default() };
+    let recorded = kit::until(async || {
+        let events = admin.call::<ListEvents>(&[], &list).await.unwrap().items;
+        let changes = events.iter().filter(|event| event.action == "ModifyInstanceAttribute").count();
+        (changes > 0).then_some(changes)
+    });
+    assert_eq!(recorded.await, 1, "one call is one record");
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ impl InstanceChange {
 }
 
 impl Cloud {
-    /// Changes one attribute.
+    /// Changes attributes, all or none of them.
     ///
     /// # Errors
     /// `NotFound` for the instance or a group, `InvalidInput`, `WrongState` where it must be stopped.
@@ -51,15 +51,18 @@ impl Cloud {
         &self,
         caller: &Caller,
         id: InstanceId,
-        change: InstanceChange,
+        changes: Vec<InstanceChange>,
     ) -> Result<(), Error> {
         let records = self.records(caller.project, &[id]).await?;
         let record = records.first().ok_or_else(|| Error::not_found(Kind::Instance, id))?;
-        let moves_rules = matches!(change, InstanceChange::Groups(_));
-        let action = change.action();
-        let change = self.checked_change(caller, record, change).await?;
+        let moves_rules = changes.iter().any(|change| matches!(change, InstanceChange::Groups(_)));
+        let action = changes.first().map_or("ModifyInstanceAttribute", InstanceChange::action);
+        let mut checked = Vec::with_capacity(changes.len());
+        for change in changes {
+            checked.push(self.checked_change(caller, record, change).await?);
+        }
         self.commit(caller, action, id.to_string(), async {
-            let outcome = self.db.change_attribute(caller.project, id, &change, self.now()).await?;
+            let outcome = self.db.change_attributes(caller.project, id, &checked, self.now()).await?;
             power_result(outcome, "stopped", "").map(drop)
         })
         .await?;

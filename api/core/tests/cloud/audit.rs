@@ -1,7 +1,7 @@
 //! Every mutating call is one audit record.
 
 use futures::future::join_all;
-use tepui_core::{CloudConfig, Error, NameOrId, RunInstances};
+use tepui_core::{CloudConfig, Error, InstanceChange, NameOrId, RunInstances};
 use tepui_db::model::PlacementStrategy;
 use tepui_db::{AuditFilter, AuditRecord};
 use tepui_db_sqlite::Options;
@@ -51,6 +51,19 @@ async fn a_launch_names_its_instances() {
     let record = records(&t).await.into_iter().find(|record| record.action == "RunInstances").unwrap();
     let expected = format!("{},{}", made.id, made.instances[0].record.instance.id);
     assert_eq!((record.resources, record.outcome.as_str()), (expected, "ok"));
+}
+
+#[tokio::test]
+async fn a_call_that_changes_several_attributes_has_one_record() {
+    let t = Harness::new().await;
+    t.host(1).await;
+    let id = t.run_one(&t.admin).await.instances[0].record.instance.id;
+    let before = records(&t).await.len();
+    let changes = vec![InstanceChange::DisableApiStop(true), InstanceChange::DisableApiTermination(true)];
+    t.cloud.modify_instance(&t.admin, id, changes).await.unwrap();
+    let records = records(&t).await;
+    let told = (records[0].action.as_str(), &records[0].resources, records[0].outcome.as_str());
+    assert_eq!((records.len() - before, told), (1, ("ModifyInstanceAttribute", &id.to_string(), "ok")));
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ async fn protected_instances_refuse_and_say_by_which_attribute() {
     let stop = t.cloud.stop_instances(&t.admin, &[id], false).await.unwrap_err();
     assert!(matches!(stop, Error::Protected { attribute: "disable_api_stop", .. }));
     let free = InstanceChange::DisableApiTermination(false);
-    t.cloud.modify_instance(&t.admin, id, free).await.unwrap();
+    t.cloud.modify_instance(&t.admin, id, vec![free]).await.unwrap();
     t.cloud.terminate_instances(&t.admin, &[id]).await.unwrap();
 }
 
@@ -95,7 +95,7 @@ async fn attributes_change_only_in_the_states_that_allow_it() {
     let host = t.host(1).await;
     let made = t.run_one(&t.admin).await;
     let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
-    let modify = async |change| t.cloud.modify_instance(&t.admin, id, change).await;
+    let modify = async |change| t.cloud.modify_instance(&t.admin, id, vec![change]).await;
     host.report(vec![(placement, running(1))]).await;
     let bigger = InstanceChange::InstanceType("t3.small".into());
     assert!(matches!(modify(bigger.clone()).await, Err(Error::WrongState { wanted: "stopped", .. })));

@@ -51,7 +51,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| stop_instances(&[of.instance], false);
     |cloud, caller, of| reboot_instances(&[of.instance]);
     |cloud, caller, of| terminate_instances(&[of.instance]);
-    |cloud, caller, of| modify_instance(of.instance, InstanceChange::DisableApiStop(true));
+    |cloud, caller, of| modify_instance(of.instance, vec![InstanceChange::DisableApiStop(true)]);
     |cloud, caller, of| console_output(of.instance, false);
     |cloud, caller, of| explain_instance(of.instance);
     |cloud, caller, of| run_instances(RunInstances::new(of.image, "t3.nano"));

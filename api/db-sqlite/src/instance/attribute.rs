@@ -15,17 +15,19 @@ use crate::verb::{Undo, Verb};
 
 type Step = Result<(), Undo<PowerOutcome>>;
 
-/// Changes one attribute. What only the control plane reads grows no generation.
+/// Changes attributes, all or none. What only the control plane reads grows no generation.
 pub(super) fn change(
     connection: &Connection,
     project: ProjectId,
     id: InstanceId,
-    change: &AttributeChange,
+    changes: &[AttributeChange],
 ) -> Verb<PowerOutcome> {
     let instance = current(connection, project, id)?;
-    check_state(&instance, change)?;
     let mut touched = Touched::default();
-    apply(connection, project, &instance, change, &mut touched)?;
+    for change in changes {
+        check_state(&instance, change)?;
+        apply(connection, project, &instance, change, &mut touched)?;
+    }
     touched.grow(connection)?;
     Ok(PowerOutcome::Changed(vec![(id, instance.state, instance.state)]))
 }

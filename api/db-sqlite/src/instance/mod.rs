@@ -78,15 +78,15 @@ impl InstanceDb for SqliteDb {
         self.write(move |connection| power::start(connection, &request, now)).await
     }
 
-    async fn change_attribute(
+    async fn change_attributes(
         &self,
         project: ProjectId,
         id: InstanceId,
-        change: &AttributeChange,
+        changes: &[AttributeChange],
         _now: Timestamp,
     ) -> Result<PowerOutcome, DbError> {
-        let change = change.clone();
-        self.write(move |connection| attribute::change(connection, project, id, &change)).await
+        let changes = changes.to_vec();
+        self.write(move |connection| attribute::change(connection, project, id, &changes)).await
     }
 
     async fn create_placement_group(

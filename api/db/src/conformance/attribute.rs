@@ -10,7 +10,7 @@ use crate::model::{MetadataSettings, Quota, ShutdownBehavior};
 use crate::{AttributeChange, Db, PowerOutcome};
 
 async fn change(world: &World, tenant: &Tenant, id: InstanceId, change: AttributeChange) -> PowerOutcome {
-    world.db.change_attribute(tenant.project, id, &change, world.now()).await.unwrap()
+    world.db.change_attributes(tenant.project, id, &[change], world.now()).await.unwrap()
 }
 
 pub async fn sizes_and_user_data_need_a_stopped_instance(db: Arc<dyn Db>) {
@@ -51,6 +51,23 @@ pub async fn groups_must_be_in_the_vpc(db: Arc<dyn Db>) {
     assert_eq!(world.record(&alpha, id).await.interface.unwrap().group_ids, [alpha.group]);
     assert!(world.node_generation(node).await > before.0);
     assert!(world.vpc_generation(alpha.vpc).await > before.1);
+}
+
+pub async fn all_changes_of_a_call_are_made_or_none(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);
+    let node = world.node(CAPACITY).await;
+    let id = world.running(&alpha, node).await;
+    let change = async |groups| {
+        let changes = [AttributeChange::DisableApiStop(true), AttributeChange::Groups(groups)];
+        world.db.change_attributes(alpha.project, id, &changes, world.now()).await.unwrap()
+    };
+    let before = world.record(&alpha, id).await.instance;
+    assert_eq!(change(vec![beta.group]).await, PowerOutcome::GroupMissing(beta.group));
+    assert_eq!(world.record(&alpha, id).await.instance, before);
+    assert_eq!(change(Vec::new()).await, PowerOutcome::Changed(vec![(id, Running, Running)]));
+    let record = world.record(&alpha, id).await;
+    assert!(record.instance.disable_api_stop && record.interface.unwrap().group_ids.is_empty());
 }
 
 pub async fn only_what_a_node_sees_grows_generations(db: Arc<dyn Db>) {

@@ -408,7 +408,7 @@ pub async fn a_listing_shows_every_acknowledged_change(db: Arc<dyn Db>) {
     world.db.delete_tags(alpha.project, &resources, &[]).await.unwrap();
     differs("a tag is removed").await;
     let change = AttributeChange::Groups(Vec::new());
-    world.db.change_attribute(alpha.project, id, &change, world.now()).await.unwrap();
+    world.db.change_attributes(alpha.project, id, &[change], world.now()).await.unwrap();
     differs("groups change").await;
     world.power(&alpha, id, PowerChange::Stop { force: false }).await;
     differs("a state changes").await;

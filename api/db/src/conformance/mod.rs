@@ -53,7 +53,7 @@ macro_rules! conformance_suite {
                 protection_refuses_all_of_the_call, starting_takes_capacity_again,
                 foreign_instances_are_not_found;
             attribute: sizes_and_user_data_need_a_stopped_instance, groups_must_be_in_the_vpc,
-                only_what_a_node_sees_grows_generations;
+                all_changes_of_a_call_are_made_or_none, only_what_a_node_sees_grows_generations;
             observe: a_transition_needs_its_state, an_adoption_needs_its_state, gone_releases_everything,
                 only_changes_of_a_part_grow_it, a_vpc_that_returns_has_a_newer_generation,
                 an_expunge_ends_what_was_there, an_expunge_gives_every_address_back,

@@ -86,7 +86,7 @@ pub async fn protection_refuses_all_of_the_call(db: Arc<dyn Db>) {
     let node = world.node(CAPACITY).await;
     let (free, kept) = (world.running(&alpha, node).await, world.running(&alpha, node).await);
     for change in [AttributeChange::DisableApiStop(true), AttributeChange::DisableApiTermination(true)] {
-        world.db.change_attribute(alpha.project, kept, &change, world.now()).await.unwrap();
+        world.db.change_attributes(alpha.project, kept, &[change], world.now()).await.unwrap();
     }
     let before = world.node_generation(node).await;
     for change in [STOP, PowerChange::Terminate] {
@@ -125,7 +125,7 @@ pub async fn foreign_instances_are_not_found(db: Arc<dyn Db>) {
     }
     assert_eq!(world.start(&beta, id).await, PowerOutcome::NotFound(id));
     let change = AttributeChange::DisableApiStop(true);
-    let outcome = world.db.change_attribute(beta.project, id, &change, world.now()).await.unwrap();
+    let outcome = world.db.change_attributes(beta.project, id, &[change], world.now()).await.unwrap();
     assert_eq!(outcome, PowerOutcome::NotFound(id));
     assert_eq!(world.state(&alpha, id).await, Running);
     let unknown = InstanceId::from_random(world.bits());

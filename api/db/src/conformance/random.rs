@@ -97,7 +97,7 @@ async fn apply(world: &World, tenants: &[Tenant; 2], nodes: &[NodeId; 3], verb: 
         Verb::Resize { instance, vcpus } => {
             if let Some((tenant, id)) = pick(world, tenants, instance).await {
                 let change = AttributeChange::InstanceType("t".into(), vcpus, 512);
-                world.db.change_attribute(tenant.project, id, &change, world.now()).await.unwrap();
+                world.db.change_attributes(tenant.project, id, &[change], world.now()).await.unwrap();
             }
         }
         Verb::Tag { instance, value } => {

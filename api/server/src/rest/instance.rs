@@ -1,7 +1,7 @@
 //! Instances.
 
 use data_encoding::BASE64;
-use tepui_core::{Caller, Error, INSTANCE_TYPES, InstanceChange, Kind, RunInstances};
+use tepui_core::{INSTANCE_TYPES, InstanceChange, Kind, RunInstances};
 use tepui_db::model;
 use tepui_types::InstanceId;
 use tepui_types::rest::{
@@ -84,26 +84,14 @@ pub(super) async fn show(call: Call, _: Empty) -> Result<Instance, Failure> {
     shown(&call, target(&call).await?).await
 }
 
-/// One attribute after the other: each is a change of its own, and the first that is refused ends
-/// the call.
 pub(super) async fn set(call: Call, request: SetInstanceRequest) -> Result<Instance, Failure> {
     let id = target(&call).await?;
     let changes = changes(&call, request).await?;
-    // All are rehearsed before the first is made, so that a bad one leaves none of the others behind.
-    let rehearsal = Caller { dry_run: true, ..call.caller.clone() };
-    for change in changes.clone() {
-        match call.cloud().modify_instance(&rehearsal, id, change).await {
-            Ok(()) | Err(Error::DryRunOk) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    for change in changes {
-        call.cloud().modify_instance(&call.caller, id, change).await?;
-    }
+    call.cloud().modify_instance(&call.caller, id, changes).await?;
     shown(&call, id).await
 }
 
-/// Those first that a running instance refuses, which only the change itself finds out.
+/// What the request names.
 async fn changes(call: &Call, request: SetInstanceRequest) -> Result<Vec<InstanceChange>, Failure> {
     let mut changes = Vec::new();
     if let Some(user_data) = request.user_data {

@@ -90,7 +90,7 @@ impl Handle for ModifyInstanceAttributeRequest {
         let (Some(change), true) = (changes.pop(), changes.is_empty()) else {
             return Err(ApiError::combination("Give exactly one attribute to modify."));
         };
-        cx.cloud.modify_instance(&cx.caller, id, change).await?;
+        cx.cloud.modify_instance(&cx.caller, id, vec![change]).await?;
         Ok(Void)
     }
 }
@@ -153,7 +153,7 @@ impl Handle for ModifyInstanceMetadataOptionsRequest {
             self.http_put_response_hop_limit,
             self.instance_metadata_tags.as_deref(),
         )?;
-        cx.cloud.modify_instance(&cx.caller, id, InstanceChange::Metadata(change)).await?;
+        cx.cloud.modify_instance(&cx.caller, id, vec![InstanceChange::Metadata(change)]).await?;
         let view = cx.cloud.instance(&cx.caller, id).await?;
         Ok(ModifyInstanceMetadataOptionsResult {
             instance_id: text(id),
