@@ -136,13 +136,14 @@ impl ImageStore {
         let file = open_regular(source)?;
         let inspection = inspect_file(clone(&file, source)?, *limits, source).await?;
         let private = self.private_file()?;
-        let digest = match inspection.format {
-            Format::Raw => self.copy(file, &private, &inspection, limits).await?,
-            Format::Qcow2 => self.convert(source, &file, &private, &inspection, limits).await?,
+        let written = match inspection.format {
+            Format::Raw => self.copy(file, &private, &inspection, limits).await,
+            Format::Qcow2 => self.convert(source, &file, &private, &inspection, limits).await,
         };
-        if let Some(expected) = expected.filter(|expected| *expected != digest) {
-            return Err(ImportError::WrongDigest { expected, actual: digest });
-        }
+        let digest = match written.and_then(|digest| announced(digest, expected)) {
+            Ok(digest) => digest,
+            Err(error) => return Err(self.given_up(private, error)),
+        };
         self.seal(private, &digest).await?;
         Ok(StoredImage { digest, size_bytes: inspection.virtual_bytes })
     }
@@ -152,6 +153,16 @@ impl ImageStore {
             .prefix(PRIVATE_PREFIX)
             .tempfile_in(&self.folder)
             .map_err(|source| StoreError { path: self.folder.clone(), source })
+    }
+
+    /// Gives the room of a failed import back at once. Removing the file is not enough: the kernel lets go
+    /// of the Landlock rules that the converter had, which hold the file, some time after its end.
+    fn given_up(&self, private: NamedTempFile, error: ImportError) -> ImportError {
+        let emptied = private.as_file().set_len(0).and_then(|()| private.close());
+        if let Err(error) = emptied {
+            tracing::warn!(folder = %self.folder.display(), %error, "the room of a failed import is not free yet");
+        }
+        error
     }
 
     async fn copy(
@@ -221,6 +232,13 @@ impl ImageStore {
             }
             _ => StoreError { path: path.into(), source }.into(),
         }
+    }
+}
+
+fn announced(digest: Digest, expected: Option<Digest>) -> Result<Digest, ImportError> {
+    match expected.filter(|expected| *expected != digest) {
+        None => Ok(digest),
+        Some(expected) => Err(ImportError::WrongDigest { expected, actual: digest }),
     }
 }
 

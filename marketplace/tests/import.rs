@@ -83,6 +83,11 @@ impl SmallDisk {
         assert!(mounted.unwrap().success(), "a small file system needs root");
         Self(folder)
     }
+
+    fn used_bytes(&self) -> u64 {
+        let of = nix::sys::statvfs::statvfs(&self.0).unwrap();
+        (of.blocks() - of.blocks_free()) * of.fragment_size()
+    }
 }
 
 impl Drop for SmallDisk {
@@ -91,19 +96,39 @@ impl Drop for SmallDisk {
     }
 }
 
-#[tokio::test]
-async fn a_full_disk_is_named_and_nothing_is_left_on_it() {
-    let bench = Bench::new();
-    let _disk = SmallDisk::mount(bench.path("images"));
+/// `large.raw` and `large.qcow2`, which have no room on a small disk.
+fn large(bench: &Bench) {
     let mut bytes = vec![b'x'; 1 << 20];
     bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
     fs::write(bench.path("large.raw"), bytes).unwrap();
     bench.qemu_img(&["convert", "-f", "raw", "-O", "qcow2", "large.raw", "large.qcow2"]);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_nothing_is_left_on_it() {
+    let bench = Bench::new();
+    let _disk = SmallDisk::mount(bench.path("images"));
+    large(&bench);
     let told = format!("the disk of the image store {} is full", bench.path("images").display());
     for name in ["large.raw", "large.qcow2"] {
         let error = bench.store.import(&bench.path(name), &Limits::default(), None).await.unwrap_err();
         assert_eq!(error.to_string(), told, "{name}");
         assert!(bench.stored().is_empty(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_image_finds_the_room_that_a_large_one_left() {
+    let bench = Bench::new();
+    let disk = SmallDisk::mount(bench.path("images"));
+    large(&bench);
+    let small = bench.raw("small.raw");
+    for large in ["large.raw", "large.qcow2"].iter().cycle().take(20) {
+        let error = bench.store.import(&bench.path(large), &Limits::default(), None).await.unwrap_err();
+        assert!(matches!(error, ImportError::DiskFull(_)), "{large}: {error}");
+        assert_eq!(disk.used_bytes(), 0, "{large}");
+        let stored = bench.store.import(&small, &Limits::default(), None).await.unwrap();
+        bench.store.remove(&stored.digest).unwrap();
     }
 }
 
