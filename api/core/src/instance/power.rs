@@ -89,7 +89,8 @@ impl Cloud {
     }
 
     /// Resets running instances. One whose reset is still to come is reset once: so a repeat of a
-    /// call that was cut off does not reset it again.
+    /// call that was cut off does not reset it again. Of a host that is silent nobody knows what it did: there
+    /// each call counts, and those that come before it carries one out are one reset all the same.
     ///
     /// # Errors
     /// `NotFound`, `WrongState`; all or nothing.
@@ -117,7 +118,11 @@ impl Cloud {
     /// Whether the node runs the guest and has not said that it carried out the wanted reset.
     fn reset_is_to_come(&self, record: &InstanceRecord) -> bool {
         let Some(placement) = &record.placement else { return false };
-        let Some(report) = self.fleet.report(placement.node_id) else { return false };
+        let node = placement.node_id;
+        if self.fleet.is_silent(node, self.steady(), self.config.node_timeout) {
+            return false;
+        }
+        let Some(report) = self.fleet.report(node) else { return false };
         let seen = report.observed.placements.iter().find(|seen| seen.id == placement.id);
         record.instance.state == InstanceState::Running
             && seen.is_some_and(|seen| matches!(seen.state, PlacementState::Running { reboot_seq, .. } if reboot_seq < record.instance.reboot_seq))

@@ -68,6 +68,26 @@ async fn an_instance_lives_through_every_state_and_is_purged_after_an_hour() {
 }
 
 #[tokio::test]
+async fn a_reboot_while_one_is_to_come_is_the_same_and_of_a_silent_host_a_new_one() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let made = t.run_one(&t.admin).await;
+    let (id, placement) = (made.instances[0].record.instance.id, placement_of(&made));
+    let reboots = async || {
+        t.cloud.reboot_instances(&t.admin, &[id]).await.unwrap();
+        t.cloud.instance(&t.admin, id).await.unwrap().record.instance.reboot_seq
+    };
+    host.report(vec![(placement, running(1))]).await;
+    assert_eq!((reboots().await, reboots().await), (1, 1));
+    host.report(vec![(placement, PlacementState::Running { start_seq: 1, reboot_seq: 1 })]).await;
+    assert_eq!(reboots().await, 2, "the first was carried out");
+    t.clock.advance(100);
+    assert_eq!(reboots().await, 3, "the second may have been carried out, and the host cannot say so");
+    host.report(vec![(placement, PlacementState::Running { start_seq: 1, reboot_seq: 2 })]).await;
+    assert_eq!(reboots().await, 3, "it is heard again, and the third is to come");
+}
+
+#[tokio::test]
 async fn protected_instances_refuse_and_say_by_which_attribute() {
     let t = Harness::new().await;
     let host = t.host(1).await;
