@@ -3,6 +3,7 @@
 //! Everything here works from outside, through the release binaries in `target/release`, the guest
 //! images in `target/images` and the EC2 clients in `target/venv`, all of which `make e2e` provides.
 
+mod ask;
 mod boot;
 mod cloud;
 mod daemon;
@@ -15,6 +16,7 @@ mod session;
 mod underlay;
 mod until;
 
+pub use ask::ask;
 pub use cloud::{Cloud, Hypervisor, free_port};
 pub use daemon::{Armed, Daemon, FAILPOINT_EXIT};
 pub use footprint::Footprint;

@@ -8,17 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, Reply};
-
-/// Asks a neighbour for its page, which begins with its id, and says what came.
-const ASK: &str = "#!/bin/sh
-for try in 1 2 3 4 5 6; do
-  answer=$(printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 172.31.0.20 80 2>/dev/null | tail -n 1)
-  [ -n \"$answer\" ] && break
-  sleep 1
-done
-echo \"neighbour says: [$answer]\"
-";
+use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, Reply, ask};
 
 #[test]
 fn guests_spread_and_pack_over_real_hosts_meet_their_vpc_and_nobody_elses() {
@@ -30,8 +20,8 @@ fn guests_spread_and_pack_over_real_hosts_meet_their_vpc_and_nobody_elses() {
     // The target and its friend are on hosts of their own by rule; the stranger has the friend's address.
     let target = one.launch("apart", "172.31.0.20", "#!/bin/sh\ntrue\n");
     one.ec2.wait_console(&target, "tepui-tiny: ready", 120);
-    let friend = one.launch("apart", "172.31.0.10", ASK);
-    let stranger = two.launch("apart", "172.31.0.10", ASK);
+    let friend = one.launch("apart", "172.31.0.10", &ask("172.31.0.20"));
+    let stranger = two.launch("apart", "172.31.0.10", &ask("172.31.0.20"));
     let heard = one.ec2.wait_console(&friend, "neighbour says:", 120);
     assert!(heard.contains(&target), "the friend reaches {target} on another host: {heard}");
     let heard = two.ec2.wait_console(&stranger, "neighbour says:", 120);

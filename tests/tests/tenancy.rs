@@ -3,17 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tepui_tests::{Cloud, Hypervisor};
-
-/// Asks the neighbour address for its page and says what came, then says its own id.
-const ASK: &str = "#!/bin/sh
-for try in 1 2 3 4 5 6 7 8 9 10; do
-  answer=$(printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 NEIGHBOUR 80 2>/dev/null | tail -n 1)
-  [ -n \"$answer\" ] && break
-  sleep 1
-done
-echo \"neighbour says: [$answer]\"
-";
+use tepui_tests::{Cloud, Hypervisor, ask};
 
 #[test]
 fn projects_with_equal_ranges_cannot_see_each_other() {
@@ -31,8 +21,8 @@ fn projects_with_equal_ranges_cannot_see_each_other() {
     // Only the first project has a guest at .20; both have one at .10 that asks .20.
     let target = run(&cloud, &first, "172.31.0.20", "#!/bin/sh\ntrue\n");
     cloud.wait_console_as(&first, &target, "tepui-tiny: ready", 150);
-    let friend = run(&cloud, &first, "172.31.0.10", &ASK.replace("NEIGHBOUR", "172.31.0.20"));
-    let stranger = run(&cloud, &second, "172.31.0.10", &ASK.replace("NEIGHBOUR", "172.31.0.20"));
+    let friend = run(&cloud, &first, "172.31.0.10", &ask("172.31.0.20"));
+    let stranger = run(&cloud, &second, "172.31.0.10", &ask("172.31.0.20"));
 
     let heard = cloud.wait_console_as(&first, &friend, "neighbour says:", 150);
     assert!(heard.contains(&target), "the friend reaches {target}: {heard}");
