@@ -7,20 +7,21 @@ use async_trait::async_trait;
 use tepui_libvirt::{Accelerator, DomainSpec, DomainState, DomainStatus, OffReason as Seen};
 use tepui_types::Epoch;
 use tepui_types::agent::{OffReason, Part, PartBody, PlacementState};
-use tepui_types::failpoint::{self, Effect};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::disks::SimulatedDisks;
-use crate::execute::{NetworkKeeper, STAGES, STEPS_AT_ONCE, point};
+use crate::execute::{NetworkKeeper, STEPS_AT_ONCE};
 use crate::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use crate::ledger::Seal;
 use crate::network::SimulatedNetwork;
 use crate::testing::{absent, node_id, node_part, placement, running, stopped, vpc_part};
 
 mod damage;
+mod rendezvous;
 mod silence;
+mod steps;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -213,185 +214,6 @@ async fn a_domain_that_no_part_names_runs_on_and_is_reported_as_unwanted() {
     assert_eq!(hypervisor.starts_and_resets(id), (1, 0));
 }
 
-/// Holds every start until as many are there as expected: serial starts would never get there. While it is
-/// away it answers nothing.
-struct Rendezvous {
-    inner: SimulatedHypervisor,
-    together: tokio::sync::Barrier,
-    failing: Option<PlacementId>,
-    tries: AtomicUsize,
-    away: AtomicBool,
-    /// Guests stand still until this comes to 0; each resume counts it down.
-    still: AtomicUsize,
-}
-
-#[async_trait]
-impl Hypervisor for Rendezvous {
-    async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
-        if self.away.load(Ordering::SeqCst) {
-            let (uri, message) = ("qemu:///system".to_owned(), "connection refused".to_owned());
-            return Err(HypervisorError::List(tepui_libvirt::Error::Unavailable { uri, message }));
-        }
-        let mut domains = self.inner.domains().await?;
-        if self.still.load(Ordering::SeqCst) > 0 {
-            domains.iter_mut().for_each(|domain| domain.state = DomainState::Paused);
-        }
-        Ok(domains)
-    }
-
-    async fn start(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
-        if self.still.load(Ordering::SeqCst) > 0 {
-            self.still.fetch_sub(1, Ordering::SeqCst);
-            return Ok(());
-        }
-        if self.failing == Some(spec.placement_id) {
-            self.tries.fetch_add(1, Ordering::SeqCst);
-            return Err(HypervisorError::Simulated(spec.placement_id));
-        }
-        self.together.wait().await;
-        self.inner.start(spec).await
-    }
-
-    async fn request_shutdown(&self, id: PlacementId) -> Result<(), HypervisorError> {
-        self.inner.request_shutdown(id).await
-    }
-
-    async fn force_off(&self, id: PlacementId) -> Result<(), HypervisorError> {
-        self.inner.force_off(id).await
-    }
-
-    async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError> {
-        self.inner.reset(id).await
-    }
-
-    async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {
-        self.inner.forget(id).await
-    }
-}
-
-fn rendezvous(count: usize, failing: Option<PlacementId>) -> Rendezvous {
-    Rendezvous {
-        inner: SimulatedHypervisor::new(SimulatedSettings::default()),
-        together: tokio::sync::Barrier::new(count),
-        failing,
-        tries: AtomicUsize::new(0),
-        away: AtomicBool::new(false),
-        still: AtomicUsize::new(0),
-    }
-}
-
-#[tokio::test]
-async fn a_guest_on_a_full_disk_is_resumed_and_impairs_its_host_until_it_runs_on() {
-    let hypervisor = Arc::new(rendezvous(1, None));
-    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
-    let id = placement(1);
-    let mut agent = host.start_agent();
-    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
-    agent.wait_state(id, is_running(1, 0)).await;
-    hypervisor.still.store(9, Ordering::SeqCst);
-    let names = |seen: &Observed| seen.impaired.as_ref().is_some_and(|why| why.contains(&id.to_string()));
-    agent.wait("the host is impaired", names).await;
-    agent.wait_state(id, is_running(1, 0)).await;
-    let deadline = Instant::now() + PATIENCE;
-    while hypervisor.still.load(Ordering::SeqCst) != 8 {
-        assert!(Instant::now() < deadline, "nobody resumes it");
-        tokio::task::yield_now().await;
-    }
-    hypervisor.still.store(0, Ordering::SeqCst);
-    agent.wait("the host is well again", |seen| seen.impaired.is_none()).await;
-    assert_eq!(hypervisor.inner.starts_and_resets(id), (1, 0));
-}
-
-#[tokio::test]
-async fn a_start_that_failed_late_keeps_its_disk_as_the_only_one() {
-    let id = placement(1);
-    let hypervisor = Arc::new(rendezvous(1, Some(id)));
-    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
-    let mut agent = host.start_agent();
-    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
-    let failed = |seen: &Observed| matches!(state_of(seen, id), Some(PlacementState::Failed { .. }));
-    agent.wait("the domain fails", failed).await;
-    crate::disks::Disks::remove(host.disks.as_ref(), id).await.unwrap();
-    drop(agent);
-    let mut agent = host.start_agent();
-    let lost = |seen: &Observed| matches!(state_of(seen, id), Some(PlacementState::Failed { permanent: true, ref step, .. }) if step == "disk");
-    agent.wait("the disk is lost", lost).await;
-}
-
-/// A host at which nobody can even look.
-struct Panicking;
-
-#[async_trait]
-impl Hypervisor for Panicking {
-    async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
-        panic!("as the test wants")
-    }
-
-    async fn start(&self, _: &DomainSpec) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn request_shutdown(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn force_off(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn reset(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn a_reconciler_whose_task_panicked_ends() {
-    let mut agent = SimulatedHost::new(Arc::new(Panicking)).start_agent();
-    tokio::time::timeout(PATIENCE, &mut agent.task).await.unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn an_agent_whose_hypervisor_is_away_at_its_start_says_so_and_works_once_it_is_back() {
-    let hypervisor = Arc::new(rendezvous(1, None));
-    hypervisor.away.store(true, Ordering::SeqCst);
-    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
-    let mut agent = host.start_agent();
-    let id = placement(1);
-    agent.take(vec![vpc_part(1), node_part(1, vec![running(id, 1, 0)])]);
-    agent.wait("the host is impaired", |seen| seen.impaired.is_some()).await;
-    // Of a guest that may run nothing is said, least of all that it is off.
-    assert_eq!(agent.observed.borrow().placements, []);
-    hypervisor.away.store(false, Ordering::SeqCst);
-    agent.wait_state(id, is_running(1, 0)).await;
-    assert_eq!(agent.observed.borrow().impaired, None);
-}
-
-#[tokio::test]
-async fn twenty_starts_run_together_and_one_that_fails_holds_up_nobody() {
-    let failing = placement(99);
-    let hypervisor = Arc::new(rendezvous(20, Some(failing)));
-    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
-    let mut agent = host.start_agent();
-    let mut wanted: Vec<_> = (1..=20).map(|number| running(placement(number), 1, 0)).collect();
-    wanted.push(running(failing, 1, 0));
-    agent.take(vec![vpc_part(1), node_part(1, wanted)]);
-    for number in 1..=20 {
-        agent.wait_state(placement(number), is_running(1, 0)).await;
-    }
-    agent
-        .wait("the failure is reported", |seen| {
-            matches!(state_of(seen, failing), Some(PlacementState::Failed { ref step, permanent: false, .. }) if step == "domain")
-        })
-        .await;
-    assert_eq!(hypervisor.tries.load(Ordering::SeqCst), 1, "tried again before its time");
-    agent.take(vec![node_part(2, vec![absent(failing, true)])]);
-    agent.wait_state(failing, PlacementState::Gone).await;
-}
-
 #[tokio::test]
 async fn a_part_that_misses_its_vpc_waits_for_it_and_starts_when_it_comes() {
     let (host, _) = simulated();
@@ -427,76 +249,4 @@ async fn an_instance_that_ran_before_is_never_started_with_a_fresh_disk() {
         })
         .await;
     assert_eq!(hypervisor.starts_and_resets(id).0, 1);
-}
-
-/// What makes the agent run each operation.
-fn provoke(operation: Operation, id: PlacementId) -> Vec<tepui_types::agent::WantedPlacement> {
-    match operation {
-        Operation::Start => vec![running(id, 1, 0)],
-        Operation::Stop => vec![stopped(id, false)],
-        Operation::PowerOff => vec![stopped(id, true)],
-        Operation::Reboot => vec![running(id, 1, 1)],
-        Operation::Remove => vec![absent(id, true)],
-        Operation::Note => vec![running(id, 1, 0)],
-    }
-}
-
-/// What each operation needs before it.
-async fn prepare(agent: &mut RunningAgent, operation: Operation, id: PlacementId) {
-    match operation {
-        Operation::Start => {}
-        Operation::Stop | Operation::PowerOff | Operation::Reboot | Operation::Note => {
-            agent.take(vec![node_part(1, vec![running(id, 1, 0)])]);
-            agent.wait_state(id, is_running(1, 0)).await;
-        }
-        Operation::Remove => {
-            agent.take(vec![node_part(1, vec![running(id, 1, 0)])]);
-            agent.wait_state(id, is_running(1, 0)).await;
-            agent.take(vec![node_part(2, vec![stopped(id, true)])]);
-            agent.wait_state(id, PlacementState::Off { start_seq: 1, reason: OffReason::Requested }).await;
-        }
-    }
-}
-
-/// Every step of every operation passes its fail point; the agent, ended there and started again,
-/// finishes the work. Fail points are global, so all run one after the other in one test.
-#[tokio::test]
-async fn an_agent_that_fails_at_any_step_and_restarts_finishes_the_work() {
-    for (operation, stages) in STAGES {
-        for step in &stages.concat() {
-            let (host, hypervisor) = simulated();
-            let id = placement(1);
-            let mut agent = host.start_agent();
-            agent.take(vec![vpc_part(1)]);
-            prepare(&mut agent, *operation, id).await;
-            let name = point(*operation, *step);
-            failpoint::arm(&name, Effect::Error);
-            if *operation == Operation::Note {
-                hypervisor.goes_off(id, Seen::Guest);
-            }
-            agent.take(vec![node_part(9, provoke(*operation, id))]);
-            let deadline = Instant::now() + PATIENCE;
-            while failpoint::trips(&name) == 0 {
-                assert!(Instant::now() < deadline, "{name} is never passed");
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            drop(agent);
-            failpoint::disarm(&name);
-            let mut agent = host.start_agent();
-            agent.wait_state(id, finished(*operation)).await;
-            assert!(hypervisor.starts_and_resets(id).0 <= 1, "{name}: started twice");
-        }
-    }
-}
-
-fn finished(operation: Operation) -> PlacementState {
-    match operation {
-        Operation::Start => is_running(1, 0),
-        Operation::Stop | Operation::PowerOff => {
-            PlacementState::Off { start_seq: 1, reason: OffReason::Requested }
-        }
-        Operation::Reboot => is_running(1, 1),
-        Operation::Remove => PlacementState::Gone,
-        Operation::Note => PlacementState::Off { start_seq: 1, reason: OffReason::Guest },
-    }
 }
