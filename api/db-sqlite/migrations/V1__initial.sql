@@ -277,6 +277,13 @@ CREATE TABLE interface (
 ) STRICT;
 CREATE UNIQUE INDEX interface_public_ip ON interface (public_ip) WHERE public_ip IS NOT NULL;
 
+-- For each pool of public addresses that there was, by its lowest: no address from there up to
+-- lowest_free_ip is free, lowest_free_ip itself may be.
+CREATE TABLE public_pool (
+    lowest_ip INTEGER PRIMARY KEY,
+    lowest_free_ip INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE root_volume (
     instance_n INTEGER PRIMARY KEY REFERENCES instance ON DELETE CASCADE,
     id BLOB NOT NULL UNIQUE,
@@ -361,6 +368,8 @@ END;
 -- A released address is free again.
 CREATE TRIGGER interface_removed AFTER DELETE ON interface BEGIN
     UPDATE subnet SET lowest_free_ip = min(lowest_free_ip, OLD.private_ip) WHERE id = OLD.subnet_id;
+    UPDATE public_pool SET lowest_free_ip = min(lowest_free_ip, OLD.public_ip)
+    WHERE lowest_ip <= OLD.public_ip;
 END;
 
 -- Equal counts mean equal instances: readers keep a project's instances as long as its count stays.

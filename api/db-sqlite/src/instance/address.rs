@@ -96,9 +96,22 @@ pub(super) fn public(
     let hosts = pool.ok_or_else(exhausted)?.hosts();
     let lowest = hosts.clone().next().ok_or_else(exhausted)?;
     let highest = hosts.last().ok_or_else(exhausted)?;
+    let sql = "SELECT lowest_free_ip FROM public_pool WHERE lowest_ip = ?1";
+    let from = first(connection, sql, params![S(lowest)], |c| c.stored())?.unwrap_or(lowest);
     let sql = "SELECT public_ip FROM interface WHERE public_ip >= ?1 ORDER BY public_ip";
-    let free = first_gap(connection, sql, params![S(lowest)], lowest)?;
-    if free > highest { Err(exhausted()) } else { Ok(free) }
+    let free = first_gap(connection, sql, params![S(from)], from)?;
+    if free > highest {
+        return Err(exhausted());
+    }
+    keep_lowest_free(connection, lowest, free)?;
+    Ok(free)
+}
+
+/// Nothing of the pool below is free: taking the next address does not walk over all that are taken.
+fn keep_lowest_free(connection: &Connection, lowest: Ipv4Addr, free: Ipv4Addr) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO public_pool (lowest_ip, lowest_free_ip) VALUES (?1, ?2)
+               ON CONFLICT (lowest_ip) DO UPDATE SET lowest_free_ip = excluded.lowest_free_ip";
+    execute(connection, sql, params![S(lowest), S(free)])
 }
 
 /// The first number from `from` on that the ascending query does not yield.

@@ -217,6 +217,10 @@ CREATE TABLE interface (
     group_ids BLOB NOT NULL,
     UNIQUE (vpc_id, private_ip)
 ) STRICT;
+CREATE TABLE public_pool (
+    lowest_ip INTEGER PRIMARY KEY,
+    lowest_free_ip INTEGER NOT NULL
+) STRICT;
 CREATE TABLE root_volume (
     instance_n INTEGER PRIMARY KEY REFERENCES instance ON DELETE CASCADE,
     id BLOB NOT NULL UNIQUE,
@@ -234,7 +238,7 @@ CREATE TABLE launch_token (
     used_at INTEGER NOT NULL,
     PRIMARY KEY (project_id, token)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T03:29:40.013118702Z', '7999882056178410343');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T06:33:06.10490677Z', '2286941748956040508');
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 30, 1800000006000000000);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at) VALUES (100000000008, 'beta', 1000, 1000, 1000000, 1, 1, 512, 20, 1800000013000000000);
@@ -274,6 +278,7 @@ INSERT INTO interface (instance_n, id, project_id, vpc_id, subnet_id, mac, priva
 INSERT INTO interface (instance_n, id, project_id, vpc_id, subnet_id, mac, private_ip, public_ip, group_ids) VALUES (2, X'00000000000000001B', 100000000001, X'000000000000000002', X'000000000000000003', X'021C00000000', 2887712773, NULL, X'000000000000000004');
 INSERT INTO interface (instance_n, id, project_id, vpc_id, subnet_id, mac, private_ip, public_ip, group_ids) VALUES (3, X'000000000000000026', 100000000001, X'000000000000000002', X'000000000000000003', X'022700000000', 2887712774, NULL, X'000000000000000004');
 INSERT INTO interface (instance_n, id, project_id, vpc_id, subnet_id, mac, private_ip, public_ip, group_ids) VALUES (5, X'000000000000000040', 100000000008, X'000000000000000009', X'00000000000000000A', X'024100000000', 2887712772, NULL, X'00000000000000000B');
+INSERT INTO public_pool (lowest_ip, lowest_free_ip) VALUES (3323068417, 3323068417);
 INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on_termination, created_at) VALUES (1, X'000000000000000013', 100000000001, 8, '/dev/sda1', 1, 1800000020000000000);
 INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on_termination, created_at) VALUES (2, X'00000000000000001D', 100000000001, 8, '/dev/sda1', 1, 1800000030000000000);
 INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on_termination, created_at) VALUES (3, X'000000000000000028', 100000000001, 8, '/dev/sda1', 1, 1800000041000000000);
@@ -362,6 +367,8 @@ CREATE TRIGGER instance_removed AFTER DELETE ON instance WHEN OLD.state <> 'term
 END;
 CREATE TRIGGER interface_removed AFTER DELETE ON interface BEGIN
     UPDATE subnet SET lowest_free_ip = min(lowest_free_ip, OLD.private_ip) WHERE id = OLD.subnet_id;
+    UPDATE public_pool SET lowest_free_ip = min(lowest_free_ip, OLD.public_ip)
+    WHERE lowest_ip <= OLD.public_ip;
 END;
 CREATE TRIGGER instance_insert_counts AFTER INSERT ON instance BEGIN
     UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;

@@ -307,6 +307,34 @@ pub async fn a_full_subnet_and_pool_say_so(db: Arc<dyn Db>) {
     assert!(matches!(outcome, LaunchOutcome::Launched(_)));
 }
 
+pub async fn the_lowest_public_address_is_taken_again_whatever_the_pool_is(db: Arc<dyn Db>) {
+    let world = World::new(db);
+    let alpha = world.tenant("alpha").await;
+    let node = world.node(NodeCapacity { vcpus: 99, memory_mib: 99_999, disk_gib: 999 }).await;
+    let take = async |pool: &str| {
+        let mut launch = world.launch(&alpha, vec![world.instance(&alpha, node)]);
+        launch.instances[0].interface.public_ip = true;
+        launch.public_pool = Some(pool.parse().unwrap());
+        let id = launch.instances[0].instance.id;
+        let outcome = world.try_launch(&launch).await;
+        assert!(matches!(outcome, LaunchOutcome::Launched(_)), "{outcome:?}");
+        (id, world.record(&alpha, id).await.interface.unwrap().public_ip.unwrap().to_string())
+    };
+    let (small, large) = ("198.18.0.0/29", "198.18.0.0/24");
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(take(small).await);
+    }
+    let addresses: Vec<_> = taken.iter().map(|(_, address)| address.as_str()).collect();
+    assert_eq!(addresses, ["198.18.0.1", "198.18.0.2", "198.18.0.3"]);
+    // The operator's pool is another for a while, and an address of the one before is released.
+    assert_eq!(take("198.18.0.128/25").await.1, "198.18.0.129");
+    world.terminate(&alpha, taken[1].0).await;
+    assert_eq!(take(large).await.1, "198.18.0.2", "the pool grew");
+    assert_eq!(take(large).await.1, "198.18.0.4");
+    assert_eq!(take("198.18.0.128/25").await.1, "198.18.0.130");
+}
+
 pub async fn missing_parents_are_named(db: Arc<dyn Db>) {
     let world = World::new(db);
     let (alpha, beta) = (world.tenant("alpha").await, world.tenant("beta").await);

@@ -47,6 +47,7 @@ macro_rules! conformance_suite {
                 a_full_drained_or_lost_node_is_refused, overcommit_multiplies_capacity,
                 spread_groups_share_no_node, addresses_are_lowest_free_and_return,
                 a_full_subnet_and_pool_say_so, missing_parents_are_named,
+                the_lowest_public_address_is_taken_again_whatever_the_pool_is,
                 parallel_launches_never_exceed_capacity, parallel_repeats_make_one_reservation,
                 filters_select_within_the_project, a_listing_shows_every_acknowledged_change;
             power: stop_start_and_terminate_follow_the_states, reboot_is_for_running_instances,
