@@ -128,7 +128,7 @@ impl Cloud {
     /// Appends beside the reply, not before it: waiting would double the time of every call. Only
     /// when too many wait already does the call wait for its own. The log line comes first, so that a
     /// crash in between loses nothing.
-    async fn record(&self, caller: &Caller, action: &str, resources: String, outcome: &str) {
+    pub(crate) async fn record(&self, caller: &Caller, action: &str, resources: String, outcome: &str) {
         let _ = CALL.try_with(|call| call.recorded.set(true));
         let record = AuditRecord {
             at: self.clock.now(),

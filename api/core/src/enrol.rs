@@ -1,11 +1,12 @@
 //! How a host becomes a node. Certificates are made by the server; here stands who may have one.
 
 use sha2::{Digest as _, Sha256};
-use tepui_db::model::JoinToken;
+use tepui_db::model::{JoinToken, Role};
 use tepui_db::{Certificate, EnrolOutcome, NewNode};
 use tepui_types::agent::{EnrolRequest, PartKey};
-use tepui_types::{NodeId, Timestamp};
+use tepui_types::{NodeId, ProjectId, Timestamp, UserId};
 
+use crate::admission::Turn;
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error};
 
@@ -29,7 +30,12 @@ impl Cloud {
         self.entropy.fill(&mut bytes);
         let secret = data_encoding::BASE64URL_NOPAD.encode(&bytes);
         let expires_at = self.now().checked_add(self.config.join_token_life).map_err(Error::internal)?;
-        let token = JoinToken { secret_sha256: Sha256::digest(&secret).into(), expires_at };
+        let token = JoinToken {
+            secret_sha256: Sha256::digest(&secret).into(),
+            expires_at,
+            project_id: caller.project,
+            user_id: caller.user_id,
+        };
         self.commit(caller, "CreateJoinToken", String::new(), async {
             Ok(self.db.create_join_token(&token).await?)
         })
@@ -37,11 +43,31 @@ impl Cloud {
         Ok(NewJoinToken { secret, expires_at })
     }
 
-    /// Takes a host in; the same host may repeat it with the same token.
+    /// Takes a host in; the same host may repeat it with the same token. It is a call of whoever made the
+    /// token, and recorded as theirs. A token that nobody made is in the log alone: anybody can send one.
     ///
     /// # Errors
     /// `InvalidInput`, `JoinRefused` for an unknown, expired or used token, and for a copy of a host that is up.
-    pub async fn enrol(&self, request: &EnrolRequest) -> Result<NodeId, Error> {
+    pub async fn enrol(&self, request: &EnrolRequest, request_id: &str) -> Result<NodeId, Error> {
+        let secret = Sha256::digest(&request.token).into();
+        let turn = self.host_turn().await?;
+        let maker = self.db.join_token_maker(&secret).await?;
+        drop(turn);
+        let outcome = self.take_in(&secret, request).await;
+        let (told, resource) = match &outcome {
+            Ok(node) => ("ok", node.to_string()),
+            Err(error) => (error.name(), request.underlay_address.to_string()),
+        };
+        match maker {
+            Some(maker) => self.record(&by(maker, request_id), "EnrolNode", resource, told).await,
+            None => {
+                tracing::warn!(resource, outcome = told, request_id, "an enrolment that nobody asked for")
+            }
+        }
+        outcome
+    }
+
+    async fn take_in(&self, secret: &[u8; 32], request: &EnrolRequest) -> Result<NodeId, Error> {
         crate::limits::check_name("name", &request.name, 64)?;
         self.check_outside_of_pool(request.underlay_address)?;
         let mut node = NewNode {
@@ -52,15 +78,14 @@ impl Cloud {
             may_move: false,
             capacity: request.capacity,
         };
-        let secret = Sha256::digest(&request.token).into();
-        let mut outcome = self.db.enrol_node(&secret, &node, self.now()).await?;
+        let mut outcome = self.db.enrol_node(secret, &node, self.now()).await?;
         if let EnrolOutcome::Elsewhere { node: known, .. } = outcome
             && self.fleet.is_silent(known, self.steady(), self.config.node_timeout)
         {
             node.may_move = true;
-            outcome = self.db.enrol_node(&secret, &node, self.now()).await?;
+            outcome = self.db.enrol_node(secret, &node, self.now()).await?;
         }
-        let why = match outcome {
+        let (reason, why) = match outcome {
             EnrolOutcome::Enrolled(id) => {
                 pass("core::enrol::enrolled")?;
                 self.fleet.seen(id, self.steady());
@@ -68,18 +93,21 @@ impl Cloud {
                 pass("core::enrol::woken")?;
                 return Ok(id);
             }
-            EnrolOutcome::UnknownToken => "there is no such token".into(),
-            EnrolOutcome::Expired(at) => format!("it ended at {at}; make a new one"),
-            EnrolOutcome::UsedByOther => "another host used it; make a new one".into(),
+            EnrolOutcome::UnknownToken => ("unknown_token", "there is no such token".into()),
+            EnrolOutcome::Expired(at) => ("token_expired", format!("it ended at {at}; make a new one")),
+            EnrolOutcome::UsedByOther => ("token_used", "another host used it; make a new one".into()),
             // A copy of a host's data_dir has its UUID, and would take its node over and start its guests a
             // second time. A host whose address did change is silent: its agent does not start until it
             // joined again.
-            EnrolOutcome::Elsewhere { address, .. } => format!(
-                "this host is up at {address}; on a copy of it remove data_dir and join anew, and if its address \
+            EnrolOutcome::Elsewhere { address, .. } => (
+                "host_is_up",
+                format!(
+                    "this host is up at {address}; on a copy of it remove data_dir and join anew, and if its address \
                  changed stop its agent and join again once 'tepui node list' shows it unreachable"
+                ),
             ),
         };
-        Err(Error::JoinRefused { why })
+        Err(Error::JoinRefused { reason, why })
     }
 
     /// A host that joins again may have another address, which every node of its VPCs must know.
@@ -114,5 +142,19 @@ impl Cloud {
             Certificate::Pending => Ok(self.db.promote_certificate(node, sha256).await?),
             Certificate::Foreign => Ok(false),
         }
+    }
+}
+
+/// A host that acts for the maker of its token.
+fn by((project, user_id): (ProjectId, UserId), request_id: &str) -> Caller {
+    Caller {
+        user_id,
+        user_name: String::new(),
+        role: Role::Member,
+        project,
+        access_key_id: String::new(),
+        request_id: request_id.into(),
+        dry_run: false,
+        turn: Turn::default(),
     }
 }

@@ -239,6 +239,8 @@ pub enum Error {
     /// A join token was refused.
     #[error("join token refused: {why}")]
     JoinRefused {
+        /// A short name of why.
+        reason: &'static str,
         /// Why, for the host's operator.
         why: String,
     },
@@ -333,7 +335,7 @@ impl Error {
             Self::PoolExhausted => "pool_exhausted",
             Self::SubnetFull { .. } => "subnet_full",
             Self::Forbidden { .. } => "forbidden",
-            Self::JoinRefused { .. } => "join_refused",
+            Self::JoinRefused { reason, .. } => reason,
             Self::Busy => "busy",
             Self::Unavailable { .. } => "unavailable",
             Self::Internal { .. } => "internal",

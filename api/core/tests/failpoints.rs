@@ -98,7 +98,7 @@ impl Scene {
             underlay_address: [10, 0, 0, 77].into(),
             capacity: NodeCapacity { vcpus: 1, memory_mib: 1024, disk_gib: 10 },
         };
-        let node = self.t.cloud.enrol(&request).await?;
+        let node = self.t.cloud.enrol(&request, "r").await?;
         self.t.cloud.bind_certificate(node, &[9; 32]).await
     }
 

@@ -186,6 +186,8 @@ CREATE UNIQUE INDEX node_machine ON node (machine_uuid) WHERE state <> 'expunged
 CREATE TABLE join_token (
     secret_sha256 BLOB PRIMARY KEY,
     expires_at INTEGER NOT NULL,
+    project_id INTEGER NOT NULL,
+    user_id BLOB NOT NULL,
     used_by BLOB
 ) STRICT, WITHOUT ROWID;
 

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{JoinToken, Node, NodeLoad, NodeState};
 use tepui_db::{Certificate, DbError, EnrolOutcome, NewNode, NodeChanges, NodeDb};
-use tepui_types::NodeId;
 use tepui_types::agent::NodeCapacity;
+use tepui_types::{NodeId, ProjectId, UserId};
 use uuid::Uuid;
 
 use crate::SqliteDb;
@@ -22,10 +22,24 @@ impl NodeDb for SqliteDb {
     async fn create_join_token(&self, token: &JoinToken) -> Result<(), DbError> {
         let token = token.clone();
         self.write(move |connection| {
-            let sql = "INSERT INTO join_token (secret_sha256, expires_at) VALUES (?1, ?2)
-                       ON CONFLICT DO NOTHING";
-            execute(connection, sql, params![token.secret_sha256, S(token.expires_at)])?;
+            let sql = "INSERT INTO join_token (secret_sha256, expires_at, project_id, user_id)
+                       VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+            let values =
+                params![token.secret_sha256, S(token.expires_at), S(token.project_id), S(token.user_id)];
+            execute(connection, sql, values)?;
             Ok(())
+        })
+        .await
+    }
+
+    async fn join_token_maker(
+        &self,
+        secret_sha256: &[u8; 32],
+    ) -> Result<Option<(ProjectId, UserId)>, DbError> {
+        let secret = *secret_sha256;
+        self.read(move |connection| {
+            let sql = "SELECT project_id, user_id FROM join_token WHERE secret_sha256 = ?1";
+            first(connection, sql, params![secret], |c| Ok((c.stored()?, c.stored()?)))
         })
         .await
     }

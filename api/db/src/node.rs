@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tepui_types::NodeId;
 use tepui_types::agent::NodeCapacity;
+use tepui_types::{NodeId, ProjectId, UserId};
 use uuid::Uuid;
 
 use crate::DbError;
@@ -74,6 +74,12 @@ pub struct NodeChanges {
 pub trait NodeDb: Send + Sync {
     /// Stores a join token.
     async fn create_join_token(&self, token: &JoinToken) -> Result<(), DbError>;
+
+    /// Who made a join token: project and user.
+    async fn join_token_maker(
+        &self,
+        secret_sha256: &[u8; 32],
+    ) -> Result<Option<(ProjectId, UserId)>, DbError>;
 
     /// Takes a host in. Repeated by the same machine with the same token it gives the same answer.
     async fn enrol_node(

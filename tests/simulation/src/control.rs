@@ -134,6 +134,6 @@ impl Control {
             underlay_address: [10, a, b, c].into(),
             capacity,
         };
-        Ok(cloud.enrol(&request).await?)
+        Ok(cloud.enrol(&request, "r").await?)
     }
 }

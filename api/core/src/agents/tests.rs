@@ -93,7 +93,7 @@ async fn enrol(cloud: &Cloud, admin: &Caller) -> NodeId {
         underlay_address: Ipv4Addr::new(10, 0, 0, 1),
         capacity: NodeCapacity { vcpus: 16, memory_mib: 65_536, disk_gib: 1000 },
     };
-    cloud.enrol(&request).await.unwrap()
+    cloud.enrol(&request, "r").await.unwrap()
 }
 
 async fn launch(cloud: &Cloud, admin: &Caller) -> Vec<InstanceId> {

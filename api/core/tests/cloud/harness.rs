@@ -173,7 +173,7 @@ impl Harness {
             underlay_address: Ipv4Addr::new(10, 0, 0, u8::try_from(number % 250).unwrap()),
             capacity,
         };
-        let id = self.cloud.enrol(&request).await.unwrap();
+        let id = self.cloud.enrol(&request, "r").await.unwrap();
         Host { id, capacity, cloud: Arc::clone(&self.cloud), seen: Mutex::default() }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tepui_core::{Error, RunInstances, Severity};
+use tepui_db::AuditFilter;
 use tepui_db::model::{InstanceState, NodeState};
 use tepui_types::agent::{EnrolRequest, NodeCapacity, OffReason, PlacementState, PollRequest};
 use tokio_util::sync::CancellationToken;
@@ -27,13 +28,29 @@ fn enrol(token: &str, machine: u128) -> EnrolRequest {
 async fn a_join_token_is_for_one_host_and_one_hour() {
     let t = Harness::new().await;
     let token = t.cloud.create_join_token(&t.admin).await.unwrap().secret;
-    let id = t.cloud.enrol(&enrol(&token, 1)).await.unwrap();
-    assert_eq!(t.cloud.enrol(&enrol(&token, 1)).await.unwrap(), id, "a lost reply");
-    assert!(matches!(t.cloud.enrol(&enrol(&token, 2)).await, Err(Error::JoinRefused { .. })));
-    assert!(matches!(t.cloud.enrol(&enrol("guess", 2)).await, Err(Error::JoinRefused { .. })));
+    let id = t.cloud.enrol(&enrol(&token, 1), "r").await.unwrap();
+    assert_eq!(t.cloud.enrol(&enrol(&token, 1), "r").await.unwrap(), id, "a lost reply");
+    assert!(matches!(t.cloud.enrol(&enrol(&token, 2), "r").await, Err(Error::JoinRefused { .. })));
+    assert!(matches!(t.cloud.enrol(&enrol("guess", 2), "r").await, Err(Error::JoinRefused { .. })));
     let late = t.cloud.create_join_token(&t.admin).await.unwrap().secret;
     t.clock.advance(3601);
-    assert!(matches!(t.cloud.enrol(&enrol(&late, 3)).await, Err(Error::JoinRefused { .. })));
+    assert!(matches!(t.cloud.enrol(&enrol(&late, 3), "r").await, Err(Error::JoinRefused { .. })));
+    t.cloud.flush_audit().await;
+    let records = t.cloud.audit_records(&t.admin, &AuditFilter::default(), 100).await.unwrap();
+    let enrolments = records.iter().rev().filter(|record| record.action == "EnrolNode");
+    let told = enrolments.map(|record| (record.resources.as_str(), record.outcome.as_str(), record.user_id));
+    let (by, node) = (t.admin.user_id, id.to_string());
+    let address = enrol("", 1).underlay_address.to_string();
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (node.as_str(), "ok", by),
+            (&node, "ok", by),
+            (&address, "token_used", by),
+            (&address, "token_expired", by)
+        ],
+        "nobody is known to have asked with the token that nobody made"
+    );
 }
 
 #[tokio::test]
@@ -41,28 +58,36 @@ async fn a_host_with_an_address_of_the_public_pool_is_not_taken_in() {
     let t = Harness::with(|config| config.public_pool = Some("10.0.0.0/28".parse().unwrap())).await;
     let token = t.cloud.create_join_token(&t.admin).await.unwrap().secret;
     let request = EnrolRequest { underlay_address: Ipv4Addr::new(10, 0, 0, 15), ..enrol(&token, 1) };
-    let error = t.cloud.enrol(&request).await.unwrap_err();
+    let error = t.cloud.enrol(&request, "r").await.unwrap_err();
     let Error::InvalidInput { field, value, rule } = error else { panic!("{error}") };
     assert_eq!((field, value.as_str()), ("underlay_address", "10.0.0.15"));
     assert!(rule.contains("10.0.0.0/28"), "{rule}");
     let request = EnrolRequest { underlay_address: Ipv4Addr::new(10, 0, 0, 16), ..enrol(&token, 1) };
-    t.cloud.enrol(&request).await.unwrap();
+    t.cloud.enrol(&request, "r").await.unwrap();
 }
 
 #[tokio::test]
 async fn a_copy_of_a_host_that_is_up_is_not_taken_in_for_it() {
     let t = Harness::new().await;
     let token = async || t.cloud.create_join_token(&t.admin).await.unwrap().secret;
-    let id = t.cloud.enrol(&enrol(&token().await, 1)).await.unwrap();
+    let id = t.cloud.enrol(&enrol(&token().await, 1), "r").await.unwrap();
     let moved = Ipv4Addr::new(10, 0, 0, 9);
     let moved = EnrolRequest { underlay_address: moved, ..enrol(&token().await, 1) };
     let address = async || t.cloud.node(&t.admin, id).await.unwrap().load.node.underlay_address;
-    let error = t.cloud.enrol(&moved).await.unwrap_err().to_string();
+    let error = t.cloud.enrol(&moved, "r").await.unwrap_err().to_string();
     assert!(error.starts_with("join token refused: this host is up at 127.0.0.1; "), "{error}");
     assert_eq!(address().await, Ipv4Addr::LOCALHOST);
-    assert_eq!(t.cloud.enrol(&enrol(&token().await, 1)).await.unwrap(), id, "where it is, it may join again");
+    assert_eq!(
+        t.cloud.enrol(&enrol(&token().await, 1), "r").await.unwrap(),
+        id,
+        "where it is, it may join again"
+    );
     t.clock.advance(91);
-    assert_eq!(t.cloud.enrol(&moved).await.unwrap(), id, "it fell silent, as one whose address changed does");
+    assert_eq!(
+        t.cloud.enrol(&moved, "r").await.unwrap(),
+        id,
+        "it fell silent, as one whose address changed does"
+    );
     assert_eq!(address().await, moved.underlay_address);
 }
 

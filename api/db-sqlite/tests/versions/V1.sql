@@ -146,6 +146,8 @@ CREATE TABLE node (
 CREATE TABLE join_token (
     secret_sha256 BLOB PRIMARY KEY,
     expires_at INTEGER NOT NULL,
+    project_id INTEGER NOT NULL,
+    user_id BLOB NOT NULL,
     used_by BLOB
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE placement_group (
@@ -238,7 +240,7 @@ CREATE TABLE launch_token (
     used_at INTEGER NOT NULL,
     PRIMARY KEY (project_id, token)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T06:33:06.10490677Z', '2286941748956040508');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T06:37:58.667245179Z', '12820139916956956954');
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 30, 1800000006000000000);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at) VALUES (100000000008, 'beta', 1000, 1000, 1000000, 1, 1, 512, 20, 1800000013000000000);
@@ -262,7 +264,7 @@ INSERT INTO security_group (id, project_id, vpc_id, name, description) VALUES (X
 INSERT INTO security_group_rule (id, project_id, group_id, direction, protocol, peer_cidr, peer_group_id, description) VALUES (X'000000000000000051', 100000000001, X'000000000000000004', 'ingress', '{"name":"all"}', NULL, X'000000000000000004', NULL);
 INSERT INTO security_group_rule (id, project_id, group_id, direction, protocol, peer_cidr, peer_group_id, description) VALUES (X'000000000000000052', 100000000001, X'000000000000000004', 'ingress', '{"name":"all"}', '0.0.0.0/0', NULL, NULL);
 INSERT INTO node (id, machine_uuid, name, state, schedulable, underlay_address, vcpus, memory_mib, disk_gib, used_vcpus, used_memory_mib, used_disk_gib, impaired, agent_version, certificate_sha256, pending_certificate_sha256, state_since, created_at, generation) VALUES (X'00000000000000000F', X'0000000000000000000000000000000F', 'node-15', 'up', 1, 167772175, 8, 8192, 100, 3, 1536, 32, NULL, '', NULL, NULL, 1800000016000000000, 1800000016000000000, 10);
-INSERT INTO join_token (secret_sha256, expires_at, used_by) VALUES (X'51715F0F43F49E9C9A4DE579B8C130B7964D10CA5BF7AD6A98ED70CB0DC260F3', 1900000000000000000, X'0000000000000000000000000000000F');
+INSERT INTO join_token (secret_sha256, expires_at, project_id, user_id, used_by) VALUES (X'51715F0F43F49E9C9A4DE579B8C130B7964D10CA5BF7AD6A98ED70CB0DC260F3', 1900000000000000000, 100000000001, X'000000000000000002', X'0000000000000000000000000000000F');
 INSERT INTO placement_group (id, project_id, name, strategy, created_at) VALUES (X'00000000000000004F', 100000000001, 'apart', 'spread', 1800000080000000000);
 INSERT INTO instance (n, id, project_id, reservation_id, launch_index, image_id, image_digest, image_bytes, instance_type, vcpus, memory_mib, key_name, public_key, vpc_id, subnet_id, placement_group_id, shutdown_behavior, disable_api_termination, disable_api_stop, metadata_enabled, metadata_tokens_required, metadata_hop_limit, metadata_tags_enabled, state, state_reason_code, state_reason_message, state_reason_detail, state_since, start_seq, reboot_seq, force, launched_at, user_data) VALUES (1, X'000000000000000017', 100000000001, X'000000000000000019', 0, X'000000000000000005', X'81D93757457F988523814AE0009837AE893F38D3FE123F2C37896F118B4C7804', 1073741824, 't3.micro', 1, 512, NULL, 'ssh-ed25519 AAAA', X'000000000000000002', X'000000000000000003', NULL, 'stop', 0, 0, 1, 1, 2, 0, 'pending', NULL, NULL, NULL, 1800000022000000000, 1, 0, 0, 1800000022000000000, X'23212F62696E2F7368');
 INSERT INTO instance (n, id, project_id, reservation_id, launch_index, image_id, image_digest, image_bytes, instance_type, vcpus, memory_mib, key_name, public_key, vpc_id, subnet_id, placement_group_id, shutdown_behavior, disable_api_termination, disable_api_stop, metadata_enabled, metadata_tokens_required, metadata_hop_limit, metadata_tags_enabled, state, state_reason_code, state_reason_message, state_reason_detail, state_since, start_seq, reboot_seq, force, launched_at, user_data) VALUES (2, X'000000000000000021', 100000000001, X'000000000000000023', 0, X'000000000000000005', X'81D93757457F988523814AE0009837AE893F38D3FE123F2C37896F118B4C7804', 1073741824, 't3.micro', 1, 512, NULL, 'ssh-ed25519 AAAA', X'000000000000000002', X'000000000000000003', NULL, 'stop', 0, 0, 1, 1, 2, 0, 'running', NULL, NULL, NULL, 1800000037000000000, 1, 0, 0, 1800000032000000000, X'23212F62696E2F7368');

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tepui_types::NodeId;
 use tepui_types::agent::NodeCapacity;
 
-use super::world::{CAPACITY, END, World};
-use crate::model::{JoinToken, NodeState, StateReason};
+use super::world::{CAPACITY, END, World, join_token};
+use crate::model::{NodeState, StateReason};
 use crate::{Certificate, Db, EnrolOutcome, ExpungeOutcome, LaunchOutcome, NewNode, rehearse};
 
 pub async fn enrolment_is_bound_to_the_first_machine(db: Arc<dyn Db>) {
@@ -15,7 +15,11 @@ pub async fn enrolment_is_bound_to_the_first_machine(db: Arc<dyn Db>) {
     let (first, second) = (world.new_node(11, CAPACITY), world.new_node(12, CAPACITY));
     let enrol = async |secret: &[u8; 32], node, now| world.db.enrol_node(secret, node, now).await.unwrap();
     assert_eq!(enrol(&secret, &first, world.now()).await, EnrolOutcome::UnknownToken);
-    world.db.create_join_token(&JoinToken { secret_sha256: secret, expires_at: END }).await.unwrap();
+    world.db.create_join_token(&join_token(secret, END)).await.unwrap();
+    let token = join_token(secret, END);
+    let maker = async |secret| world.db.join_token_maker(secret).await.unwrap();
+    assert_eq!(maker(&secret).await, Some((token.project_id, token.user_id)));
+    assert_eq!(maker(&[8; 32]).await, None);
     assert_eq!(enrol(&secret, &first, END).await, EnrolOutcome::Expired(END));
     assert_eq!(enrol(&secret, &first, world.now()).await, EnrolOutcome::Enrolled(first.id));
     let mut again = first.clone();
@@ -50,7 +54,7 @@ pub async fn a_new_underlay_address_is_news_to_the_vpcs(db: Arc<dyn Db>) {
     world.running(&alpha, node).await;
     let before = world.vpc_generation(alpha.vpc).await;
     let machine = world.db.nodes().await.unwrap()[0].node.machine_uuid;
-    let token = JoinToken { secret_sha256: [3; 32], expires_at: END };
+    let token = join_token([3; 32], END);
     world.db.create_join_token(&token).await.unwrap();
     let mut moved = world.new_node(world.bits(), CAPACITY);
     moved.machine_uuid = machine;
@@ -89,7 +93,7 @@ pub async fn an_expunged_node_is_final(db: Arc<dyn Db>) {
     assert_eq!(expunge(unknown).await, ExpungeOutcome::NotFound);
     assert!(!world.db.set_node_state(unknown, NodeState::Up, world.now()).await.unwrap());
     let machine = world.db.nodes().await.unwrap()[0].node.machine_uuid;
-    let token = JoinToken { secret_sha256: [3; 32], expires_at: END };
+    let token = join_token([3; 32], END);
     world.db.create_join_token(&token).await.unwrap();
     let mut again = world.new_node(world.bits(), CAPACITY);
     again.machine_uuid = machine;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tepui_types::{Digest, NodeId, UserId};
 
-use super::world::{CAPACITY, Tenant, World};
+use super::world::{CAPACITY, Tenant, World, join_token};
 use crate::model::{ImportState, JoinToken};
 use crate::{AuditFilter, AuditRecord, Cutoffs, Db, EnrolOutcome, ImportOutcome, PowerChange, TokenUse};
 
@@ -94,7 +94,7 @@ pub async fn ended_join_tokens_are_purged_used_or_not(db: Arc<dyn Db>) {
     let (early, late) = (world.now(), world.now());
     let token = |name: &str, expires_at| {
         let secret_sha256 = *Digest::of(name.as_bytes()).as_bytes();
-        JoinToken { secret_sha256, expires_at }
+        join_token(secret_sha256, expires_at)
     };
     let (used, unused, good) = (token("used", late), token("unused", early), token("good", world.now()));
     for token in [&used, &unused, &good] {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tepui_types::agent::{NodeCapacity, PartKey};
 use tepui_types::{
     Digest, Generation, ImageId, ImportTaskId, InstanceId, MacAddress, NetworkInterfaceId, NodeId,
-    PlacementId, ProjectId, ReservationId, SecurityGroupId, SubnetId, VolumeId, VpcId,
+    PlacementId, ProjectId, ReservationId, SecurityGroupId, SubnetId, UserId, VolumeId, VpcId,
 };
 use uuid::Uuid;
 
@@ -119,7 +119,7 @@ impl World {
     pub async fn node(&self, capacity: NodeCapacity) -> NodeId {
         let bits = self.bits();
         let secret = *Digest::of(&bits.to_be_bytes()).as_bytes();
-        let token = JoinToken { secret_sha256: secret, expires_at: END };
+        let token = join_token(secret, END);
         self.db.create_join_token(&token).await.unwrap();
         let node = self.new_node(bits, capacity);
         let outcome = self.db.enrol_node(&secret, &node, self.now()).await.unwrap();
@@ -389,5 +389,15 @@ pub fn network(tenant: &Tenant, subnet: &str) -> DefaultNetwork {
             description: "default group".into(),
             rules: Vec::new(),
         },
+    }
+}
+
+/// A join token that somebody made who is gone.
+pub fn join_token(secret_sha256: [u8; 32], expires_at: Timestamp) -> JoinToken {
+    JoinToken {
+        secret_sha256,
+        expires_at,
+        project_id: ProjectId::from_random(1),
+        user_id: UserId::from_random(2),
     }
 }

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
-use tepui_types::NodeId;
 use tepui_types::agent::NodeCapacity;
+use tepui_types::{NodeId, ProjectId, UserId};
 use uuid::Uuid;
 
 use super::NodeState;
@@ -59,4 +59,8 @@ pub struct JoinToken {
     pub secret_sha256: [u8; 32],
     /// When it ends.
     pub expires_at: Timestamp,
+    /// Who made it, which whoever uses it acts for: in this project,
+    pub project_id: ProjectId,
+    /// this user.
+    pub user_id: UserId,
 }

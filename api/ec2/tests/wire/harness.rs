@@ -203,5 +203,5 @@ async fn enrol(cloud: &Cloud, key_id: &str) -> NodeId {
         underlay_address: Ipv4Addr::new(10, 0, 0, 1),
         capacity: CAPACITY,
     };
-    cloud.enrol(&request).await.unwrap()
+    cloud.enrol(&request, "r").await.unwrap()
 }

@@ -24,8 +24,9 @@ pub(super) async fn enrol(State(app): State<Arc<App>>, request: Request) -> Resp
     let work = async {
         let request: EnrolRequest = parsed(&body::read_up_to(request.into_body(), ENROL_BYTES).await?)?;
         check_request(&request.csr_pem).map_err(refused)?;
+        let asked = id.to_string();
         let enrolled = Arc::clone(&app).changes.spawn(async move {
-            let node_id = app.cloud.enrol(&request).await?;
+            let node_id = app.cloud.enrol(&request, &asked).await?;
             let certificate_pem = certify(&app, node_id, &request.csr_pem).await?;
             tracing::info!(node = %node_id, name = request.name, "host enrolled");
             Ok(EnrolReply { node_id, certificate_pem })
