@@ -7,9 +7,10 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::sys;
 
-use crate::identity::{domain_name, placement_of};
+use crate::identity::domain_name;
+use crate::look::look;
 use crate::pool::{Call, Pool};
-use crate::{DomainSpec, DomainState, DomainStatus, Error, xml};
+use crate::{DomainSpec, DomainStatus, Error, xml};
 
 /// What starting, asking to shut down and forcing off may take longer than a look at a state: QEMU
 /// that hangs in disk I/O takes libvirt ten seconds to kill.
@@ -54,7 +55,7 @@ impl LibvirtHost {
 
     /// Our domains with their states, and nothing that QEMU would have to be asked for.
     pub async fn domains(&self) -> Result<Vec<DomainStatus>, Error> {
-        self.look.call(self.quick("list", None), list).await
+        self.look.call(self.quick("list", None), look).await
     }
 
     /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as
@@ -106,18 +107,6 @@ impl LibvirtHost {
 }
 
 type Outcome<T> = Result<T, virt::error::Error>;
-
-fn list(connect: &Connect) -> Outcome<Vec<DomainStatus>> {
-    let domains = connect.list_all_domains(0)?;
-    domains.iter().filter_map(|domain| status(domain).transpose()).collect()
-}
-
-/// None for a domain that is not ours or vanished since it was listed.
-fn status(domain: &Domain) -> Outcome<Option<DomainStatus>> {
-    let Some(id) = placement_of(&domain.get_name()?) else { return Ok(None) };
-    let state = present(domain.get_state())?;
-    Ok(state.map(|(state, reason)| DomainStatus { id, state: DomainState::from_libvirt(state, reason) }))
-}
 
 fn start(connect: &Connect, id: PlacementId, xml: &str) -> Outcome<()> {
     if let Some(domain) = lookup(connect, id)?

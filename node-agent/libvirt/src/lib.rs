@@ -10,6 +10,7 @@ mod events;
 mod host;
 mod identity;
 mod kvm;
+mod look;
 mod pool;
 mod spec;
 mod status;

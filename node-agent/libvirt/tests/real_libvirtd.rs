@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::{Guest, PATIENCE, PrivateHost, signal, wait_for_any, wait_for_state, wait_gone};
+use support::{Guest, PATIENCE, PrivateHost, SlowWay, signal, wait_for_any, wait_for_state, wait_gone};
 use tepui_libvirt::{DomainState, Error, LibvirtHost, OffReason};
 use tepui_types::PlacementId;
 
@@ -148,6 +148,37 @@ async fn a_hanging_libvirtd_costs_each_connection_one_deadline_and_then_refuses_
         assert!(start.elapsed() < PATIENCE, "the connections never came back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_slow_libvirtd_is_waited_for_and_a_look_at_many_guests_takes_as_long_as_at_one() {
+    let host = PrivateHost::start();
+    let guests = [1, 2, 3, 4].map(|number| Guest::new(&host, number));
+    let [stays, resets, stops, starts] = &guests;
+    let way = SlowWay::to(&host);
+    let deadline = Duration::from_secs(5);
+    let libvirt = LibvirtHost::connect(&way.uri(), 3, deadline).await.unwrap();
+    for guest in [stays, resets, stops] {
+        libvirt.start(&guest.spec).await.unwrap();
+    }
+    wait_for_state(&libvirt, stays.id(), DomainState::Running).await;
+    let pid = host.qemu_pid(stays.id());
+
+    // More than one and a half second for each call, of which a verb is several, and a new connection, too.
+    way.delay(Duration::from_millis(800));
+    let asked = std::time::Instant::now();
+    let (started, reset, stopped, seen) = tokio::join!(
+        libvirt.start(&starts.spec),
+        libvirt.reset(resets.id()),
+        libvirt.force_off(stops.id()),
+        libvirt.domains(),
+    );
+    assert_eq!((started, reset, stopped), (Ok(()), Ok(()), Ok(())));
+    assert!(asked.elapsed() > Duration::from_secs(3), "it was slow");
+    assert!(seen.unwrap().len() >= 3, "within {deadline:?}, although there are three guests to look at");
+    wait_for_state(&libvirt, starts.id(), DomainState::Running).await;
+    wait_for_state(&libvirt, stops.id(), off(OffReason::Requested)).await;
+    assert_eq!(host.qemu_pid(stays.id()), pid, "the others run on");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod guest;
 mod process;
+mod slow;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tepui_types::PlacementId;
 
 pub(crate) use guest::Guest;
 pub(crate) use process::{signal, wait_gone};
+pub(crate) use slow::SlowWay;
 
 /// For everything that only has to happen at last; emulated guests on a busy machine are slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,7 +86,7 @@ impl PrivateHost {
     }
 
     pub(crate) fn uri(&self) -> String {
-        format!("qemu+unix:///system?socket={}", self.socket().display())
+        uri(&self.socket())
     }
 
     pub(crate) async fn connect(&self, connections: usize, deadline: Duration) -> LibvirtHost {
@@ -147,6 +149,10 @@ impl Drop for PrivateHost {
         }
         process::end(&mut self.holder);
     }
+}
+
+fn uri(socket: &Path) -> String {
+    format!("qemu+unix:///system?socket={}", socket.display())
 }
 
 fn hold_namespaces(dir: &Path) -> Child {
