@@ -73,18 +73,25 @@ impl Cloud {
     /// already when this returns.
     #[track_caller]
     pub fn start_armed(&self, daemon: Daemon, point: &str) -> Armed {
-        self.kill(daemon);
-        let folder = self.cloud_folder();
-        let mut command = daemon.command(&folder);
-        command.env("TEPUI_FAILPOINT", format!("{point}=exit")).env("NO_COLOR", "1");
-        let log = File::options().create(true).append(true).open(folder.join("log/armed.log"));
-        let child = log.and_then(|log| command.stderr(log).spawn());
-        let Ok(child) = child else { unreachable!("{command:?}: {child:?}") };
+        let child = self.replace(daemon, &[("TEPUI_FAILPOINT", &format!("{point}=exit"))]);
         let armed = Armed { child, what: format!("{} at {point}", daemon.name()) };
         if daemon == Daemon::Api {
             until("the armed control plane listens", 30, || TcpStream::connect(self.address()).ok());
         }
         armed
+    }
+
+    /// Kills a daemon of a simulated cloud, and starts it with these variables.
+    #[track_caller]
+    pub(crate) fn replace(&self, daemon: Daemon, with: &[(&str, &str)]) -> Child {
+        self.kill(daemon);
+        let folder = self.cloud_folder();
+        let mut command = daemon.command(&folder);
+        command.envs(with.iter().copied()).env("NO_COLOR", "1");
+        let log = File::options().create(true).append(true).open(folder.join("log/replaced.log"));
+        let child = log.and_then(|log| command.stderr(log).spawn());
+        let Ok(child) = child else { unreachable!("{command:?}: {child:?}") };
+        child
     }
 
     /// The process of a daemon by its name in `tepui dev`'s state, for example `tepui-node-1`.

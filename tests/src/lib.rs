@@ -5,6 +5,7 @@
 
 mod ask;
 mod boot;
+mod clock;
 mod cloud;
 mod daemon;
 mod footprint;
@@ -17,6 +18,7 @@ mod underlay;
 mod until;
 
 pub use ask::ask;
+pub use clock::Clocked;
 pub use cloud::{Cloud, Hypervisor, free_port};
 pub use daemon::{Armed, Daemon, FAILPOINT_EXIT};
 pub use footprint::Footprint;

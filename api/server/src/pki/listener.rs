@@ -88,7 +88,7 @@ impl ResolvesServerCert for SelfRenewing {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
-        // Issued in the future: by a clock that was wrong. Agents would not take it for a certificate yet.
+        // Issued in the future: by a clock that was wrong. By a right one it is no certificate yet.
         if now >= current.renew_at || now < current.issued_at {
             match issue(&self.authority, &self.names, now, self.entropy.as_ref(), &self.provider) {
                 Ok(next) => *current = next,
