@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddrV4;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,6 +74,16 @@ impl Host {
     /// The agent's `data_dir`, as programs on the host see it.
     pub fn data_dir(&self) -> PathBuf {
         self.run_dir().join("data")
+    }
+
+    /// Where its agent finds the control plane.
+    pub(crate) fn control_plane(&self) -> SocketAddrV4 {
+        let text = fs::read_to_string(self.folder.join("node.toml")).unwrap_or_default();
+        let url = text.lines().find_map(|line| line.strip_prefix("api_url = \"https://")?.strip_suffix('"'));
+        let Some(address) = url.and_then(|url| url.parse().ok()) else {
+            unreachable!("no address in {text}")
+        };
+        address
     }
 
     /// Its network namespace.

@@ -14,8 +14,10 @@ mod lossy;
 mod paths;
 mod process;
 mod session;
+mod slow;
 mod underlay;
 mod until;
+mod way;
 
 pub use ask::ask;
 pub use clock::Clocked;

@@ -1,8 +1,10 @@
 //! A way to a cloud on which every reply is lost.
 
-use std::io::{Read, Write};
+use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+
+use crate::way::serve;
 
 /// Hands requests on to a cloud. Once it answers, and so has done what was asked, the client's connection
 /// is closed in place of the answer. Ends with the test's process.
@@ -23,12 +25,7 @@ impl LossyWay {
             Err(error) => unreachable!("loopback: {error}"),
         };
         let port = listener.local_addr().map_or(0, |address| address.port());
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let address = address.clone();
-                thread::spawn(move || carry(client, &address));
-            }
-        });
+        thread::spawn(move || serve(&listener, move |client| carry(&client, &address)));
         Self { url: format!("http://127.0.0.1:{port}") }
     }
 
@@ -39,18 +36,10 @@ impl LossyWay {
 }
 
 /// Ends with the first byte of the answer, or when either side breaks off.
-fn carry(client: TcpStream, address: &str) -> std::io::Result<()> {
+fn carry(client: &TcpStream, address: &str) -> io::Result<()> {
     let mut cloud = TcpStream::connect(address)?;
     let (mut requests, mut onward) = (client.try_clone()?, cloud.try_clone()?);
-    thread::spawn(move || -> std::io::Result<()> {
-        let mut buffer = [0; 16_384];
-        loop {
-            match requests.read(&mut buffer)? {
-                0 => return Ok(()),
-                length => onward.write_all(&buffer[..length])?,
-            }
-        }
-    });
+    thread::spawn(move || io::copy(&mut requests, &mut onward));
     let _answered = cloud.read(&mut [0; 1])?;
     client.shutdown(std::net::Shutdown::Both)?;
     cloud.shutdown(std::net::Shutdown::Both)

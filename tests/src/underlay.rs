@@ -1,7 +1,7 @@
 //! The network between the hosts and the control plane, with faults.
 //!
 //! Every host has a port on one bridge, so that a rule on the port meets all that the host sends or
-//! receives. The kernel of a test machine may have no netem: there is loss, and no delay.
+//! receives. The kernel of a test machine may have no netem: there is loss, and delay only by [`Host::slow_down`].
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! The network between hosts and control plane fails: all of it, one way, and a packet here and there.
+//! The network between hosts and control plane fails: all of it, one way, a packet here and there, or it is slow.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tepui_tests::{Cloud, Ec2Session, Fault, Host, Hypervisor, QEMU, until};
@@ -10,15 +10,18 @@ use tepui_tests::{Cloud, Ec2Session, Fault, Host, Hypervisor, QEMU, until};
 const UNREACHABLE_SECONDS: u64 = 130;
 /// A call that hangs on a cut connection is given up after 70 s, and made again within 15.
 const HEALED_SECONDS: u64 = 120;
+/// Of each message on the slow way.
+const SLOW: Duration = Duration::from_secs(2);
 
 #[test]
-fn cut_mute_and_lossy_hosts_keep_their_guests_are_told_apart_and_heal() {
-    let cloud = Cloud::start(Hypervisor::Libvirt, 3);
+fn cut_mute_deaf_lossy_and_slow_hosts_keep_their_guests_are_told_apart_and_heal() {
+    let cloud = Cloud::start(Hypervisor::Libvirt, 5);
     cloud.import("tiny", "root");
     let image = cloud.image_id("tiny");
     let mut ec2 = Ec2Session::start(&cloud, Duration::from_secs(60));
-    let hosts = [cloud.host(1), cloud.host(2), cloud.host(3)];
-    let ids = ec2.launch(&image, 3, Value::Null);
+    let hosts = [1, 2, 3, 4, 5].map(|number| cloud.host(number));
+    let (silent, served) = hosts.split_at(3);
+    let ids = ec2.launch(&image, 5, Value::Null);
     let instances = ec2.wait_state(&ids, "running", 60);
     let guests = || hosts.each_ref().map(|host| host.processes(QEMU));
     let before = guests();
@@ -29,39 +32,56 @@ fn cut_mute_and_lossy_hosts_keep_their_guests_are_told_apart_and_heal() {
     };
 
     let mut underlay = cloud.underlay();
-    let since = state(&cloud, &hosts[2]);
-    for (host, fault) in hosts.iter().zip([Fault::Cut, Fault::Mute, Fault::Loss(30)]) {
+    let states = |hosts: &[Host]| hosts.iter().map(|host| state(&cloud, host)).collect::<Vec<_>>();
+    let since = states(served);
+    for (host, fault) in hosts.iter().zip([Fault::Cut, Fault::Mute, Fault::Deaf, Fault::Loss(30)]) {
         underlay.inject(host, fault);
     }
+    hosts[4].slow_down(SLOW);
     // Asked of a host that cannot hear it: acknowledged, and done when it can.
     ec2.act("terminate_instances", &on(&hosts[0]));
-    for host in &hosts[..2] {
+    for host in silent {
         let what = format!("{} is unreachable", host.name());
         until(&what, UNREACHABLE_SECONDS, || (state(&cloud, host)["state"] == "unreachable").then_some(()));
     }
     assert_eq!(guests(), before, "no guest ends or is doubled because nobody hears of it");
-    let kept = ec2.act("describe_instances", &on(&hosts[1]));
-    assert_eq!(kept["Reservations"][0]["Instances"][0]["State"]["Name"], "running", "a silent host's guest");
-    // Three times one: two of the hosts are out of the question.
-    let more = ec2.launch(&image, 2, Value::Null);
+    for host in &silent[1..] {
+        let kept = ec2.act("describe_instances", &on(host));
+        assert_eq!(
+            kept["Reservations"][0]["Instances"][0]["State"]["Name"], "running",
+            "a silent host's guest"
+        );
+    }
+    // Three hosts are out of the question.
+    let more = ec2.launch(&image, 4, Value::Null);
+    let asked = Instant::now();
     ec2.wait_state(&more, "running", HEALED_SECONDS);
-    assert_eq!(hosts[2].processes(QEMU).len(), 3, "new guests go where they can be started");
+    assert!(asked.elapsed() > SLOW * 2, "an order to the slow host and its report take longer");
+    let counts = [3, 4].map(|host: usize| hosts[host].processes(QEMU).len());
+    assert_eq!(counts, [3, 3], "new guests go where they can be started");
+    let ended = on(&hosts[4]);
+    ec2.act("terminate_instances", &ended);
+    ec2.wait_state(&ended, "terminated", HEALED_SECONDS);
 
     underlay.heal();
     let gone = on(&hosts[0]);
-    for host in &hosts[..2] {
+    for host in silent {
         until(&format!("{} is up", host.name()), HEALED_SECONDS, || {
             (state(&cloud, host)["state"] == "up").then_some(())
         });
     }
-    let up = hosts.each_ref().map(|host| state(&cloud, host));
+    let up = states(&hosts);
     ec2.wait_state(&gone, "terminated", HEALED_SECONDS);
-    let left: BTreeSet<i32> = hosts[..2].iter().flat_map(|host| host.processes(QEMU)).collect();
-    assert_eq!(left, before[1], "the guest of the mute host is the same process");
+    let left: BTreeSet<i32> = silent.iter().flat_map(|host| host.processes(QEMU)).collect();
+    assert_eq!(
+        left,
+        &before[1] | &before[2],
+        "the guests of the mute and the deaf host are the same processes"
+    );
+    // The slow host is slow to the end.
     cloud.assert_healthy();
-    let now = hosts.each_ref().map(|host| state(&cloud, host));
-    assert_eq!(now, up, "no host changes its state again");
-    assert_eq!(state(&cloud, &hosts[2]), since, "a lossy network is no reason to give a host up");
+    assert_eq!(states(&hosts), up, "no host changes its state again");
+    assert_eq!(states(served), since, "a lossy or slow network is no reason to give a host up");
     cloud.down();
 }
 
