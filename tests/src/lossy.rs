@@ -25,7 +25,7 @@ impl LossyWay {
             Err(error) => unreachable!("loopback: {error}"),
         };
         let port = listener.local_addr().map_or(0, |address| address.port());
-        thread::spawn(move || serve(&listener, move |client| carry(&client, &address)));
+        thread::spawn(move || serve(listener.incoming(), move |client| carry(&client, &address)));
         Self { url: format!("http://127.0.0.1:{port}") }
     }
 

@@ -1,20 +1,21 @@
-//! A slow way between a host and the control plane. As the kernel of a test machine may have no netem, the host's
+//! Slow ways of a host: to the control plane, and to its libvirtd. As the kernel of a test machine may have no netem,
 //! connections are led through the test's process, which holds each piece for a while.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt};
 
 use crate::Host;
 use crate::process::{feed, run};
-use crate::way::serve;
+use crate::way::{carry_slowly, serve};
 
 /// On what this process sends, which is led to it no second time.
 const MARK: u32 = 0x510e;
@@ -37,12 +38,30 @@ impl Host {
             let listener = TcpListener::bind("127.0.0.1:0")?;
             // Nobody asks any more when the test has failed.
             let _ = opened.send(listener.local_addr()?.port());
-            serve(&listener, move |client| carry(&client, control_plane, each_way));
+            serve(listener.incoming(), move |client| carry_slowly(client, reach(control_plane)?, each_way));
             Ok(())
         });
         let Ok(port) = port.recv() else { unreachable!("no listener in {namespace}") };
         run("ip", &["-n", &namespace, "link", "set", "lo", "up"]).ok();
         feed("ip", &["netns", "exec", &namespace, "nft", "-f", "-"], &table(control_plane, port)).ok();
+    }
+
+    /// From now on each message of a new connection to the host's libvirtd is under way for so long; a call and its
+    /// answer are two. Ends with the test's process.
+    ///
+    /// # Panics
+    /// When the socket cannot be replaced.
+    #[track_caller]
+    pub fn slow_down_libvirtd(&self, each_way: Duration) {
+        let socket = self.run_dir().join("libvirt/libvirt-sock");
+        let fast = socket.with_extension("fast");
+        let listener = fs::rename(&socket, &fast).and_then(|()| UnixListener::bind(&socket));
+        let Ok(listener) = listener else { unreachable!("{}: {listener:?}", socket.display()) };
+        thread::spawn(move || {
+            serve(listener.incoming(), move |client| {
+                carry_slowly(client, UnixStream::connect(&fast)?, each_way)
+            });
+        });
     }
 }
 
@@ -63,42 +82,9 @@ fn table(control_plane: SocketAddrV4, port: u16) -> String {
     )
 }
 
-fn carry(client: &TcpStream, control_plane: SocketAddrV4, each_way: Duration) -> io::Result<()> {
-    let server = reach(control_plane)?;
-    for (from, to) in [(client, &server), (&server, client)] {
-        let (from, to) = (from.try_clone()?, to.try_clone()?);
-        let (sent, arriving) = channel();
-        thread::spawn(move || take(from, each_way, &sent));
-        thread::spawn(move || deliver(&arriving, to));
-    }
-    Ok(())
-}
-
 fn reach(control_plane: SocketAddrV4) -> io::Result<TcpStream> {
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::Mark, &MARK)?;
     connect(socket.as_raw_fd(), &SockaddrIn::from(control_plane))?;
     Ok(socket.into())
-}
-
-/// Takes each piece as soon as it is sent, so that it waits for none before it.
-fn take(mut from: TcpStream, each_way: Duration, sent: &Sender<(Instant, Vec<u8>)>) {
-    let mut buffer = [0; 65_536];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if sent.send((Instant::now() + each_way, buffer[..length].to_vec())).is_err() {
-            return;
-        }
-    }
-}
-
-/// Ends the other side's connection with this one's.
-fn deliver(arriving: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
-    for (due, bytes) in arriving {
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        if to.write_all(&bytes).is_err() {
-            break;
-        }
-    }
-    // It may have ended already.
-    let _ = to.shutdown(Shutdown::Both);
 }
