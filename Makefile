@@ -34,15 +34,16 @@ lint: packages-test
 	packaging/install-cargo-tool.sh cargo-deny
 	cargo deny --log-level error check bans licenses sources
 
+# Both build the whole workspace: with the features of one package alone its dependencies would be built again.
 ## make unit        the tests of every crate
 unit: packages-test venv
 	packaging/install-cargo-tool.sh cargo-nextest
-	cargo nextest run --workspace --exclude tepui-tests --locked --profile $(NEXTEST_PROFILE)
+	cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --filterset 'not package(tepui-tests)'
 
 ## make e2e         real daemons, real libvirt, real guests, real EC2 clients
 e2e: packages-test venv release images
 	packaging/install-cargo-tool.sh cargo-nextest
-	cargo nextest run -p tepui-tests --locked --profile $(NEXTEST_PROFILE)
+	cargo nextest run --workspace --locked --profile $(NEXTEST_PROFILE) --filterset 'package(tepui-tests)'
 
 ## make days        three days of a thousand simulated hosts, with faults
 days: release
