@@ -22,7 +22,7 @@ use crate::network::NetworkError;
 use crate::plan::{Action, Operation};
 
 pub use network::NetworkKeeper;
-pub use steps::{STAGES, Step};
+pub use steps::{Step, stages_of, steps};
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -179,11 +179,6 @@ impl Executor {
         drop(permit);
         done
     }
-}
-
-/// The stages of an operation.
-pub fn stages_of(operation: Operation) -> &'static [&'static [Step]] {
-    STAGES.iter().find(|(name, _)| *name == operation).map_or(&[], |(_, stages)| stages)
 }
 
 /// The fail point before a step.

@@ -40,20 +40,32 @@ pub enum Step {
     Record,
 }
 
-/// What each operation does: stages in this order, the steps of one stage at the same time. Stopping is
+/// What an operation does: stages in this order, the steps of one stage at the same time. Stopping is
 /// recorded first, so that a guest which obeys is not taken for one that went off by itself; everything
 /// else is recorded when it is done.
-pub const STAGES: &[(Operation, &[&[Step]])] = &[
-    (Operation::Start, &[&[Step::Image], &[Step::Overlay, Step::Network], &[Step::Domain], &[Step::Record]]),
-    (Operation::Stop, &[&[Step::Record], &[Step::Ask]]),
-    (Operation::PowerOff, &[&[Step::Record], &[Step::PowerOff]]),
-    (Operation::Reboot, &[&[Step::Reset], &[Step::Record]]),
-    (
-        Operation::Remove,
-        &[&[Step::Forget], &[Step::Unplug], &[Step::Disk], &[Step::Console], &[Step::Record]],
-    ),
-    (Operation::Note, &[&[Step::Record]]),
-];
+pub const fn stages_of(operation: Operation) -> &'static [&'static [Step]] {
+    match operation {
+        Operation::Start => {
+            &[&[Step::Image], &[Step::Overlay, Step::Network], &[Step::Domain], &[Step::Record]]
+        }
+        Operation::Stop => &[&[Step::Record], &[Step::Ask]],
+        Operation::PowerOff => &[&[Step::Record], &[Step::PowerOff]],
+        Operation::Reboot => &[&[Step::Reset], &[Step::Record]],
+        Operation::Remove => {
+            &[&[Step::Forget], &[Step::Unplug], &[Step::Disk], &[Step::Console], &[Step::Record]]
+        }
+        Operation::Note => &[&[Step::Record]],
+    }
+}
+
+/// Every step of every operation, in their order.
+pub fn steps() -> impl Iterator<Item = (Operation, Step)> {
+    let of = |operation: &Operation| {
+        let operation = *operation;
+        stages_of(operation).iter().copied().flatten().map(move |step| (operation, *step))
+    };
+    Operation::ALL.iter().flat_map(of)
+}
 
 impl Operation {
     /// In the name of a fail point.

@@ -110,9 +110,21 @@ impl View<'_> {
     }
 }
 
-/// Names a list of stages in [`crate::execute::STAGES`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
+/// Declares the operations, so that no list of them can miss one.
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// What can be done to a placement; its stages are those of [`crate::execute::stages_of`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Operation { $($(#[$doc])* $name,)+ }
+
+        impl Operation {
+            /// Every one of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+operations! {
     /// Make it run.
     Start,
     /// Ask the guest to shut down.

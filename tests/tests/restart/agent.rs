@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tepui_agent::execute::{STAGES, point, stages_of};
+use tepui_agent::execute::{point, stages_of, steps};
 use tepui_tests::Daemon;
 
 use crate::scene::Scene;
@@ -34,8 +34,5 @@ pub(crate) fn points(verb: Verb) -> Vec<String> {
 #[test]
 fn no_operation_is_left_out() {
     let walked: BTreeSet<String> = Verb::ALL.into_iter().flat_map(points).collect();
-    let steps = STAGES.iter().flat_map(|(operation, stages)| {
-        stages.iter().copied().flatten().map(|step| point(*operation, *step))
-    });
-    assert_eq!(walked, steps.collect());
+    assert_eq!(walked, steps().map(|(operation, step)| point(operation, step)).collect());
 }

@@ -3,7 +3,7 @@
 use tepui_types::failpoint::{self, Effect};
 
 use super::*;
-use crate::execute::{STAGES, point};
+use crate::execute::{point, steps};
 
 /// What makes the agent run each operation.
 fn provoke(operation: Operation, id: PlacementId) -> Vec<tepui_types::agent::WantedPlacement> {
@@ -38,30 +38,28 @@ async fn prepare(agent: &mut RunningAgent, operation: Operation, id: PlacementId
 /// finishes the work. Fail points are global, so all run one after the other in one test.
 #[tokio::test]
 async fn an_agent_that_fails_at_any_step_and_restarts_finishes_the_work() {
-    for (operation, stages) in STAGES {
-        for step in &stages.concat() {
-            let (host, hypervisor) = simulated();
-            let id = placement(1);
-            let mut agent = host.start_agent();
-            agent.take(vec![vpc_part(1)]);
-            prepare(&mut agent, *operation, id).await;
-            let name = point(*operation, *step);
-            failpoint::arm(&name, Effect::Error);
-            if *operation == Operation::Note {
-                hypervisor.goes_off(id, Seen::Guest);
-            }
-            agent.take(vec![node_part(9, provoke(*operation, id))]);
-            let deadline = Instant::now() + PATIENCE;
-            while failpoint::trips(&name) == 0 {
-                assert!(Instant::now() < deadline, "{name} is never passed");
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            drop(agent);
-            failpoint::disarm(&name);
-            let mut agent = host.start_agent();
-            agent.wait_state(id, finished(*operation)).await;
-            assert!(hypervisor.starts_and_resets(id).0 <= 1, "{name}: started twice");
+    for (operation, step) in steps() {
+        let (host, hypervisor) = simulated();
+        let id = placement(1);
+        let mut agent = host.start_agent();
+        agent.take(vec![vpc_part(1)]);
+        prepare(&mut agent, operation, id).await;
+        let name = point(operation, step);
+        failpoint::arm(&name, Effect::Error);
+        if operation == Operation::Note {
+            hypervisor.goes_off(id, Seen::Guest);
         }
+        agent.take(vec![node_part(9, provoke(operation, id))]);
+        let deadline = Instant::now() + PATIENCE;
+        while failpoint::trips(&name) == 0 {
+            assert!(Instant::now() < deadline, "{name} is never passed");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        drop(agent);
+        failpoint::disarm(&name);
+        let mut agent = host.start_agent();
+        agent.wait_state(id, finished(operation)).await;
+        assert!(hypervisor.starts_and_resets(id).0 <= 1, "{name}: started twice");
     }
 }
 

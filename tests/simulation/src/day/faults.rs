@@ -167,13 +167,11 @@ impl Day {
 
     /// Arms one step of the agent, any.
     pub(super) fn agent_point(&mut self) -> String {
-        let steps: Vec<_> = tepui_agent::execute::STAGES
-            .iter()
-            .flat_map(|(operation, stages)| {
-                stages.iter().copied().flatten().map(|step| tepui_agent::execute::point(*operation, *step))
-            })
-            .collect();
-        armed(steps.choose(&mut self.random).cloned().unwrap_or_default())
+        let steps: Vec<_> = tepui_agent::execute::steps().collect();
+        let step = steps.choose(&mut self.random);
+        armed(
+            step.map(|(operation, step)| tepui_agent::execute::point(*operation, *step)).unwrap_or_default(),
+        )
     }
 
     /// Arms one step of an operation of the control plane.

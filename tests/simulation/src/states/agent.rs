@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tepui_agent::execute::{STAGES, Step};
-use tepui_agent::plan::{Decision, Host, Progress, View, decide, state};
+use tepui_agent::execute::{Step, stages_of};
+use tepui_agent::plan::{Decision, Host, Operation, Progress, View, decide, state};
 use tepui_libvirt::{DomainState, OffReason as Seen};
 use tepui_types::PlacementId;
 use tepui_types::agent::{OffReason, PlacementPart, PlacementSpec, Power};
@@ -94,9 +94,9 @@ fn cell(id: PlacementId, found: &Found, wanted: Option<&PlacementPart>) -> Strin
 
 fn steps() -> String {
     let mut text = head(["operation", "steps"].map(str::to_owned));
-    for (operation, stages) in STAGES {
+    for operation in Operation::ALL {
         let stage = |steps: &&[Step]| steps.iter().map(|step| step.name()).collect::<Vec<_>>().join(" + ");
-        let stages: Vec<_> = stages.iter().map(stage).collect();
+        let stages: Vec<_> = stages_of(*operation).iter().map(stage).collect();
         text += &row([operation.name().to_owned(), stages.join(" → ")]);
     }
     text

@@ -1,7 +1,7 @@
 //! The states that the walk begins in: each state of an instance, and within it each point at which the
 //! host's work towards it may have been cut off.
 
-use tepui_agent::execute::{STAGES, Step};
+use tepui_agent::execute::{Step, stages_of};
 use tepui_agent::plan::Operation;
 use tepui_db::model::InstanceState;
 
@@ -29,8 +29,7 @@ impl Scene {
 
     fn of(state: InstanceState) -> Vec<Self> {
         let steps = operations(state).iter().flat_map(|operation| {
-            let stages = STAGES.iter().filter(move |(name, _)| name == operation);
-            let steps = stages.flat_map(|(_, stages)| stages.iter().copied().flatten());
+            let steps = stages_of(*operation).iter().copied().flatten();
             steps.map(move |step| Stage::Before(*operation, *step))
         });
         std::iter::once(Stage::Untold).chain(steps).map(|stage| Self { state, stage }).collect()
@@ -77,11 +76,9 @@ mod tests {
     #[test]
     fn every_step_of_every_operation_is_cut_off_in_some_scene() {
         let scenes = Scene::all();
-        for (operation, stages) in STAGES {
-            for step in stages.iter().copied().flatten() {
-                let stage = Stage::Before(*operation, *step);
-                assert!(scenes.iter().any(|scene| scene.stage == stage), "{stage:?}");
-            }
+        for (operation, step) in tepui_agent::execute::steps() {
+            let stage = Stage::Before(operation, step);
+            assert!(scenes.iter().any(|scene| scene.stage == stage), "{stage:?}");
         }
     }
 }
