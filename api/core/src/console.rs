@@ -13,6 +13,7 @@ use tepui_types::{NodeId, PlacementId};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
+use crate::failpoint::Passed;
 use crate::{Cloud, Error, limits};
 
 /// How long a reader waits for its node.
@@ -183,7 +184,7 @@ impl Cloud {
     /// Asks a node for a console and waits until it came or the time is over.
     pub(crate) async fn request_console(&self, node: NodeId, placement: PlacementId) {
         let mut uploads = self.consoles.subscribe(node, placement);
-        self.wakes.wake([node]);
+        self.wakes.wake(Passed::NOTHING_DURABLE, [node]);
         let _late = tokio::time::timeout(PATIENCE, uploads.changed()).await;
     }
 

@@ -7,7 +7,7 @@ use tepui_types::agent::{EnrolRequest, PartKey};
 use tepui_types::{NodeId, ProjectId, Timestamp, UserId};
 
 use crate::admission::Turn;
-use crate::failpoint::pass;
+use crate::failpoint::{Passed, pass};
 use crate::{Caller, Cloud, Error};
 
 /// A new join token. The secret is shown this once.
@@ -87,9 +87,9 @@ impl Cloud {
         }
         let (reason, why) = match outcome {
             EnrolOutcome::Enrolled(id) => {
-                pass("core::enrol::enrolled")?;
+                let passed = pass("core::enrol::enrolled")?;
                 self.fleet.seen(id, self.steady());
-                self.wake_neighbours(id).await?;
+                self.wake_neighbours(passed, id).await?;
                 pass("core::enrol::woken")?;
                 return Ok(id);
             }
@@ -111,10 +111,10 @@ impl Cloud {
     }
 
     /// A host that joins again may have another address, which every node of its VPCs must know.
-    async fn wake_neighbours(&self, node: NodeId) -> Result<(), Error> {
+    async fn wake_neighbours(&self, passed: Passed, node: NodeId) -> Result<(), Error> {
         for part in self.db.part_generations(node).await? {
             if let PartKey::Vpc(vpc) = part.key {
-                self.wakes.wake_vpc(vpc);
+                self.wakes.wake_vpc(passed, vpc);
             }
         }
         Ok(())
@@ -126,7 +126,7 @@ impl Cloud {
     /// Only those of the store.
     pub async fn bind_certificate(&self, node: NodeId, sha256: &[u8; 32]) -> Result<(), Error> {
         self.db.put_certificate(node, sha256).await?;
-        pass("core::enrol::certified")
+        pass("core::enrol::certified").map(drop)
     }
 
     /// Whether this certificate may act for the node; asked once for each connection.

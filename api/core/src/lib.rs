@@ -67,6 +67,7 @@ pub use limits::{Tags, check_tags};
 pub use network::NetworkInterfaceView;
 pub use parts::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Overcommit, Retention, Strategy};
 pub use public_pool::pool_conflict;
+pub use reconcile::Reconciler;
 pub use room::Room;
 pub use security_group::{
     NameOrId, NewRule, NewSecurityGroup, RuleSelector, authorize_action, revoke_action,

@@ -44,7 +44,7 @@ impl Cloud {
             if found { Ok(()) } else { Err(Error::not_found(Kind::Node, id)) }
         })
         .await?;
-        pass("core::drain::committed")
+        pass("core::drain::committed").map(drop)
     }
 
     /// Gives a node up: its instances are terminated in the books, its certificate is worth nothing.
@@ -73,10 +73,10 @@ impl Cloud {
                 }
             })
             .await?;
-        pass("core::expunge::committed")?;
+        let passed = pass("core::expunge::committed")?;
         self.fleet.forget(id);
         self.identities.forget(id);
-        self.wakes.wake_all();
+        self.wakes.wake_all(passed);
         pass("core::expunge::woken")?;
         Ok(count)
     }

@@ -20,6 +20,28 @@ const PURGE_BATCH: u32 = 500;
 /// Batches of one round, so that a large backlog does not hold up the other reconcilers.
 const PURGE_BATCHES: u32 = 20;
 
+/// What is done in the background, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconciler {
+    /// Nodes become unreachable, and up again.
+    Liveness,
+    /// What is over is forgotten.
+    Purge,
+}
+
+impl Reconciler {
+    /// Every one of them.
+    pub const ALL: [Self; 2] = [Self::Liveness, Self::Purge];
+
+    /// In the log and in the list of what can be cut off.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Liveness => "node liveness",
+            Self::Purge => "purge",
+        }
+    }
+}
+
 impl Cloud {
     /// Runs every reconciler, on a signal and on a timer, until `cancel`.
     pub async fn run_reconcilers(&self, cancel: CancellationToken) {
@@ -37,8 +59,13 @@ impl Cloud {
 
     /// Runs every reconciler once. A failure is logged and keeps no other from its work.
     pub async fn reconcile_once(&self) {
-        log("node liveness", self.reconcile_liveness().await);
-        log("purge", self.purge().await);
+        for reconciler in Reconciler::ALL {
+            let result = match reconciler {
+                Reconciler::Liveness => self.reconcile_liveness().await,
+                Reconciler::Purge => self.purge().await,
+            };
+            log(reconciler.name(), result);
+        }
     }
 
     /// Turns silent nodes unreachable and those that speak again up. The store is read only where a

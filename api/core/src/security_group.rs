@@ -207,8 +207,8 @@ impl Cloud {
                 rule_result(self.db.change_rules(caller.project, group.id, &change, max).await?, group.id)
             })
             .await?;
-        pass("core::rules::committed")?;
-        self.wakes.wake_vpc(group.vpc_id);
+        let passed = pass("core::rules::committed")?;
+        self.wakes.wake_vpc(passed, group.vpc_id);
         pass("core::rules::woken")?;
         Ok(rules)
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tepui_db::{InstanceFilter, TagOutcome};
 
+use crate::failpoint::{Passed, pass};
 use crate::instance::node_of;
 use crate::limits::{self, Tags};
 use crate::{Caller, Cloud, Error, Kind};
@@ -21,7 +22,7 @@ impl Cloud {
         }
         self.check_taggable(caller, resources).await?;
         let pairs = limits::tag_pairs(tags);
-        self.commit(caller, "CreateTags", resources.join(","), async {
+        let write = async {
             match self.db.put_tags(caller.project, resources, &pairs, limits::TAGS).await? {
                 TagOutcome::Set => Ok(()),
                 TagOutcome::NotFound(id) => Err(Error::not_found(Kind::Resource, id)),
@@ -29,10 +30,8 @@ impl Cloud {
                     Err(Error::LimitExceeded { what: "tags of a resource", limit: limits::TAGS })
                 }
             }
-        })
-        .await?;
-        self.wake_tagged(caller, resources).await;
-        Ok(())
+        };
+        self.change_tags(caller, "CreateTags", resources, write).await
     }
 
     /// Removes tags from each of these resources: the given value only, or any when it is `None`, or
@@ -47,12 +46,22 @@ impl Cloud {
         tags: &[(String, Option<String>)],
     ) -> Result<(), Error> {
         self.check_taggable(caller, resources).await?;
-        self.commit(caller, "DeleteTags", resources.join(","), async {
-            Ok(self.db.delete_tags(caller.project, resources, tags).await?)
-        })
-        .await?;
-        self.wake_tagged(caller, resources).await;
-        Ok(())
+        let write = async { Ok(self.db.delete_tags(caller.project, resources, tags).await?) };
+        self.change_tags(caller, "DeleteTags", resources, write).await
+    }
+
+    async fn change_tags(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        resources: &[String],
+        write: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        pass("core::tags::checked")?;
+        self.commit(caller, action, resources.join(","), write).await?;
+        let passed = pass("core::tags::committed")?;
+        self.wake_tagged(passed, caller, resources).await;
+        pass("core::tags::woken").map(drop)
     }
 
     /// All tags of the caller's project by resource.
@@ -106,14 +115,14 @@ impl Cloud {
     }
 
     /// An instance's tags are in its metadata. A hint only, as every wake-up.
-    async fn wake_tagged(&self, caller: &Caller, resources: &[String]) {
+    async fn wake_tagged(&self, passed: Passed, caller: &Caller, resources: &[String]) {
         let ids = resources.iter().filter_map(|id| id.parse().ok()).collect::<Vec<_>>();
         if ids.is_empty() {
             return;
         }
         let filter = InstanceFilter { ids, reservation: None };
         match self.db.instances(caller.project, &filter).await {
-            Ok(records) => self.wakes.wake(records.iter().filter_map(|record| node_of(record))),
+            Ok(records) => self.wakes.wake(passed, records.iter().filter_map(|record| node_of(record))),
             Err(error) => tracing::warn!(%error, "nodes not woken"),
         }
     }

@@ -1,5 +1,5 @@
 //! Wakes the polls of nodes whose desired state grew. A wake-up is a hint: a poll that misses one
-//! finds the change at its deadline.
+//! finds the change at its deadline. Each takes the fail point that was passed before it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tepui_types::agent::{HavePart, PartKey};
 use tepui_types::{NodeId, VpcId};
 use tokio::sync::watch;
+
+use crate::failpoint::Passed;
 
 /// One counter for each node that ever polled.
 #[derive(Default)]
@@ -59,9 +61,9 @@ impl Wakes {
     }
 
     /// Ends the waits of the nodes that carry a VPC.
-    pub(crate) fn wake_vpc(&self, vpc: VpcId) {
+    pub(crate) fn wake_vpc(&self, after: Passed, vpc: VpcId) {
         let nodes = self.carriers().by_vpc.get(&vpc).cloned().unwrap_or_default();
-        self.wake(nodes);
+        self.wake(after, nodes);
     }
 
     /// A receiver that sees every wake-up from now on. Subscribe before reading the state: a change
@@ -71,7 +73,7 @@ impl Wakes {
     }
 
     /// Ends every wait.
-    pub(crate) fn wake_all(&self) {
+    pub(crate) fn wake_all(&self, _after: Passed) {
         self.counters().values().for_each(|sender| sender.send_modify(|count| *count += 1));
     }
 
@@ -81,7 +83,7 @@ impl Wakes {
     }
 
     /// Ends the waits of these nodes.
-    pub(crate) fn wake(&self, nodes: impl IntoIterator<Item = NodeId>) {
+    pub(crate) fn wake(&self, _after: Passed, nodes: impl IntoIterator<Item = NodeId>) {
         let senders = self.counters();
         for sender in nodes.into_iter().filter_map(|node| senders.get(&node)) {
             sender.send_modify(|count| *count += 1);
@@ -108,12 +110,12 @@ mod tests {
         let woken = || (*first.borrow(), *second.borrow());
         has(a, &[vpc]);
         has(b, &[vpc, other]);
-        wakes.wake_vpc(vpc);
+        wakes.wake_vpc(Passed::NOTHING_DURABLE, vpc);
         assert_eq!(woken(), (1, 1));
-        wakes.wake_vpc(other);
+        wakes.wake_vpc(Passed::NOTHING_DURABLE, other);
         assert_eq!(woken(), (1, 2));
         has(b, &[other]);
-        wakes.wake_vpc(vpc);
+        wakes.wake_vpc(Passed::NOTHING_DURABLE, vpc);
         assert_eq!(woken(), (2, 2), "b left it");
     }
 }

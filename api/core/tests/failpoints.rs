@@ -8,8 +8,9 @@
 )]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use tepui_core::failpoint::STEPS;
+use tepui_core::failpoint::{BACKGROUND, CALLS, Course, STEPS};
 
 #[path = "cloud/harness.rs"]
 #[expect(dead_code, reason = "the other test binary uses the rest")]
@@ -17,15 +18,18 @@ mod harness;
 
 use harness::{Harness, Host, placement_of, running};
 use tepui_core::{
-    Error, ImportRequest, ImportedImage, NameOrId, NewJoinToken, NewRule, Reservation, RunInstances,
+    Cloud, Error, ImportRequest, ImportedImage, InstanceChange, NameOrId, NewJoinToken, NewRule, Reconciler,
+    Reservation, RunInstances,
 };
 use tepui_db::TokenUse;
 use tepui_db::model::{ImportState, InstanceState, RulePeer};
 use tepui_types::agent::{
-    Direction, EnrolRequest, NodeCapacity, OffReason, PlacementState, PortRange, Protocol,
+    AGENT_PATHS, Direction, EnrolRequest, HavePart, NodeCapacity, OffReason, PartKey, PlacementState,
+    PortRange, Protocol, Report,
 };
+use tepui_types::endpoint::{self, Method};
 use tepui_types::failpoint::{self, Effect};
-use tepui_types::{Digest, InstanceId};
+use tepui_types::{Digest, Epoch, Generation, InstanceId};
 use uuid::Uuid;
 
 struct Scene {
@@ -34,6 +38,8 @@ struct Scene {
     made: Reservation,
     id: InstanceId,
     join: NewJoinToken,
+    /// A control plane on a database that is a restored backup.
+    restored: Option<Arc<Cloud>>,
 }
 
 impl Scene {
@@ -44,7 +50,7 @@ impl Scene {
         let id = made.instances[0].record.instance.id;
         host.report(vec![(placement_of(&made), running(1))]).await;
         let join = t.cloud.create_join_token(&t.admin).await.unwrap();
-        Self { t, host, made, id, join }
+        Self { t, host, made, id, join, restored: None }
     }
 
     async fn stop(&self) {
@@ -54,9 +60,13 @@ impl Scene {
     }
 
     /// What must be so before the operation.
-    async fn prepare(&self, operation: &str) {
+    async fn prepare(&mut self, operation: &str) {
         match operation {
             "start" => self.stop().await,
+            "adopt" => {
+                self.t.db.begin_epoch_after(Epoch(1)).await.unwrap();
+                self.restored = Some(self.t.restarted());
+            }
             "expunge" => {
                 self.t.clock.advance(3600);
                 self.t.cloud.reconcile_once().await;
@@ -134,20 +144,28 @@ impl Scene {
             "stop" => cloud.stop_instances(admin, ids, false).await.map(drop),
             "reboot" => cloud.reboot_instances(admin, ids).await,
             "terminate" => cloud.terminate_instances(admin, ids).await.map(drop),
+            "attribute" => cloud.modify_instance(admin, self.id, InstanceChange::DisableApiStop(true)).await,
+            "tags" => {
+                cloud.create_tags(admin, &[self.id.to_string()], &[("a".into(), "b".into())].into()).await
+            }
             "rules" => self.authorize().await,
             "import" => self.import().await,
             "enrol" => self.enrol().await,
             "drain" => cloud.set_schedulable(admin, self.host.id, false).await,
             "expunge" => cloud.expunge_node(admin, self.host.id).await.map(drop),
-            "report" => {
-                let off = PlacementState::Off { start_seq: 1, reason: OffReason::Guest };
-                let observed = self.host.observed(vec![(placement_of(&self.made), off)]);
-                let epoch = tepui_types::Epoch(1);
-                let report = tepui_types::agent::Report { epoch, agent_run: 1, sequence: 1000, observed };
-                cloud.report(self.host.id, report).await.map(drop)
-            }
+            "report" => self.report_off(cloud, 1000).await,
+            "adopt" => self.report_off(self.restored.as_ref().unwrap(), 1000).await,
             other => panic!("the operation {other} is not acted out here"),
         }
+    }
+
+    /// The agent says, after it looked at everything, that the guest is off.
+    async fn report_off(&self, cloud: &Cloud, sequence: u64) -> Result<(), Error> {
+        let off = PlacementState::Off { start_seq: 1, reason: OffReason::Guest };
+        let mut observed = self.host.observed(vec![(placement_of(&self.made), off)]);
+        observed.applied = vec![HavePart { key: PartKey::Node(self.host.id), generation: Generation(7) }];
+        let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };
+        cloud.report(self.host.id, report).await.map(drop)
     }
 
     /// Whether the operation is done, exactly once.
@@ -155,13 +173,13 @@ impl Scene {
         let count = self.t.cloud.describe_instances(&self.t.admin, &[]).await.unwrap().len();
         let expected = match operation {
             "run" => (2, InstanceState::Running),
-            "rules" | "import" | "enrol" | "drain" => (1, InstanceState::Running),
+            "attribute" | "tags" | "rules" | "import" | "enrol" | "drain" => (1, InstanceState::Running),
             "expunge" => (1, InstanceState::Terminated),
             "start" => (1, InstanceState::Pending),
             "stop" => (1, InstanceState::Stopping),
             "reboot" => (1, InstanceState::Running),
             "terminate" => (1, InstanceState::ShuttingDown),
-            "report" => (1, InstanceState::Stopped),
+            "report" | "adopt" => (1, InstanceState::Stopped),
             other => panic!("the operation {other} is not checked here"),
         };
         assert_eq!((count, self.state().await), expected, "{operation} cut off at {step}");
@@ -180,11 +198,18 @@ impl Scene {
             (2 + made("rules"), 1 + made("import"), nodes, open),
             "{operation} cut off at {step}: rules, images, nodes, and those that take guests"
         );
+        let tags = self.t.cloud.tags(&self.t.admin).await.unwrap();
+        assert_eq!(tags.len(), made("tags"), "{operation} cut off at {step} tags the instance: {tags:?}");
         let resets = u64::from(operation == "reboot");
         let view = self.t.cloud.instance(&self.t.admin, self.id).await.unwrap();
         assert_eq!(
             view.record.instance.reboot_seq, resets,
             "{operation} cut off at {step} resets the guest once"
+        );
+        assert_eq!(
+            view.record.instance.disable_api_stop,
+            operation == "attribute",
+            "{operation} cut off at {step} changes the attribute"
         );
     }
 }
@@ -195,7 +220,7 @@ async fn every_operation_cut_off_at_every_step_is_done_once_after_a_repeat() {
     failpoint::arm("test::watch", Effect::Error);
     for (operation, steps) in STEPS {
         for step in *steps {
-            let scene = Scene::new().await;
+            let mut scene = Scene::new().await;
             scene.prepare(operation).await;
             failpoint::arm(step, Effect::Error);
             let cut = scene.act(operation).await;
@@ -209,4 +234,32 @@ async fn every_operation_cut_off_at_every_step_is_done_once_after_a_repeat() {
     }
     let listed: BTreeSet<_> = STEPS.iter().flat_map(|(_, steps)| *steps).map(ToString::to_string).collect();
     assert_eq!(failpoint::passed(), listed, "a step that the list does not name");
+}
+
+/// What the actions of EC2 alone are is told by a test of that protocol.
+#[test]
+fn every_call_and_every_job_tells_what_a_death_in_its_middle_leaves() {
+    let endpoints = endpoint::ALL.iter().filter(|endpoint| endpoint.method != Method::Get);
+    let calls = endpoints.map(|endpoint| endpoint.action);
+    let jobs = AGENT_PATHS.iter().copied().chain(Reconciler::ALL.map(Reconciler::name));
+    let listed = |list: &[(&str, Course)], name: &str| list.iter().any(|(listed, _)| *listed == name);
+    let missing: Vec<_> = calls
+        .filter(|call| !listed(CALLS, call))
+        .chain(jobs.filter(|job| !listed(BACKGROUND, job)))
+        .collect();
+    assert!(missing.is_empty(), "neither in failpoint::CALLS nor in failpoint::BACKGROUND: {missing:?}");
+}
+
+#[test]
+fn every_operation_is_that_of_a_call_or_a_job() {
+    let named: BTreeSet<_> = CALLS
+        .iter()
+        .chain(BACKGROUND)
+        .filter_map(|(_, course)| match course {
+            Course::Steps(operation) => Some(*operation),
+            Course::Whole(_) => None,
+        })
+        .collect();
+    let listed: BTreeSet<_> = STEPS.iter().map(|(operation, _)| *operation).collect();
+    assert_eq!(named, listed);
 }

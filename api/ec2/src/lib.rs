@@ -17,5 +17,6 @@ pub mod sigv4;
 mod wire;
 
 pub use body::Body;
+pub use operation::changing_actions;
 pub use service::{Ec2, Ec2Config, ImageImports, Request, Response, Unhandled, UrlImport};
 pub use wire::check_query;

@@ -7,7 +7,7 @@ use tepui_core::{Caller, Cloud};
 use crate::Ec2Config;
 use crate::body::Body;
 use crate::error::ApiError;
-use crate::generated::Filter;
+use crate::generated::{ACTIONS, Filter};
 use crate::handlers::Fragments;
 use crate::mechanism::PageRequest;
 use crate::wire::{Content, Params, Read, Text, Write, Xml, list_index, printable};
@@ -43,10 +43,19 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Whether the action changes nothing: the model names all such actions alike.
     fn only_reads(&self) -> bool {
-        ["Describe", "Get", "List"].iter().any(|verb| self.action.starts_with(verb))
+        only_reads(self.action)
     }
+}
+
+/// Whether an action changes nothing: the model names all such actions alike.
+fn only_reads(action: &str) -> bool {
+    ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb))
+}
+
+/// The implemented actions that change something.
+pub fn changing_actions() -> impl Iterator<Item = &'static str> {
+    ACTIONS.iter().copied().filter(|action| !only_reads(action))
 }
 
 /// A request of an action.

@@ -2,7 +2,8 @@
 //! Inert unless a test or the environment variable [`VARIABLE`] arms one; the cost is one atomic load.
 //!
 //! Which points there are stands with the operations: `tepui_core::failpoint::STEPS` and the agent's
-//! `execute::STAGES`. A test of each fails if a listed step does not pass its point.
+//! `execute::steps`. A test of each fails if a listed step does not pass its point, or if a call or a
+//! job is not listed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -84,10 +84,16 @@ pub(crate) fn implementation(model: &Model, config: &Config, group: &Group, acti
     Ok(code)
 }
 
-/// The function that finds an action's handler by its name.
+/// The actions' names, and the function that finds an action's handler by its name.
 pub(crate) fn dispatch(actions: &BTreeMap<&str, String>) -> Result<String> {
     let mut code = String::from(
-        "/// Runs an action of this service, or tells that it is not one of those implemented.\n\
+        "/// Every action that is implemented, by name.\npub(crate) const ACTIONS: &[&str] = &[\n",
+    );
+    for action in actions.keys() {
+        writeln!(code, "{action:?},")?;
+    }
+    code.push_str(
+        "];\n\n/// Runs an action of this service, or tells that it is not one of those implemented.\n\
          pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Option<Result<Body, ApiError>> {\n\
          Some(match (service, action) {\n",
     );

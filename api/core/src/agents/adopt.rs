@@ -13,6 +13,7 @@ use tepui_db::model::{Instance, InstanceRecord, InstanceState, StateReason};
 use tepui_types::agent::{NodeObserved, PlacementState};
 use tepui_types::{Epoch, NodeId, PlacementId};
 
+use crate::failpoint::pass;
 use crate::transition::words;
 use crate::{Cloud, Error};
 
@@ -31,7 +32,9 @@ impl Cloud {
         }
         let state = self.node_rows(node).await?;
         let adoptions = adoptions(&state.records, seen);
+        pass("core::adopt::planned")?;
         let written = self.db.adopt(node, &adoptions, self.now()).await?;
+        let passed = pass("core::adopt::written")?;
         // One that a client changed meanwhile is weighed again at the next report.
         if written.len() == adoptions.len() {
             self.fleet.adopted(node);
@@ -41,8 +44,8 @@ impl Cloud {
             tracing::warn!(%node, placement = %one.placement_id, to = ?one.state, "adopted from its host");
         }
         let gone = adopted.iter().filter(|one| one.gone).map(|one| one.placement_id).collect();
-        self.wake_after(node, &state.records, &gone).await;
-        Ok(())
+        self.wake_after(passed, node, &state.records, &gone).await;
+        pass("core::adopt::woken").map(drop)
     }
 }
 

@@ -8,7 +8,7 @@ use tepui_db::{NodePartState, Transition};
 use tepui_types::agent::{NodeObserved, Report, ReportReply};
 use tepui_types::{Generation, NodeId, PlacementId};
 
-use crate::failpoint::pass;
+use crate::failpoint::{Passed, pass};
 use crate::fleet::Facts;
 use crate::transition::plan_transitions;
 use crate::{Cloud, Error, Kind};
@@ -93,7 +93,7 @@ impl Cloud {
             return Ok(Some(state.generation));
         }
         let applied = self.db.apply_transitions(node, &transitions, self.now()).await?;
-        pass("core::report::applied")?;
+        let passed = pass("core::report::applied")?;
         for t in transitions.iter().filter(|t| applied.contains(&t.placement_id)) {
             if let Some(detail) = t.reason.as_ref().and_then(|reason| reason.detail.as_deref()) {
                 tracing::warn!(%node, placement = %t.placement_id, to = ?t.to, detail, "a start failed");
@@ -101,7 +101,7 @@ impl Cloud {
         }
         let is_gone = |t: &&Transition| t.gone && applied.contains(&t.placement_id);
         let gone = transitions.iter().filter(is_gone).map(|t| t.placement_id).collect();
-        self.wake_after(node, &state.records, &gone).await;
+        self.wake_after(passed, node, &state.records, &gone).await;
         pass("core::report::woken")?;
         // One of them may have lost a race: the same words may then mean something else.
         Ok(None)
@@ -117,6 +117,7 @@ impl Cloud {
     /// their VPC.
     pub(super) async fn wake_after(
         &self,
+        passed: Passed,
         node: NodeId,
         records: &[InstanceRecord],
         gone: &BTreeSet<PlacementId>,
@@ -132,8 +133,8 @@ impl Cloud {
             self.consoles.remove(*id).await;
         }
         for vpc in vpcs {
-            self.wakes.wake_vpc(vpc);
+            self.wakes.wake_vpc(passed, vpc);
         }
-        self.wakes.wake([node]);
+        self.wakes.wake(passed, [node]);
     }
 }

@@ -6,6 +6,7 @@ use tepui_types::{InstanceId, SecurityGroupId};
 
 use super::MetadataChange;
 use super::power::{node_of, power_result};
+use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error, Kind, instance_type, limits};
 
 /// One change of an instance's attributes.
@@ -61,16 +62,18 @@ impl Cloud {
         for change in changes {
             checked.push(self.checked_change(caller, record, change).await?);
         }
+        pass("core::attribute::checked")?;
         self.commit(caller, action, id.to_string(), async {
             let outcome = self.db.change_attributes(caller.project, id, &checked, self.now()).await?;
             power_result(outcome, "stopped", "").map(drop)
         })
         .await?;
-        self.wakes.wake(node_of(record));
+        let passed = pass("core::attribute::committed")?;
+        self.wakes.wake(passed, node_of(record));
         if moves_rules {
-            self.wakes.wake_vpc(record.instance.vpc_id);
+            self.wakes.wake_vpc(passed, record.instance.vpc_id);
         }
-        Ok(())
+        pass("core::attribute::woken").map(drop)
     }
 
     async fn checked_change(

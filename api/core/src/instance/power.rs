@@ -151,8 +151,8 @@ impl Cloud {
         pass(verb.steps[0])?;
         let changes =
             self.commit(caller, verb.action, listed(ids), async { changed(write.await?, verb) }).await?;
-        pass(verb.steps[1])?;
-        self.wakes.wake(records.iter().filter_map(|record| node_of(record)));
+        let passed = pass(verb.steps[1])?;
+        self.wakes.wake(passed, records.iter().filter_map(|record| node_of(record)));
         pass(verb.steps[2])?;
         Ok(changes)
     }

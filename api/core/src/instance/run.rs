@@ -70,9 +70,9 @@ impl Cloud {
         let reservation = ReservationId::from_random(self.random());
         let write = self.launch(caller, &resolved, names, reservation);
         let made = self.commit_naming(caller, "RunInstances", named, write).await?;
-        pass("core::run::committed")?;
-        self.wakes.wake(made.instances.iter().filter_map(|record| super::node_of(record)));
-        self.wakes.wake_vpc(resolved.subnet.vpc_id);
+        let passed = pass("core::run::committed")?;
+        self.wakes.wake(passed, made.instances.iter().filter_map(|record| super::node_of(record)));
+        self.wakes.wake_vpc(passed, resolved.subnet.vpc_id);
         pass("core::run::woken")?;
         self.shown(caller.project, made, reservation, &resolved.names).await
     }

@@ -35,6 +35,55 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::operation::{Call, Service};
 
+/// Every action that is implemented, by name.
+pub(crate) const ACTIONS: &[&str] = &[
+    "AuthorizeSecurityGroupEgress",
+    "AuthorizeSecurityGroupIngress",
+    "CreateKeyPair",
+    "CreatePlacementGroup",
+    "CreateSecurityGroup",
+    "CreateTags",
+    "DeleteKeyPair",
+    "DeletePlacementGroup",
+    "DeleteSecurityGroup",
+    "DeleteTags",
+    "DeregisterImage",
+    "DescribeAccountAttributes",
+    "DescribeAvailabilityZones",
+    "DescribeImages",
+    "DescribeImportImageTasks",
+    "DescribeInstanceAttribute",
+    "DescribeInstanceCreditSpecifications",
+    "DescribeInstanceStatus",
+    "DescribeInstanceTypeOfferings",
+    "DescribeInstanceTypes",
+    "DescribeInstances",
+    "DescribeKeyPairs",
+    "DescribeNetworkInterfaces",
+    "DescribePlacementGroups",
+    "DescribeRegions",
+    "DescribeSecurityGroupRules",
+    "DescribeSecurityGroups",
+    "DescribeSubnets",
+    "DescribeTags",
+    "DescribeVolumes",
+    "DescribeVpcAttribute",
+    "DescribeVpcs",
+    "GetCallerIdentity",
+    "GetConsoleOutput",
+    "ImportImage",
+    "ImportKeyPair",
+    "ModifyInstanceAttribute",
+    "ModifyInstanceMetadataOptions",
+    "RebootInstances",
+    "RevokeSecurityGroupEgress",
+    "RevokeSecurityGroupIngress",
+    "RunInstances",
+    "StartInstances",
+    "StopInstances",
+    "TerminateInstances",
+];
+
 /// Runs an action of this service, or tells that it is not one of those implemented.
 pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Option<Result<Body, ApiError>> {
     Some(match (service, action) {

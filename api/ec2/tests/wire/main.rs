@@ -8,6 +8,7 @@
 
 mod audit;
 mod client;
+mod courses;
 mod harness;
 mod instances;
 mod kept;

@@ -12,7 +12,7 @@ mod poll;
 mod shared_part;
 mod vpc_part;
 
-pub use endpoints::{CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
+pub use endpoints::{AGENT_PATHS, CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
 pub use node_part::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
