@@ -85,7 +85,7 @@ impl ImageDb for SqliteDb {
 
     async fn put_import_task(&self, task: &ImportTask) -> Result<(), DbError> {
         let task = task.clone();
-        self.write(move |connection| Ok(put_task(connection, &task)?)).await
+        self.write(move |connection| Ok(change_task(connection, &task)?)).await
     }
 
     async fn import_tasks(&self, project: ProjectId) -> Result<Vec<ImportTask>, DbError> {
@@ -234,6 +234,15 @@ fn fail_active(
         execute(connection, sql, params![S(*id), message])?;
     }
     Ok(ids)
+}
+
+/// One that is over stays as it is: what comes late was decided on what is no longer so.
+fn change_task(connection: &Connection, task: &ImportTask) -> rusqlite::Result<()> {
+    let sql = "SELECT 1 FROM import_task WHERE id = ?1 AND state <> 'active'";
+    match first(connection, sql, params![S(task.id)], |c| c.plain::<i64>())? {
+        Some(_) => Ok(()),
+        None => put_task(connection, task),
+    }
 }
 
 fn put_task(connection: &Connection, task: &ImportTask) -> rusqlite::Result<()> {

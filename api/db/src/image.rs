@@ -53,7 +53,7 @@ pub trait ImageDb: Send + Sync {
         token: &str,
     ) -> Result<Option<(ImportTask, [u8; 32])>, DbError>;
 
-    /// Writes an import task, new or changed.
+    /// Writes an import task, new or changed. One that is over stays as it is.
     async fn put_import_task(&self, task: &ImportTask) -> Result<(), DbError>;
 
     /// A project's import tasks, by id.

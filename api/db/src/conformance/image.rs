@@ -60,6 +60,9 @@ pub async fn imports_complete_with_their_image_and_fail_at_a_restart(db: Arc<dyn
     assert_eq!(world.db.fail_active_imports("restarted", &[lost.id]).await.unwrap(), []);
     assert_eq!(world.db.fail_active_imports("restarted", &[done.id]).await.unwrap(), [lost.id]);
     assert_eq!(world.db.fail_active_imports("restarted", &[]).await.unwrap(), []);
+    world.db.put_import_task(&ImportTask { state: ImportState::Failed, ..done.clone() }).await.unwrap();
+    let late = ImportTask { progress: 99, ..lost.clone() };
+    world.db.put_import_task(&late).await.unwrap();
     let failed = ImportTask { state: ImportState::Failed, message: "restarted".into(), ..lost };
     assert_eq!(world.db.import_tasks(alpha.project).await.unwrap(), [done, failed]);
     assert_eq!(world.db.import_tasks(beta.project).await.unwrap(), []);
