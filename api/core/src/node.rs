@@ -1,7 +1,7 @@
 //! Nodes, as operators see them. Administrators only.
 
 use tepui_db::ExpungeOutcome;
-use tepui_db::model::{NodeState, StateReason};
+use tepui_db::model::{Node, NodeRequest, NodeState, StateReason};
 use tepui_types::NodeId;
 
 use crate::failpoint::pass;
@@ -34,9 +34,10 @@ impl Cloud {
     /// Lets new placements onto a node, or keeps them off: a drain.
     ///
     /// # Errors
-    /// `Forbidden`, `NotFound`.
+    /// `Forbidden`, `NotFound`, `WrongState` for a node that was given up.
     pub async fn set_schedulable(&self, caller: &Caller, id: NodeId, on: bool) -> Result<(), Error> {
-        caller.require_administrator()?;
+        let request = if on { NodeRequest::Undrain } else { NodeRequest::Drain };
+        self.node_for(caller, id, request).await?;
         pass("core::drain::checked")?;
         let action = if on { "UndrainNode" } else { "DrainNode" };
         self.commit(caller, action, id.to_string(), async {
@@ -54,10 +55,7 @@ impl Cloud {
     /// # Errors
     /// `Forbidden`, `NotFound`, `WrongState` for a node that polls.
     pub async fn expunge_node(&self, caller: &Caller, id: NodeId) -> Result<u32, Error> {
-        let node = self.node(caller, id).await?.load.node;
-        if node.state == NodeState::Up {
-            return Err(still_up(id));
-        }
+        let node = self.node_for(caller, id, NodeRequest::Expunge).await?;
         pass("core::expunge::checked")?;
         let reason = StateReason {
             code: "Server.InternalError".into(),
@@ -68,7 +66,7 @@ impl Cloud {
             .commit(caller, "ExpungeNode", id.to_string(), async {
                 match self.db.expunge_node(id, &reason, self.now()).await? {
                     ExpungeOutcome::Expunged(count) => Ok(count),
-                    ExpungeOutcome::Up => Err(still_up(id)),
+                    ExpungeOutcome::Up => Err(refused(id, NodeState::Up, NodeRequest::Expunge)),
                     ExpungeOutcome::NotFound => Err(Error::not_found(Kind::Node, id)),
                 }
             })
@@ -80,8 +78,21 @@ impl Cloud {
         pass("core::expunge::woken")?;
         Ok(count)
     }
+
+    /// A node whose state allows the request.
+    async fn node_for(&self, caller: &Caller, id: NodeId, request: NodeRequest) -> Result<Node, Error> {
+        let node = self.node(caller, id).await?.load.node;
+        match node.state.asked(request) {
+            Some(_) => Ok(node),
+            None => Err(refused(id, node.state, request)),
+        }
+    }
 }
 
-fn still_up(id: NodeId) -> Error {
-    Error::WrongState { id: id.to_string(), state: "up".into(), wanted: "unreachable" }
+fn refused(id: NodeId, state: NodeState, request: NodeRequest) -> Error {
+    let wanted = match request {
+        NodeRequest::Drain | NodeRequest::Undrain => "up or unreachable",
+        NodeRequest::Expunge => "unreachable",
+    };
+    Error::WrongState { id: id.to_string(), state: state.name().into(), wanted }
 }

@@ -6,7 +6,7 @@ mod instance;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use tepui_db::model::{ImportEvent, ImportState, NodeEvent, NodeState};
+use tepui_db::model::{ImportEvent, ImportState, NodeEvent, NodeRequest, NodeState};
 
 use crate::fake_clock;
 use crate::walk::specimen;
@@ -21,7 +21,7 @@ Drawn from the code: from `api/db/src/model/lifecycle.rs`, from what `api/core/s
 from what the agent's planner decides (`node-agent/src/plan`). A test fails while this page is old; `TEPUI_UPDATE_GOLDEN=1 cargo
 nextest run -p tepui-simulation the_page_of_states` draws it anew. Another test walks through all of it: from every state, at
 every point of the host's work, everything that can be asked or fail ends at rest, without a finding of `tepui doctor`, and can be
-deleted (`tests/simulation/src/walk.rs`).
+deleted (`tests/simulation/src/walk.rs`); so do nodes and imports (`api/core/tests/walks`).
 ";
 
 /// The page.
@@ -46,9 +46,27 @@ fn nodes() -> String {
                 edges.entry((from.name(), to.name())).or_default().push(event.name());
             }
         }
+        for request in NodeRequest::ALL {
+            if let Some(to) = from.asked(*request).filter(|to| to != from) {
+                edges.entry((from.name(), to.name())).or_default().push(request.name());
+            }
+        }
     }
     let names = NodeState::ALL.iter().map(|state| state.name());
-    format!("\n## A node\n\n{}", diagram(names, ("enrol", NodeState::Up.name()), &edges))
+    let asked = "What an operator asks (– is refused):";
+    let diagram = diagram(names, ("enrol", NodeState::Up.name()), &edges);
+    format!("\n## A node\n\n{diagram}\n{asked}\n\n{}", node_requests())
+}
+
+fn node_requests() -> String {
+    let names = NodeRequest::ALL.iter().map(|request| request.name().to_owned());
+    let mut text = head(std::iter::once(String::new()).chain(names));
+    for from in NodeState::ALL {
+        let answers =
+            NodeRequest::ALL.iter().map(|request| from.asked(*request).map_or("–", NodeState::name));
+        text += &row(std::iter::once(from.name()).chain(answers).map(str::to_owned));
+    }
+    text
 }
 
 fn imports() -> String {

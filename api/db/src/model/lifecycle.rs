@@ -122,21 +122,41 @@ named! {
         Silence = "polls missed",
         /// It polls or reports.
         SignOfLife = "seen again",
-        /// An operator gives it up.
+    }
+}
+
+named! {
+    /// What an operator asks of a node.
+    NodeRequest {
+        /// Nothing new comes to it.
+        Drain = "drain",
+        /// New instances may come again.
+        Undrain = "undrain",
+        /// It is given up.
         Expunge = "expunge",
     }
 }
 
 impl NodeState {
-    /// The state after the event; `None` where the event changes nothing or is refused.
+    /// The state after the event; `None` where the event changes nothing.
     pub const fn after(self, event: NodeEvent) -> Option<Self> {
         match (self, event) {
             (Self::Up, NodeEvent::Silence) => Some(Self::Unreachable),
             (Self::Unreachable, NodeEvent::SignOfLife) => Some(Self::Up),
-            (Self::Unreachable, NodeEvent::Expunge) => Some(Self::Expunged),
-            (Self::Up, NodeEvent::SignOfLife | NodeEvent::Expunge)
+            (Self::Up, NodeEvent::SignOfLife)
             | (Self::Unreachable, NodeEvent::Silence)
-            | (Self::Expunged, NodeEvent::Silence | NodeEvent::SignOfLife | NodeEvent::Expunge) => None,
+            | (Self::Expunged, NodeEvent::Silence | NodeEvent::SignOfLife) => None,
+        }
+    }
+
+    /// The state in which the request leaves it; `None` where it is refused.
+    pub const fn asked(self, request: NodeRequest) -> Option<Self> {
+        use NodeRequest::{Drain, Expunge, Undrain};
+        match (self, request) {
+            (Self::Up, Drain | Undrain) => Some(Self::Up),
+            (Self::Unreachable, Drain | Undrain) => Some(Self::Unreachable),
+            (Self::Unreachable | Self::Expunged, Expunge) => Some(Self::Expunged),
+            (Self::Up, Expunge) | (Self::Expunged, Drain | Undrain) => None,
         }
     }
 }

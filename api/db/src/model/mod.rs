@@ -15,6 +15,8 @@ pub use instance::{
     ShutdownBehavior, StateReason,
 };
 pub use key_pair::{KeyKind, KeyPair};
-pub use lifecycle::{ImportEvent, ImportState, InstanceRequest, InstanceState, NodeEvent, NodeState};
+pub use lifecycle::{
+    ImportEvent, ImportState, InstanceRequest, InstanceState, NodeEvent, NodeRequest, NodeState,
+};
 pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
 pub use node::{JoinToken, Node, NodeLoad};
