@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tepui_core::failpoint::STEPS;
 use tepui_tests::{Cloud, Daemon, Ec2Session, Hypervisor, Reply, image, until};
 
+use crate::scene::run_parameters;
+
 pub(crate) fn steps(operation: &str) -> &'static [&'static str] {
     STEPS.iter().find(|(name, _)| *name == operation).map_or(&[], |(_, steps)| steps)
 }
@@ -69,6 +71,44 @@ fn an_import_whose_control_plane_dies_at_any_step_leaves_nothing_and_can_be_repe
     cloud.down();
 }
 
+#[test]
+fn tags_and_attributes_are_as_asked_although_the_control_plane_dies_at_any_step() {
+    let mut cloud = Cloud::start(Hypervisor::Simulated, 1);
+    cloud.import("tiny", "root");
+    let mut ec2 = Ec2Session::start(&cloud, Duration::from_secs(30));
+    let made = ec2.call("run_instances", &run_parameters(&cloud.image_id("tiny"), "one")).answer();
+    let id = &made["Instances"][0]["InstanceId"];
+    for point in steps("tags") {
+        let tag = json!({ "Resources": [id], "Tags": [{ "Key": point, "Value": "v" }] });
+        cut_off_and_repeated(&mut cloud, &mut ec2, point, ("create_tags", &tag));
+    }
+    let tags = ec2.call("describe_tags", &json!({})).answer();
+    assert_eq!(tags["Tags"].as_array().map(Vec::len), Some(steps("tags").len()), "{tags}");
+    let asked = json!({ "InstanceId": id, "Attribute": "disableApiStop" });
+    for (point, on) in steps("attribute").iter().zip([true, false].into_iter().cycle()) {
+        let change = json!({ "InstanceId": id, "DisableApiStop": { "Value": on } });
+        cut_off_and_repeated(&mut cloud, &mut ec2, point, ("modify_instance_attribute", &change));
+        let found = ec2.call("describe_instance_attribute", &asked).answer();
+        assert_eq!(found["DisableApiStop"]["Value"], on, "{point}");
+    }
+    cloud.assert_healthy();
+    cloud.down();
+}
+
+fn cut_off_and_repeated(
+    cloud: &mut Cloud,
+    ec2: &mut Ec2Session,
+    point: &str,
+    (call, parameters): (&str, &Value),
+) {
+    let armed = cloud.start_armed(Daemon::Api, point);
+    let cut = ec2.call(call, parameters);
+    assert!(matches!(cut, Reply::Lost(_)), "{point}: {cut:?}");
+    armed.assert_died(10);
+    cloud.up();
+    ec2.call(call, parameters).answer();
+}
+
 /// Files in a folder of the control plane.
 fn left(cloud: &Cloud, folder: &str) -> usize {
     fs::read_dir(cloud.cloud_folder().join("api").join(folder)).into_iter().flatten().count()
@@ -78,8 +118,8 @@ fn left(cloud: &Cloud, folder: &str) -> usize {
 /// alone.
 #[test]
 fn no_other_operation_is_left_out() {
-    let here = ["rules", "import", "enrol", "drain", "expunge"];
-    let in_core_alone = ["attribute", "tags", "adopt"];
+    let here = ["rules", "import", "tags", "attribute", "enrol", "drain", "expunge"];
+    let in_core_alone = ["adopt"];
     let of_instances = crate::api::walked();
     let named =
         |name: &str| here.contains(&name) || in_core_alone.contains(&name) || of_instances.contains(name);
