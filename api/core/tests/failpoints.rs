@@ -144,7 +144,9 @@ impl Scene {
             "stop" => cloud.stop_instances(admin, ids, false).await.map(drop),
             "reboot" => cloud.reboot_instances(admin, ids).await,
             "terminate" => cloud.terminate_instances(admin, ids).await.map(drop),
-            "attribute" => cloud.modify_instance(admin, self.id, InstanceChange::DisableApiStop(true)).await,
+            "attribute" => {
+                cloud.modify_instance(admin, self.id, vec![InstanceChange::DisableApiStop(true)]).await
+            }
             "tags" => {
                 cloud.create_tags(admin, &[self.id.to_string()], &[("a".into(), "b".into())].into()).await
             }

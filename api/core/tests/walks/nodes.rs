@@ -233,7 +233,7 @@ impl World {
             capacity: NodeCapacity { vcpus: 16, memory_mib: 65_536, disk_gib: 1000 },
         };
         let joined = async |t: &Harness, certificate: [u8; 32]| {
-            let node = t.cloud.enrol(&request).await?;
+            let node = t.cloud.enrol(&request, "req-enrol").await?;
             t.cloud.bind_certificate(node, &certificate).await?;
             Ok::<_, Error>(node)
         };
