@@ -54,9 +54,13 @@ fn status(record: &sys::virDomainStatsRecord) -> Option<DomainStatus> {
         (!name.is_null()).then(|| CStr::from_ptr(name))
     };
     let id = placement_of(name?.to_str().ok()?)?;
-    let state = number(record, sys::VIR_DOMAIN_STATS_STATE_STATE)?;
-    let reason = number(record, sys::VIR_DOMAIN_STATS_STATE_REASON)?;
-    Some(DomainStatus { id, state: DomainState::from_libvirt(state.try_into().ok()?, reason) })
+    // A domain that is left out would count as gone: one of which libvirt says nothing counts as running.
+    let state = number(record, sys::VIR_DOMAIN_STATS_STATE_STATE).and_then(|state| state.try_into().ok());
+    let reason = number(record, sys::VIR_DOMAIN_STATS_STATE_REASON).unwrap_or_default();
+    Some(DomainStatus {
+        id,
+        state: DomainState::from_libvirt(state.unwrap_or(sys::VIR_DOMAIN_NOSTATE), reason),
+    })
 }
 
 fn number(record: &sys::virDomainStatsRecord, name: &CStr) -> Option<i32> {
