@@ -168,7 +168,11 @@ impl Cloud {
             match self.db.create_image(&image, Some(&task)).await? {
                 CreateOutcome::Created => Ok(()),
                 CreateOutcome::NameTaken(other) => Err(taken(Kind::Image, &image.name, other)),
-                CreateOutcome::ParentMissing => Err(Error::not_found(Kind::Project, caller.project)),
+                // It ended meanwhile, or its project did.
+                CreateOutcome::ParentMissing => {
+                    self.active_import(caller, id).await?;
+                    Err(Error::not_found(Kind::Project, caller.project))
+                }
             }
         })
         .await?;

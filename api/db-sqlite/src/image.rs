@@ -6,7 +6,7 @@ use tepui_db::model::{Image, ImportTask};
 use tepui_db::{CreateOutcome, DbError, DeleteOutcome, ImageDb, ImportOutcome, TokenUse};
 use tepui_types::{Digest, ImageId, ImportTaskId, ProjectId};
 
-use crate::row::{Columns, all, execute, first};
+use crate::row::{Columns, all, execute, exists, first};
 use crate::value::S;
 use crate::verb::Verb;
 use crate::{SqliteDb, project, tag};
@@ -162,10 +162,15 @@ fn create(connection: &Connection, image: &Image, task: Option<&ImportTask>) -> 
     if !project::exists(connection, image.project_id)? {
         return Ok(CreateOutcome::ParentMissing);
     }
-    insert(connection, image)?;
     if let Some(task) = task {
+        // One that is over meanwhile makes no image.
+        let sql = "SELECT 1 FROM import_task WHERE id = ?1 AND state = 'active'";
+        if !exists(connection, sql, params![S(task.id)])? {
+            return Ok(CreateOutcome::ParentMissing);
+        }
         put_task(connection, task)?;
     }
+    insert(connection, image)?;
     Ok(CreateOutcome::Created)
 }
 

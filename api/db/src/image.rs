@@ -20,7 +20,8 @@ pub enum ImportOutcome {
 /// Images and imports.
 #[async_trait]
 pub trait ImageDb: Send + Sync {
-    /// Makes an image available and, when `task` is given, completes it in the same transaction.
+    /// Makes an image available and, when `task` is given, completes it in the same transaction: `ParentMissing`
+    /// when that is over already.
     async fn create_image(
         &self,
         image: &Image,

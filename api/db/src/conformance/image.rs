@@ -63,6 +63,11 @@ pub async fn imports_complete_with_their_image_and_fail_at_a_restart(db: Arc<dyn
     world.db.put_import_task(&ImportTask { state: ImportState::Failed, ..done.clone() }).await.unwrap();
     let late = ImportTask { progress: 99, ..lost.clone() };
     world.db.put_import_task(&late).await.unwrap();
+    let second = world.image(alpha.project, ImageId::from_random(world.bits()), "second");
+    let completed = ImportTask { state: ImportState::Completed, image_id: Some(second.id), ..lost.clone() };
+    let refused = world.db.create_image(&second, Some(&completed)).await.unwrap();
+    assert_eq!(refused, CreateOutcome::ParentMissing, "it has failed");
+    assert!(world.db.images(alpha.project).await.unwrap().iter().all(|image| image.id != second.id));
     let failed = ImportTask { state: ImportState::Failed, message: "restarted".into(), ..lost };
     assert_eq!(world.db.import_tasks(alpha.project).await.unwrap(), [done, failed]);
     assert_eq!(world.db.import_tasks(beta.project).await.unwrap(), []);
