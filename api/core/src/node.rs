@@ -42,7 +42,12 @@ impl Cloud {
         let action = if on { "UndrainNode" } else { "DrainNode" };
         self.commit(caller, action, id.to_string(), async {
             let found = self.db.set_schedulable(id, on).await?;
-            if found { Ok(()) } else { Err(Error::not_found(Kind::Node, id)) }
+            if found {
+                return Ok(());
+            }
+            // It was given up meanwhile.
+            self.node_for(caller, id, request).await?;
+            Err(Error::not_found(Kind::Node, id))
         })
         .await?;
         pass("core::drain::committed").map(drop)

@@ -113,7 +113,7 @@ impl NodeDb for SqliteDb {
 
     async fn set_schedulable(&self, node: NodeId, schedulable: bool) -> Result<bool, DbError> {
         self.write(move |connection| {
-            let sql = "UPDATE node SET schedulable = ?2 WHERE id = ?1";
+            let sql = "UPDATE node SET schedulable = ?2 WHERE id = ?1 AND state <> 'expunged'";
             Ok(execute(connection, sql, params![S(node), schedulable])? > 0)
         })
         .await

@@ -119,6 +119,6 @@ pub trait NodeDb: Send + Sync {
     /// Changes a node's state; `false` when it has that state already, is expunged or unknown.
     async fn set_node_state(&self, node: NodeId, state: NodeState, now: Timestamp) -> Result<bool, DbError>;
 
-    /// Lets new placements onto the node or keeps them off; `false` when there is no such node.
+    /// Lets new placements onto the node or keeps them off; `false` when there is no such node, or it was given up.
     async fn set_schedulable(&self, node: NodeId, schedulable: bool) -> Result<bool, DbError>;
 }
