@@ -57,7 +57,9 @@ impl Cloud {
         let records = self.records(caller.project, &[id]).await?;
         let record = records.first().ok_or_else(|| Error::not_found(Kind::Instance, id))?;
         let moves_rules = changes.iter().any(|change| matches!(change, InstanceChange::Groups(_)));
-        let action = changes.first().map_or("ModifyInstanceAttribute", InstanceChange::action);
+        let usual = "ModifyInstanceAttribute";
+        let actions = changes.iter().map(InstanceChange::action);
+        let action = actions.reduce(|one, other| if one == other { one } else { usual }).unwrap_or(usual);
         let mut checked = Vec::with_capacity(changes.len());
         for change in changes {
             checked.push(self.checked_change(caller, record, change).await?);
