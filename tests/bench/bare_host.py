@@ -146,16 +146,18 @@ class Guest:
         return {"name": self.name, "console": self.console, "overlay": self.overlay, "tap": self.tap}
 
     def start_qemu(self):
+        command = self.command()
         self.make_disk_and_tap()
-        process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         return {"process": process, "console": self.console, "overlay": self.overlay, "tap": self.tap}
 
     def command(self):
         """The devices of the domain, without libvirt's monitor, channel and spare ports."""
         accelerator = {"qemu": "tcg"}.get(self.tree.get("type"), self.tree.get("type"))
         memory = int(self.tree.find("memory").text) // 1024
+        model = self.tree.find("cpu/model")
         return [self.tree.find(".//emulator").text, "-nodefaults", "-no-user-config", "-display", "none",
-                "-machine", "q35", "-accel", accelerator, "-cpu", self.tree.find("cpu/model").text,
+                "-machine", "q35", "-accel", accelerator, "-cpu", "host" if model is None else model.text,
                 "-m", str(memory), "-smp", self.tree.find("vcpu").text, "-serial", f"file:{self.console}",
                 "-drive", f"file={self.overlay},format=qcow2,if=none,id=root,aio=threads,discard=unmap",
                 "-device", "virtio-blk-pci,drive=root",

@@ -105,6 +105,9 @@ class Batches(Launches):
         self.cloud.wire.call("TerminateInstances", **ids)
         for guest in running:
             self.rival.ask("wait_gone", name=guest["name"])
+        # The host has room for one batch, and for the next one once the books know that this one is gone.
+        while "<name>shutting-down</name>" in self.cloud.wire.call("DescribeInstances", **ids):
+            time.sleep(0.05)
 
 
 def measure():
