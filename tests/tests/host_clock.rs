@@ -30,8 +30,9 @@ fn agents_whose_clock_is_ten_days_off_renew_their_certificate_and_do_what_is_ask
             agents.set(set);
             a_guest_comes_and_goes();
         }
+        drop(agents);
+        cloud.up();
     }
-    cloud.up();
     cloud.assert_healthy();
     cloud.down();
 }

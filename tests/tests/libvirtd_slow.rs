@@ -1,6 +1,6 @@
 //! libvirtd answers, and takes its time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tepui_tests::{Cloud, Ec2Session, Hypervisor, QEMU};
@@ -20,9 +20,11 @@ fn a_host_whose_libvirtd_takes_a_second_for_each_call_is_well_and_does_what_is_a
     host.kill("tepui-node");
     cloud.up();
     let [ends, stay @ ..] = ids.as_slice() else { unreachable!("three ids") };
+    let asked = Instant::now();
     let more = ec2.launch(&image, 2, Value::Null);
     ec2.call("stop_instances", &json!({ "InstanceIds": [ends], "Force": true })).answer();
     ec2.wait_state(&more, "running", 90);
+    assert!(asked.elapsed() > Duration::from_secs(2), "each start is two calls at least");
     ec2.wait_state(std::slice::from_ref(ends), "stopped", 90);
     ec2.act("terminate_instances", std::slice::from_ref(ends));
     ec2.wait_state(std::slice::from_ref(ends), "terminated", 90);

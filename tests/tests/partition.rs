@@ -53,8 +53,8 @@ fn cut_mute_deaf_lossy_and_slow_hosts_keep_their_guests_are_told_apart_and_heal(
         );
     }
     // Three hosts are out of the question.
-    let more = ec2.launch(&image, 4, Value::Null);
     let asked = Instant::now();
+    let more = ec2.launch(&image, 4, Value::Null);
     ec2.wait_state(&more, "running", HEALED_SECONDS);
     assert!(asked.elapsed() > SLOW * 2, "an order to the slow host and its report take longer");
     let counts = [3, 4].map(|host: usize| hosts[host].processes(QEMU).len());
