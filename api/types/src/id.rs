@@ -132,6 +132,12 @@ ids! {
     ImportTaskId = "import-ami";
     /// A disk. Root disks are volumes too.
     VolumeId = "vol";
+    /// The state of a volume at one instant.
+    SnapshotId = "snap";
+    /// A volume given to an instance. Each time it is given anew it is a new generation of the same attachment.
+    AttachmentId = "att";
+    /// Storage of one host that volumes are made in.
+    PoolId = "pool";
     /// An SSH key pair.
     KeyPairId = "key";
     /// A virtual private cloud: one address space of one project.

@@ -14,9 +14,9 @@ mod version;
 
 pub use error::{ErrorBody, ErrorCode};
 pub use id::{
-    ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, NodeId, ParseIdError, PlacementGroupId,
-    PlacementId, ProjectId, ReservationId, SecurityGroupId, SecurityGroupRuleId, SubnetId, UserId, VolumeId,
-    VpcId,
+    AttachmentId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, NodeId, ParseIdError,
+    PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId, SecurityGroupRuleId,
+    SnapshotId, SubnetId, UserId, VolumeId, VpcId,
 };
 pub use jiff::Timestamp;
 pub use value::{Digest, MacAddress, ParseDigestError, ParseMacError};
