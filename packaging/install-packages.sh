@@ -17,7 +17,10 @@ readonly RUN_PACKAGES=(
   mmdebstrap e2fsprogs fdisk extlinux syslinux-common cpio zstd busybox-static
   openssh-client python3 python3-venv
 )
-readonly TEST_PACKAGES=(iputils-arping iputils-ping libfaketime strace)
+readonly TEST_PACKAGES=(
+  iputils-arping iputils-ping libfaketime strace
+  tgt xfsprogs qemu-block-extra libiscsi-bin
+)
 
 main() {
   local purpose=${1:-} dry_run=${2:-}

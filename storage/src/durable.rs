@@ -1,0 +1,39 @@
+//! Names and bytes that a power cut leaves as they are.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use crate::PoolError;
+use crate::error::file;
+
+/// Makes the names in `directory` durable.
+pub(crate) fn sync(directory: &Path) -> Result<(), PoolError> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(file(directory))
+}
+
+/// Renames a directory into another one and makes both names durable. The target must not exist.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PoolError> {
+    fs::rename(from, to).map_err(file(to))?;
+    for path in [to, from] {
+        if let Some(parent) = path.parent() {
+            sync(parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory that others may pass through and not list; it may be there already.
+pub(crate) fn make_directory(path: &Path) -> Result<(), PoolError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(file(path)(error)),
+        Ok(()) | Err(_) => {}
+    }
+    open_way(path)
+}
+
+/// QEMU's user passes through to a file that it was given.
+pub(crate) fn open_way(path: &Path) -> Result<(), PoolError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o711)).map_err(file(path))
+}

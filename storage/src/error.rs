@@ -1,0 +1,129 @@
+//! What a pool refuses and what fails in it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tepui_types::failpoint::Tripped;
+use tepui_types::{PoolId, SnapshotId, VolumeId};
+
+/// Why something in a pool was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// The file system cannot clone extents.
+    #[error(
+        "{} is on {file_system} without reflink, on which snapshots and clones of volumes rest; \
+         put the pool on a file system made by `mkfs.xfs -m reflink=1 DEVICE`, or on btrfs",
+        path.display()
+    )]
+    NoReflink {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel calls the file system.
+        file_system: String,
+    },
+    /// There is no pool in the directory.
+    #[error("{} is no pool: it has no file `{}`; is its file system mounted?", path.display(), crate::pool::MARKER)]
+    NotAPool {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another pool is in the directory.
+    #[error("{} is the pool {found} and not {wanted}; is another file system mounted there?", path.display())]
+    OtherPool {
+        /// The directory.
+        path: PathBuf,
+        /// What its file says.
+        found: String,
+        /// What was expected.
+        wanted: PoolId,
+    },
+    /// Something is in a directory in which a pool was to be made.
+    #[error("{} is not empty, and a pool is made in an empty directory only", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process has the pool open.
+    #[error("the pool {} is in use by another process", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The pool is used beyond its hard watermark.
+    #[error("the pool {} is full: {used} of {capacity} bytes are used, its hard watermark is {hard_percent} %", path.display())]
+    Full {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes used.
+        used: u64,
+        /// Bytes that the file system has.
+        capacity: u64,
+        /// The watermark.
+        hard_percent: u8,
+    },
+    /// A size that no volume may have.
+    #[error("a volume of {bytes} bytes: the size is a multiple of 4096 bytes and not 0")]
+    Size {
+        /// What was asked for.
+        bytes: u64,
+    },
+    /// A volume would lose its end.
+    #[error("{id} has {from} bytes and cannot shrink to {to}")]
+    Shrink {
+        /// The volume.
+        id: VolumeId,
+        /// What it has.
+        from: u64,
+        /// What was asked for.
+        to: u64,
+    },
+    /// A volume would not hold its snapshot.
+    #[error("a volume of {bytes} bytes cannot hold {snapshot}, which has {needed}")]
+    SmallerThanSnapshot {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// Its size.
+        needed: u64,
+        /// What was asked for.
+        bytes: u64,
+    },
+    /// The volume is there with fewer bytes than it was to be made with.
+    #[error("{id} exists and has {found} bytes, not {wanted}")]
+    OtherSize {
+        /// The volume.
+        id: VolumeId,
+        /// What it has.
+        found: u64,
+        /// What was asked for.
+        wanted: u64,
+    },
+    /// The pool has no such volume.
+    #[error("the pool has no {0}")]
+    NoVolume(VolumeId),
+    /// The pool has no such snapshot.
+    #[error("the pool has no {0}")]
+    NoSnapshot(SnapshotId),
+    /// What has been removed is not made anew: the order to make it came late.
+    #[error("{id} was removed and lies in the trash")]
+    Removed {
+        /// A volume or snapshot.
+        id: String,
+    },
+    /// The file system refused.
+    #[error("{}", path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A test made it fail.
+    #[error(transparent)]
+    Failpoint(#[from] Tripped),
+}
+
+/// Names the path in an error of the file system.
+pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> PoolError {
+    move |source| PoolError::File { path: path.to_owned(), source }
+}

@@ -1,0 +1,24 @@
+//! Volumes: raw sparse files on a file system with reflink, their snapshots, and what serves them to compute hosts.
+//!
+//! A [`Pool`] is a directory of such a file system that one agent owns. A snapshot and a volume made from one are
+//! clones of the file's extents (`FICLONE`): milliseconds whatever the size, no chain of files, and nothing ever
+//! parses what a tenant wrote.
+//!
+//! The functions of a pool block on the disk; an asynchronous caller puts them on a blocking thread.
+
+mod durable;
+mod error;
+mod pool;
+mod reflink;
+mod shelf;
+mod snapshot;
+mod trash;
+mod usage;
+mod volume;
+
+pub use error::PoolError;
+pub use pool::{Pool, STEPS};
+pub use snapshot::Snapshot;
+pub use trash::Discarded;
+pub use usage::{Level, Usage, Watermarks};
+pub use volume::Volume;

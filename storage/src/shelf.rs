@@ -1,0 +1,130 @@
+//! Where things of one kind stand under their ids, and how one comes there.
+
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use tempfile::TempDir;
+use tepui_types::failpoint;
+
+use crate::error::file;
+use crate::pool::{TMP, TRASH};
+use crate::{Pool, PoolError, durable};
+
+/// The folder of all volumes.
+pub(crate) const VOLUMES: &str = "volumes";
+/// The folder of all snapshots.
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+/// The file in the folder of one thing.
+const DISK: &str = "disk.raw";
+/// A block of a file counts as this many bytes in `st_blocks` (stat(2)).
+const STAT_BLOCK: u64 = 512;
+
+/// A raw file that is there whole.
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) allocated: u64,
+}
+
+/// How a new file is made.
+pub(crate) struct Making<'a> {
+    /// The operation of its fail points.
+    pub(crate) operation: &'static str,
+    /// Where it goes.
+    pub(crate) shelf: &'static str,
+    /// Its id.
+    pub(crate) id: &'a dyn Display,
+    /// Its file's mode.
+    pub(crate) mode: u32,
+}
+
+impl Pool {
+    /// The folder of a thing.
+    pub(crate) fn place(&self, shelf: &str, id: &dyn Display) -> PathBuf {
+        self.folder(shelf).join(id.to_string())
+    }
+
+    /// Looks for a thing.
+    pub(crate) fn find(&self, shelf: &str, id: &dyn Display) -> Result<Option<Found>, PoolError> {
+        let path = self.place(shelf, id).join(DISK);
+        match fs::metadata(&path) {
+            Ok(found) => Ok(Some(Found { path, bytes: found.len(), allocated: found.blocks() * STAT_BLOCK })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file(&path)(error)),
+        }
+    }
+
+    /// The ids of all things on a shelf.
+    pub(crate) fn ids<Id: FromStr + Ord>(&self, shelf: &str) -> Result<Vec<Id>, PoolError> {
+        let folder = self.folder(shelf);
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(file(&folder))? {
+            let name = entry.map_err(file(&folder))?.file_name();
+            ids.extend(name.to_str().and_then(|name| name.parse().ok()));
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Makes a thing whose content `fill` gives to its new, empty file.
+    pub(crate) fn make(
+        &self,
+        making: &Making<'_>,
+        fill: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<(), PoolError> {
+        self.refuse_removed(making.id)?;
+        self.require_room()?;
+        let tmp = self.folder(TMP);
+        let folder = TempDir::new_in(&tmp).map_err(file(&tmp))?;
+        let path = folder.path().join(DISK);
+        let disk = new_file(&path, making.mode).map_err(file(&path))?;
+        fill(&disk).map_err(file(&path))?;
+        point(making.operation, "made")?;
+        disk.sync_all().map_err(file(&path))?;
+        durable::open_way(folder.path())?;
+        durable::sync(folder.path())?;
+        point(making.operation, "synced")?;
+        match durable::rename(folder.path(), &self.place(making.shelf, making.id)) {
+            // Another call made the same meanwhile; ours goes.
+            Err(PoolError::File { source, .. }) if is_there(&source) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                // Its old name leads nowhere now.
+                let _ = folder.keep();
+                point(making.operation, "placed")
+            }
+        }
+    }
+
+    /// An order that came late must not make empty what had data.
+    fn refuse_removed(&self, id: &dyn Display) -> Result<(), PoolError> {
+        let id = id.to_string();
+        let trash = self.folder(TRASH);
+        for entry in fs::read_dir(&trash).map_err(file(&trash))? {
+            let name = entry.map_err(file(&trash))?.file_name();
+            let found = name.to_str().and_then(|name| name.split_once('.'));
+            if found.is_some_and(|(removed, _)| removed == id) {
+                return Err(PoolError::Removed { id });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which of the two rename(2) answers depends on the file system.
+fn is_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
+}
+
+fn new_file(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)
+}
+
+/// Passes a fail point.
+pub(crate) fn point(operation: &str, step: &str) -> Result<(), PoolError> {
+    Ok(failpoint::hit(&format!("storage::{operation}::{step}"))?)
+}

@@ -1,0 +1,73 @@
+//! Snapshots: sealed clones of a volume's file.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use tepui_types::{SnapshotId, Timestamp, VolumeId};
+
+use crate::error::file;
+use crate::shelf::{Found, Making, SNAPSHOTS, VOLUMES};
+use crate::{Pool, PoolError, durable, reflink};
+
+/// Nobody writes a snapshot.
+const SEALED: u32 = 0o400;
+
+/// A snapshot in a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its raw file.
+    pub path: PathBuf,
+    /// Its size, that of its volume at the time.
+    pub bytes: u64,
+    /// What it takes of the pool, extents that it shares included.
+    pub allocated: u64,
+}
+
+impl Pool {
+    /// Takes a snapshot, which holds every write that was acknowledged before the call and of later ones what a disk
+    /// holds after a power cut. Several volumes have one instant if their guests pause around
+    /// the calls. A snapshot that is there is left as it is.
+    ///
+    /// # Errors
+    /// No such volume, a full pool, a snapshot that was removed.
+    pub fn take_snapshot(&self, id: SnapshotId, of: VolumeId) -> Result<Snapshot, PoolError> {
+        if self.find(SNAPSHOTS, &id)?.is_none() {
+            let volume = self.find(VOLUMES, &of)?.ok_or(PoolError::NoVolume(of))?;
+            let source = File::open(&volume.path).map_err(file(&volume.path))?;
+            let making = Making { operation: "snapshot", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            self.make(&making, |disk| reflink::clone(&source, disk))?;
+        }
+        let found = self.snapshot(id)?.ok_or(PoolError::NoSnapshot(id))?;
+        // The process that took it may have ended between the rename and its fsync.
+        durable::sync(&self.folder(SNAPSHOTS))?;
+        Ok(found)
+    }
+
+    /// Moves a snapshot into the trash. Volumes that were made from it keep their content. One that is not there is
+    /// removed already.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn remove_snapshot(&self, id: SnapshotId, now: Timestamp) -> Result<(), PoolError> {
+        self.discard(SNAPSHOTS, &id, now)
+    }
+
+    /// Looks at a snapshot.
+    ///
+    /// # Errors
+    /// The file system gives no answer.
+    pub fn snapshot(&self, id: SnapshotId) -> Result<Option<Snapshot>, PoolError> {
+        let snapshot = |Found { path, bytes, allocated }| Snapshot { id, path, bytes, allocated };
+        Ok(self.find(SNAPSHOTS, &id)?.map(snapshot))
+    }
+
+    /// The snapshots, by their ids.
+    ///
+    /// # Errors
+    /// The file system gives no answer.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotId>, PoolError> {
+        self.ids(SNAPSHOTS)
+    }
+}

@@ -1,0 +1,68 @@
+//! A file system of its own for a test. Making one needs root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    dead_code,
+    reason = "a helper of a test fails the test; not every test binary uses all"
+)]
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use tepui_storage::{Pool, Watermarks};
+use tepui_types::{PoolId, SnapshotId, VolumeId};
+
+/// How a file system is made.
+pub(crate) const XFS: &[&str] = &["mkfs.xfs", "-q", "-m", "reflink=1"];
+/// What mkfs.xfs makes at least.
+pub(crate) const BYTES: u64 = 320 << 20;
+
+/// Runs a test on a file system in a loop file. It is mounted in a namespace that ends with the test's process, also
+/// when that is killed, and the loop device is set to end with the mount.
+pub(crate) fn on(make: &'static [&'static str], bytes: u64, test: impl FnOnce(&Path) + Send + 'static) {
+    let run = move || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("these tests need root");
+        let nothing: Option<&str> = None;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (image, point) = (folder.path().join("image"), folder.path().join("fs"));
+        File::create(&image).unwrap().set_len(bytes).unwrap();
+        std::fs::create_dir(&point).unwrap();
+        call(Command::new(make[0]).args(&make[1..]).arg(&image));
+        call(Command::new("mount").args(["-o", "loop"]).args([&image, &point]));
+        test(&point);
+        call(Command::new("umount").arg(&point));
+    };
+    if let Err(panic) = std::thread::spawn(run).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+pub(crate) fn call(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {told}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) const MARKS: Watermarks = Watermarks { soft_percent: 80, hard_percent: 95 };
+pub(crate) const MIB: u64 = 1 << 20;
+
+pub(crate) fn pool_id() -> PoolId {
+    PoolId::from_random(1)
+}
+
+pub(crate) fn volume(number: u128) -> VolumeId {
+    VolumeId::from_random(number)
+}
+
+pub(crate) fn snapshot(number: u128) -> SnapshotId {
+    SnapshotId::from_random(number)
+}
+
+pub(crate) fn pool(path: &Path) -> Pool {
+    Pool::create(path, pool_id(), MARKS).unwrap()
+}

@@ -1,0 +1,267 @@
+//! Volumes and snapshots on XFS.
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+mod support;
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use support::{BYTES, MIB, XFS, on, pool, snapshot, volume};
+use tepui_storage::{Level, Pool, PoolError};
+use tepui_types::Timestamp;
+
+const GRACE: Duration = Duration::from_secs(3600);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn write(path: &Path, offset: u64, content: &[u8]) {
+    let disk = OpenOptions::new().write(true).open(path).unwrap();
+    disk.write_all_at(content, offset).unwrap();
+}
+
+fn read(path: &Path, offset: u64, bytes: usize) -> Vec<u8> {
+    let mut content = vec![0xee; bytes];
+    File::open(path).unwrap().read_exact_at(&mut content, offset).unwrap();
+    content
+}
+
+#[test]
+fn a_snapshot_keeps_what_was_and_a_clone_of_it_goes_its_own_way() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let first = pool.create_volume(volume(1), 4 * MIB).unwrap();
+        write(&first.path, 0, &[1; 8192]);
+        let taken = pool.take_snapshot(snapshot(1), volume(1)).unwrap();
+        assert_eq!(taken.bytes, 4 * MIB);
+        write(&first.path, 0, &[2; 4096]);
+        let cloned = pool.clone_volume(volume(2), snapshot(1), 8 * MIB).unwrap();
+        assert_eq!(cloned.bytes, 8 * MIB);
+        write(&cloned.path, 4096, &[3; 4096]);
+
+        assert_eq!(read(&taken.path, 0, 8192), [1; 8192]);
+        assert_eq!(read(&first.path, 0, 8192), [[2; 4096], [1; 4096]].concat());
+        assert_eq!(read(&cloned.path, 0, 8192), [[1; 4096], [3; 4096]].concat());
+        assert_eq!(read(&cloned.path, 4 * MIB, 4 << 20), vec![0; 4 << 20], "what was added reads zero");
+
+        // Neither end of the line needs the other.
+        pool.remove_volume(volume(1), at(0)).unwrap();
+        pool.remove_snapshot(snapshot(1), at(0)).unwrap();
+        assert_eq!(pool.sweep(at(3600), GRACE, false).unwrap().len(), 2);
+        assert_eq!(read(&cloned.path, 0, 8192), [[1; 4096], [3; 4096]].concat());
+    });
+}
+
+#[test]
+fn a_snapshot_of_any_size_takes_no_room() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let disk = pool.create_volume(volume(1), 100 << 30).unwrap();
+        write(&disk.path, 50 << 30, &vec![1; 64 << 20]);
+        File::open(&disk.path).unwrap().sync_all().unwrap();
+        let before = pool.usage().unwrap().used;
+        for number in 1..=8 {
+            pool.take_snapshot(snapshot(number), volume(1)).unwrap();
+        }
+        assert!(pool.usage().unwrap().used < before + MIB);
+        assert_eq!(pool.snapshots().unwrap().len(), 8);
+    });
+}
+
+#[test]
+fn under_a_writer_each_snapshot_holds_an_exact_prefix_of_the_writes() {
+    const STEP: usize = 16 << 10;
+    const STEPS: u64 = 2048;
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let disk = pool.create_volume(volume(1), 32 * MIB).unwrap();
+        let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for step in (0..STEPS).take_while(|_| !stop.load(Ordering::Acquire)) {
+                    write(&disk.path, step * STEP as u64, &[1; STEP]);
+                    written.store(step + 1, Ordering::Release);
+                }
+            });
+            for number in 1..=6 {
+                while written.load(Ordering::Acquire) < u64::try_from(number).unwrap() * 40 {
+                    std::thread::yield_now();
+                }
+                let before = written.load(Ordering::Acquire);
+                let taken = pool.take_snapshot(snapshot(number), volume(1)).unwrap();
+                let after = written.load(Ordering::Acquire) + 1;
+                let held = prefix(&read(&taken.path, 0, 32 << 20)) / STEP as u64;
+                assert!((before..=after).contains(&held), "{held} of {before} to {after} writes");
+            }
+            stop.store(true, Ordering::Release);
+        });
+    });
+}
+
+/// How many bytes were written in front of the first sector that was not; none behind it was.
+fn prefix(content: &[u8]) -> u64 {
+    let sectors = || content.chunks(512);
+    let written = sectors().take_while(|sector| **sector == [1; 512]).count();
+    assert!(sectors().skip(written).all(|sector| *sector == [0; 512]), "a write without the one before it");
+    written as u64 * 512
+}
+
+#[test]
+fn the_canary_of_one_owner_is_never_read_by_the_next() {
+    const CANARY: &[u8; 16] = b"canary-canary-ca";
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let canary = CANARY.repeat(200 << 16);
+        let first = pool.create_volume(volume(1), 200 * MIB).unwrap();
+        write(&first.path, 0, &canary);
+        File::open(&first.path).unwrap().sync_all().unwrap();
+        pool.remove_volume(volume(1), at(0)).unwrap();
+        pool.sweep(at(3600), GRACE, false).unwrap();
+
+        // The next owner gets the same blocks: there are not enough others.
+        let second = pool.create_volume(volume(2), 120 * MIB).unwrap();
+        for block in 0..120 * MIB / 8192 {
+            write(&second.path, block * 8192, &[1; 512]);
+        }
+        pool.grow_volume(volume(2), 200 * MIB).unwrap();
+        write(&second.path, 200 * MIB - 512, &[1; 512]);
+        File::open(&second.path).unwrap().sync_all().unwrap();
+        let whole = read(&second.path, 0, 200 << 20);
+        let clean = |sector: &[u8]| *sector == [0; 512] || *sector == [1; 512];
+        assert!(whole.chunks(512).all(clean), "something was left");
+    });
+}
+
+#[test]
+fn everything_run_twice_is_done_once() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let twice = || {
+            let made = pool.create_volume(volume(1), MIB).unwrap();
+            let taken = pool.take_snapshot(snapshot(1), volume(1)).unwrap();
+            let cloned = pool.clone_volume(volume(2), snapshot(1), 2 * MIB).unwrap();
+            let grown = pool.grow_volume(volume(2), 4 * MIB).unwrap();
+            (made, taken, cloned.path, grown.bytes)
+        };
+        let first = twice();
+        write(&first.0.path, 0, &[1; 4096]);
+        let second = twice();
+        assert_eq!(
+            (first.0.path, first.1, first.2, first.3),
+            (second.0.path.clone(), second.1, second.2, second.3)
+        );
+        assert_eq!(read(&second.0.path, 0, 4096), [1; 4096], "a volume is not made over another");
+        let held = pool.snapshot(snapshot(1)).unwrap().unwrap();
+        assert_eq!(read(&held.path, 0, 4096), [0; 4096], "a snapshot is not taken again");
+
+        for second in [0, 5] {
+            pool.remove_volume(volume(1), at(second)).unwrap();
+            pool.remove_snapshot(snapshot(1), at(second)).unwrap();
+        }
+        assert_eq!(
+            pool.trash().unwrap().iter().map(|found| found.removed_at).collect::<Vec<_>>(),
+            [at(0); 2]
+        );
+        assert_eq!(pool.sweep(at(3600), GRACE, false).unwrap().len(), 2);
+        assert_eq!(pool.sweep(at(3600), GRACE, false).unwrap(), []);
+    });
+}
+
+#[test]
+fn the_trash_is_kept_for_its_grace_and_a_dry_run_only_tells() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        for number in [1, 2, 3] {
+            pool.create_volume(volume(number), MIB).unwrap();
+        }
+        pool.remove_volume(volume(1), at(0)).unwrap();
+        pool.remove_volume(volume(2), at(10)).unwrap();
+        // Told by a clock that runs ahead.
+        pool.remove_volume(volume(3), at(1_000_000)).unwrap();
+        assert_eq!(pool.volumes().unwrap(), []);
+
+        let due = |now, dry_run| {
+            let swept = pool.sweep(at(now), GRACE, dry_run).unwrap();
+            swept.into_iter().map(|found| found.id).collect::<Vec<_>>()
+        };
+        assert_eq!(due(3599, false), [""; 0]);
+        assert_eq!(due(3600, true), [volume(1).to_string()]);
+        assert_eq!(pool.trash().unwrap().len(), 3, "a dry run unlinks nothing");
+        assert_eq!(due(3600, false), [volume(1).to_string()]);
+        assert_eq!(pool.trash().unwrap().len(), 2);
+
+        let error = pool.create_volume(volume(2), MIB).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} was removed and lies in the trash", volume(2)));
+    });
+}
+
+#[test]
+fn bad_sizes_shrinking_and_what_is_not_there_are_refused_and_leave_nothing() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        pool.create_volume(volume(1), 2 * MIB).unwrap();
+        pool.take_snapshot(snapshot(1), volume(1)).unwrap();
+        let refusals = [
+            pool.create_volume(volume(2), 0).unwrap_err(),
+            pool.create_volume(volume(2), 4097).unwrap_err(),
+            pool.create_volume(volume(1), 4 * MIB).unwrap_err(),
+            pool.grow_volume(volume(1), MIB).unwrap_err(),
+            pool.grow_volume(volume(2), MIB).unwrap_err(),
+            pool.clone_volume(volume(2), snapshot(1), MIB).unwrap_err(),
+            pool.clone_volume(volume(2), snapshot(2), MIB).unwrap_err(),
+            pool.take_snapshot(snapshot(2), volume(2)).unwrap_err(),
+        ];
+        let told: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+        let expected = [
+            "a volume of 0 bytes: the size is a multiple of 4096 bytes and not 0".to_owned(),
+            "a volume of 4097 bytes: the size is a multiple of 4096 bytes and not 0".to_owned(),
+            format!("{} exists and has 2097152 bytes, not 4194304", volume(1)),
+            format!("{} has 2097152 bytes and cannot shrink to 1048576", volume(1)),
+            format!("the pool has no {}", volume(2)),
+            format!("a volume of 1048576 bytes cannot hold {}, which has 2097152", snapshot(1)),
+            format!("the pool has no {}", snapshot(2)),
+            format!("the pool has no {}", volume(2)),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(pool.volumes().unwrap(), [volume(1)]);
+        assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_file_system_without_room_refuses_and_nothing_half_made_stays() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let full = fs::write(path.join("other"), vec![1; 400 << 20]).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        let error = pool.create_volume(volume(1), MIB).unwrap_err();
+        assert!(matches!(error, PoolError::Full { .. }), "{error}");
+        assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+        fs::remove_file(path.join("other")).unwrap();
+        // XFS gives the room back in the background.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while pool.level().unwrap() == Level::Hard {
+            assert!(Instant::now() < deadline, "{:?}", pool.usage());
+            std::thread::yield_now();
+        }
+        pool.create_volume(volume(1), MIB).unwrap();
+    });
+}
+
+#[test]
+fn many_that_make_one_volume_at_once_all_have_it() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let make = |pool: &Pool| pool.create_volume(volume(1), MIB).map(|made| made.path);
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| make(&pool))).collect();
+            let all: Vec<_> = all.into_iter().map(|one| one.join().unwrap().unwrap()).collect();
+            assert!(all.iter().all(|path| *path == all[0]));
+        });
+        assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+    });
+}
