@@ -5,9 +5,15 @@
 //! parses what a tenant wrote.
 //!
 //! The functions of a pool block on the disk; an asynchronous caller puts them on a blocking thread.
+//!
+//! A [`Backend`] serves a volume's file to one compute host at a time: an [`Export`] is one generation of an
+//! attachment, with a credential of its own. There are [`iscsi::Tgt`] and [`Local`].
 
 mod durable;
 mod error;
+mod export;
+pub mod iscsi;
+mod local;
 mod pool;
 mod reflink;
 mod shelf;
@@ -17,6 +23,11 @@ mod usage;
 mod volume;
 
 pub use error::PoolError;
+pub use export::{
+    Access, Backend, Connection, Credential, Export, ExportError, ExportId, Found, ParseExportIdError,
+    Revoked, Source,
+};
+pub use local::Local;
 pub use pool::{Pool, STEPS};
 pub use snapshot::Snapshot;
 pub use trash::Discarded;

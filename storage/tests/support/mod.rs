@@ -6,6 +6,9 @@
     reason = "a helper of a test fails the test; not every test binary uses all"
 )]
 
+pub(crate) mod lab;
+pub(crate) mod proxy;
+
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;

@@ -1,0 +1,337 @@
+//! What serves volumes to compute hosts, behind one trait.
+//!
+//! A volume has one writer. Each time it is given to somebody is a **generation** of its attachment, with an account,
+//! a secret, an initiator name and a name of the export that no other generation has; nothing of one generation is
+//! ever used for another. A credential that was valid before opens nothing that came after it, so that a write that
+//! hung on an old connection has nowhere to land.
+//!
+//! ```text
+//!   (none) ──ensure──▶ open ──revoke──▶ shut ──no connection left──▶ gone
+//!                                        └──deadline──▶ StillConnected, to be revoked again
+//! ```
+//! The trait is made for tgt, LIO, Ceph RBD (a key and a lock per generation) and NFS (an export with its own path
+//! per generation, admitted by the host's address as NFS knows no password).
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use tepui_types::failpoint::Tripped;
+use tepui_types::{AttachmentId, VolumeId};
+
+use crate::iscsi::TgtError;
+
+/// One generation of one attachment. Its text is `att-0123456789abcdef0-g7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExportId {
+    /// The attachment.
+    pub attachment: AttachmentId,
+    /// The generation; higher is newer.
+    pub generation: u64,
+}
+
+impl fmt::Display for ExportId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-g{}", self.attachment, self.generation)
+    }
+}
+
+/// A text is no id of an export.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not an export like att-0123456789abcdef0-g1")]
+pub struct ParseExportIdError(String);
+
+impl FromStr for ExportId {
+    type Err = ParseExportIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (attachment, generation) = text.split_once("-g")?;
+            let id = Self { attachment: attachment.parse().ok()?, generation: generation.parse().ok()? };
+            // One text each: no sign, no leading zero.
+            Some(id).filter(|id| id.to_string() == text)
+        };
+        parse().ok_or_else(|| ParseExportIdError(text.chars().take(64).collect()))
+    }
+}
+
+/// Whether a host may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Many may have the volume so.
+    ReadOnly,
+    /// One may.
+    ReadWrite,
+}
+
+/// Who may open an export. Names of accounts and initiators are made of the export's id, so that no two generations
+/// can share one. `Debug` does not show the secret, and dropping it wipes it.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// The secret, made for this generation alone.
+    pub secret: SecretString,
+    /// The address of the compute host, for backends that know no secrets.
+    pub address: IpAddr,
+}
+
+/// A volume's file given to one host. The content of an id never changes.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// Which generation of which attachment.
+    pub id: ExportId,
+    /// The volume, by whose id the guest knows the disk.
+    pub volume: VolumeId,
+    /// The volume's raw file.
+    pub path: PathBuf,
+    /// Whether it may be written.
+    pub access: Access,
+    /// Who may open it.
+    pub credential: Credential,
+}
+
+/// What a compute host needs, beside its credential, to open an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// A file on the host itself.
+    File {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A logical unit of an iSCSI target.
+    Iscsi {
+        /// Address and port.
+        portal: std::net::SocketAddr,
+        /// The target's name.
+        target: String,
+        /// The logical unit.
+        lun: u64,
+        /// The account whose secret the credential has.
+        account: String,
+        /// The name under which the initiator must come.
+        initiator: String,
+    },
+}
+
+/// Somebody who has an export open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// What the backend calls the peer: an initiator's name, a process.
+    pub peer: String,
+    /// Its address, if it has one that is known.
+    pub address: Option<IpAddr>,
+}
+
+/// What came of revoking an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "the next generation may be opened only once the last one is gone"]
+pub enum Revoked {
+    /// Its credential opens nothing, nobody has it open, and no write of it can land any more.
+    Gone,
+    /// Nobody can open it anew, but these have it open still.
+    StillConnected(Vec<Connection>),
+}
+
+/// An export that a backend has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What the backend calls it.
+    pub name: String,
+    /// Whose it is; `None` for one that is none of ours.
+    pub id: Option<ExportId>,
+    /// The file, once it has one.
+    pub path: Option<PathBuf>,
+    /// Whether it may be written.
+    pub access: Access,
+    /// Whether its credential opens it; it does not while it is half made or revoked.
+    pub open: bool,
+    /// Who has it open.
+    pub connections: Vec<Connection>,
+}
+
+/// Why an export is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A field that the backend cannot carry. Secrets are not shown.
+    #[error("{id}: {field} {rule}")]
+    Invalid {
+        /// The export.
+        id: ExportId,
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// Somebody else may still write the volume, or has an older generation.
+    #[error("{id} cannot open before {holder} is gone")]
+    Held {
+        /// The export.
+        id: ExportId,
+        /// The one in the way.
+        holder: String,
+    },
+    /// A newer generation of the attachment is there.
+    #[error("{id} is older than {newer}")]
+    Stale {
+        /// The export.
+        id: ExportId,
+        /// The newer one.
+        newer: ExportId,
+    },
+    /// The id is there with other content, or its place is taken.
+    #[error("{id} is there with another {what}: {found}")]
+    Conflict {
+        /// The export.
+        id: ExportId,
+        /// What differs.
+        what: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// The file of the volume.
+    #[error("{}", path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// tgtd refused or does not answer.
+    #[error(transparent)]
+    Tgt(#[from] TgtError),
+    /// A test made it fail.
+    #[error(transparent)]
+    Failpoint(#[from] Tripped),
+}
+
+/// Serves volumes. Each call may be repeated, and the agent may die in the middle of any: the same call then goes on.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Makes the server run with these exports, and lets nobody in before they are all there. Takes over one that
+    /// runs, with what it serves; exports that are not named are left alone, as only an order removes one. Returns
+    /// those that could not be made.
+    ///
+    /// # Errors
+    /// The server cannot be made to run.
+    async fn recover(&self, exports: &[Export]) -> Result<Vec<(ExportId, ExportError)>, ExportError>;
+
+    /// Opens an export.
+    ///
+    /// # Errors
+    /// Another writer of the volume or an older generation is not gone yet; a newer one is there; the server refuses.
+    async fn ensure(&self, export: &Export) -> Result<Source, ExportError>;
+
+    /// Ends an export: nobody opens it any more, and who has it open is cut off, within `patience`. One that is not
+    /// there is gone, as is every one of a server that does not run.
+    ///
+    /// # Errors
+    /// The server refuses or gives no answer.
+    async fn revoke(&self, id: ExportId, patience: Duration) -> Result<Revoked, ExportError>;
+
+    /// Everything that the server has, for reconciliation and the doctor.
+    ///
+    /// # Errors
+    /// The server gives no answer.
+    async fn list(&self) -> Result<Vec<Found>, ExportError>;
+}
+
+/// Refuses an export that would be the second writer of its volume, or is not the newest of its attachment. `found` is
+/// all that the backend has, the export itself possibly included.
+pub(crate) fn refuse_second(export: &Export, found: &[Found]) -> Result<(), ExportError> {
+    let id = export.id;
+    for other in found.iter().filter(|other| other.id != Some(id)) {
+        let holder = || other.id.map_or_else(|| other.name.clone(), |id| id.to_string());
+        match other.id {
+            Some(newer) if newer.attachment == id.attachment && newer.generation > id.generation => {
+                return Err(ExportError::Stale { id, newer });
+            }
+            Some(older) if older.attachment == id.attachment => {
+                return Err(ExportError::Held { id, holder: holder() });
+            }
+            Some(_) | None => {}
+        }
+        let writes = export.access == Access::ReadWrite || other.access == Access::ReadWrite;
+        if writes && other.path.as_ref() == Some(&export.path) {
+            return Err(ExportError::Held { id, holder: holder() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_export_is_read_back_and_no_other_form_of_it() {
+        let id = ExportId { attachment: AttachmentId::from_random(7), generation: 12 };
+        assert_eq!(id.to_string(), "att-00000000000000007-g12");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "att-00000000000000007", "att-00000000000000007-g", "att-00000000000000007-g+1"] {
+            text.parse::<ExportId>().unwrap_err();
+        }
+        "att-00000000000000007-g012".parse::<ExportId>().unwrap_err();
+        "vol-00000000000000007-g1".parse::<ExportId>().unwrap_err();
+    }
+
+    fn export(attachment: u128, generation: u64, access: Access) -> Export {
+        Export {
+            id: ExportId { attachment: AttachmentId::from_random(attachment), generation },
+            volume: VolumeId::from_random(1),
+            path: "/pool/disk.raw".into(),
+            access,
+            credential: Credential {
+                secret: "never to be shown".into(),
+                address: IpAddr::from([127, 0, 0, 1]),
+            },
+        }
+    }
+
+    fn found(of: &Export) -> Found {
+        Found {
+            name: of.id.to_string(),
+            id: Some(of.id),
+            path: Some(of.path.clone()),
+            access: of.access,
+            open: true,
+            connections: vec![],
+        }
+    }
+
+    #[test]
+    fn one_writer_many_readers_and_one_generation() {
+        use Access::{ReadOnly, ReadWrite};
+        for ((attachment, generation, access), (other, other_generation, other_access), fits) in [
+            ((1, 1, ReadWrite), (1, 1, ReadWrite), true),
+            ((1, 1, ReadOnly), (2, 1, ReadOnly), true),
+            ((1, 1, ReadWrite), (2, 1, ReadWrite), false),
+            ((1, 1, ReadWrite), (2, 1, ReadOnly), false),
+            ((1, 1, ReadOnly), (2, 1, ReadWrite), false),
+            ((1, 2, ReadOnly), (1, 1, ReadOnly), false),
+            ((1, 1, ReadOnly), (1, 2, ReadOnly), false),
+        ] {
+            let (new, old) =
+                (export(attachment, generation, access), export(other, other_generation, other_access));
+            assert_eq!(refuse_second(&new, &[found(&old)]).is_ok(), fits, "{} {}", new.id, old.id);
+        }
+        let mut foreign = found(&export(1, 1, ReadWrite));
+        foreign.id = None;
+        let error = refuse_second(&export(1, 1, ReadWrite), &[foreign]).unwrap_err();
+        assert!(
+            matches!(error, ExportError::Held { .. }),
+            "a target that is none of ours writes too: {error}"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let shown = format!("{:?}", export(1, 1, Access::ReadOnly));
+        assert!(shown.contains("127.0.0.1") && !shown.contains("never"), "{shown}");
+    }
+}

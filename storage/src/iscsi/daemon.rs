@@ -1,0 +1,244 @@
+//! The process tgtd of one host. It outlives the agent, which finds it again at its management socket: guests go on
+//! writing while an agent is replaced. Its targets are in its memory alone.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use super::control::{Control, State, TgtError};
+
+/// How long a start may take.
+const START: Duration = Duration::from_secs(15);
+/// Between two looks at a process that starts.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// What tgtd adds to the name of its socket: its control number, of which one is enough in a directory of its own.
+const NUMBER: &str = "0";
+/// What may gather in the log.
+const LONGEST_LOG: u64 = 1 << 20;
+/// The longest path of a socket (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
+/// How tgtd runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory of its socket and its log, for this tgtd alone.
+    pub run_dir: PathBuf,
+    /// Where it serves.
+    pub portal: SocketAddr,
+    /// The program.
+    pub program: PathBuf,
+    /// Threads for each logical unit.
+    pub io_threads: u32,
+    /// How often the peer of a connection is asked whether it is there.
+    pub ping_seconds: u32,
+    /// How many questions may stay without an answer before the connection is closed. Without it a connection whose
+    /// peer was cut off while it was sent to would stay for a quarter of an hour, and so would the volume.
+    pub lost_pings: u32,
+}
+
+impl Settings {
+    /// With tgtd's own number of threads, and dead peers found in twenty seconds.
+    pub fn new(run_dir: PathBuf, portal: SocketAddr) -> Self {
+        Self { run_dir, portal, program: "tgtd".into(), io_threads: 16, ping_seconds: 5, lost_pings: 3 }
+    }
+
+    fn socket_stem(&self) -> PathBuf {
+        self.run_dir.join("tgt")
+    }
+
+    /// tgtd's management socket.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.socket_stem().with_added_extension(NUMBER)
+    }
+
+    /// What tgtd says.
+    pub fn log(&self) -> PathBuf {
+        self.run_dir.join("log")
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let Self { portal, ping_seconds, lost_pings, .. } = self;
+        let iscsi = format!("portal={portal},nop_interval={ping_seconds},nop_count={lost_pings}");
+        let words = ["-f", "-C", NUMBER, "-t", &self.io_threads.to_string(), "--iscsi", &iscsi];
+        words.map(str::to_owned).to_vec()
+    }
+}
+
+/// The process, found or to be started.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    settings: Settings,
+    control: Control,
+}
+
+impl Daemon {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { control: Control::new(settings.socket()), settings }
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        &self.control
+    }
+
+    pub(super) fn portal(&self) -> SocketAddr {
+        self.settings.portal
+    }
+
+    /// Makes it run; it lets nobody in if it had to be started.
+    pub(super) async fn ensure(&self) -> Result<(), TgtError> {
+        if self.control.line().await?.is_none() {
+            self.start().await?;
+        }
+        self.check_portal().await
+    }
+
+    async fn start(&self) -> Result<(), TgtError> {
+        if self.control.socket().as_os_str().len() > LONGEST_SOCKET {
+            return Err(cannot(format!(
+                "the path {} is too long for a socket",
+                self.control.socket().display()
+            )));
+        }
+        self.spawn()
+            .await
+            .map_err(|error| cannot(format!("{}: {error}", self.settings.program.display())))?;
+        let deadline = Instant::now() + START;
+        loop {
+            match self.control.set_state(State::Offline).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_absence() && Instant::now() < deadline => sleep(LOOK_AGAIN).await,
+                Err(error) if error.is_absence() => return Err(cannot(self.last_words())),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// By way of `setsid`, so that it is no child of the agent: it gets a session of its own, and nobody has to reap
+    /// it. What the last one said is kept.
+    async fn spawn(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.settings.run_dir)?;
+        let log = self.settings.log();
+        match fs::rename(&log, log.with_added_extension("old")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        let status = Command::new("setsid")
+            .arg("--fork")
+            .arg(&self.settings.program)
+            .args(self.settings.arguments())
+            .env("TGT_IPC_SOCKET", self.settings.socket_stem())
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .status()
+            .await?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("setsid: {status}"))) }
+    }
+
+    /// tgtd that cannot have its portal serves on every address of the host instead.
+    async fn check_portal(&self) -> Result<(), TgtError> {
+        let (found, wanted) = (self.control.portals().await?, self.settings.portal.to_string());
+        if found == [wanted.as_str()] {
+            return Ok(());
+        }
+        if self.control.targets().await?.is_empty() {
+            self.end().await?;
+        }
+        Err(cannot(format!("it serves at {} and not at {wanted}: {}", found.join(", "), self.last_words())))
+    }
+
+    /// Empties the log once it is long: whoever reaches the portal can make tgtd write a line, and the log is where
+    /// the host keeps its sockets.
+    pub(super) fn trim_log(&self) -> Result<(), TgtError> {
+        let trim = || match OpenOptions::new().write(true).open(self.settings.log()) {
+            Ok(log) if log.metadata()?.len() > LONGEST_LOG => log.set_len(0),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        trim().map_err(|source| TgtError::Log { path: self.settings.log(), source })
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.settings.log()).unwrap_or_default();
+        let mut last: Vec<_> = log.lines().rev().take(5).collect();
+        last.reverse();
+        last.join("; ")
+    }
+
+    /// Kills it. What it acknowledged is with the kernel, so that nothing is lost; it has no gentler end while it has
+    /// targets, and ignores SIGTERM.
+    pub(super) async fn end(&self) -> Result<(), TgtError> {
+        let Some(line) = self.control.line().await? else { return Ok(()) };
+        let process = line.peer_cred().map_err(cannot_end)?.pid().and_then(Pid::from_raw);
+        let process = process.ok_or_else(|| cannot_end(io::ErrorKind::Unsupported.into()))?;
+        // The line is still open after the process was opened, so that it is this one's.
+        match pidfd_open(process, PidfdFlags::empty()) {
+            Ok(handle) if is_open(&line) => {
+                pidfd_send_signal(handle, Signal::KILL).map_err(|error| cannot_end(error.into()))?;
+            }
+            Ok(_) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(cannot_end(error.into())),
+        }
+        hang_up(line).await;
+        Ok(())
+    }
+
+    /// Whether somebody listens at the portal, or may do so.
+    pub(super) async fn serves(&self) -> bool {
+        let found = TcpStream::connect(self.settings.portal).await;
+        !found.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
+    /// Returns once it has ended; at once if it does not run.
+    pub(super) async fn ended(&self) -> Result<(), TgtError> {
+        if let Some(line) = self.control.line().await? {
+            hang_up(line).await;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for the end of the other side, which says nothing on a line on which it is asked nothing.
+async fn hang_up(mut line: UnixStream) {
+    let _ = line.read(&mut [0]).await;
+}
+
+fn is_open(line: &UnixStream) -> bool {
+    matches!(line.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn cannot(reason: String) -> TgtError {
+    TgtError::Start { reason }
+}
+
+fn cannot_end(source: io::Error) -> TgtError {
+    TgtError::End { source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_names_portal_and_pings_and_no_secret() {
+        let settings = Settings::new("/run/tepui/tgt".into(), "[fd00::1]:3260".parse().unwrap());
+        let expected = "-f -C 0 -t 16 --iscsi portal=[fd00::1]:3260,nop_interval=5,nop_count=3";
+        assert_eq!(settings.arguments().join(" "), expected);
+        assert_eq!(settings.socket(), Path::new("/run/tepui/tgt/tgt.0"));
+    }
+}

@@ -1,0 +1,379 @@
+//! iSCSI by tgt: one target for each generation of an attachment.
+//!
+//! ```text
+//!   ensure: target ─ unit ─ parameters ─ account ─ bind ─ admit          revoke: shut ─ close… ─ target ─ account
+//!                                                    └ from here on open          └ from here on shut
+//! ```
+//! The order is what keeps a target safe that is half made or half revoked. tgt lets an initiator in by its name
+//! **or** its address, so that none is admitted by address; it asks for no secret where no account is bound, so that
+//! the initiator is admitted last and shut out first; and it lets a login that has passed its checks become a session
+//! of whatever target has the number by then, so that a target's number comes from its name and is never another's.
+//! A target can be removed only when it has no session, and a session lasts as long as a write of it is under way:
+//! when tgtd has removed the target, nothing of that generation can land any more.
+
+mod control;
+mod daemon;
+mod protocol;
+mod show;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::ExposeSecret as _;
+use tepui_types::failpoint;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+pub use control::TgtError;
+use control::{Control, State};
+use daemon::Daemon;
+pub use daemon::Settings;
+pub use protocol::Code;
+use show::Target;
+
+use crate::export::refuse_second;
+use crate::{Access, Backend, Connection, Export, ExportError, ExportId, Found, Revoked, Source};
+
+/// What every target's name begins with.
+const TARGETS: &str = "iqn.2026-11.cloud.tepui:";
+/// What every initiator's name begins with.
+const INITIATORS: &str = "iqn.2026-11.cloud.tepui.host:";
+/// The logical unit of the volume; 0 is tgtd's own.
+const UNIT: u64 = 1;
+/// Between two looks at connections that are told to close.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The fail points of each operation, as `storage::OPERATION::STEP`; each stands behind the step it names.
+pub const STEPS: &[(&str, &[&str])] = &[
+    ("export", &["target", "unit", "parameters", "account", "bind", "admit"]),
+    ("revoke", &["shut", "target", "account"]),
+];
+
+/// The backend.
+#[derive(Debug)]
+pub struct Tgt {
+    daemon: Daemon,
+    /// One change at a time: what is found must hold until it is changed.
+    gate: Mutex<()>,
+}
+
+impl Tgt {
+    /// A backend on the tgtd of `settings`, which is not started before [`Backend::recover`].
+    pub fn new(settings: Settings) -> Self {
+        Self { daemon: Daemon::new(settings), gate: Mutex::default() }
+    }
+
+    /// Returns once tgtd has ended; its targets are gone with it, and [`Backend::recover`] is due.
+    ///
+    /// # Errors
+    /// The process cannot be watched.
+    pub async fn ended(&self) -> Result<(), TgtError> {
+        self.daemon.ended().await
+    }
+
+    /// Ends tgtd and everything it serves, as when a host leaves the cloud.
+    ///
+    /// # Errors
+    /// The process does not end.
+    pub async fn end(&self) -> Result<(), TgtError> {
+        let _gate = self.gate.lock().await;
+        self.daemon.end().await
+    }
+
+    fn control(&self) -> &Control {
+        self.daemon.control()
+    }
+
+    /// What a compute host needs to open an export, whether it is open yet or not.
+    pub fn source(&self, id: ExportId) -> Source {
+        Source::Iscsi {
+            portal: self.daemon.portal(),
+            target: target_name(id),
+            lun: UNIT,
+            account: id.to_string(),
+            initiator: initiator_name(id),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Tgt {
+    async fn recover(&self, exports: &[Export]) -> Result<Vec<(ExportId, ExportError)>, ExportError> {
+        let _gate = self.gate.lock().await;
+        self.daemon.ensure().await?;
+        let mut host = Inventory::of(self.control()).await?;
+        let mut failed = Vec::new();
+        for export in exports {
+            failed.extend(host.open(export).await.err().map(|error| (export.id, error)));
+        }
+        self.control().set_state(State::Ready).await?;
+        Ok(failed)
+    }
+
+    async fn ensure(&self, export: &Export) -> Result<Source, ExportError> {
+        let _gate = self.gate.lock().await;
+        Inventory::of(self.control()).await?.open(export).await?;
+        Ok(self.source(export.id))
+    }
+
+    async fn revoke(&self, id: ExportId, patience: Duration) -> Result<Revoked, ExportError> {
+        match self.close(id, Instant::now() + patience).await {
+            // Whoever removed the socket of a tgtd that runs did not end its connections.
+            Err(ExportError::Tgt(error)) if error.is_absence() && !self.daemon.serves().await => {
+                Ok(Revoked::Gone)
+            }
+            other => other,
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Found>, ExportError> {
+        let targets = self.control().targets().await?;
+        self.daemon.trim_log()?;
+        Ok(targets.iter().map(found).collect())
+    }
+}
+
+/// Revoking.
+impl Tgt {
+    async fn close(&self, id: ExportId, deadline: Instant) -> Result<Revoked, ExportError> {
+        self.shut(id).await?;
+        let mut told = BTreeSet::new();
+        loop {
+            let left = self.part(id, &mut told).await?;
+            match left {
+                None => return Ok(Revoked::Gone),
+                Some(connections) if Instant::now() >= deadline => {
+                    return Ok(Revoked::StillConnected(connections));
+                }
+                // Others are served meanwhile.
+                Some(_) => sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// Lets nobody in any more.
+    async fn shut(&self, id: ExportId) -> Result<(), ExportError> {
+        let _gate = self.gate.lock().await;
+        let number = target_number(id);
+        let targets = self.control().targets().await?;
+        match targets.iter().find(|target| target.number == number) {
+            Some(target) if target.name == target_name(id) => {}
+            Some(other) => return Err(ExportError::Conflict { id, what: "name", found: other.name.clone() }),
+            None => return Ok(()),
+        }
+        unless(self.control().shut_out(number, &initiator_name(id)).await, &[Code::NO_ADMISSION])?;
+        Ok(point("revoke", "shut")?)
+    }
+
+    /// Removes the target and its account, or tells those who are connected to go and returns them. `told` are the
+    /// sessions that were told already.
+    async fn part(
+        &self,
+        id: ExportId,
+        told: &mut BTreeSet<u64>,
+    ) -> Result<Option<Vec<Connection>>, ExportError> {
+        let _gate = self.gate.lock().await;
+        let (control, number) = (self.control(), target_number(id));
+        if !self.delete(number).await? {
+            let connections = control.connections(number).await?;
+            for one in connections.iter().filter(|one| told.insert(one.number)) {
+                unless(control.close(number, one).await, &[Code::NO_SESSION, Code::NO_CONNECTION])?;
+            }
+            return Ok(Some(connections.iter().map(connection).collect()));
+        }
+        point("revoke", "target")?;
+        // Last: without it the target would ask for no secret.
+        unless(control.delete_account(&id.to_string()).await, &[Code::NO_ACCOUNT])?;
+        point("revoke", "account")?;
+        Ok(None)
+    }
+
+    /// Whether the target is gone.
+    async fn delete(&self, number: i32) -> Result<bool, TgtError> {
+        match self.control().delete_target(number).await {
+            Ok(()) => Ok(true),
+            Err(error) => match error.code() {
+                Some(Code::NO_TARGET) => Ok(true),
+                Some(Code::TARGET_ACTIVE | Code::UNIT_ACTIVE) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+/// What tgtd has, kept up while exports are opened, so that a thousand of them need one look.
+struct Inventory<'a> {
+    control: &'a Control,
+    targets: Vec<Target>,
+    found: Vec<Found>,
+    accounts: Vec<String>,
+}
+
+impl<'a> Inventory<'a> {
+    async fn of(control: &'a Control) -> Result<Self, TgtError> {
+        let (targets, accounts) = (control.targets().await?, control.accounts().await?);
+        let found = targets.iter().map(found).collect();
+        Ok(Self { control, targets, found, accounts })
+    }
+
+    async fn open(&mut self, export: &Export) -> Result<(), ExportError> {
+        let path = check(export)?;
+        refuse_second(export, &self.found)?;
+        let name = target_name(export.id);
+        let found = self.targets.iter().find(|target| target.name == name).cloned();
+        let made = self.build(export, path, found.unwrap_or_default()).await;
+        // Also a half-made one has the volume's file.
+        self.found.retain(|found| found.name != name);
+        self.found.push(opened(export, name, made.is_ok()));
+        made
+    }
+
+    /// `target` is what was found of it, or empty.
+    async fn build(&self, export: &Export, path: &str, target: Target) -> Result<(), ExportError> {
+        let (control, id, number) = (self.control, export.id, target_number(export.id));
+        let (account, initiator) = (id.to_string(), initiator_name(id));
+        if target.name.is_empty() {
+            control.new_target(number, &target_name(id)).await.map_err(|error| taken(id, error))?;
+            point("export", "target")?;
+        } else if target.number != number {
+            return Err(ExportError::Conflict { id, what: "number", found: target.number.to_string() });
+        }
+        self.build_unit(export, path, &target).await?;
+
+        let is_bound = target.accounts.contains(&account);
+        let is_open = is_bound && target.admitted == [initiator.as_str()];
+        if is_open {
+            return Ok(());
+        }
+        // Nobody may come in while the account is made anew.
+        for other in &target.admitted {
+            control.shut_out(number, other).await?;
+        }
+        if self.accounts.contains(&account) {
+            control.delete_account(&account).await?;
+        }
+        control.new_account(&account, &export.credential.secret).await?;
+        point("export", "account")?;
+        control.bind_account(number, &account).await?;
+        point("export", "bind")?;
+        control.admit(number, &initiator).await?;
+        Ok(point("export", "admit")?)
+    }
+
+    async fn build_unit(&self, export: &Export, path: &str, target: &Target) -> Result<(), ExportError> {
+        let (control, number) = (self.control, target_number(export.id));
+        let unit = target.units.iter().find(|unit| unit.number == UNIT);
+        if let Some(other) = unit.and_then(|unit| unit.path.as_deref()).filter(|found| *found != path) {
+            return Err(ExportError::Conflict { id: export.id, what: "file", found: other.to_owned() });
+        }
+        if unit.is_none() {
+            control.new_unit(number, UNIT, path).await?;
+            point("export", "unit")?;
+        }
+        let (read_only, serial) = (export.access == Access::ReadOnly, serial(export));
+        if unit.is_some_and(|unit| unit.thin && unit.read_only == read_only && unit.serial == serial) {
+            return Ok(());
+        }
+        if !target.admitted.is_empty() {
+            return Err(ExportError::Conflict {
+                id: export.id,
+                what: "access",
+                found: access(target).into(),
+            });
+        }
+        let read_only = u8::from(read_only);
+        let parameters = format!("scsi_sn={serial},thin_provisioning=1,readonly={read_only}");
+        control.set_unit(number, UNIT, parameters).await?;
+        Ok(point("export", "parameters")?)
+    }
+}
+
+/// Two names have one number once in two thousand million; another generation has another.
+fn taken(id: ExportId, error: TgtError) -> ExportError {
+    match error.code() {
+        Some(Code::TARGET_EXISTS) => {
+            ExportError::Conflict { id, what: "name for its number", found: target_number(id).to_string() }
+        }
+        _ => error.into(),
+    }
+}
+
+/// Checks what tgtd cannot carry, and returns the path as it can.
+fn check(export: &Export) -> Result<&str, ExportError> {
+    let invalid = |field, rule| ExportError::Invalid { id: export.id, field, rule };
+    let secret = export.credential.secret.expose_secret();
+    // RFC 3720 asks for 12 bytes at least where there is no IPsec; tgtd keeps 223 (`ISCSI_NAME_LEN`).
+    if !(12..=200).contains(&secret.len()) || !secret.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(invalid("secret", "must be 12 to 200 letters and digits"));
+    }
+    let path = export.path.to_str().filter(|path| path.starts_with('/') && path.len() < 1024);
+    let path = path.filter(|path| !path.contains(|c: char| c == ',' || c.is_control()));
+    path.ok_or_else(|| {
+        invalid("path", "must be absolute, below 1024 bytes of UTF-8, without comma and line end")
+    })
+}
+
+fn target_name(id: ExportId) -> String {
+    format!("{TARGETS}{id}")
+}
+
+fn initiator_name(id: ExportId) -> String {
+    format!("{INITIATORS}{id}")
+}
+
+/// The serial by which a guest knows the disk, AWS's form. virtio-blk holds 20 bytes: `vol` and 17 digits.
+fn serial(export: &Export) -> String {
+    export.volume.to_string().replace('-', "")
+}
+
+/// The number of a target in tgtd, above 0. Made of the name alone, so that it never passes to another target: a
+/// login may be between its checks and its session while its target is removed.
+fn target_number(id: ExportId) -> i32 {
+    // FNV-1a, 64 bits; the number needs no secrecy and must be the same in every build of the agent.
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = target_name(id).bytes().fold(0xcbf2_9ce4_8422_2325, step);
+    let folded = (hash ^ (hash >> 32)) & 0x7fff_ffff;
+    i32::try_from(folded).unwrap_or(i32::MAX).max(1)
+}
+
+fn found(target: &Target) -> Found {
+    let id: Option<ExportId> = target.name.strip_prefix(TARGETS).and_then(|name| name.parse().ok());
+    let unit = target.units.iter().find(|unit| unit.path.is_some());
+    Found {
+        name: target.name.clone(),
+        id,
+        path: unit.and_then(|unit| unit.path.as_ref()).map(Into::into),
+        access: if unit.is_some_and(|unit| unit.read_only) { Access::ReadOnly } else { Access::ReadWrite },
+        open: !target.admitted.is_empty(),
+        connections: target.sessions.iter().map(connection).collect(),
+    }
+}
+
+fn opened(export: &Export, name: String, open: bool) -> Found {
+    let path = Some(export.path.clone());
+    Found { name, id: Some(export.id), path, access: export.access, open, connections: vec![] }
+}
+
+fn access(target: &Target) -> &'static str {
+    match found(target).access {
+        Access::ReadOnly => "read-only",
+        Access::ReadWrite => "read-write",
+    }
+}
+
+fn connection(session: &show::Session) -> Connection {
+    Connection { peer: session.initiator.clone(), address: session.address }
+}
+
+/// Takes one of `codes` for success: what was to be done is done.
+fn unless(result: Result<(), TgtError>, codes: &[Code]) -> Result<(), TgtError> {
+    match result {
+        Err(error) if error.code().is_some_and(|code| codes.contains(&code)) => Ok(()),
+        other => other,
+    }
+}
+
+fn point(operation: &str, step: &str) -> Result<(), failpoint::Tripped> {
+    failpoint::hit(&format!("storage::{operation}::{step}"))
+}

@@ -1,0 +1,42 @@
+//! Volumes opened on the host itself.
+
+mod support;
+
+use std::fs::{self, File};
+use std::time::Duration;
+
+use support::lab::export;
+use tepui_storage::{Access, Backend as _, ExportError, Local, Revoked, Source};
+
+#[tokio::test]
+async fn a_file_is_gone_from_its_host_once_no_process_has_it_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.raw");
+    fs::write(&path, [0; 4096]).unwrap();
+    let first = export(path.clone(), 1, 1, Access::ReadWrite);
+    let local = Local::default();
+    assert!(local.recover(std::slice::from_ref(&first)).await.unwrap().is_empty());
+    assert_eq!(local.ensure(&first).await.unwrap(), Source::File { path: path.clone() });
+    assert!(local.list().await.unwrap()[0].connections.is_empty());
+
+    let open = File::open(&path).unwrap();
+    let still = local.revoke(first.id, Duration::from_millis(50)).await.unwrap();
+    let own = format!("process {} (", std::process::id());
+    assert!(matches!(&still, Revoked::StillConnected(peers) if peers[0].peer.starts_with(&own)), "{still:?}");
+    assert_eq!(local.list().await.unwrap()[0].connections.len(), 1);
+    let second = export(path.clone(), 1, 2, Access::ReadWrite);
+    let error = local.ensure(&second).await.unwrap_err();
+    assert!(matches!(error, ExportError::Held { .. }), "{error}");
+
+    drop(open);
+    assert_eq!(local.revoke(first.id, Duration::ZERO).await.unwrap(), Revoked::Gone);
+    assert_eq!(local.revoke(first.id, Duration::ZERO).await.unwrap(), Revoked::Gone);
+    local.ensure(&second).await.unwrap();
+    let error = local.ensure(&first).await.unwrap_err();
+    assert!(matches!(error, ExportError::Stale { .. }), "{error}");
+
+    let missing = export(folder.path().join("missing"), 2, 1, Access::ReadWrite);
+    let error = local.ensure(&missing).await.unwrap_err();
+    assert!(matches!(&error, ExportError::File { path, .. } if *path == missing.path), "{error}");
+    assert_eq!(local.list().await.unwrap().len(), 1);
+}
