@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::lab::{Lab, PATIENCE, export, lab};
+use support::lab::{Initiator, Lab, PATIENCE, export, lab};
 use tepui_storage::iscsi::{STEPS, Settings, Tgt};
 use tepui_storage::{Access, Backend as _, Export, Revoked};
 use tepui_types::failpoint;
@@ -66,6 +66,9 @@ fn each_operation_is_finished_by_the_next_agent_wherever_the_first_one_died() {
                     lab.initiator(&export, &source).opens();
                 }
                 die(lab, operation, &export, &point);
+                let without_secret =
+                    Initiator { account: None, ..lab.initiator(&export, &lab.source_of(&export)) };
+                without_secret.refusal();
                 lab.tgt = Tgt::new(lab.settings.clone());
                 if *operation == "export" {
                     for _ in 0..2 {

@@ -215,8 +215,10 @@ fn tgtd_that_was_killed_comes_back_with_everything_and_the_writer_goes_on() {
         let mut writer = lab.initiator(&export, &lab.ensure(&export)).connect();
         writer.perform("write -P 1 0 4k");
         let pid = lab.process();
+        let ended = |patience| lab.run(async { tokio::time::timeout(patience, lab.tgt.ended()).await });
+        assert!(ended(Duration::from_millis(100)).is_err(), "it runs");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
-        lab.run(async { tokio::time::timeout(PATIENCE, lab.tgt.ended()).await }).unwrap().unwrap();
+        ended(PATIENCE).unwrap().unwrap();
         writer.send("write -P 2 4k 4k");
         assert_eq!(revoke(lab, &lab.export(9, 9, ReadWrite)), Revoked::Gone, "nothing serves");
 

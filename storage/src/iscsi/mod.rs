@@ -377,3 +377,23 @@ fn unless(result: Result<(), TgtError>, codes: &[Code]) -> Result<(), TgtError> 
 fn point(operation: &str, step: &str) -> Result<(), failpoint::Tripped> {
     failpoint::hit(&format!("storage::{operation}::{step}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tepui_types::AttachmentId;
+
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_target_is_its_names_and_no_other_generations() {
+        let id = |generation| ExportId { attachment: AttachmentId::from_random(7), generation };
+        assert_eq!(target_name(id(3)), "iqn.2026-11.cloud.tepui:att-00000000000000007-g3");
+        assert_eq!(initiator_name(id(3)), "iqn.2026-11.cloud.tepui.host:att-00000000000000007-g3");
+        // An agent of another version finds the same.
+        assert_eq!(target_number(id(3)), 1_753_347_684);
+        let numbers: BTreeSet<_> = (0..2000).map(|generation| target_number(id(generation))).collect();
+        assert!(numbers.len() == 2000 && numbers.iter().all(|number| *number > 0));
+    }
+}
