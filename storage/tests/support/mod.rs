@@ -37,7 +37,8 @@ pub(crate) fn on(make: &'static [&'static str], bytes: u64, test: impl FnOnce(&P
         call(Command::new(make[0]).args(&make[1..]).arg(&image));
         call(Command::new("mount").args(["-o", "loop"]).args([&image, &point]));
         test(&point);
-        call(Command::new("umount").arg(&point));
+        // What a test ended may close its last file a moment later.
+        call(Command::new("umount").arg("--lazy").arg(&point));
     };
     if let Err(panic) = std::thread::spawn(run).join() {
         std::panic::resume_unwind(panic);
