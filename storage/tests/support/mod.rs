@@ -10,7 +10,7 @@ pub(crate) mod lab;
 pub(crate) mod proxy;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
@@ -36,12 +36,20 @@ pub(crate) fn on(make: &'static [&'static str], bytes: u64, test: impl FnOnce(&P
         std::fs::create_dir(&point).unwrap();
         call(Command::new(make[0]).args(&make[1..]).arg(&image));
         call(Command::new("mount").args(["-o", "loop"]).args([&image, &point]));
-        test(&point);
-        // What a test ended may close its last file a moment later.
-        call(Command::new("umount").arg("--lazy").arg(&point));
+        let mounted = Mounted(point);
+        test(&mounted.0);
     };
     if let Err(panic) = std::thread::spawn(run).join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // What a test ended may close its last file a moment later.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }
 
