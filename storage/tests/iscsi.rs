@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::lab::{Client, Initiator, Lab, PATIENCE, lab, processes, secret_of, told};
+use support::login::HalfLogin;
 use support::proxy::Proxy;
 use support::{MIB, volume};
 use tepui_storage::iscsi::Tgt;
@@ -296,6 +297,23 @@ fn secrets_are_in_no_command_line_and_no_log() {
         let log = lab.settings.log().display().to_string();
         assert!(fs::metadata(&log).unwrap().len() > 0 && !holds(log));
         assert!(!format!("{export:?} {:?}", lab.tgt).contains(&secret));
+    });
+}
+
+#[test]
+fn a_login_that_passed_its_checks_before_the_revocation_becomes_no_session_after_it() {
+    lab(|lab| {
+        let first = lab.export(1, 1, ReadWrite);
+        lab.recover(&[&first]);
+        let initiator = lab.initiator(&first, &lab.ensure(&first));
+        assert!(HalfLogin::with(&initiator).finish(), "the way is right");
+        let half = HalfLogin::with(&initiator);
+        assert_eq!(revoke(lab, &first), Revoked::Gone);
+        let second = lab.export(1, 2, ReadWrite);
+        lab.ensure(&second);
+        assert!(!half.finish());
+        let found = lab.run(lab.tgt.list()).unwrap();
+        assert!(found.len() == 1 && found[0].connections.is_empty(), "{found:?}");
     });
 }
 

@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod lab;
+pub(crate) mod login;
 pub(crate) mod proxy;
 
 use std::fs::File;
