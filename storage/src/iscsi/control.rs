@@ -54,9 +54,9 @@ pub enum TgtError {
         #[source]
         source: io::Error,
     },
-    /// It could not be ended.
-    #[error("tgtd does not end")]
-    End {
+    /// Its process could not be watched or ended.
+    #[error("the process of tgtd")]
+    Process {
         /// Why.
         #[source]
         source: io::Error,
@@ -68,7 +68,7 @@ impl TgtError {
     pub(super) fn code(&self) -> Option<Code> {
         match self {
             Self::Refused { code, .. } => Some(*code),
-            Self::Silent { .. } | Self::Start { .. } | Self::Log { .. } | Self::End { .. } => None,
+            Self::Silent { .. } | Self::Start { .. } | Self::Log { .. } | Self::Process { .. } => None,
         }
     }
 

@@ -4,10 +4,12 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt as _;
@@ -181,19 +183,9 @@ impl Daemon {
     /// Kills it. What it acknowledged is with the kernel, so that nothing is lost; it has no gentler end while it has
     /// targets, and ignores SIGTERM.
     pub(super) async fn end(&self) -> Result<(), TgtError> {
-        let Some(line) = self.control.line().await? else { return Ok(()) };
-        let process = line.peer_cred().map_err(cannot_end)?.pid().and_then(Pid::from_raw);
-        let process = process.ok_or_else(|| cannot_end(io::ErrorKind::Unsupported.into()))?;
-        // The line is still open after the process was opened, so that it is this one's.
-        match pidfd_open(process, PidfdFlags::empty()) {
-            Ok(handle) if is_open(&line) => {
-                pidfd_send_signal(handle, Signal::KILL).map_err(|error| cannot_end(error.into()))?;
-            }
-            Ok(_) | Err(Errno::SRCH) => {}
-            Err(error) => return Err(cannot_end(error.into())),
-        }
-        hang_up(line).await;
-        Ok(())
+        let Some(process) = self.process().await? else { return Ok(()) };
+        pidfd_send_signal(&process.handle, Signal::KILL).map_err(unruled)?;
+        process.gone().await
     }
 
     /// Whether somebody listens at the portal, or may do so.
@@ -204,28 +196,58 @@ impl Daemon {
 
     /// Returns once it has ended; at once if it does not run.
     pub(super) async fn ended(&self) -> Result<(), TgtError> {
-        if let Some(line) = self.control.line().await? {
-            hang_up(line).await;
+        match self.process().await? {
+            Some(process) => process.gone().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn process(&self) -> Result<Option<Process>, TgtError> {
+        let Some(line) = self.control.line().await? else { return Ok(None) };
+        let peer = line.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
+        match pidfd_open(peer.ok_or_else(|| unruled(Errno::NOTSUP))?, PidfdFlags::empty()) {
+            // The line is still open, so that nobody else has come to have the number.
+            Ok(handle) if is_open(&line) => Ok(Some(Process { line, handle })),
+            Ok(_) | Err(Errno::SRCH) => Ok(None),
+            Err(error) => Err(unruled(error)),
+        }
+    }
+}
+
+/// A tgtd that runs, and a line to it.
+struct Process {
+    line: UnixStream,
+    handle: OwnedFd,
+}
+
+impl Process {
+    /// Waits for its end. On a line on which it is asked nothing it says nothing; once that is closed, the rest of its
+    /// files are, too, in no time.
+    async fn gone(mut self) -> Result<(), TgtError> {
+        let _ = self.line.read(&mut [0]).await;
+        while !has_exited(&self.handle).map_err(unruled)? {
+            sleep(LOOK_AGAIN).await;
         }
         Ok(())
     }
 }
 
-/// Waits for the end of the other side, which says nothing on a line on which it is asked nothing.
-async fn hang_up(mut line: UnixStream) {
-    let _ = line.read(&mut [0]).await;
+/// A handle of a process can be read once all its threads are gone and its files closed.
+fn has_exited(handle: &OwnedFd) -> Result<bool, Errno> {
+    let mut seen = [PollFd::new(handle, PollFlags::IN)];
+    Ok(poll(&mut seen, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
 }
 
 fn is_open(line: &UnixStream) -> bool {
     matches!(line.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-fn cannot(reason: String) -> TgtError {
-    TgtError::Start { reason }
+fn unruled(error: Errno) -> TgtError {
+    TgtError::Process { source: error.into() }
 }
 
-fn cannot_end(source: io::Error) -> TgtError {
-    TgtError::End { source }
+fn cannot(reason: String) -> TgtError {
+    TgtError::Start { reason }
 }
 
 #[cfg(test)]

@@ -157,10 +157,12 @@ impl Tgt {
         let _gate = self.gate.lock().await;
         let number = target_number(id);
         let targets = self.control().targets().await?;
-        match targets.iter().find(|target| target.number == number) {
-            Some(target) if target.name == target_name(id) => {}
-            Some(other) => return Err(ExportError::Conflict { id, what: "name", found: other.name.clone() }),
-            None => return Ok(()),
+        let own = |target: &&Target| target.number == number;
+        if !targets.iter().filter(own).any(|target| target.name == target_name(id)) {
+            return match targets.iter().find(own) {
+                Some(other) => Err(ExportError::Conflict { id, what: "name", found: other.name.clone() }),
+                None => Ok(()),
+            };
         }
         unless(self.control().shut_out(number, &initiator_name(id)).await, &[Code::NO_ADMISSION])?;
         Ok(point("revoke", "shut")?)

@@ -1,7 +1,8 @@
 //! Reads what tgtd shows. It has no form for programs: lines, whose indentation says what they belong to.
 //!
-//! What the peer of a session calls itself is in it, too. Nothing that fencing rests on is read from here: that a
-//! target is gone is tgtd's own answer to its removal.
+//! The alias that the peer of a session gave itself is in it, too, as it is: a compromised compute host can add lines,
+//! and take none away. So nothing that fencing rests on is read from here. That a target is gone is tgtd's own answer
+//! to its removal; what a host could forge is that another attachment has to wait.
 
 use std::net::IpAddr;
 
