@@ -46,7 +46,8 @@ pub(crate) fn free_port() -> SocketAddr {
 impl Lab {
     pub(crate) fn at(path: &Path, portal: SocketAddr, pool: Pool) -> Self {
         let mut settings = Settings::new(path.join("run"), portal);
-        (settings.ping_seconds, settings.lost_pings) = (1, 2);
+        // Longer than a busy machine needs to fill the buffers of a connection.
+        (settings.ping_seconds, settings.lost_pings) = (3, 2);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let tgt = Tgt::new(settings.clone());
         Self { tgt, settings, pool, path: path.to_owned(), runtime, guards: vec![] }
