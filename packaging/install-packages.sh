@@ -19,7 +19,7 @@ readonly RUN_PACKAGES=(
 )
 readonly TEST_PACKAGES=(
   iputils-arping iputils-ping libfaketime strace
-  tgt xfsprogs qemu-block-extra libiscsi-bin
+  tgt xfsprogs btrfs-progs qemu-block-extra libiscsi-bin
 )
 
 main() {

@@ -15,7 +15,8 @@ pub struct Watermarks {
 /// The bytes of a pool's file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// All.
+    /// Used and free together. The file system itself may have more, which nobody can write, as btrfs has where it
+    /// holds back room for its own records.
     pub capacity: u64,
     /// Used, also by what is not the pool's.
     pub used: u64,
@@ -37,11 +38,8 @@ pub enum Level {
 impl Usage {
     pub(crate) fn of(found: &rustix::fs::StatVfs) -> Self {
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Self {
-            capacity: bytes(found.f_blocks),
-            used: bytes(found.f_blocks.saturating_sub(found.f_bfree)),
-            free: bytes(found.f_bavail),
-        }
+        let (used, free) = (bytes(found.f_blocks.saturating_sub(found.f_bfree)), bytes(found.f_bavail));
+        Self { capacity: used.saturating_add(free), used, free }
     }
 
     /// Compares with the watermarks.

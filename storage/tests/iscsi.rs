@@ -273,6 +273,7 @@ fn the_next_agent_takes_over_the_tgtd_that_runs_with_its_connections() {
         lab.recover(&[]);
         lab.recover(&[&export]);
         assert_eq!((lab.process(), lab.run(lab.tgt.list()).unwrap()), (pid, before));
+        assert!(!lab.settings.log().with_added_extension("old").exists(), "another one was started");
         writer.perform("write -P 2 0 4k");
         assert_eq!(lab.content(0, 4096), [2; 4096]);
     });

