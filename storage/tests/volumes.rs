@@ -91,7 +91,7 @@ fn under_a_writer_each_snapshot_holds_an_exact_prefix_of_the_writes() {
                 }
             });
             for number in 1..=6 {
-                while written.load(Ordering::Acquire) < u64::try_from(number).unwrap() * 40 {
+                while written.load(Ordering::Acquire) < u64::try_from(number).unwrap() * 400 {
                     std::thread::yield_now();
                 }
                 let before = written.load(Ordering::Acquire);
@@ -105,8 +105,8 @@ fn under_a_writer_each_snapshot_holds_an_exact_prefix_of_the_writes() {
     });
 }
 
-const STEP: usize = 16 << 10;
-const STEPS: u64 = 2048;
+const STEP: usize = 4096;
+const STEPS: u64 = 16 << 10;
 
 /// Where a write goes: all over the disk, so that a copy from one end to the other would miss some.
 fn place(step: u64) -> u64 {
@@ -115,12 +115,12 @@ fn place(step: u64) -> u64 {
 
 /// How many whole writes are there in front of the first that is not; none behind it is.
 fn prefix(path: &Path) -> u64 {
-    let whole = |step: &u64| read(path, place(*step), STEP) == [1; STEP];
-    let held = (0..STEPS).take_while(whole).count() as u64;
-    let sectors = |step| read(path, place(step), STEP);
-    let torn = sectors(held.min(STEPS - 1));
+    let content = read(path, 0, STEP * usize::try_from(STEPS).unwrap());
+    let write = |step| &content[usize::try_from(place(step)).unwrap()..][..STEP];
+    let held = (0..STEPS).take_while(|step| *write(*step) == [1; STEP]).count() as u64;
+    let torn = write(held.min(STEPS - 1));
     assert!(torn.chunks(512).all(|sector| *sector == [0; 512] || *sector == [1; 512]), "a torn sector");
-    let later = (held + 1..STEPS).find(|step| sectors(*step) != [0; STEP]);
+    let later = (held + 1..STEPS).find(|step| *write(*step) != [0; STEP]);
     assert_eq!(later, None, "a write without the {held}th");
     held
 }
