@@ -1,64 +1,27 @@
 //! What serves volumes to compute hosts, behind one trait.
 //!
-//! A volume has one writer. Each time it is given to somebody is a **generation** of its attachment, with an account,
-//! a secret, an initiator name and a name of the export that no other generation has; nothing of one generation is
-//! ever used for another. A credential that was valid before opens nothing that came after it, so that a write that
-//! hung on an old connection has nowhere to land.
+//! A volume has one writer. Each time it is given to somebody is an **export** with an account, a secret, an initiator
+//! name and a target's name that no other export has, all made of an id that never comes back. A credential that was
+//! valid before opens nothing that came after it, so that a write that hung on an old connection has nowhere to land.
 //!
 //! ```text
 //!   (none) ──ensure──▶ open ──revoke──▶ shut ──no connection left──▶ gone
 //!                                        └──deadline──▶ StillConnected, to be revoked again
 //! ```
-//! The trait is made for tgt, LIO, Ceph RBD (a key and a lock per generation) and NFS (an export with its own path
-//! per generation, admitted by the host's address as NFS knows no password).
+//! The trait is made for tgt, LIO, Ceph RBD (a key and a lock per export) and NFS (a folder of its own
+//! per export, admitted by the host's address as NFS knows no password).
 
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
 use tepui_types::failpoint::Tripped;
-use tepui_types::{AttachmentId, VolumeId};
+use tepui_types::{ExportId, VolumeId};
 
 use crate::iscsi::TgtError;
-
-/// One generation of one attachment. Its text is `att-0123456789abcdef0-g7`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExportId {
-    /// The attachment.
-    pub attachment: AttachmentId,
-    /// The generation; higher is newer.
-    pub generation: u64,
-}
-
-impl fmt::Display for ExportId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-g{}", self.attachment, self.generation)
-    }
-}
-
-/// A text is no id of an export.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not an export like att-0123456789abcdef0-g1")]
-pub struct ParseExportIdError(String);
-
-impl FromStr for ExportId {
-    type Err = ParseExportIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = || {
-            let (attachment, generation) = text.split_once("-g")?;
-            let id = Self { attachment: attachment.parse().ok()?, generation: generation.parse().ok()? };
-            // One text each: no sign, no leading zero.
-            Some(id).filter(|id| id.to_string() == text)
-        };
-        parse().ok_or_else(|| ParseExportIdError(text.chars().take(64).collect()))
-    }
-}
 
 /// Whether a host may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +32,11 @@ pub enum Access {
     ReadWrite,
 }
 
-/// Who may open an export. Names of accounts and initiators are made of the export's id, so that no two generations
-/// can share one. `Debug` does not show the secret, and dropping it wipes it.
+/// Who may open an export. Names of accounts and initiators are made of the export's id, so that no two
+/// exports can share one. `Debug` does not show the secret, and dropping it wipes it.
 #[derive(Debug, Clone)]
 pub struct Credential {
-    /// The secret, made for this generation alone.
+    /// The secret, made for this export alone.
     pub secret: SecretString,
     /// The address of the compute host, for backends that know no secrets.
     pub address: IpAddr,
@@ -82,7 +45,7 @@ pub struct Credential {
 /// A volume's file given to one host. The content of an id never changes.
 #[derive(Debug, Clone)]
 pub struct Export {
-    /// Which generation of which attachment.
+    /// Which.
     pub id: ExportId,
     /// The volume, by whose id the guest knows the disk.
     pub volume: VolumeId,
@@ -129,7 +92,7 @@ pub struct Connection {
 
 /// What came of revoking an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "the next generation may be opened only once the last one is gone"]
+#[must_use = "the next export may be opened only once the last one is gone"]
 pub enum Revoked {
     /// Its credential opens nothing, nobody has it open, and no write of it can land any more.
     Gone,
@@ -167,21 +130,13 @@ pub enum ExportError {
         /// What it must be.
         rule: &'static str,
     },
-    /// Somebody else may still write the volume, or has an older generation.
+    /// Somebody else may still write the volume, or read what this one would write.
     #[error("{id} cannot open before {holder} is gone")]
     Held {
         /// The export.
         id: ExportId,
         /// The one in the way.
         holder: String,
-    },
-    /// A newer generation of the attachment is there.
-    #[error("{id} is older than {newer}")]
-    Stale {
-        /// The export.
-        id: ExportId,
-        /// The newer one.
-        newer: ExportId,
     },
     /// The id is there with other content, or its place is taken.
     #[error("{id} is there with another {what}: {found}")]
@@ -224,7 +179,7 @@ pub trait Backend: Send + Sync {
     /// Opens an export.
     ///
     /// # Errors
-    /// Another writer of the volume or an older generation is not gone yet; a newer one is there; the server refuses.
+    /// Another writer of the volume is not gone yet; the server refuses.
     async fn ensure(&self, export: &Export) -> Result<Source, ExportError>;
 
     /// Ends an export: nobody opens it any more, and who has it open is cut off, within `patience`. One that is not
@@ -241,24 +196,15 @@ pub trait Backend: Send + Sync {
     async fn list(&self) -> Result<Vec<Found>, ExportError>;
 }
 
-/// Refuses an export that would be the second writer of its volume, or is not the newest of its attachment. `found` is
-/// all that the backend has, the export itself possibly included.
+/// Refuses an export that would be the second writer of its volume, or a reader beside one. `found` is all that the
+/// backend has, the export itself possibly included.
 pub(crate) fn refuse_second(export: &Export, found: &[Found]) -> Result<(), ExportError> {
     let id = export.id;
     for other in found.iter().filter(|other| other.id != Some(id)) {
-        let holder = || other.id.map_or_else(|| other.name.clone(), |id| id.to_string());
-        match other.id {
-            Some(newer) if newer.attachment == id.attachment && newer.generation > id.generation => {
-                return Err(ExportError::Stale { id, newer });
-            }
-            Some(older) if older.attachment == id.attachment => {
-                return Err(ExportError::Held { id, holder: holder() });
-            }
-            Some(_) | None => {}
-        }
         let writes = export.access == Access::ReadWrite || other.access == Access::ReadWrite;
         if writes && other.path.as_ref() == Some(&export.path) {
-            return Err(ExportError::Held { id, holder: holder() });
+            let holder = other.id.map_or_else(|| other.name.clone(), |id| id.to_string());
+            return Err(ExportError::Held { id, holder });
         }
     }
     Ok(())
@@ -268,21 +214,9 @@ pub(crate) fn refuse_second(export: &Export, found: &[Found]) -> Result<(), Expo
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_text_of_an_export_is_read_back_and_no_other_form_of_it() {
-        let id = ExportId { attachment: AttachmentId::from_random(7), generation: 12 };
-        assert_eq!(id.to_string(), "att-00000000000000007-g12");
-        assert_eq!(id.to_string().parse(), Ok(id));
-        for text in ["", "att-00000000000000007", "att-00000000000000007-g", "att-00000000000000007-g+1"] {
-            text.parse::<ExportId>().unwrap_err();
-        }
-        "att-00000000000000007-g012".parse::<ExportId>().unwrap_err();
-        "vol-00000000000000007-g1".parse::<ExportId>().unwrap_err();
-    }
-
-    fn export(attachment: u128, generation: u64, access: Access) -> Export {
+    fn export(number: u128, access: Access) -> Export {
         Export {
-            id: ExportId { attachment: AttachmentId::from_random(attachment), generation },
+            id: ExportId::from_random(number),
             volume: VolumeId::from_random(1),
             path: "/pool/disk.raw".into(),
             access,
@@ -305,24 +239,21 @@ mod tests {
     }
 
     #[test]
-    fn one_writer_many_readers_and_one_generation() {
+    fn one_writer_or_many_readers() {
         use Access::{ReadOnly, ReadWrite};
-        for ((attachment, generation, access), (other, other_generation, other_access), fits) in [
-            ((1, 1, ReadWrite), (1, 1, ReadWrite), true),
-            ((1, 1, ReadOnly), (2, 1, ReadOnly), true),
-            ((1, 1, ReadWrite), (2, 1, ReadWrite), false),
-            ((1, 1, ReadWrite), (2, 1, ReadOnly), false),
-            ((1, 1, ReadOnly), (2, 1, ReadWrite), false),
-            ((1, 2, ReadOnly), (1, 1, ReadOnly), false),
-            ((1, 1, ReadOnly), (1, 2, ReadOnly), false),
+        for ((number, access), (other, other_access), fits) in [
+            ((1, ReadWrite), (1, ReadWrite), true),
+            ((1, ReadOnly), (2, ReadOnly), true),
+            ((1, ReadWrite), (2, ReadWrite), false),
+            ((1, ReadWrite), (2, ReadOnly), false),
+            ((1, ReadOnly), (2, ReadWrite), false),
         ] {
-            let (new, old) =
-                (export(attachment, generation, access), export(other, other_generation, other_access));
+            let (new, old) = (export(number, access), export(other, other_access));
             assert_eq!(refuse_second(&new, &[found(&old)]).is_ok(), fits, "{} {}", new.id, old.id);
         }
-        let mut foreign = found(&export(1, 1, ReadWrite));
+        let mut foreign = found(&export(1, ReadWrite));
         foreign.id = None;
-        let error = refuse_second(&export(1, 1, ReadWrite), &[foreign]).unwrap_err();
+        let error = refuse_second(&export(1, ReadWrite), &[foreign]).unwrap_err();
         assert!(
             matches!(error, ExportError::Held { .. }),
             "a target that is none of ours writes too: {error}"
@@ -331,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_shown() {
-        let shown = format!("{:?}", export(1, 1, Access::ReadOnly));
+        let shown = format!("{:?}", export(1, Access::ReadOnly));
         assert!(shown.contains("127.0.0.1") && !shown.contains("never"), "{shown}");
     }
 }

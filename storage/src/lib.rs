@@ -6,8 +6,8 @@
 //!
 //! The functions of a pool block on the disk; an asynchronous caller puts them on a blocking thread.
 //!
-//! A [`Backend`] serves a volume's file to one compute host at a time: an [`Export`] is one generation of an
-//! attachment, with a credential of its own. There are [`iscsi::Tgt`] and [`Local`].
+//! A [`Backend`] serves a volume's file to one compute host at a time: an [`Export`] has a credential of
+//! its own, and never comes back once it is gone. There are [`iscsi::Tgt`] and [`Local`].
 
 mod durable;
 mod error;
@@ -23,10 +23,7 @@ mod usage;
 mod volume;
 
 pub use error::PoolError;
-pub use export::{
-    Access, Backend, Connection, Credential, Export, ExportError, ExportId, Found, ParseExportIdError,
-    Revoked, Source,
-};
+pub use export::{Access, Backend, Connection, Credential, Export, ExportError, Found, Revoked, Source};
 pub use local::Local;
 pub use pool::{Pool, STEPS};
 pub use snapshot::Snapshot;

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tepui_types::ExportId;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::export::refuse_second;
-use crate::{Access, Backend, Connection, Export, ExportError, ExportId, Found, Revoked, Source};
+use crate::{Access, Backend, Connection, Export, ExportError, Found, Revoked, Source};
 
 /// Between two looks at who has a file open.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

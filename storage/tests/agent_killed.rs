@@ -18,7 +18,7 @@ const RUN_DIR: &str = "TEPUI_TEST_RUN_DIR";
 const PORTAL: &str = "TEPUI_TEST_PORTAL";
 const DISK: &str = "TEPUI_TEST_DISK";
 const OPERATION: &str = "TEPUI_TEST_OPERATION";
-const GENERATION: &str = "TEPUI_TEST_GENERATION";
+const NUMBER: &str = "TEPUI_TEST_NUMBER";
 
 /// Only in the processes that the other tests start is there something to do.
 #[tokio::test]
@@ -27,8 +27,8 @@ async fn the_agent_that_dies() {
     let text = |name| env::var(name).unwrap();
     failpoint::arm_from(&text(failpoint::VARIABLE)).unwrap();
     let tgt = Tgt::new(Settings::new(PathBuf::from(run_dir), text(PORTAL).parse::<SocketAddr>().unwrap()));
-    let generation = text(GENERATION).parse().unwrap();
-    let export = export(PathBuf::from(text(DISK)), 1, generation, Access::ReadWrite);
+    let number = text(NUMBER).parse().unwrap();
+    let export = export(PathBuf::from(text(DISK)), number, Access::ReadWrite);
     match text(OPERATION).as_str() {
         "recover" => drop(tgt.recover(&[export]).await.unwrap()),
         "export" => drop(tgt.ensure(&export).await.unwrap()),
@@ -44,7 +44,7 @@ fn die(lab: &Lab, operation: &str, export: &Export, point: &str) {
         .env(RUN_DIR, &lab.settings.run_dir)
         .env(PORTAL, lab.settings.portal.to_string())
         .env(DISK, &export.path)
-        .envs([(OPERATION, operation), (GENERATION, &export.id.generation.to_string())])
+        .envs([(OPERATION, operation), (NUMBER, &export.id.bits().to_string())])
         .env(failpoint::VARIABLE, format!("{point}=exit"))
         .output()
         .unwrap();
@@ -55,12 +55,12 @@ fn die(lab: &Lab, operation: &str, export: &Export, point: &str) {
 fn each_operation_is_finished_by_the_next_agent_wherever_the_first_one_died() {
     lab(|lab| {
         lab.recover(&[]);
-        let mut generation = 0;
+        let mut number = 0;
         for (operation, steps) in STEPS {
             for step in *steps {
                 let point = format!("storage::{operation}::{step}");
-                generation += 1;
-                let export = lab.export(1, generation, Access::ReadWrite);
+                number += 1;
+                let export = lab.export(number, Access::ReadWrite);
                 if *operation == "revoke" {
                     let source = lab.ensure(&export);
                     lab.initiator(&export, &source).opens();
@@ -102,7 +102,7 @@ fn accounts(lab: &Lab) -> String {
 #[test]
 fn tgtd_outlives_the_agent_that_started_it_and_lets_nobody_in_before_everything_is_there() {
     lab(|lab| {
-        let export = lab.export(1, 1, Access::ReadWrite);
+        let export = lab.export(1, Access::ReadWrite);
         die(lab, "recover", &export, "storage::export::admit");
         lab.guard();
         let pid = lab.process();

@@ -13,7 +13,7 @@ async fn a_file_is_gone_from_its_host_once_no_process_has_it_open() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk.raw");
     fs::write(&path, [0; 4096]).unwrap();
-    let first = export(path.clone(), 1, 1, Access::ReadWrite);
+    let first = export(path.clone(), 1, Access::ReadWrite);
     let local = Local::default();
     assert!(local.recover(std::slice::from_ref(&first)).await.unwrap().is_empty());
     assert_eq!(local.ensure(&first).await.unwrap(), Source::File { path: path.clone() });
@@ -24,7 +24,7 @@ async fn a_file_is_gone_from_its_host_once_no_process_has_it_open() {
     let own = format!("process {} (", std::process::id());
     assert!(matches!(&still, Revoked::StillConnected(peers) if peers[0].peer.starts_with(&own)), "{still:?}");
     assert_eq!(local.list().await.unwrap()[0].connections.len(), 1);
-    let second = export(path.clone(), 1, 2, Access::ReadWrite);
+    let second = export(path.clone(), 2, Access::ReadWrite);
     let error = local.ensure(&second).await.unwrap_err();
     assert!(matches!(error, ExportError::Held { .. }), "{error}");
 
@@ -33,9 +33,9 @@ async fn a_file_is_gone_from_its_host_once_no_process_has_it_open() {
     assert_eq!(local.revoke(first.id, Duration::ZERO).await.unwrap(), Revoked::Gone);
     local.ensure(&second).await.unwrap();
     let error = local.ensure(&first).await.unwrap_err();
-    assert!(matches!(error, ExportError::Stale { .. }), "{error}");
+    assert!(matches!(error, ExportError::Held { .. }), "{error}");
 
-    let missing = export(folder.path().join("missing"), 2, 1, Access::ReadWrite);
+    let missing = export(folder.path().join("missing"), 3, Access::ReadWrite);
     let error = local.ensure(&missing).await.unwrap_err();
     assert!(matches!(&error, ExportError::File { path, .. } if *path == missing.path), "{error}");
     assert_eq!(local.list().await.unwrap().len(), 1);

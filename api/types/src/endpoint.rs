@@ -205,6 +205,12 @@ endpoints! {
     Json Post "/v1/security-groups/{group}/rules" AddSecurityGroupRule as AuthorizeSecurityGroupIngress(RuleRequest) -> SecurityGroup, "Allows something.";
     Json Post "/v1/security-groups/{group}/rules/remove" RemoveSecurityGroupRule as RevokeSecurityGroupIngress(RuleRequest) -> SecurityGroup, "Removes the rule that equals this one.";
 
+    Json Post "/v1/pools" CreatePool(CreatePoolRequest) -> Pool, "Creates a pool of volumes. For administrators.";
+    Query Get "/v1/pools" ListPools(Empty) -> List<Pool>, "Lists the pools. For administrators.";
+    Query Get "/v1/pools/{pool}" ShowPool(Empty) -> Pool, "Shows a pool. For administrators.";
+    Json Post "/v1/pools/{pool}/drain" DrainPool(Empty) -> Pool, "Keeps new volumes out of a pool. For administrators.";
+    Json Post "/v1/pools/{pool}/undrain" UndrainPool(Empty) -> Pool, "Lets new volumes into a pool again. For administrators.";
+    Query Delete "/v1/pools/{pool}" DeletePool(Empty) -> Empty, "Deletes a pool without volumes and snapshots. For administrators.";
     Json Post "/v1/placement-groups" CreatePlacementGroup(CreatePlacementGroupRequest) -> PlacementGroup, "Creates a placement group.";
     Query Get "/v1/placement-groups" ListPlacementGroups(Empty) -> List<PlacementGroup>, "Lists the project's placement groups.";
     Query Delete "/v1/placement-groups/{placement_group}" DeletePlacementGroup(Empty) -> Empty, "Deletes a placement group without members.";

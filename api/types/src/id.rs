@@ -134,10 +134,13 @@ ids! {
     VolumeId = "vol";
     /// The state of a volume at one instant.
     SnapshotId = "snap";
-    /// A volume given to an instance. Each time it is given anew it is a new generation of the same attachment.
-    AttachmentId = "att";
     /// Storage of one host that volumes are made in.
     PoolId = "pool";
+    /// A volume's place in an instance.
+    AttachmentId = "att";
+    /// One incarnation of an attachment on one node: names its account, initiator and target or export. None comes
+    /// back once it is gone.
+    ExportId = "export";
     /// An SSH key pair.
     KeyPairId = "key";
     /// A virtual private cloud: one address space of one project.

@@ -14,9 +14,9 @@ mod version;
 
 pub use error::{ErrorBody, ErrorCode};
 pub use id::{
-    AttachmentId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, NodeId, ParseIdError,
-    PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId, SecurityGroupRuleId,
-    SnapshotId, SubnetId, UserId, VolumeId, VpcId,
+    AttachmentId, ExportId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, NodeId,
+    ParseIdError, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId,
+    SecurityGroupRuleId, SnapshotId, SubnetId, UserId, VolumeId, VpcId,
 };
 pub use jiff::Timestamp;
 pub use value::{Digest, MacAddress, ParseDigestError, ParseMacError};

@@ -1,4 +1,4 @@
-//! iSCSI by tgt: one target for each generation of an attachment.
+//! iSCSI by tgt: one target for each export.
 //!
 //! ```text
 //!   ensure: target ─ unit ─ parameters ─ account ─ bind ─ admit          revoke: shut ─ close… ─ target ─ account
@@ -9,7 +9,7 @@
 //! the initiator is admitted last and shut out first; and it lets a login that has passed its checks become a session
 //! of whatever target has the number by then, so that a target's number comes from its name and is never another's.
 //! A target can be removed only when it has no session, and a session lasts as long as a write of it is under way:
-//! when tgtd has removed the target, nothing of that generation can land any more.
+//! when tgtd has removed the target, nothing of that export can land any more.
 
 mod control;
 mod daemon;
@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
-use tepui_types::failpoint;
+use tepui_types::agent::{iscsi_account, iscsi_initiator};
+use tepui_types::{ExportId, failpoint};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -33,12 +34,12 @@ pub use protocol::Code;
 use show::Target;
 
 use crate::export::refuse_second;
-use crate::{Access, Backend, Connection, Export, ExportError, ExportId, Found, Revoked, Source};
+use crate::{Access, Backend, Connection, Export, ExportError, Found, Revoked, Source};
 
+/// The port that initiators take where none is named (RFC 7143, 13.2.1).
+pub const PORT: u16 = 3260;
 /// What every target's name begins with.
 const TARGETS: &str = "iqn.2026-11.cloud.tepui:";
-/// What every initiator's name begins with.
-const INITIATORS: &str = "iqn.2026-11.cloud.tepui.host:";
 /// The logical unit of the volume; 0 is tgtd's own.
 const UNIT: u64 = 1;
 /// Between two looks at connections that are told to close.
@@ -91,8 +92,8 @@ impl Tgt {
             portal: self.daemon.portal(),
             target: target_name(id),
             lun: UNIT,
-            account: id.to_string(),
-            initiator: initiator_name(id),
+            account: iscsi_account(id),
+            initiator: iscsi_initiator(id),
         }
     }
 }
@@ -164,7 +165,7 @@ impl Tgt {
                 None => Ok(()),
             };
         }
-        unless(self.control().shut_out(number, &initiator_name(id)).await, &[Code::NO_ADMISSION])?;
+        unless(self.control().shut_out(number, &iscsi_initiator(id)).await, &[Code::NO_ADMISSION])?;
         Ok(point("revoke", "shut")?)
     }
 
@@ -186,7 +187,7 @@ impl Tgt {
         }
         point("revoke", "target")?;
         // Last: without it the target would ask for no secret.
-        unless(control.delete_account(&id.to_string()).await, &[Code::NO_ACCOUNT])?;
+        unless(control.delete_account(&iscsi_account(id)).await, &[Code::NO_ACCOUNT])?;
         point("revoke", "account")?;
         Ok(None)
     }
@@ -234,7 +235,7 @@ impl<'a> Inventory<'a> {
     /// `target` is what was found of it, or empty.
     async fn build(&self, export: &Export, path: &str, target: Target) -> Result<(), ExportError> {
         let (control, id, number) = (self.control, export.id, target_number(export.id));
-        let (account, initiator) = (id.to_string(), initiator_name(id));
+        let (account, initiator) = (iscsi_account(id), iscsi_initiator(id));
         if target.name.is_empty() {
             control.new_target(number, &target_name(id)).await.map_err(|error| taken(id, error))?;
             point("export", "target")?;
@@ -291,7 +292,7 @@ impl<'a> Inventory<'a> {
     }
 }
 
-/// Two names have one number once in two thousand million; another generation has another.
+/// Two names have one number once in two thousand million; another export has another.
 fn taken(id: ExportId, error: TgtError) -> ExportError {
     match error.code() {
         Some(Code::TARGET_EXISTS) => {
@@ -318,10 +319,6 @@ fn check(export: &Export) -> Result<&str, ExportError> {
 
 fn target_name(id: ExportId) -> String {
     format!("{TARGETS}{id}")
-}
-
-fn initiator_name(id: ExportId) -> String {
-    format!("{INITIATORS}{id}")
 }
 
 /// The serial by which a guest knows the disk, AWS's form. virtio-blk holds 20 bytes: `vol` and 17 digits.
@@ -384,18 +381,16 @@ fn point(operation: &str, step: &str) -> Result<(), failpoint::Tripped> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use tepui_types::AttachmentId;
-
     use super::*;
 
     #[test]
-    fn the_number_of_a_target_is_its_names_and_no_other_generations() {
-        let id = |generation| ExportId { attachment: AttachmentId::from_random(7), generation };
-        assert_eq!(target_name(id(3)), "iqn.2026-11.cloud.tepui:att-00000000000000007-g3");
-        assert_eq!(initiator_name(id(3)), "iqn.2026-11.cloud.tepui.host:att-00000000000000007-g3");
+    fn the_number_of_a_target_is_its_names_and_no_others() {
+        let id = ExportId::from_random;
+        assert_eq!(target_name(id(3)), "iqn.2026-11.cloud.tepui:export-00000000000000003");
+        assert_eq!(iscsi_initiator(id(3)), "iqn.2026-11.cloud.tepui.host:export-00000000000000003");
         // An agent of another version finds the same.
-        assert_eq!(target_number(id(3)), 1_753_347_684);
-        let numbers: BTreeSet<_> = (0..2000).map(|generation| target_number(id(generation))).collect();
+        assert_eq!(target_number(id(3)), 2_069_317_075);
+        let numbers: BTreeSet<_> = (0..2000).map(|number| target_number(id(number))).collect();
         assert!(numbers.len() == 2000 && numbers.iter().all(|number| *number > 0));
     }
 }

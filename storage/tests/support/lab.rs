@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use tepui_storage::iscsi::{Settings, Tgt};
-use tepui_storage::{Access, Backend as _, Credential, Export, ExportId, Pool, Source};
-use tepui_types::AttachmentId;
+use tepui_storage::{Access, Backend as _, Credential, Export, Pool, Source};
+use tepui_types::ExportId;
 use tokio::runtime::Runtime;
 
 use super::{BYTES, MIB, XFS, on, pool, volume};
@@ -86,10 +86,10 @@ impl Lab {
         })
     }
 
-    pub(crate) fn export(&self, attachment: u128, generation: u64, access: Access) -> Export {
+    pub(crate) fn export(&self, number: u128, access: Access) -> Export {
         let volume = volume(1);
         let path = self.pool.create_volume(volume, 64 * MIB).unwrap().path;
-        export(path, attachment, generation, access)
+        export(path, number, access)
     }
 
     pub(crate) fn ensure(&self, export: &Export) -> Source {
@@ -134,15 +134,15 @@ pub(crate) fn processes() -> impl Iterator<Item = i32> {
     fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-pub(crate) fn export(path: PathBuf, attachment: u128, generation: u64, access: Access) -> Export {
-    let id = ExportId { attachment: AttachmentId::from_random(attachment), generation };
+pub(crate) fn export(path: PathBuf, number: u128, access: Access) -> Export {
+    let id = ExportId::from_random(number);
     let credential = Credential { secret: secret_of(id).into(), address: IpAddr::V4(Ipv4Addr::LOCALHOST) };
     Export { id, volume: volume(1), path, access, credential }
 }
 
 /// No two exports have one.
 pub(crate) fn secret_of(id: ExportId) -> String {
-    format!("Secret{:x}G{}", id.attachment.bits(), id.generation).replace('-', "") + "0123456789"
+    format!("Secret{:x}0123456789", id.bits())
 }
 
 /// What QEMU is told to open a target.

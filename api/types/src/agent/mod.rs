@@ -4,14 +4,19 @@
 //! with those that changed ([`poll`]), the agent makes the host so and reports what it sees
 //! ([`observed`]). There are no commands; an action such as a reboot is a counter in a part.
 
+mod disk;
 mod endpoints;
 mod enrol;
 mod node_part;
 mod observed;
 mod poll;
 mod shared_part;
+mod storage_part;
 mod vpc_part;
 
+pub use disk::{
+    DiskObserved, DiskPart, DiskSpec, DiskState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
+};
 pub use endpoints::{AGENT_PATHS, CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
 pub use node_part::{
@@ -23,6 +28,11 @@ pub use observed::{
 };
 pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
 pub use shared_part::SharedPart;
+pub use storage_part::{
+    ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState,
+    SnapshotObserved, SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart,
+    WantedExport, WantedSnapshot, WantedVolume,
+};
 pub use vpc_part::{
     Direction, FirewallRule, Peer, PortRange, Protocol, SecurityGroupPart, SubnetPart, VpcNode, VpcPart,
     VpcPort,

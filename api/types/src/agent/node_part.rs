@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::WantedDisk;
 use crate::{
     Digest, ImageId, InstanceId, MacAddress, NetworkInterfaceId, PlacementId, ProjectId, ReservationId,
     SecurityGroupId, SubnetId, VolumeId, VpcId,
@@ -80,6 +81,9 @@ pub struct PlacementSpec {
     pub memory_mib: u64,
     /// The root disk.
     pub root_disk: RootDisk,
+    /// Its other disks, by export. A domain has none that is not named here.
+    #[serde(default)]
+    pub disks: Vec<WantedDisk>,
     /// What the metadata service shows to the guest.
     pub metadata: InstanceMetadata,
     /// User data as the guest reads it: base64 here, raw bytes in the metadata service.

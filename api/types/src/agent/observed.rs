@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HavePart, NodeCapacity};
+use super::{DiskObserved, HavePart, NodeCapacity, StorageObserved};
 use crate::{Epoch, PlacementId};
 
 /// Everything the agent observes, whole each time: a report replaces the one before.
@@ -40,6 +40,9 @@ pub struct NodeObserved {
     pub placements: Vec<PlacementObserved>,
     /// The reason why the host cannot start guests now (libvirtd away, disk full), for people.
     pub impaired: Option<String>,
+    /// Its pools and what is in them; `None` on a host that has no storage part.
+    #[serde(default)]
+    pub storage: Option<StorageObserved>,
 }
 
 /// What is in use on the host.
@@ -70,6 +73,9 @@ pub struct PlacementObserved {
     pub state: PlacementState,
     /// Whether any part in the ledger names it.
     pub wanted: bool,
+    /// Its disks beside the root disk: those that a part names and those that its domain has.
+    #[serde(default)]
+    pub disks: Vec<DiskObserved>,
 }
 
 /// Why a guest is off.

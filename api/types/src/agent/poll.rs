@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodePart, VpcPart};
+use super::{NodePart, StoragePart, VpcPart};
 use crate::{Digest, Epoch, Generation, NodeId, PlacementId, VpcId};
 
 /// Names one part of the desired state.
@@ -13,6 +13,8 @@ pub enum PartKey {
     Node(NodeId),
     /// A VPC that the node carries.
     Vpc(VpcId),
+    /// What the node's pools hold and serve.
+    Storage(NodeId),
 }
 
 /// A part the agent has in its ledger.
@@ -51,6 +53,8 @@ pub enum PartBody {
     Node(NodePart),
     /// A network.
     Vpc(VpcPart),
+    /// Pools, volumes, snapshots, exports.
+    Storage(StoragePart),
     /// The node no longer carries this VPC: remove it once no guest uses it.
     Absent,
 }

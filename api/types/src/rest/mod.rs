@@ -12,6 +12,7 @@ mod list;
 mod network;
 mod node;
 mod placement_group;
+mod pool;
 mod security_group;
 mod tag;
 mod upload;
@@ -34,6 +35,7 @@ pub use list::{Empty, List};
 pub use network::{Subnet, Vpc};
 pub use node::{ExpungeNodeRequest, ExpungedNode, JoinToken, Node, NodeState, Resources};
 pub use placement_group::{CreatePlacementGroupRequest, PlacementGroup, PlacementStrategy};
+pub use pool::{CreatePoolRequest, Pool, PoolBackend, PoolUsage};
 pub use security_group::{CreateSecurityGroupRequest, Rule, RuleRequest, SecurityGroup};
 pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
 pub use upload::{

@@ -1,0 +1,80 @@
+//! Pools, for administrators.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{NodeId, PoolId, Timestamp};
+
+/// How a pool's volumes reach their instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolBackend {
+    /// Over iSCSI, to any node.
+    Iscsi,
+    /// As files, to instances on the pool's own node.
+    Local,
+}
+
+/// Creates a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePoolRequest {
+    /// Unique in the cloud, 1 to 64 characters.
+    pub name: String,
+    /// What users ask for as the volume's type, 1 to 64 characters; several pools may share one.
+    pub class: String,
+    /// How its volumes reach their instances.
+    pub backend: PoolBackend,
+    /// The node that has it: its id, name, or a unique beginning of either.
+    pub node: String,
+    /// An empty folder on that node, on XFS or btrfs.
+    pub path: String,
+    /// Percent of its file system in use above which operators are warned.
+    pub soft_percent: u8,
+    /// Percent of its file system in use above which it takes nothing new.
+    pub hard_percent: u8,
+}
+
+/// A pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Pool {
+    /// The id.
+    pub id: PoolId,
+    /// Unique in the cloud.
+    pub name: String,
+    /// What users ask for as the volume's type.
+    pub class: String,
+    /// How its volumes reach their instances.
+    pub backend: PoolBackend,
+    /// The node that has it.
+    pub node_id: NodeId,
+    /// Its folder on that node.
+    pub path: String,
+    /// Percent in use above which operators are warned.
+    pub soft_percent: u8,
+    /// Percent in use above which it takes nothing new.
+    pub hard_percent: u8,
+    /// It takes nothing new.
+    pub draining: bool,
+    /// Volumes in it.
+    pub volumes: u64,
+    /// The sum of their sizes; they take less.
+    pub provisioned_gib: u64,
+    /// Snapshots in it.
+    pub snapshots: u64,
+    /// Size of its file system and what is used of it, in bytes; `None` until its node has said so.
+    pub usage: Option<PoolUsage>,
+    /// Why its node cannot use it.
+    pub trouble: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// The bytes of a pool's file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolUsage {
+    /// All of them.
+    pub total_bytes: u64,
+    /// Those in use, by volumes or by others.
+    pub used_bytes: u64,
+}
