@@ -17,6 +17,12 @@ pub enum Kind {
     ImportTask,
     /// A disk.
     Volume,
+    /// What a volume held at one moment.
+    Snapshot,
+    /// Storage that volumes are made in.
+    Pool,
+    /// What pools are asked for by.
+    PoolClass,
     /// An SSH key pair.
     KeyPair,
     /// A virtual private cloud.
@@ -55,6 +61,9 @@ impl Kind {
             Self::Image => "image",
             Self::ImportTask => "import task",
             Self::Volume => "volume",
+            Self::Snapshot => "snapshot",
+            Self::Pool => "pool",
+            Self::PoolClass => "pool class",
             Self::KeyPair => "key pair",
             Self::Vpc => "VPC",
             Self::Subnet => "subnet",
@@ -141,6 +150,18 @@ pub enum Error {
     #[error("'{id}' cannot start: the node that holds its disk has no room")]
     NodeFull {
         /// The instance.
+        id: String,
+    },
+    /// No pool of the class takes a new volume now.
+    #[error("no pool of the class '{class}' has room and a host that answers")]
+    PoolsFull {
+        /// The class.
+        class: String,
+    },
+    /// The volume is not where it was named to be.
+    #[error("'{id}' is not attached as the request says")]
+    NotAttached {
+        /// The volume.
         id: String,
     },
     /// The project's quota is used up.
@@ -288,6 +309,7 @@ impl Error {
             | Self::WrongState { id, .. }
             | Self::Protected { id, .. }
             | Self::NodeFull { id }
+            | Self::NotAttached { id }
             | Self::AlreadyExists { id, .. }
             | Self::InUse { id, .. }
             | Self::CannotDelete { id, .. }
@@ -296,6 +318,7 @@ impl Error {
             | Self::InvalidInput { .. }
             | Self::Malformed { .. }
             | Self::NoCapacity { .. }
+            | Self::PoolsFull { .. }
             | Self::QuotaExceeded { .. }
             | Self::LimitExceeded { .. }
             | Self::DuplicateRule { .. }
@@ -322,6 +345,8 @@ impl Error {
             Self::WrongState { .. } => "wrong_state",
             Self::Protected { .. } => "protected",
             Self::NoCapacity { .. } | Self::NodeFull { .. } => "no_capacity",
+            Self::PoolsFull { .. } => "no_pool",
+            Self::NotAttached { .. } => "not_attached",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::LimitExceeded { .. } => "limit_exceeded",
             Self::AlreadyExists { .. } => "already_exists",

@@ -198,6 +198,7 @@ pub(crate) fn part_name(key: PartKey) -> String {
     match key {
         PartKey::Node(_) => "the node's part".into(),
         PartKey::Vpc(id) => format!("the part of {id}"),
+        PartKey::Storage(_) => "the node's storage part".into(),
     }
 }
 

@@ -27,6 +27,12 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("expunge", &["core::expunge::checked", "core::expunge::committed", "core::expunge::woken"]),
     ("report", &["core::report::planned", "core::report::applied", "core::report::woken"]),
     ("adopt", &["core::adopt::planned", "core::adopt::written", "core::adopt::woken"]),
+    ("pool", &["core::pool::committed", "core::pool::woken"]),
+    ("volume", &["core::volume::committed", "core::volume::woken"]),
+    ("attach_volume", &["core::attach_volume::committed", "core::attach_volume::woken"]),
+    ("detach_volume", &["core::detach_volume::committed", "core::detach_volume::woken"]),
+    ("snapshot", &["core::snapshot::committed", "core::snapshot::woken"]),
+    ("storage_news", &["core::storage_news::applied", "core::storage_news::woken"]),
 ];
 
 /// What a death in the middle of some work can leave half-done.
@@ -61,6 +67,17 @@ pub const CALLS: &[(&str, Course)] = &[
     ("DrainNode", Steps("drain")),
     ("UndrainNode", Steps("drain")),
     ("ExpungeNode", Steps("expunge")),
+    ("CreatePool", Steps("pool")),
+    ("DeletePool", Steps("pool")),
+    ("DrainPool", Whole(ONE)),
+    ("UndrainPool", Whole(ONE)),
+    ("CreateVolume", Steps("volume")),
+    ("DeleteVolume", Steps("volume")),
+    ("AttachVolume", Steps("attach_volume")),
+    ("DetachVolume", Steps("detach_volume")),
+    ("CreateSnapshot", Steps("snapshot")),
+    ("CreateSnapshots", Steps("snapshot")),
+    ("DeleteSnapshot", Steps("snapshot")),
     ("DeregisterImage", Whole("one transaction; a file that no row needs goes with the next tidying")),
     ("CreateImageUpload", Whole("a folder that is renamed into place; without bytes it goes by its age")),
     (
@@ -93,6 +110,7 @@ pub const BACKGROUND: &[(&str, Course)] = &[
     (POLL_PATH, Whole("it changes what is in memory only")),
     (REPORT_PATH, Steps("report")),
     (REPORT_PATH, Steps("adopt")),
+    (REPORT_PATH, Steps("storage_news")),
     (CONSOLE_PATH, Whole("a file that is renamed into place; who waits for it asks again")),
     (IMAGE_PATH, Whole("it reads")),
     (Reconciler::Liveness.name(), Whole("a node's state is one transaction; the next round does the others")),

@@ -32,11 +32,13 @@ mod network;
 mod node;
 mod parts;
 mod placement_group;
+mod pool;
 mod public_pool;
 mod reconcile;
 mod room;
 pub mod scheduler;
 mod security_group;
+mod snapshot;
 mod tag;
 pub mod transition;
 mod volume;
@@ -66,10 +68,12 @@ pub use keyring::{Keyring, KeyringError};
 pub use limits::{Tags, check_tags};
 pub use network::NetworkInterfaceView;
 pub use parts::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Overcommit, Retention, Strategy};
+pub use pool::{CreatePool, PoolView};
 pub use public_pool::pool_conflict;
 pub use reconcile::Reconciler;
 pub use room::Room;
 pub use security_group::{
     NameOrId, NewRule, NewSecurityGroup, RuleSelector, authorize_action, revoke_action,
 };
-pub use volume::VolumeView;
+pub use snapshot::CreateSnapshots;
+pub use volume::{AttachVolume, AttachmentView, CreateVolume, DetachVolume, VolumeView};

@@ -22,6 +22,8 @@ pub(crate) const CLIENT_TOKEN: usize = 64;
 pub(crate) const INSTANCES_PER_LAUNCH: u32 = 1000;
 /// Bytes of a stored console.
 pub(crate) const CONSOLE_BYTES: usize = 64 * 1024;
+/// Volumes of an instance beside its root disk: a domain has so many slots to spare.
+pub(crate) const VOLUMES_PER_INSTANCE: u32 = 8;
 /// GiB of a disk, as the largest gp3 volume.
 pub(crate) const DISK_GIB: u32 = 16_384;
 

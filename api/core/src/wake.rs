@@ -55,7 +55,7 @@ impl Wakes {
     pub(crate) fn has(&self, node: NodeId, parts: &[HavePart]) {
         let vpc = |part: &HavePart| match part.key {
             PartKey::Vpc(vpc) => Some(vpc),
-            PartKey::Node(_) => None,
+            PartKey::Node(_) | PartKey::Storage(_) => None,
         };
         self.carriers().set(node, parts.iter().filter_map(vpc).collect());
     }

@@ -18,18 +18,19 @@ mod harness;
 
 use harness::{Harness, Host, placement_of, running};
 use tepui_core::{
-    Cloud, Error, ImportRequest, ImportedImage, InstanceChange, NameOrId, NewJoinToken, NewRule, Reconciler,
-    Reservation, RunInstances,
+    AttachVolume, Cloud, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, Error, ImportRequest,
+    ImportedImage, InstanceChange, NameOrId, NewJoinToken, NewRule, Reconciler, Reservation, RunInstances,
 };
-use tepui_db::TokenUse;
-use tepui_db::model::{ImportState, InstanceState, RulePeer};
+use tepui_db::model::{AttachmentState, ImportState, InstanceState, RulePeer, SnapshotState, VolumeState};
+use tepui_db::{TokenUse, VolumeDb};
 use tepui_types::agent::{
-    AGENT_PATHS, Direction, EnrolRequest, HavePart, NodeCapacity, OffReason, PartKey, PlacementState,
-    PortRange, Protocol, Report,
+    AGENT_PATHS, Direction, EnrolRequest, HavePart, NodeCapacity, OffReason, PartBody, PartKey,
+    PlacementState, PoolBackend, PoolObserved, PoolState, PortRange, Protocol, Report, SnapshotObserved,
+    StorageObserved, StoragePart, StoredState, VolumeObserved,
 };
 use tepui_types::endpoint::{self, Method};
 use tepui_types::failpoint::{self, Effect};
-use tepui_types::{Digest, Epoch, Generation, InstanceId};
+use tepui_types::{Digest, Epoch, Generation, InstanceId, SnapshotId, VolumeId};
 use uuid::Uuid;
 
 struct Scene {
@@ -40,6 +41,14 @@ struct Scene {
     join: NewJoinToken,
     /// A control plane on a database that is a restored backup.
     restored: Option<Arc<Cloud>>,
+    disks: Option<Disks>,
+}
+
+/// A volume in a pool of the host, and a snapshot of it.
+#[derive(Clone, Copy)]
+struct Disks {
+    volume: VolumeId,
+    snapshot: SnapshotId,
 }
 
 impl Scene {
@@ -50,7 +59,62 @@ impl Scene {
         let id = made.instances[0].record.instance.id;
         host.report(vec![(placement_of(&made), running(1))]).await;
         let join = t.cloud.create_join_token(&t.admin).await.unwrap();
-        Self { t, host, made, id, join, restored: None }
+        Self { t, host, made, id, join, restored: None, disks: None }
+    }
+
+    /// What the host says of its pools when it has done all that it was told.
+    async fn report_storage(&self, sequence: u64) -> Result<(), Error> {
+        let parts = self.host.poll().await.parts;
+        let part = parts.into_iter().find_map(|part| match part.body {
+            PartBody::Storage(part) => Some(part),
+            PartBody::Node(_) | PartBody::Vpc(_) | PartBody::Absent => None,
+        });
+        let mut observed = self.host.observed(vec![(placement_of(&self.made), running(1))]);
+        observed.storage = Some(done(&part.unwrap()));
+        let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };
+        self.t.cloud.report(self.host.id, report).await.map(drop)
+    }
+
+    async fn create_pool(&self) -> Result<(), Error> {
+        let request = CreatePool {
+            name: "fast".into(),
+            class: "gp3".into(),
+            backend: PoolBackend::Iscsi,
+            node_id: self.host.id,
+            path: "/srv/fast".into(),
+            soft_percent: 80,
+            hard_percent: 90,
+        };
+        match self.t.cloud.create_pool(&self.t.admin, request).await {
+            Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_volume(&self) -> Result<VolumeId, Error> {
+        let request =
+            CreateVolume { size_gib: Some(1), client_token: Some("t".into()), ..CreateVolume::default() };
+        Ok(self.t.cloud.create_volume(&self.t.admin, request).await?.id)
+    }
+
+    async fn attach(&self) -> Result<(), Error> {
+        let volume_id = self.disks.unwrap().volume;
+        let request = AttachVolume { volume_id, instance_id: self.id, device: "/dev/sdf".into() };
+        match self.t.cloud.attach_volume(&self.t.admin, request).await {
+            Ok(_) | Err(Error::InUse { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn make_disks(&mut self) {
+        let (cloud, admin) = (&self.t.cloud, &self.t.admin);
+        self.create_pool().await.unwrap();
+        self.report_storage(100).await.unwrap();
+        let volume = self.create_volume().await.unwrap();
+        self.report_storage(101).await.unwrap();
+        let request = CreateSnapshots { volumes: vec![volume], ..CreateSnapshots::default() };
+        let snapshot = cloud.create_snapshots(admin, &request).await.unwrap()[0].snapshot.id;
+        self.disks = Some(Disks { volume, snapshot });
     }
 
     async fn stop(&self) {
@@ -70,6 +134,15 @@ impl Scene {
             "expunge" => {
                 self.t.clock.advance(3600);
                 self.t.cloud.reconcile_once().await;
+            }
+            "volume" => {
+                self.create_pool().await.unwrap();
+                self.report_storage(100).await.unwrap();
+            }
+            "attach_volume" | "snapshot" | "storage_news" => self.make_disks().await,
+            "detach_volume" => {
+                self.make_disks().await;
+                self.attach().await.unwrap();
             }
             _ => {}
         }
@@ -157,6 +230,16 @@ impl Scene {
             "expunge" => cloud.expunge_node(admin, self.host.id).await.map(drop),
             "report" => self.report_off(cloud, 1000).await,
             "adopt" => self.report_off(self.restored.as_ref().unwrap(), 1000).await,
+            "pool" => self.create_pool().await,
+            "volume" => self.create_volume().await.map(drop),
+            "attach_volume" => self.attach().await,
+            "detach_volume" => {
+                let volume_id = self.disks.unwrap().volume;
+                let request = DetachVolume { volume_id, instance_id: None, device: None, force: false };
+                cloud.detach_volume(admin, request).await.map(drop)
+            }
+            "snapshot" => cloud.delete_snapshot(admin, self.disks.unwrap().snapshot).await,
+            "storage_news" => self.report_storage(1000).await,
             other => panic!("the operation {other} is not acted out here"),
         }
     }
@@ -175,7 +258,8 @@ impl Scene {
         let count = self.t.cloud.describe_instances(&self.t.admin, &[]).await.unwrap().len();
         let expected = match operation {
             "run" => (2, InstanceState::Running),
-            "attribute" | "tags" | "rules" | "import" | "enrol" | "drain" => (1, InstanceState::Running),
+            "attribute" | "tags" | "rules" | "import" | "enrol" | "drain" | "pool" | "volume"
+            | "attach_volume" | "detach_volume" | "snapshot" | "storage_news" => (1, InstanceState::Running),
             "expunge" => (1, InstanceState::Terminated),
             "start" => (1, InstanceState::Pending),
             "stop" => (1, InstanceState::Stopping),
@@ -202,6 +286,7 @@ impl Scene {
         );
         let tags = self.t.cloud.tags(&self.t.admin).await.unwrap();
         assert_eq!(tags.len(), made("tags"), "{operation} cut off at {step} tags the instance: {tags:?}");
+        self.assert_disks(operation, step).await;
         let resets = u64::from(operation == "reboot");
         let view = self.t.cloud.instance(&self.t.admin, self.id).await.unwrap();
         assert_eq!(
@@ -213,6 +298,50 @@ impl Scene {
             operation == "attribute",
             "{operation} cut off at {step} changes the attribute"
         );
+    }
+}
+
+impl Scene {
+    async fn assert_disks(&self, operation: &str, step: &str) {
+        let (cloud, admin) = (&self.t.cloud, &self.t.admin);
+        let pools = cloud.pools(admin).await.unwrap().len();
+        let volumes = self.t.db.volumes(admin.project).await.unwrap();
+        let snapshots = cloud.snapshots(admin, &[]).await.unwrap();
+        let states =
+            volumes.iter().map(|record| (record.volume.state, record.attachment.as_ref().map(|a| a.state)));
+        let states: Vec<_> = states.collect();
+        let taken: Vec<_> = snapshots.iter().map(|record| record.snapshot.state).collect();
+        let (available, pending) = (VolumeState::Available, vec![SnapshotState::Pending]);
+        let expected = match operation {
+            "pool" => (1, vec![], vec![]),
+            "volume" => (1, vec![(VolumeState::Creating, None)], vec![]),
+            "attach_volume" => (1, vec![(available, Some(AttachmentState::Attaching))], pending),
+            "detach_volume" => (1, vec![(available, Some(AttachmentState::Detaching))], pending),
+            "snapshot" => (1, vec![(available, None)], vec![SnapshotState::Deleting]),
+            "storage_news" => (1, vec![(available, None)], vec![SnapshotState::Completed]),
+            _ => (0, vec![], vec![]),
+        };
+        assert_eq!((pools, states, taken), expected, "{operation} cut off at {step}");
+    }
+}
+
+/// What a host says that has done all that its part says.
+fn done(part: &StoragePart) -> StorageObserved {
+    let present = StoredState::Present { size_bytes: 1 << 30 };
+    let ready = PoolState::Ready { total_bytes: 100 << 30, used_bytes: 1 << 30 };
+    StorageObserved {
+        pools: part.pools.iter().map(|pool| PoolObserved { id: pool.id, state: ready.clone() }).collect(),
+        volumes: part
+            .volumes
+            .iter()
+            .map(|one| VolumeObserved { id: one.id, state: present.clone() })
+            .collect(),
+        snapshots: part
+            .snapshots
+            .iter()
+            .map(|one| SnapshotObserved { id: one.id, state: present.clone() })
+            .collect(),
+        exports: Vec::new(),
     }
 }
 

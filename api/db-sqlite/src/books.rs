@@ -88,6 +88,30 @@ const PROJECT_SUMS: Check = Check {
     ),
 };
 
+const VOLUME_SUMS: Check = Check {
+    find: "SELECT 'project ' || p.name,
+                  format('counts %d volumes with %d GiB, and its volumes come to %d with %d',
+                         p.used_volumes, p.used_volume_gib, ifnull(v.volumes, 0), ifnull(v.gib, 0))
+           FROM project p LEFT JOIN (SELECT project_id, count(*) AS volumes, sum(size_gib) AS gib
+                                     FROM volume GROUP BY project_id) v
+               ON v.project_id = p.id
+           WHERE (p.used_volumes, p.used_volume_gib) <> (ifnull(v.volumes, 0), ifnull(v.gib, 0))",
+    mend: Some(
+        "UPDATE project SET (used_volumes, used_volume_gib) =
+             (SELECT count(*), ifnull(sum(size_gib), 0) FROM volume WHERE project_id = project.id)",
+    ),
+};
+
+/// Its guest is gone, so nothing but the fence is left to wait for.
+const OPEN_TO_NOBODY: Check = Check {
+    find: "SELECT 'volume vol-' || substr(lower(hex(a.volume_id)), 2),
+                  'is open to placement p-' || substr(lower(hex(a.placement_id)), 2) || ', which is gone'
+           FROM attachment a
+           WHERE a.export_state <> 'closing' AND NOT EXISTS
+               (SELECT 1 FROM placement p WHERE p.id = a.placement_id AND p.gone_at IS NULL)",
+    mend: None,
+};
+
 const HELD_ADDRESSES: Check = Check {
     find: "SELECT 'interface eni-' || substr(lower(hex(f.id)), 2),
                   'holds its addresses, and its instance is terminated and nowhere'
@@ -160,6 +184,7 @@ const CHECKS: &[Check] = &[
     TAKES,
     DISKS,
     PROJECT_SUMS,
+    VOLUME_SUMS,
     HELD_ADDRESSES,
     STRAY_INTERFACES,
     PLACED_TWICE,
@@ -167,6 +192,7 @@ const CHECKS: &[Check] = &[
     BARE,
     ON_GIVEN_UP_NODES,
     TERMINATED_AND_THERE,
+    OPEN_TO_NOBODY,
     ORPHANS,
 ];
 

@@ -14,6 +14,7 @@ use crate::value::S;
 pub(crate) struct Touched {
     nodes: BTreeSet<NodeId>,
     vpcs: BTreeSet<VpcId>,
+    storage_hosts: BTreeSet<NodeId>,
 }
 
 impl Touched {
@@ -27,6 +28,11 @@ impl Touched {
         self.vpcs.insert(vpc);
     }
 
+    /// The node's storage part says something else now.
+    pub(crate) fn storage(&mut self, node: NodeId) {
+        self.storage_hosts.insert(node);
+    }
+
     /// Grows the generation of each touched part by one.
     pub(crate) fn grow(&self, connection: &Connection) -> rusqlite::Result<()> {
         for node in &self.nodes {
@@ -36,6 +42,10 @@ impl Touched {
         for vpc in &self.vpcs {
             let sql = "UPDATE vpc SET generation = generation + 1 WHERE id = ?1";
             execute(connection, sql, params![S(*vpc)])?;
+        }
+        for node in &self.storage_hosts {
+            let sql = "UPDATE storage_host SET generation = generation + 1 WHERE node_id = ?1";
+            execute(connection, sql, params![S(*node)])?;
         }
         Ok(())
     }

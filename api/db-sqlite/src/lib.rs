@@ -5,6 +5,7 @@
 //! acknowledges after the commit's fsync. When a commit fails the process has to end: what the file
 //! holds then is known only to the recovery at the next start.
 
+mod attachment;
 mod backup;
 mod books;
 mod checkpoint;
@@ -22,15 +23,19 @@ mod node;
 mod node_loads;
 mod open;
 mod placement;
+mod pool;
 mod project;
 mod readers;
 mod replace;
 mod retention;
 mod row;
 mod security_group;
+mod snapshot;
+mod storage;
 mod tag;
 mod value;
 mod verb;
+mod volume;
 mod wal;
 mod writer;
 

@@ -11,11 +11,11 @@ use tepui_types::agent::NodeCapacity;
 use tepui_types::{NodeId, ProjectId, UserId};
 use uuid::Uuid;
 
-use crate::SqliteDb;
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::verb::Verb;
+use crate::{SqliteDb, attachment};
 
 #[async_trait]
 impl NodeDb for SqliteDb {
@@ -209,7 +209,7 @@ fn insert(connection: &Connection, node: &NewNode, now: Timestamp) -> rusqlite::
 }
 
 /// A host that enrols again may have another name, size or address; the address is in the part of
-/// every VPC it carries.
+/// every VPC it carries, and of every node whose volumes it uses.
 fn move_underlay(connection: &Connection, id: NodeId, node: &NewNode) -> rusqlite::Result<()> {
     let sql = "UPDATE node SET name = ?2, underlay_address = ?3, vcpus = ?4, memory_mib = ?5, disk_gib = ?6
                WHERE id = ?1";
@@ -225,6 +225,9 @@ fn move_underlay(connection: &Connection, id: NodeId, node: &NewNode) -> rusqlit
     let mut touched = Touched::default();
     for vpc in vpcs_of_node(connection, id)? {
         touched.vpc(vpc);
+    }
+    for storage in attachment::storage_hosts(connection, id)? {
+        touched.storage(storage);
     }
     touched.grow(connection)
 }

@@ -59,7 +59,7 @@ pub(crate) fn set_quota(connection: &Connection, id: ProjectId, quota: Quota) ->
 
 /// Deletes a project without instances, images and access keys; foreign keys take the rest along.
 pub(crate) fn delete(connection: &Connection, id: ProjectId) -> Verb<DeleteOutcome> {
-    const NEEDED_BY: [(&str, &str); 3] = [
+    const NEEDED_BY: [(&str, &str); 5] = [
         (
             "SELECT count(*) FROM instance i WHERE i.project_id = ?1 AND (i.state <> 'terminated' OR EXISTS
                  (SELECT 1 FROM placement p WHERE p.instance_n = i.n AND p.gone_at IS NULL))",
@@ -67,6 +67,8 @@ pub(crate) fn delete(connection: &Connection, id: ProjectId) -> Verb<DeleteOutco
         ),
         ("SELECT count(*) FROM image WHERE project_id = ?1 AND state = 'available'", "images"),
         ("SELECT count(*) FROM access_key WHERE project_id = ?1", "access keys"),
+        ("SELECT count(*) FROM volume WHERE project_id = ?1", "volumes"),
+        ("SELECT count(*) FROM snapshot WHERE project_id = ?1", "snapshots"),
     ];
     for (sql, what) in NEEDED_BY {
         let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);

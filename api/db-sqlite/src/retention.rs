@@ -40,6 +40,7 @@ fn instances(connection: &Connection, before: Timestamp, most: u32) -> rusqlite:
     let sql = "SELECT n, project_id, id FROM instance i
                WHERE state = 'terminated' AND state_since < ?1 AND NOT EXISTS
                    (SELECT 1 FROM placement p WHERE p.instance_n = i.n AND p.gone_at IS NULL)
+                   AND NOT EXISTS (SELECT 1 FROM attachment a WHERE a.instance_n = i.n)
                LIMIT ?2";
     let old = all(connection, sql, params![S(before), most], |c| {
         Ok((c.plain::<i64>()?, c.stored::<ProjectId>()?, c.stored::<InstanceId>()?))

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use tepui_db::{DbError, TagDb, TagOutcome};
 use tepui_types::{
     ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, PlacementGroupId, ProjectId,
-    SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
+    SecurityGroupId, SecurityGroupRuleId, SnapshotId, SubnetId, VolumeId, VpcId,
 };
 
 use crate::SqliteDb;
@@ -92,6 +92,8 @@ fn is_there(connection: &Connection, project: ProjectId, resource: &str) -> rusq
     Ok(has.row::<InstanceId>("instance")?
         || has.row::<NetworkInterfaceId>("interface")?
         || has.row::<VolumeId>("root_volume")?
+        || has.row::<VolumeId>("volume")?
+        || has.row::<SnapshotId>("snapshot")?
         || has.row::<ImageId>("(SELECT * FROM image WHERE state = 'available')")?
         || has.row::<ImportTaskId>("import_task")?
         || has.row::<KeyPairId>("key_pair")?
@@ -129,6 +131,25 @@ pub(crate) fn insert(
                ON CONFLICT DO UPDATE SET value = excluded.value";
     execute(connection, sql, params![S(project), resource, key, value])?;
     Ok(())
+}
+
+/// The tags of a project's resources whose ids are from `first` up to, and without, `end`; by resource.
+pub(crate) fn of_kind(
+    connection: &Connection,
+    project: ProjectId,
+    first: &str,
+    end: &str,
+) -> rusqlite::Result<BTreeMap<String, BTreeMap<String, String>>> {
+    let sql =
+        "SELECT resource, key, value FROM tag WHERE project_id = ?1 AND resource >= ?2 AND resource < ?3";
+    let rows = all(connection, sql, params![S(project), first, end], |c| {
+        Ok((c.plain::<String>()?, c.plain()?, c.plain()?))
+    })?;
+    let mut tags: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for (resource, key, value) in rows {
+        tags.entry(resource).or_default().insert(key, value);
+    }
+    Ok(tags)
 }
 
 /// Removes all tags of a resource that is gone.

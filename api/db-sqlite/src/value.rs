@@ -7,14 +7,14 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use tepui_db::model::{
-    ImageState, ImportState, InstanceState, KeyKind, NodeState, PlacementStrategy, Role, RulePeer,
-    ShutdownBehavior,
+    AttachmentState, ExportState, ImageState, ImportState, InstanceState, KeyKind, NodeState,
+    PlacementStrategy, Role, RulePeer, ShutdownBehavior, SnapshotState, VolumeState,
 };
-use tepui_types::agent::{Direction, Protocol};
+use tepui_types::agent::{Direction, PoolBackend, Protocol, VolumeSource};
 use tepui_types::{
-    Digest, Generation, ImageId, ImportTaskId, InstanceId, KeyPairId, MacAddress, NetworkInterfaceId, NodeId,
-    PlacementGroupId, PlacementId, ProjectId, ReservationId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
-    UserId, VolumeId, VpcId,
+    AttachmentId, Digest, ExportId, Generation, ImageId, ImportTaskId, InstanceId, KeyPairId, MacAddress,
+    NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId,
+    SecurityGroupId, SecurityGroupRuleId, SnapshotId, SubnetId, UserId, VolumeId, VpcId,
 };
 use uuid::Uuid;
 
@@ -98,8 +98,9 @@ macro_rules! ids {
 }
 
 ids! {
-    ImageId ImportTaskId InstanceId KeyPairId NetworkInterfaceId NodeId PlacementGroupId PlacementId
-    ReservationId SecurityGroupId SecurityGroupRuleId SubnetId UserId VolumeId VpcId
+    AttachmentId ExportId ImageId ImportTaskId InstanceId KeyPairId NetworkInterfaceId NodeId PlacementGroupId
+    PlacementId PoolId ReservationId SecurityGroupId SecurityGroupRuleId SnapshotId SubnetId UserId VolumeId
+    VpcId
 }
 
 macro_rules! names {
@@ -132,6 +133,11 @@ names! {
     ImageState { Available = "available" Deregistered = "deregistered" }
     ImportState { Active = "active" Completed = "completed" Failed = "failed" }
     Direction { Ingress = "ingress" Egress = "egress" }
+    PoolBackend { Iscsi = "iscsi" Nfs = "nfs" Local = "local" }
+    VolumeState { Creating = "creating" Available = "available" Deleting = "deleting" Error = "error" }
+    AttachmentState { Attaching = "attaching" Attached = "attached" Detaching = "detaching" }
+    ExportState { Making = "making" Open = "open" Closing = "closing" }
+    SnapshotState { Pending = "pending" Completed = "completed" Deleting = "deleting" Error = "error" }
 }
 
 impl Stored for ProjectId {
@@ -233,15 +239,21 @@ impl Stored for Uuid {
     }
 }
 
-impl Stored for Protocol {
-    fn store(&self) -> Result<Value, Unstorable> {
-        serde_json::to_string(self).map(Value::Text).map_err(|_| Unstorable)
-    }
+macro_rules! json {
+    ($($type:ident)*) => {$(
+        impl Stored for $type {
+            fn store(&self) -> Result<Value, Unstorable> {
+                serde_json::to_string(self).map(Value::Text).map_err(|_| Unstorable)
+            }
 
-    fn load(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        serde_json::from_str(value.as_str()?).map_err(FromSqlError::other)
-    }
+            fn load(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                serde_json::from_str(value.as_str()?).map_err(FromSqlError::other)
+            }
+        }
+    )*};
 }
+
+json! { Protocol VolumeSource }
 
 fn array<const N: usize>(value: ValueRef<'_>) -> FromSqlResult<[u8; N]> {
     value.as_blob()?.try_into().map_err(|_| FromSqlError::InvalidType)

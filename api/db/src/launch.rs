@@ -162,6 +162,7 @@ impl LaunchInstance {
             placement: Some(placement),
             interface: Some(interface),
             root_volume: Some(root_volume),
+            attachments: Vec::new(),
             tags,
         }
     }

@@ -18,9 +18,13 @@ pub mod model;
 mod network;
 mod node;
 mod placement;
+mod pool;
 mod rehearsal;
 mod retention;
+mod snapshot;
+mod storage;
 mod tag;
+mod volume;
 
 pub use books::{BooksDb, Discrepancy};
 pub use error::DbError;
@@ -35,9 +39,16 @@ pub use launch::{
 pub use network::{NetworkDb, RuleChange, RuleOutcome};
 pub use node::{Certificate, EnrolOutcome, NewNode, NodeChanges, NodeDb};
 pub use placement::{Adoption, ExpungeOutcome, NodePartState, PlacementDb, Transition};
+pub use pool::{PoolDb, PoolLoad};
 pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};
+pub use snapshot::{NewSnapshotsOutcome, SnapshotDb};
+pub use storage::{StorageDb, StorageNews, StoragePartState};
 pub use tag::{TagDb, TagOutcome};
+pub use volume::{
+    AttachOutcome, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, VolumeDb,
+    VolumeOutcome,
+};
 
 /// The whole store. Its writing verbs obey [`rehearse`].
 pub trait Db:
@@ -49,6 +60,10 @@ pub trait Db:
     + KeyPairDb
     + NetworkDb
     + TagDb
+    + PoolDb
+    + VolumeDb
+    + SnapshotDb
+    + StorageDb
     + RetentionDb
     + BooksDb
     + Send
@@ -65,6 +80,10 @@ impl<T> Db for T where
         + KeyPairDb
         + NetworkDb
         + TagDb
+        + PoolDb
+        + VolumeDb
+        + SnapshotDb
+        + StorageDb
         + RetentionDb
         + BooksDb
         + Send

@@ -5,6 +5,7 @@ mod identity;
 mod node_part;
 mod poll;
 mod report;
+mod storage_part;
 mod vpc_part;
 
 use tepui_types::{Digest, NodeId};

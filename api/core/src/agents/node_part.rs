@@ -71,6 +71,7 @@ impl Cloud {
             vcpus: instance.vcpus,
             memory_mib: instance.memory_mib,
             root_disk: root_disk(instance, volume),
+            disks: self.wanted_disks(record)?,
             metadata: self.metadata(record, interface, around)?,
             user_data: instance.user_data.as_deref().map(|data| BASE64.encode(data)),
         })))

@@ -105,6 +105,13 @@ impl Cloud {
                 Ok(Arc::new(Part { key: wanted.key, generation, body }.into()))
             }
             PartKey::Vpc(vpc) => self.vpc_part(vpc, wanted.generation).await,
+            PartKey::Storage(_) => {
+                let state = self.db.storage_part(node).await?;
+                let state = state.ok_or_else(|| Error::not_found(Kind::Node, node))?;
+                let generation = state.generation;
+                let body = PartBody::Storage(self.build_storage_part(&state)?);
+                Ok(Arc::new(Part { key: wanted.key, generation, body }.into()))
+            }
         }
     }
 
@@ -143,6 +150,6 @@ impl Cloud {
 fn vpc_of(key: &PartKey) -> Option<VpcId> {
     match *key {
         PartKey::Vpc(vpc) => Some(vpc),
-        PartKey::Node(_) => None,
+        PartKey::Node(_) | PartKey::Storage(_) => None,
     }
 }

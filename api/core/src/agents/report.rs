@@ -8,6 +8,7 @@ use tepui_db::{NodePartState, Transition};
 use tepui_types::agent::{NodeObserved, Report, ReportReply};
 use tepui_types::{Generation, NodeId, PlacementId};
 
+use super::storage_part::disk_news;
 use crate::failpoint::{Passed, pass};
 use crate::fleet::Facts;
 use crate::transition::plan_transitions;
@@ -45,6 +46,10 @@ impl Cloud {
     /// Applies what a report means. The generation of the node's rows at which it means nothing, or
     /// nothing more: until that grows or the node says something else, there is nothing to compare.
     async fn settle(&self, node: NodeId, report: &Report) -> Result<Option<Generation>, Error> {
+        // What a host says of its pools is weighed each time: few hosts have any.
+        if let Some(storage) = &report.observed.storage {
+            self.take_storage(node, storage).await?;
+        }
         if let Some(settled) = self.fleet.settled(node, report) {
             let turn = self.host_turn().await?;
             let generation = self.db.node_generation(node).await?;
@@ -88,9 +93,11 @@ impl Cloud {
     ) -> Result<Option<Generation>, Error> {
         let state = self.node_rows(node).await?;
         let transitions = plan_transitions(&state.records, &seen.placements);
+        let disks = disk_news(&state.records, &seen.placements);
         pass("core::report::planned")?;
+        self.apply_news(node, &disks).await?;
         if transitions.is_empty() {
-            return Ok(Some(state.generation));
+            return Ok(disks.is_empty().then_some(state.generation));
         }
         let applied = self.db.apply_transitions(node, &transitions, self.now()).await?;
         let passed = pass("core::report::applied")?;

@@ -13,6 +13,7 @@ fn report(agent_run: u64, sequence: u64) -> Arc<Report> {
         refused: Vec::new(),
         placements: Vec::new(),
         impaired: None,
+        storage: None,
     };
     Arc::new(Report { epoch: Epoch(1), agent_run, sequence, observed })
 }

@@ -27,7 +27,7 @@ impl Cloud {
                 placement_id: PlacementId::from_random(self.random()),
                 node_id: *node,
                 interface: self.interface(resolved),
-                root_volume: self.volume(resolved, now),
+                root_volume: self.root_volume(resolved, now),
             })
             .collect();
         let over = &self.config.overcommit;
@@ -92,7 +92,7 @@ impl Cloud {
         }
     }
 
-    fn volume(&self, resolved: &Resolved, created_at: Timestamp) -> RootVolume {
+    fn root_volume(&self, resolved: &Resolved, created_at: Timestamp) -> RootVolume {
         RootVolume {
             id: VolumeId::from_random(self.random()),
             size_gib: resolved.disk_gib,

@@ -112,9 +112,15 @@ fn that_a_guest_is_off_means_nothing_where_the_host_does_not_know_what_is_wanted
         placement: Some(placement()),
         interface: None,
         root_volume: None,
+        attachments: Vec::new(),
         tags: BTreeMap::new(),
     };
-    let seen = |wanted| PlacementObserved { id: placement().id, state: off(1, OffReason::Guest), wanted };
+    let seen = |wanted| PlacementObserved {
+        id: placement().id,
+        state: off(1, OffReason::Guest),
+        wanted,
+        disks: Vec::new(),
+    };
     let planned = |wanted| plan_transitions(std::slice::from_ref(&record), &[seen(wanted)]).len();
     assert_eq!((planned(true), planned(false)), (1, 0));
 }
@@ -167,6 +173,11 @@ fn work_in_progress_changes_nothing() {
 
 #[test]
 fn a_placement_that_no_row_knows_brings_nothing() {
-    let stranger = PlacementObserved { id: PlacementId::from_random(9), state: running(1), wanted: false };
+    let stranger = PlacementObserved {
+        id: PlacementId::from_random(9),
+        state: running(1),
+        wanted: false,
+        disks: Vec::new(),
+    };
     assert_eq!(plan_transitions(&[], &[stranger]), Vec::new());
 }

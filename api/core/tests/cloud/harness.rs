@@ -227,8 +227,10 @@ impl Host {
     }
 
     pub(crate) fn observed(&self, placements: Vec<(PlacementId, PlacementState)>) -> NodeObserved {
-        let placements =
-            placements.into_iter().map(|(id, state)| PlacementObserved { id, state, wanted: true }).collect();
+        let placements = placements
+            .into_iter()
+            .map(|(id, state)| PlacementObserved { id, state, wanted: true, disks: Vec::new() })
+            .collect();
         NodeObserved {
             agent_version: "0.1.0".into(),
             boot_id: "boot".into(),
@@ -238,6 +240,7 @@ impl Host {
             refused: Vec::new(),
             placements,
             impaired: None,
+            storage: None,
         }
     }
 

@@ -11,7 +11,7 @@ async fn wanted(host: &Host) -> PlacementPart {
     let parts = host.poll().await.parts;
     let bodies = parts.into_iter().filter_map(|part| match part.body {
         PartBody::Node(node) => Some(node),
-        PartBody::Vpc(_) | PartBody::Absent => None,
+        PartBody::Vpc(_) | PartBody::Storage(_) | PartBody::Absent => None,
     });
     bodies.flat_map(|node| node.placements).next().expect("one placement").wanted
 }

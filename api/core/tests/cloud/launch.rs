@@ -41,7 +41,7 @@ async fn a_launch_takes_everything_it_names_and_its_node_learns_it() {
     let parts = host.poll().await.parts;
     let node = parts.iter().find_map(|part| match &part.body {
         PartBody::Node(node) => Some(node),
-        PartBody::Vpc(_) | PartBody::Absent => None,
+        PartBody::Vpc(_) | PartBody::Storage(_) | PartBody::Absent => None,
     });
     let tepui_types::agent::PlacementPart::Present(spec) = &node.unwrap().placements[0].wanted else {
         panic!("absent");
@@ -53,7 +53,7 @@ async fn a_launch_takes_everything_it_names_and_its_node_learns_it() {
     assert!(spec.metadata.identity_document.contains(&view.record.instance.id.to_string()));
     let vpc = parts.iter().find_map(|part| match &part.body {
         PartBody::Vpc(vpc) => Some(vpc),
-        PartBody::Node(_) | PartBody::Absent => None,
+        PartBody::Node(_) | PartBody::Storage(_) | PartBody::Absent => None,
     });
     let vpc = vpc.unwrap();
     assert_eq!((vpc.domain.as_str(), vpc.ports.len(), vpc.nodes.len()), ("test-1.compute.internal", 1, 1));

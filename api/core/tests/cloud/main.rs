@@ -24,3 +24,4 @@ mod nodes;
 mod races;
 mod retention;
 mod tenancy;
+mod volumes;

@@ -4,17 +4,21 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tepui_core::{
-    Caller, Cloud, Error, ImportRequest, ImportedImage, InstanceChange, NameOrId, NewRule, NewSecurityGroup,
-    RuleSelector, RunInstances,
+    AttachVolume, Caller, Cloud, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, Error,
+    ImportRequest, ImportedImage, InstanceChange, NameOrId, NewRule, NewSecurityGroup, RuleSelector,
+    RunInstances,
 };
 use tepui_db::model::{KeyKind, PlacementStrategy, Quota, RulePeer};
-use tepui_types::agent::{Direction, Protocol};
+use tepui_types::agent::{
+    Direction, NodeObserved, PoolBackend, PoolObserved, PoolState, Protocol, SnapshotObserved,
+    StorageObserved, StoredState, VolumeObserved,
+};
 use tepui_types::{
-    Digest, ImageId, ImportTaskId, InstanceId, NetworkInterfaceId, ProjectId, SecurityGroupId, SubnetId,
-    VolumeId, VpcId,
+    Digest, ImageId, ImportTaskId, InstanceId, NetworkInterfaceId, ProjectId, SecurityGroupId, SnapshotId,
+    SubnetId, VolumeId, VpcId,
 };
 
-use super::harness::Harness;
+use super::harness::{GIB, Harness, Host};
 
 /// One object of each kind, all of one project.
 #[derive(Clone)]
@@ -25,6 +29,8 @@ struct Owned {
     image: ImageId,
     task: ImportTaskId,
     volume: VolumeId,
+    data: VolumeId,
+    snapshot: SnapshotId,
     interface: NetworkInterfaceId,
     vpc: VpcId,
     subnet: SubnetId,
@@ -62,6 +68,15 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| complete_import(of.task, imported());
     |cloud, caller, of| fail_import(of.task, "");
     |cloud, caller, of| volumes(&[of.volume]);
+    |cloud, caller, of| volume(of.data);
+    |cloud, caller, of| create_volume(CreateVolume { snapshot_id: Some(of.snapshot), ..CreateVolume::default() });
+    |cloud, caller, of| grow_volume(of.data, 9);
+    |cloud, caller, of| delete_volume(of.data);
+    |cloud, caller, of| attach_volume(attach(of));
+    |cloud, caller, of| detach_volume(detach(of));
+    |cloud, caller, of| create_snapshots(&snapshots_of(of));
+    |cloud, caller, of| snapshots(&[of.snapshot]);
+    |cloud, caller, of| delete_snapshot(of.snapshot);
     |cloud, caller, of| network_interfaces(&[of.interface]);
     |cloud, caller, of| vpc(of.vpc);
     |cloud, caller, of| subnet(of.subnet);
@@ -91,9 +106,11 @@ const WITHOUT_OBJECT: &[&str] = &[
     "create_join_token",
     "create_key_pair",
     "create_placement_group",
+    "create_pool",
     "create_project",
     "create_user",
     "delete_key_pair",
+    "delete_pool",
     "delete_user",
     "doctor",
     "expunge_node",
@@ -104,10 +121,13 @@ const WITHOUT_OBJECT: &[&str] = &[
     "node",
     "nodes",
     "placement_groups",
+    "pool",
+    "pools",
     "projects",
     "quota",
     "repeated_import",
     "security_groups",
+    "set_pool_draining",
     "set_schedulable",
     "subnets",
     "tags",
@@ -134,14 +154,57 @@ fn group_in(vpc: VpcId) -> NewSecurityGroup {
     NewSecurityGroup { name: "g".into(), description: "d".into(), vpc_id: Some(vpc), tags: [].into() }
 }
 
+fn attach(of: &Owned) -> AttachVolume {
+    AttachVolume { volume_id: of.data, instance_id: of.instance, device: "/dev/sdf".into() }
+}
+
+fn detach(of: &Owned) -> DetachVolume {
+    DetachVolume { volume_id: of.data, instance_id: None, device: None, force: true }
+}
+
+fn snapshots_of(of: &Owned) -> CreateSnapshots {
+    CreateSnapshots { volumes: vec![of.data], ..CreateSnapshots::default() }
+}
+
+/// A volume of the owner's that is there, and a snapshot of it, in a pool of the host.
+async fn data_of(t: &Harness, owner: &Caller, host: &Host) -> (VolumeId, SnapshotId) {
+    let request = CreatePool {
+        name: "fast".into(),
+        class: "gp3".into(),
+        backend: PoolBackend::Iscsi,
+        node_id: host.id,
+        path: "/srv/fast".into(),
+        soft_percent: 80,
+        hard_percent: 90,
+    };
+    let pool = t.cloud.create_pool(&t.admin, request).await.unwrap().load.pool.id;
+    let state = PoolState::Ready { total_bytes: 100 * GIB, used_bytes: GIB };
+    let pools = vec![PoolObserved { id: pool, state }];
+    let say = async |volumes, snapshots| {
+        let storage = StorageObserved { pools: pools.clone(), volumes, snapshots, exports: Vec::new() };
+        host.report_as(1, NodeObserved { storage: Some(storage), ..host.observed(Vec::new()) }).await;
+    };
+    say(Vec::new(), Vec::new()).await;
+    let request = CreateVolume { size_gib: Some(1), ..CreateVolume::default() };
+    let volume = t.cloud.create_volume(owner, request).await.unwrap().id;
+    let there = StoredState::Present { size_bytes: GIB };
+    let volumes = vec![VolumeObserved { id: volume, state: there.clone() }];
+    say(volumes.clone(), Vec::new()).await;
+    let request = CreateSnapshots { volumes: vec![volume], ..CreateSnapshots::default() };
+    let snapshot = t.cloud.create_snapshots(owner, &request).await.unwrap()[0].snapshot.id;
+    say(volumes, vec![SnapshotObserved { id: snapshot, state: there }]).await;
+    (volume, snapshot)
+}
+
 fn rule() -> NewRule {
     let peer = RulePeer::Cidr("0.0.0.0/0".parse().unwrap());
     NewRule { protocol: Protocol::All, peer, description: None }
 }
 
 async fn everything_of(t: &Harness, owner: &Caller) -> Owned {
-    t.host(1).await;
+    let host = t.host(1).await;
     let made = t.run_one(owner).await;
+    let (data, snapshot) = data_of(t, owner, &host).await;
     let record = &made.instances[0].record;
     t.cloud.create_placement_group(owner, "theirs", PlacementStrategy::Spread).await.unwrap();
     t.cloud.create_key_pair(owner, "theirs", KeyKind::Ed25519, &[].into()).await.unwrap();
@@ -154,6 +217,8 @@ async fn everything_of(t: &Harness, owner: &Caller) -> Owned {
         image: record.instance.image_id,
         task: task.id,
         volume: record.root_volume.as_ref().unwrap().id,
+        data,
+        snapshot,
         interface: record.interface.as_ref().unwrap().id,
         vpc: record.instance.vpc_id,
         subnet: record.instance.subnet_id,
@@ -166,12 +231,16 @@ async fn every_verb_finds_nothing_of_a_foreign_project_and_changes_nothing() {
     let t = Harness::new().await;
     let (owner, stranger) = (t.member("owner").await, t.member("stranger").await);
     let of = everything_of(&t, &owner).await;
-    let before = t.cloud.describe_instances(&owner, &[]).await.unwrap();
+    let seen = async || {
+        let volumes = t.cloud.volumes(&owner, &[]).await.unwrap();
+        (t.cloud.describe_instances(&owner, &[]).await.unwrap(), volumes)
+    };
+    let before = seen().await;
     for (name, verb) in VERBS {
         let answer = verb(&t.cloud, &stranger, &of).await;
         assert!(matches!(answer, Err(Error::NotFound { .. })), "{name}: {answer:?}");
     }
-    assert_eq!(t.cloud.describe_instances(&owner, &[]).await.unwrap(), before);
+    assert_eq!(seen().await, before);
     t.cloud.image(&owner, of.image).await.unwrap();
     assert!(t.cloud.authenticate_key(&of.key_id).await.unwrap().is_some());
 }
@@ -186,6 +255,7 @@ async fn lists_show_the_callers_own_and_members_are_no_administrators() {
     assert_eq!(cloud.images(&stranger).await.unwrap(), []);
     assert_eq!(cloud.key_pairs(&stranger).await.unwrap(), []);
     assert_eq!(cloud.volumes(&stranger, &[]).await.unwrap(), []);
+    assert_eq!(cloud.snapshots(&stranger, &[]).await.unwrap(), []);
     assert_eq!(cloud.network_interfaces(&stranger, &[]).await.unwrap(), []);
     assert_eq!(cloud.placement_groups(&stranger).await.unwrap(), []);
     assert_eq!(cloud.projects(&stranger).await.unwrap().len(), 1);
@@ -198,6 +268,7 @@ async fn lists_show_the_callers_own_and_members_are_no_administrators() {
         cloud.doctor(&stranger).await.map(drop),
         cloud.mend(&stranger).await.map(drop),
         cloud.create_join_token(&stranger).await.map(drop),
+        cloud.pools(&stranger).await.map(drop),
         cloud.create_project(&stranger, "p", None).await.map(drop),
     ] {
         assert!(matches!(refused, Err(Error::Forbidden { .. })), "{refused:?}");

@@ -1,17 +1,20 @@
 //! Reading instances with all that belongs to them.
 //!
-//! Two statements whatever the number of instances: one over the tables that share the instance's
-//! number as their key, which SQLite walks side by side, and one over the tags.
+//! Three statements whatever the number of instances: one over the tables that share the instance's
+//! number as their key, which SQLite walks side by side, one over the tags, and one over the attached volumes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rusqlite::{Connection, Params, params};
 use tepui_db::InstanceFilter;
-use tepui_db::model::{Instance, InstanceRecord, MetadataSettings, Placement, RootVolume, StateReason};
+use tepui_db::model::{
+    Attachment, Instance, InstanceRecord, MetadataSettings, Placement, RootVolume, StateReason,
+};
 use tepui_types::{InstanceId, PlacementId, ProjectId};
 
 use super::listing::Listings;
+use crate::attachment;
 use crate::network::{INTERFACE, read_interface};
 use crate::row::{Columns, all, first};
 use crate::value::S;
@@ -61,7 +64,8 @@ fn whole_project(connection: &Connection, project: ProjectId) -> rusqlite::Resul
     let sql = "SELECT resource, key, value FROM tag
                WHERE project_id = ?1 AND resource >= 'i-' AND resource < 'i.'";
     let tags = tags(connection, sql, params![S(project)])?;
-    records(connection, "i.project_id = ?1", params![S(project)], tags)
+    let attachments = attachment::by_instance(connection, "a.project_id = ?1", params![S(project)])?;
+    records(connection, "i.project_id = ?1", params![S(project)], Beside { tags, attachments })
 }
 
 /// The numbers of the instances that pass a filter.
@@ -94,10 +98,19 @@ pub(crate) fn of_numbers(connection: &Connection, wanted: &[i64]) -> rusqlite::R
                JOIN tag t ON t.project_id = i.project_id
                    AND t.resource = 'i-' || substr(lower(hex(i.id)), 2)";
     let tags = tags(connection, sql, params![wanted])?;
-    records(connection, "i.n IN (SELECT value FROM json_each(?1))", params![wanted], tags)
+    let these = "a.instance_n IN (SELECT value FROM json_each(?1))";
+    let attachments = attachment::by_instance(connection, these, params![wanted])?;
+    let beside = Beside { tags, attachments };
+    records(connection, "i.n IN (SELECT value FROM json_each(?1))", params![wanted], beside)
 }
 
 type Tags = HashMap<InstanceId, BTreeMap<String, String>>;
+
+/// What belongs to instances and is not read with their rows.
+struct Beside {
+    tags: Tags,
+    attachments: HashMap<InstanceId, Vec<Attachment>>,
+}
 
 fn tags(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Tags> {
     let mut statement = connection.prepare_cached(sql)?;
@@ -116,7 +129,7 @@ fn records(
     connection: &Connection,
     condition: &str,
     params: impl Params,
-    tags: Tags,
+    beside: Beside,
 ) -> rusqlite::Result<Vec<InstanceRecord>> {
     let sql = format!(
         "SELECT {INSTANCE}, p.id, p.node_id, p.observed, {INTERFACE},
@@ -127,10 +140,10 @@ fn records(
          LEFT JOIN root_volume v ON v.instance_n = i.n
          WHERE {condition} ORDER BY i.n"
     );
-    all(connection, &sql, params, |c| read_record(c, &tags))
+    all(connection, &sql, params, |c| read_record(c, &beside))
 }
 
-fn read_record(c: &Columns<'_>, tags: &Tags) -> rusqlite::Result<InstanceRecord> {
+fn read_record(c: &Columns<'_>, beside: &Beside) -> rusqlite::Result<InstanceRecord> {
     let instance = read_instance(c)?;
     let id = instance.id;
     Ok(InstanceRecord {
@@ -138,7 +151,8 @@ fn read_record(c: &Columns<'_>, tags: &Tags) -> rusqlite::Result<InstanceRecord>
         placement: read_placement(c, id)?,
         interface: if_present(c, 8, |c| read_interface(c, id))?,
         root_volume: if_present(c, 5, read_root_volume)?,
-        tags: tags.get(&id).cloned().unwrap_or_default(),
+        attachments: beside.attachments.get(&id).cloned().unwrap_or_default(),
+        tags: beside.tags.get(&id).cloned().unwrap_or_default(),
     })
 }
 

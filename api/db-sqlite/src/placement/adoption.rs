@@ -23,7 +23,7 @@ pub(super) fn adopt(
     for adoption in adoptions {
         let current = current(connection, node, adoption.placement_id)?;
         let Some(current) = current.filter(|current| current.state == adoption.from) else { continue };
-        store(connection, &current, adoption, now)?;
+        store(connection, &current, adoption, now, &mut touched)?;
         adopted.push(adoption.placement_id);
         touched.node(node);
         if adoption.gone {
@@ -39,6 +39,7 @@ fn store(
     current: &Current,
     adoption: &Adoption,
     now: Timestamp,
+    touched: &mut Touched,
 ) -> rusqlite::Result<()> {
     let sql = "UPDATE instance SET start_seq = max(start_seq, ?2), reboot_seq = max(reboot_seq, ?3)
                WHERE n = ?1";
@@ -50,7 +51,7 @@ fn store(
         store_state(connection, current, adoption.state, now)?;
     }
     if adoption.gone {
-        release(connection, current, now)?;
+        release(connection, current, now, touched)?;
     }
     Ok(())
 }

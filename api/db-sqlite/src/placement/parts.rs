@@ -16,8 +16,8 @@ use crate::instance::record;
 use crate::network::{INTERFACE, SUBNET, VPC, read_interface, read_subnet, read_vpc};
 use crate::node::vpcs_of_node;
 use crate::row::{all, exists, first};
-use crate::security_group;
 use crate::value::S;
+use crate::{security_group, storage};
 
 /// Generations of the parts a node carries.
 pub(super) fn generations(connection: &Connection, node: NodeId) -> rusqlite::Result<Vec<HavePart>> {
@@ -25,6 +25,8 @@ pub(super) fn generations(connection: &Connection, node: NodeId) -> rusqlite::Re
     let mut parts = vec![HavePart { key: PartKey::Node(node), generation: own }];
     let vpcs = vpc_generations(connection, &vpcs_of_node(connection, node)?)?;
     parts.extend(vpcs.into_iter().map(|(vpc, generation)| HavePart { key: PartKey::Vpc(vpc), generation }));
+    let storage = storage::generation(connection, node)?;
+    parts.extend(storage.map(|generation| HavePart { key: PartKey::Storage(node), generation }));
     Ok(parts)
 }
 

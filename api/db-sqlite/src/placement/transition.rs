@@ -9,9 +9,9 @@ use tepui_types::{NetworkInterfaceId, NodeId, PlacementId, ProjectId, VolumeId, 
 use crate::generation::Touched;
 use crate::instance::record::read_reason;
 use crate::row::{Columns, all, execute, first};
-use crate::tag;
 use crate::value::S;
 use crate::verb::Verb;
+use crate::{attachment, tag};
 
 const CURRENT: &str = "SELECT i.n, i.project_id, i.vpc_id, i.state, p.id, p.observed,
                               i.state_reason_code, i.state_reason_message, i.state_reason_detail
@@ -96,7 +96,7 @@ pub(super) fn apply(
             touched.node(node);
         }
         if releases(t) {
-            release(connection, &current, now)?;
+            release(connection, &current, now, &mut touched)?;
             touched.node(node);
             touched.vpc(current.vpc);
         }
@@ -141,7 +141,13 @@ pub(super) fn store_state(
 }
 
 /// Nothing is left on the node: its place, interface, addresses and disk are free.
-pub(super) fn release(connection: &Connection, current: &Current, now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn release(
+    connection: &Connection,
+    current: &Current,
+    now: Timestamp,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
+    attachment::close_all(connection, current.placement, touched)?;
     let sql = "UPDATE placement SET gone_at = ?3, vcpus = 0, memory_mib = 0, disk_gib = 0
                WHERE instance_n = ?1 AND id = ?2";
     execute(connection, sql, params![current.n, S(current.placement), S(now)])?;
@@ -190,7 +196,7 @@ fn expunge_placements(
             store_reason(connection, current, Some(reason))?;
             store_state(connection, current, InstanceState::Terminated, now)?;
         }
-        release(connection, current, now)?;
+        release(connection, current, now, &mut touched)?;
         touched.node(node);
         touched.vpc(current.vpc);
     }

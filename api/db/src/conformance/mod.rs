@@ -15,6 +15,7 @@ pub mod power;
 pub mod random;
 pub mod retention;
 pub mod tag;
+pub mod volume;
 pub mod world;
 
 /// Expands to one test a case. The argument is an async function without arguments that returns a
@@ -61,6 +62,19 @@ macro_rules! conformance_suite {
                 a_node_part_has_all_that_its_placements_name;
             retention: terminated_instances_are_purged_after_a_while, audit_is_purged_by_age_in_batches,
                 ended_imports_are_purged_and_active_ones_stay, ended_join_tokens_are_purged_used_or_not;
+            volume: pools_have_their_own_name_and_folder,
+                a_volume_is_there_once_its_host_says_so_and_gone_once_it_says_that,
+                a_volume_that_can_never_be_made_says_why_and_can_be_deleted, a_token_creates_one_volume,
+                a_refused_volume_leaves_nothing, a_volume_grows_and_never_shrinks,
+                an_attachment_is_free_again_only_once_its_export_is_fenced,
+                by_force_a_volume_is_fenced_without_its_guest,
+                what_was_never_open_is_detached_without_its_guest, a_detachment_names_what_is_attached,
+                a_refused_attachment_leaves_nothing, of_parallel_attachments_one_wins,
+                a_local_volume_is_for_instances_on_its_node,
+                volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should,
+                snapshots_are_taken_together_and_volumes_made_of_them,
+                a_storage_part_has_all_that_is_in_its_pools, what_failed_is_told_and_changes_nothing_else,
+                a_project_with_volumes_is_not_deleted;
         }
 
         #[test]

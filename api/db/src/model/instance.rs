@@ -8,7 +8,7 @@ use tepui_types::{
     VolumeId, VpcId,
 };
 
-use super::{InstanceState, NetworkInterface};
+use super::{Attachment, InstanceState, NetworkInterface};
 
 /// Why an instance is where it is, as `stateReason` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +143,8 @@ pub struct InstanceRecord {
     pub interface: Option<NetworkInterface>,
     /// Its root disk; `None` once terminated.
     pub root_volume: Option<RootVolume>,
+    /// Its other volumes, by device.
+    pub attachments: Vec<Attachment>,
     /// Tags of the instance.
     pub tags: BTreeMap<String, String>,
 }

@@ -193,3 +193,114 @@ impl ImportState {
         }
     }
 }
+
+named! {
+    /// How far a volume is.
+    ///
+    /// ```text
+    ///   create ──▶ creating ──▶ available ──delete──▶ deleting ──▶ (no row)
+    ///                  └──────────▶ error ──delete──────┘
+    /// ```
+    VolumeState {
+        /// Its host makes it.
+        Creating = "creating",
+        /// It is there. Whether it is in use is a matter of its attachment.
+        Available = "available",
+        /// Its host removes it.
+        Deleting = "deleting",
+        /// Its host cannot make it, and trying again cannot help.
+        Error = "error",
+    }
+}
+
+named! {
+    /// What happens to a volume.
+    VolumeEvent {
+        /// Its host has it, durable.
+        Made = "made",
+        /// Its host can never make it.
+        Failed = "failed for good",
+        /// Its owner deletes it.
+        Delete = "delete",
+    }
+}
+
+impl VolumeState {
+    /// The state after the event; `None` where the event changes nothing or is refused. A volume that was
+    /// made once holds data: nothing but its owner's word ends it.
+    pub const fn after(self, event: VolumeEvent) -> Option<Self> {
+        match (self, event) {
+            (Self::Creating, VolumeEvent::Made) => Some(Self::Available),
+            (Self::Creating, VolumeEvent::Failed) => Some(Self::Error),
+            (Self::Creating | Self::Available | Self::Error, VolumeEvent::Delete) => Some(Self::Deleting),
+            (Self::Available | Self::Deleting | Self::Error, VolumeEvent::Made | VolumeEvent::Failed)
+            | (Self::Deleting, VolumeEvent::Delete) => None,
+        }
+    }
+}
+
+named! {
+    /// How far an attachment is.
+    ///
+    /// ```text
+    ///   attach ──▶ attaching ──▶ attached ──detach──▶ detaching ──fenced──▶ (no row)
+    ///                  └──────────detach, terminate──────┘
+    /// ```
+    AttachmentState {
+        /// On its way into the instance.
+        Attaching = "attaching",
+        /// The domain has it, or has it when it starts.
+        Attached = "attached",
+        /// On its way out: the guest lets go of it, then its export is fenced.
+        Detaching = "detaching",
+    }
+}
+
+named! {
+    /// How far an export is.
+    ///
+    /// ```text
+    ///   attach ──▶ making ──▶ open ──▶ closing ──fenced──▶ (no row)
+    ///                 └─────────────────┘
+    /// ```
+    ExportState {
+        /// Its host makes it.
+        Making = "making",
+        /// Its node may connect.
+        Open = "open",
+        /// Its credential and connections go. Until its host says that they are gone, its node may write.
+        Closing = "closing",
+    }
+}
+
+named! {
+    /// How far a snapshot is.
+    ///
+    /// ```text
+    ///   create ──▶ pending ──▶ completed ──delete──▶ deleting ──▶ (no row)
+    ///                 └─────────▶ error ──delete──────┘
+    /// ```
+    SnapshotState {
+        /// Its host takes it.
+        Pending = "pending",
+        /// It is there, durable.
+        Completed = "completed",
+        /// Its host removes it.
+        Deleting = "deleting",
+        /// It could not be taken.
+        Error = "error",
+    }
+}
+
+impl SnapshotState {
+    /// The state after the event; `None` where the event changes nothing or is refused.
+    pub const fn after(self, event: VolumeEvent) -> Option<Self> {
+        match (self, event) {
+            (Self::Pending, VolumeEvent::Made) => Some(Self::Completed),
+            (Self::Pending, VolumeEvent::Failed) => Some(Self::Error),
+            (Self::Pending | Self::Completed | Self::Error, VolumeEvent::Delete) => Some(Self::Deleting),
+            (Self::Completed | Self::Deleting | Self::Error, VolumeEvent::Made | VolumeEvent::Failed)
+            | (Self::Deleting, VolumeEvent::Delete) => None,
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod key_pair;
 mod lifecycle;
 mod network;
 mod node;
+mod volume;
 
 pub use identity::{AccessKey, Credential, Project, Quota, Role, User};
 pub use image::{Image, ImageState, ImportTask};
@@ -16,7 +17,9 @@ pub use instance::{
 };
 pub use key_pair::{KeyKind, KeyPair};
 pub use lifecycle::{
-    ImportEvent, ImportState, InstanceRequest, InstanceState, NodeEvent, NodeRequest, NodeState,
+    AttachmentState, ExportState, ImportEvent, ImportState, InstanceRequest, InstanceState, NodeEvent,
+    NodeRequest, NodeState, SnapshotState, VolumeEvent, VolumeState,
 };
 pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
 pub use node::{JoinToken, Node, NodeLoad};
+pub use volume::{Attachment, Pool, Snapshot, SnapshotRecord, Volume, VolumeRecord};

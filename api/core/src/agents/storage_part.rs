@@ -1,0 +1,238 @@
+//! A node's storage part, from rows, and what the node's word means for them.
+
+use std::collections::HashMap;
+
+use tepui_db::model::{
+    Attachment, AttachmentState, ExportState, InstanceRecord, Pool, Snapshot, SnapshotState, Volume,
+    VolumeState,
+};
+use tepui_db::{StorageNews, StoragePartState};
+use tepui_types::agent::{
+    DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, PlacementObserved, PoolPart,
+    SnapshotPart, StorageObserved, StoragePart, StoredState, VolumePart, VolumeSource, WantedDisk,
+    WantedExport, WantedSnapshot, WantedVolume,
+};
+use tepui_types::{ExportId, NodeId, VolumeId};
+
+use crate::failpoint::pass;
+use crate::{Cloud, Error};
+
+const GIB: u64 = 1 << 30;
+
+impl Cloud {
+    /// The body of a node's storage part, which depends on nothing but the rows of one snapshot.
+    pub(super) fn build_storage_part(&self, state: &StoragePartState) -> Result<StoragePart, Error> {
+        let export = |(attachment, address): &(Attachment, _)| {
+            let wanted = match attachment.export_state {
+                ExportState::Making | ExportState::Open => ExportPart::Open {
+                    node_address: *address,
+                    secret: self.secret_of(attachment)?,
+                    read_only: false,
+                },
+                ExportState::Closing => ExportPart::Absent,
+            };
+            Ok(WantedExport { id: attachment.export_id, volume_id: attachment.volume_id, wanted })
+        };
+        Ok(StoragePart {
+            pools: state.pools.iter().map(pool).collect(),
+            volumes: state.volumes.iter().map(volume).collect(),
+            snapshots: state.snapshots.iter().map(snapshot).collect(),
+            exports: state.attachments.iter().map(export).collect::<Result<_, Error>>()?,
+        })
+    }
+
+    fn secret_of(&self, attachment: &Attachment) -> Result<String, Error> {
+        let name = attachment.export_id.to_string();
+        let secret = self.keyring.unwrap(&name, &attachment.wrapped_secret).map_err(Error::internal)?;
+        String::from_utf8(secret).map_err(Error::internal)
+    }
+
+    /// The disks of a placement beside its root disk. One whose export is not open yet is not wanted yet.
+    pub(super) fn wanted_disks(&self, record: &InstanceRecord) -> Result<Vec<WantedDisk>, Error> {
+        let mut disks = Vec::new();
+        for attachment in &record.attachments {
+            let wanted = match (attachment.state, &attachment.source) {
+                (AttachmentState::Attaching | AttachmentState::Attached, Some(source)) => {
+                    DiskPart::Attached(Box::new(self.disk_spec(attachment, source)?))
+                }
+                (AttachmentState::Attaching | AttachmentState::Attached, None) => continue,
+                (AttachmentState::Detaching, _) => DiskPart::Absent,
+            };
+            disks.push(WantedDisk {
+                export_id: attachment.export_id,
+                volume_id: attachment.volume_id,
+                wanted,
+            });
+        }
+        disks.sort_unstable_by_key(|disk| disk.export_id);
+        Ok(disks)
+    }
+
+    fn disk_spec(&self, attachment: &Attachment, source: &VolumeSource) -> Result<DiskSpec, Error> {
+        let secret = match source {
+            VolumeSource::Iscsi { .. } => Some(self.secret_of(attachment)?),
+            VolumeSource::Nfs { .. } | VolumeSource::Local { .. } => None,
+        };
+        Ok(DiskSpec { device: attachment.device.clone(), source: source.clone(), secret, read_only: false })
+    }
+
+    /// Applies what a storage host says of its pools.
+    pub(super) async fn take_storage(&self, node: NodeId, seen: &StorageObserved) -> Result<(), Error> {
+        let turn = self.host_turn().await?;
+        let state = self.db.storage_part(node).await?;
+        drop(turn);
+        let Some(state) = state else { return Ok(()) };
+        self.apply_news(node, &storage_news(&state, seen)).await
+    }
+
+    /// Applies what changes the books, and wakes whom it concerns.
+    pub(super) async fn apply_news(&self, node: NodeId, news: &[StorageNews]) -> Result<(), Error> {
+        if news.is_empty() {
+            return Ok(());
+        }
+        let concerned = self.db.apply_storage_news(node, news).await?;
+        let passed = pass("core::storage_news::applied")?;
+        self.wakes.wake(passed, concerned);
+        pass("core::storage_news::woken")?;
+        Ok(())
+    }
+}
+
+fn pool(pool: &Pool) -> PoolPart {
+    PoolPart {
+        id: pool.id,
+        backend: pool.backend,
+        path: pool.path.clone(),
+        soft_percent: pool.soft_percent,
+        hard_percent: pool.hard_percent,
+    }
+}
+
+fn volume(volume: &Volume) -> WantedVolume {
+    let wanted = match volume.state {
+        VolumeState::Creating | VolumeState::Available => VolumePart::Present {
+            size_bytes: u64::from(volume.size_gib) * GIB,
+            snapshot_id: volume.snapshot_id,
+        },
+        VolumeState::Deleting | VolumeState::Error => VolumePart::Absent,
+    };
+    WantedVolume { id: volume.id, pool_id: volume.pool_id, wanted }
+}
+
+fn snapshot(snapshot: &Snapshot) -> WantedSnapshot {
+    let wanted = match snapshot.state {
+        SnapshotState::Pending | SnapshotState::Completed => {
+            SnapshotPart::Present { volume_id: snapshot.volume_id }
+        }
+        SnapshotState::Deleting | SnapshotState::Error => SnapshotPart::Absent,
+    };
+    WantedSnapshot { id: snapshot.id, pool_id: snapshot.pool_id, wanted }
+}
+
+/// What a storage host's whole word means that the books do not say yet.
+pub(super) fn storage_news(state: &StoragePartState, seen: &StorageObserved) -> Vec<StorageNews> {
+    let volumes: HashMap<VolumeId, &Volume> =
+        state.volumes.iter().map(|volume| (volume.id, volume)).collect();
+    let exports: HashMap<ExportId, &Attachment> =
+        state.attachments.iter().map(|(attachment, _)| (attachment.export_id, attachment)).collect();
+    let mut news = Vec::new();
+    for seen in &seen.volumes {
+        news.extend(volumes.get(&seen.id).and_then(|volume| volume_news(volume, &seen.state)));
+    }
+    for seen in &seen.snapshots {
+        let known = state.snapshots.iter().find(|snapshot| snapshot.id == seen.id);
+        news.extend(known.and_then(|snapshot| snapshot_news(snapshot, &seen.state)));
+    }
+    for seen in &seen.exports {
+        news.extend(exports.get(&seen.id).and_then(|attachment| export_news(attachment, &seen.state)));
+    }
+    news
+}
+
+fn volume_news(volume: &Volume, seen: &StoredState) -> Option<StorageNews> {
+    match seen {
+        StoredState::Present { size_bytes } => {
+            let gib = u32::try_from(size_bytes / GIB).unwrap_or(u32::MAX);
+            let news = volume.state == VolumeState::Creating || volume.actual_gib != gib;
+            news.then_some(StorageNews::VolumePresent(volume.id, gib))
+        }
+        StoredState::Failed { message, permanent } => {
+            let news = *permanent && volume.state == VolumeState::Creating;
+            news.then(|| StorageNews::VolumeFailed(volume.id, message.clone()))
+        }
+        StoredState::Gone => {
+            (volume.state == VolumeState::Deleting).then_some(StorageNews::VolumeGone(volume.id))
+        }
+    }
+}
+
+fn snapshot_news(snapshot: &Snapshot, seen: &StoredState) -> Option<StorageNews> {
+    let (pending, id) = (snapshot.state == SnapshotState::Pending, snapshot.id);
+    match seen {
+        StoredState::Present { .. } => pending.then_some(StorageNews::SnapshotPresent(id)),
+        StoredState::Failed { message, permanent } => {
+            (*permanent && pending).then(|| StorageNews::SnapshotFailed(id, message.clone()))
+        }
+        StoredState::Gone => {
+            (snapshot.state == SnapshotState::Deleting).then_some(StorageNews::SnapshotGone(id))
+        }
+    }
+}
+
+fn export_news(attachment: &Attachment, seen: &SeenExport) -> Option<StorageNews> {
+    let id = attachment.export_id;
+    match (attachment.export_state, seen) {
+        (ExportState::Making | ExportState::Open, SeenExport::Open { source }) => {
+            let news =
+                attachment.export_state == ExportState::Making || attachment.source.as_ref() != Some(source);
+            news.then(|| StorageNews::ExportOpen(id, source.clone()))
+        }
+        (ExportState::Making | ExportState::Open | ExportState::Closing, SeenExport::Failed { message }) => {
+            failed(attachment, message)
+        }
+        (ExportState::Closing, SeenExport::Gone) => Some(StorageNews::ExportGone(id)),
+        (ExportState::Closing, SeenExport::Closing { connections }) => {
+            failed(attachment, &format!("waits for {connections} connections to end"))
+        }
+        (ExportState::Making | ExportState::Open, SeenExport::Closing { .. } | SeenExport::Gone)
+        | (ExportState::Closing, SeenExport::Open { .. }) => None,
+    }
+}
+
+fn failed(attachment: &Attachment, message: &str) -> Option<StorageNews> {
+    let news = attachment.message.as_deref() != Some(message);
+    news.then(|| StorageNews::Failed(attachment.export_id, message.to_owned()))
+}
+
+/// What a node's word of its placements' disks means that the books do not say yet.
+pub(super) fn disk_news(records: &[InstanceRecord], seen: &[PlacementObserved]) -> Vec<StorageNews> {
+    let mut news = Vec::new();
+    for seen in seen.iter().filter(|seen| !seen.disks.is_empty()) {
+        let own = |record: &&InstanceRecord| record.placement.as_ref().is_some_and(|own| own.id == seen.id);
+        let attachments = records.iter().find(own).map_or(&[][..], |record| &record.attachments);
+        for disk in &seen.disks {
+            let known = attachments.iter().find(|attachment| attachment.export_id == disk.export_id);
+            news.extend(known.and_then(|attachment| one_disk(attachment, &disk.state)));
+        }
+    }
+    news
+}
+
+fn one_disk(attachment: &Attachment, seen: &DiskState) -> Option<StorageNews> {
+    let id = attachment.export_id;
+    match (attachment.state, seen) {
+        (AttachmentState::Attaching, DiskState::Attached) => Some(StorageNews::DiskAttached(id)),
+        (AttachmentState::Detaching, DiskState::Absent)
+            if attachment.export_state != ExportState::Closing =>
+        {
+            Some(StorageNews::DiskAbsent(id))
+        }
+        (AttachmentState::Detaching, DiskState::Detaching) => {
+            failed(attachment, "the guest was asked to let go of it")
+        }
+        (_, DiskState::Failed { message }) => failed(attachment, message),
+        (AttachmentState::Attached, DiskState::Attached | DiskState::Absent | DiskState::Detaching)
+        | (AttachmentState::Attaching, DiskState::Absent | DiskState::Detaching)
+        | (AttachmentState::Detaching, DiskState::Attached | DiskState::Absent) => None,
+    }
+}

@@ -1,0 +1,118 @@
+//! Snapshots.
+
+use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
+use tepui_db::{DeleteOutcome, NewSnapshotsOutcome};
+use tepui_types::{PoolId, SnapshotId, VolumeId};
+
+use crate::failpoint::pass;
+use crate::identity::deleted;
+use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
+
+/// Snapshots to be taken, of one moment each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreateSnapshots {
+    /// What of; each once.
+    pub volumes: Vec<VolumeId>,
+    /// They are an instance's, asked for in one: another action than that of one volume.
+    pub of_instance: bool,
+    /// For people.
+    pub description: String,
+    /// Tags of each.
+    pub tags: Tags,
+}
+
+impl Cloud {
+    /// Takes a snapshot of each volume, in the order of the request. It is taken later than the call and before
+    /// it is shown as completed.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use.
+    pub async fn create_snapshots(
+        &self,
+        caller: &Caller,
+        request: &CreateSnapshots,
+    ) -> Result<Vec<SnapshotRecord>, Error> {
+        check_tags(&request.tags)?;
+        limits::check_description(&request.description)?;
+        let snapshots: Vec<Snapshot> =
+            request.volumes.iter().map(|volume| self.new_snapshot(caller, *volume, request)).collect();
+        let ids: Vec<SnapshotId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+        let pairs = limits::tag_pairs(&request.tags);
+        let of = |id: &SnapshotId| {
+            pairs.clone().into_iter().map(|(key, value)| (*id, key, value)).collect::<Vec<_>>()
+        };
+        let tags: Vec<_> = ids.iter().flat_map(of).collect();
+        let names = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let action = if request.of_instance { "CreateSnapshots" } else { "CreateSnapshot" };
+        let nodes = self
+            .commit(caller, action, names, async {
+                match self.db.create_snapshots(&snapshots, &tags).await? {
+                    NewSnapshotsOutcome::Taking(nodes) => Ok(nodes),
+                    NewSnapshotsOutcome::VolumeMissing(id) => Err(Error::not_found(Kind::Volume, id)),
+                    NewSnapshotsOutcome::VolumeState(id, state) => Err(Error::WrongState {
+                        id: id.to_string(),
+                        state: state.name().into(),
+                        wanted: "available or in-use",
+                    }),
+                }
+            })
+            .await?;
+        let passed = pass("core::snapshot::committed")?;
+        self.wakes.wake(passed, nodes);
+        pass("core::snapshot::woken")?;
+        let mut records = self.snapshots(caller, &ids).await?;
+        records.sort_by_key(|record| ids.iter().position(|id| *id == record.snapshot.id));
+        Ok(records)
+    }
+
+    /// Pool and size are the store's to fill in: those of the volume at the write.
+    fn new_snapshot(&self, caller: &Caller, volume_id: VolumeId, request: &CreateSnapshots) -> Snapshot {
+        Snapshot {
+            id: SnapshotId::from_random(self.random()),
+            project_id: caller.project,
+            pool_id: PoolId::from_random(0),
+            volume_id,
+            size_gib: 0,
+            description: request.description.clone(),
+            state: SnapshotState::Pending,
+            message: None,
+            created_at: self.now(),
+        }
+    }
+
+    /// The caller's snapshots, by id: these, or all when `ids` is empty.
+    ///
+    /// # Errors
+    /// `NotFound` for the first id that is unknown or foreign.
+    pub async fn snapshots(&self, caller: &Caller, ids: &[SnapshotId]) -> Result<Vec<SnapshotRecord>, Error> {
+        let mut records = self.db.snapshots(caller.project).await?;
+        if let Some(missing) = ids.iter().find(|id| !records.iter().any(|r| r.snapshot.id == **id)) {
+            return Err(Error::not_found(Kind::Snapshot, missing));
+        }
+        records.retain(|record| ids.is_empty() || ids.contains(&record.snapshot.id));
+        Ok(records)
+    }
+
+    pub(crate) async fn snapshot(&self, caller: &Caller, id: SnapshotId) -> Result<Snapshot, Error> {
+        let found = self.snapshots(caller, &[id]).await?.pop().map(|record| record.snapshot);
+        found.ok_or_else(|| Error::not_found(Kind::Snapshot, id))
+    }
+
+    /// Deletes a snapshot. Volumes that were made from it keep their bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, `InUse` while a volume is being made from it.
+    pub async fn delete_snapshot(&self, caller: &Caller, id: SnapshotId) -> Result<(), Error> {
+        self.snapshot(caller, id).await?;
+        let node = self
+            .commit(caller, "DeleteSnapshot", id.to_string(), async {
+                let (outcome, node): (DeleteOutcome, _) = self.db.delete_snapshot(caller.project, id).await?;
+                deleted(outcome, Kind::Snapshot, id).map(|()| node)
+            })
+            .await?;
+        let passed = pass("core::snapshot::committed")?;
+        self.wakes.wake(passed, node);
+        pass("core::snapshot::woken")?;
+        Ok(())
+    }
+}

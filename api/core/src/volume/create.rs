@@ -1,0 +1,168 @@
+//! Creating a volume: the pool it goes to, and the row.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+use tepui_db::model::{Snapshot, Volume, VolumeState};
+use tepui_db::{NewVolume, NewVolumeOutcome, PoolLoad, TokenUse};
+use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
+
+use super::{USUAL_CLASS, VolumeView, check_size};
+use crate::failpoint::pass;
+use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
+
+/// What AWS calls its types (EC2 API reference, "CreateVolume"). Clients name them without asking.
+const AWS_TYPES: [&str; 7] = ["standard", "gp2", "gp3", "io1", "io2", "st1", "sc1"];
+
+/// A volume to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreateVolume {
+    /// In GiB; `None` takes the snapshot's.
+    pub size_gib: Option<u32>,
+    /// The class of the pool.
+    pub class: Option<String>,
+    /// What it holds when it is new.
+    pub snapshot_id: Option<SnapshotId>,
+    /// Makes a repeat harmless.
+    pub client_token: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+impl Cloud {
+    /// Creates a volume in the emptiest pool of its class.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `NotFound` for the snapshot or the class, `QuotaExceeded`, `TokenMismatch`, `PoolsFull`.
+    pub async fn create_volume(&self, caller: &Caller, request: CreateVolume) -> Result<VolumeView, Error> {
+        check_tags(&request.tags)?;
+        let snapshot = match request.snapshot_id {
+            Some(id) => Some(self.snapshot(caller, id).await?),
+            None => None,
+        };
+        let size_gib = wanted_size(request.size_gib, snapshot.as_ref())?;
+        let token = token_use(&request)?;
+        let volume = Volume {
+            id: VolumeId::from_random(self.random()),
+            project_id: caller.project,
+            pool_id: PoolId::from_random(0),
+            size_gib,
+            actual_gib: 0,
+            snapshot_id: request.snapshot_id,
+            state: VolumeState::Creating,
+            message: None,
+            created_at: self.now(),
+        };
+        let new = NewVolume { volume, token, tags: limits::tag_pairs(&request.tags) };
+        let made =
+            |written: Option<&(VolumeId, Option<NodeId>)>| written.map_or(new.volume.id, |(id, _)| *id);
+        let write = self.write_volume(&request, snapshot.as_ref(), new.clone());
+        let (id, node) = self.commit_naming(caller, "CreateVolume", |w| made(w).to_string(), write).await?;
+        let passed = pass("core::volume::committed")?;
+        self.wakes.wake(passed, node);
+        pass("core::volume::woken")?;
+        self.volume(caller, id).await
+    }
+
+    /// The volume, and the node that makes it if nobody asked for it before. Chooses again where the pool is lost
+    /// meanwhile.
+    async fn write_volume(
+        &self,
+        request: &CreateVolume,
+        snapshot: Option<&Snapshot>,
+        mut new: NewVolume,
+    ) -> Result<(VolumeId, Option<NodeId>), Error> {
+        let mut lost = BTreeSet::new();
+        loop {
+            new.volume.pool_id = self.choose_pool(request, snapshot, &lost).await?.pool.id;
+            match self.db.create_volume(&new).await? {
+                NewVolumeOutcome::Created(node) => return Ok((new.volume.id, Some(node))),
+                NewVolumeOutcome::Repeated(id) => return Ok((id, None)),
+                NewVolumeOutcome::PoolLost(pool) => lost.insert(pool),
+                refused => return Err(refusal(&new, refused)),
+            };
+        }
+    }
+
+    /// The pool with the most free room, by the last word of its host. One whose host has not spoken to this
+    /// process yet, or is not up, comes into question only for a snapshot that is there.
+    async fn choose_pool(
+        &self,
+        request: &CreateVolume,
+        snapshot: Option<&Snapshot>,
+        lost: &BTreeSet<PoolId>,
+    ) -> Result<PoolLoad, Error> {
+        let mut pools = self.db.pools().await?;
+        let class = class_of(request.class.as_deref(), &pools)?;
+        pools.retain(|load| match snapshot {
+            Some(snapshot) => load.pool.id == snapshot.pool_id,
+            None => load.pool.class == class,
+        });
+        let fit = |load: &PoolLoad| {
+            let room = self.pool_room(&load.pool)?;
+            (!load.pool.draining && !lost.contains(&load.pool.id) && room.takes_more)
+                .then_some(room.free_bytes)
+        };
+        let best = pools.into_iter().filter_map(|load| fit(&load).map(|free| (free, load)));
+        let best = best.max_by_key(|(free, load)| (*free, std::cmp::Reverse(load.pool.id)));
+        best.map(|(_, load)| load).ok_or(Error::PoolsFull { class })
+    }
+}
+
+/// The class that is meant; one of AWS's types that no pool has stands for the usual one.
+fn class_of(named: Option<&str>, pools: &[PoolLoad]) -> Result<String, Error> {
+    let known = |class: &str| pools.iter().any(|load| load.pool.class == class);
+    if let Some(class) = named.filter(|class| known(class)) {
+        return Ok(class.to_owned());
+    }
+    if let Some(class) = named.filter(|class| !AWS_TYPES.contains(class)) {
+        return Err(Error::not_found(Kind::PoolClass, class));
+    }
+    let only = pools.first().map(|load| load.pool.class.clone());
+    let only = only.filter(|class| pools.iter().all(|load| load.pool.class == *class));
+    Ok(only.unwrap_or_else(|| USUAL_CLASS.to_owned()))
+}
+
+fn wanted_size(asked: Option<u32>, snapshot: Option<&Snapshot>) -> Result<u32, Error> {
+    let size = match (asked, snapshot) {
+        (Some(size), _) => size,
+        (None, Some(snapshot)) => snapshot.size_gib,
+        (None, None) => return Err(Error::invalid("size", "", "is needed where there is no snapshot")),
+    };
+    check_size(size)?;
+    match snapshot {
+        Some(snapshot) if size < snapshot.size_gib => Err(smaller(size, snapshot.size_gib)),
+        Some(_) | None => Ok(size),
+    }
+}
+
+fn smaller(size: u32, least: u32) -> Error {
+    Error::invalid("size", size, format!("is at least the {least} GiB of its snapshot"))
+}
+
+fn token_use(request: &CreateVolume) -> Result<Option<TokenUse>, Error> {
+    let Some(token) = &request.client_token else { return Ok(None) };
+    limits::check_name("client_token", token, limits::CLIENT_TOKEN)?;
+    let CreateVolume { size_gib, class, snapshot_id, client_token: _, tags } = request;
+    let parameters = format!("{size_gib:?} {class:?} {snapshot_id:?} {tags:?}");
+    let parameters_sha256 = Sha256::digest(parameters.as_bytes()).into();
+    Ok(Some(TokenUse { token: token.clone(), parameters_sha256 }))
+}
+
+fn refusal(new: &NewVolume, outcome: NewVolumeOutcome) -> Error {
+    let asked = |quota| if quota == "volumes" { 1 } else { u64::from(new.volume.size_gib) };
+    match outcome {
+        NewVolumeOutcome::TokenMismatch => {
+            Error::TokenMismatch { token: new.token.as_ref().map(|t| t.token.clone()).unwrap_or_default() }
+        }
+        NewVolumeOutcome::SnapshotMissing(id) => Error::not_found(Kind::Snapshot, id),
+        NewVolumeOutcome::SmallerThanSnapshot(least) => smaller(new.volume.size_gib, least),
+        NewVolumeOutcome::QuotaExceeded { quota, limit, used } => {
+            Error::QuotaExceeded { quota, limit, used, asked: asked(quota) }
+        }
+        NewVolumeOutcome::ParentMissing => Error::not_found(Kind::Project, new.volume.project_id),
+        NewVolumeOutcome::Created(_) | NewVolumeOutcome::Repeated(_) | NewVolumeOutcome::PoolLost(_) => {
+            Error::internal("a volume that was written was refused")
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Volumes: those of pools, and the root disks that instances bring along.
+
+mod attach;
+mod create;
+
+use std::collections::BTreeMap;
+
+use tepui_db::model::{Attachment, AttachmentState, InstanceRecord, VolumeRecord, VolumeState};
+use tepui_db::{InstanceFilter, VolumeOutcome};
+use tepui_types::{InstanceId, NodeId, SnapshotId, Timestamp, VolumeId};
+
+use crate::failpoint::pass;
+use crate::{Caller, Cloud, Error, Kind, limits};
+
+pub use attach::{AttachVolume, DetachVolume};
+pub use create::CreateVolume;
+
+/// The class that local root disks are shown with, and that is taken where a client names one of AWS's types
+/// that no pool has.
+pub(crate) const USUAL_CLASS: &str = "gp3";
+
+/// A volume as `DescribeVolumes` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeView {
+    /// The id.
+    pub id: VolumeId,
+    /// The size that was asked for last.
+    pub size_gib: u32,
+    /// The size that its host confirmed.
+    pub actual_gib: u32,
+    /// The class of its pool.
+    pub class: String,
+    /// How far it is.
+    pub state: VolumeState,
+    /// What it was made from.
+    pub snapshot_id: Option<SnapshotId>,
+    /// Where it is used.
+    pub attachment: Option<AttachmentView>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A volume's place in an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentView {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The client's name of the disk.
+    pub device: String,
+    /// How far it is.
+    pub state: AttachmentState,
+    /// When it was asked for.
+    pub since: Timestamp,
+    /// The volume goes with the instance.
+    pub delete_on_termination: bool,
+}
+
+impl AttachmentView {
+    pub(crate) fn of(attachment: &Attachment) -> Self {
+        Self {
+            volume_id: attachment.volume_id,
+            instance_id: attachment.instance_id,
+            device: attachment.device.clone(),
+            state: attachment.state,
+            since: attachment.since,
+            delete_on_termination: attachment.delete_on_termination,
+        }
+    }
+}
+
+impl VolumeView {
+    fn of_pool(record: VolumeRecord) -> Self {
+        let VolumeRecord { volume, class, attachment, tags } = record;
+        Self {
+            id: volume.id,
+            size_gib: volume.size_gib,
+            actual_gib: volume.actual_gib,
+            class,
+            state: volume.state,
+            snapshot_id: volume.snapshot_id,
+            attachment: attachment.as_ref().map(AttachmentView::of),
+            created_at: volume.created_at,
+            tags,
+        }
+    }
+
+    fn of_root(record: &InstanceRecord) -> Option<Self> {
+        let volume = record.root_volume.as_ref()?;
+        let attachment = AttachmentView {
+            volume_id: volume.id,
+            instance_id: record.instance.id,
+            device: volume.device.clone(),
+            state: AttachmentState::Attached,
+            since: volume.created_at,
+            delete_on_termination: volume.delete_on_termination,
+        };
+        Some(Self {
+            id: volume.id,
+            size_gib: volume.size_gib,
+            actual_gib: volume.size_gib,
+            class: USUAL_CLASS.into(),
+            state: VolumeState::Available,
+            snapshot_id: None,
+            attachment: Some(attachment),
+            created_at: volume.created_at,
+            tags: BTreeMap::new(),
+        })
+    }
+}
+
+impl Cloud {
+    /// The caller's volumes, by id: these, or all when `ids` is empty.
+    ///
+    /// # Errors
+    /// `NotFound` for the first id that is unknown or foreign.
+    pub async fn volumes(&self, caller: &Caller, ids: &[VolumeId]) -> Result<Vec<VolumeView>, Error> {
+        let filter = InstanceFilter::default();
+        let (records, instances, mut tags) = futures::try_join!(
+            self.db.volumes(caller.project),
+            self.db.instances(caller.project, &filter),
+            self.db.tags(caller.project)
+        )?;
+        let mut volumes: Vec<_> = records.into_iter().map(VolumeView::of_pool).collect();
+        for record in instances {
+            let root = VolumeView::of_root(&record);
+            volumes.extend(root.map(|root| VolumeView {
+                tags: tags.remove(&root.id.to_string()).unwrap_or_default(),
+                ..root
+            }));
+        }
+        if let Some(missing) = ids.iter().find(|id| !volumes.iter().any(|v| v.id == **id)) {
+            return Err(Error::not_found(Kind::Volume, missing));
+        }
+        volumes.retain(|v| ids.is_empty() || ids.contains(&v.id));
+        volumes.sort_by_key(|v| v.id);
+        Ok(volumes)
+    }
+
+    /// One of the caller's volumes.
+    ///
+    /// # Errors
+    /// `NotFound`, also for a foreign one.
+    pub async fn volume(&self, caller: &Caller, id: VolumeId) -> Result<VolumeView, Error> {
+        let found = self.volumes(caller, &[id]).await?.pop();
+        found.ok_or_else(|| Error::not_found(Kind::Volume, id))
+    }
+
+    /// Grows a volume; the size before.
+    ///
+    /// # Errors
+    /// `NotFound`, `WrongState`, `InvalidInput` for a size below the present one, `QuotaExceeded`.
+    pub async fn grow_volume(&self, caller: &Caller, id: VolumeId, size_gib: u32) -> Result<u32, Error> {
+        check_size(size_gib)?;
+        let before = self.volume(caller, id).await?.size_gib;
+        let node = self
+            .commit(caller, "ModifyVolume", id.to_string(), async {
+                let outcome = self.db.grow_volume(caller.project, id, size_gib).await?;
+                changed(id, outcome, u64::from(size_gib.saturating_sub(before)))
+            })
+            .await?;
+        let passed = pass("core::volume::committed")?;
+        self.wakes.wake(passed, node);
+        pass("core::volume::woken")?;
+        Ok(before)
+    }
+
+    /// Deletes a volume that is not in use.
+    ///
+    /// # Errors
+    /// `NotFound`, `InUse`.
+    pub async fn delete_volume(&self, caller: &Caller, id: VolumeId) -> Result<(), Error> {
+        let volume = self.volume(caller, id).await?;
+        if let Some(attachment) = volume.attachment {
+            return Err(in_use(id, attachment.instance_id));
+        }
+        let node = self
+            .commit(caller, "DeleteVolume", id.to_string(), async {
+                changed(id, self.db.delete_volume(caller.project, id).await?, 0)
+            })
+            .await?;
+        let passed = pass("core::volume::committed")?;
+        self.wakes.wake(passed, node);
+        pass("core::volume::woken")?;
+        Ok(())
+    }
+}
+
+/// The node that carries a change out, if there is anything to do.
+fn changed(id: VolumeId, outcome: VolumeOutcome, asked: u64) -> Result<Option<NodeId>, Error> {
+    match outcome {
+        VolumeOutcome::Changed(node) => Ok(Some(node)),
+        VolumeOutcome::Unchanged => Ok(None),
+        VolumeOutcome::NotFound => Err(Error::not_found(Kind::Volume, id)),
+        VolumeOutcome::WrongState(state) => {
+            Err(Error::WrongState { id: id.to_string(), state: state.name().into(), wanted: "available" })
+        }
+        VolumeOutcome::InUse(instance) => Err(in_use(id, instance)),
+        VolumeOutcome::WouldShrink(now) => {
+            Err(Error::invalid("size", "", format!("is at least {now}: a volume never shrinks")))
+        }
+        VolumeOutcome::QuotaExceeded { limit, used } => {
+            Err(Error::QuotaExceeded { quota: "volume_gib", limit, used, asked })
+        }
+    }
+}
+
+pub(crate) fn in_use(id: VolumeId, instance: InstanceId) -> Error {
+    Error::InUse { kind: Kind::Volume, id: id.to_string(), by: format!("instance {instance}") }
+}
+
+fn check_size(size_gib: u32) -> Result<(), Error> {
+    if size_gib == 0 || size_gib > limits::DISK_GIB {
+        return Err(Error::invalid("size", size_gib, format!("is 1 to {} GiB", limits::DISK_GIB)));
+    }
+    Ok(())
+}

@@ -1,0 +1,423 @@
+//! Pools, volumes and snapshots, with hosts that say what the test wants.
+
+use tepui_core::{
+    AttachVolume, Caller, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, Error, Kind, VolumeView,
+};
+use tepui_db::model::{AttachmentState, SnapshotState, VolumeState};
+use tepui_types::agent::{
+    DiskObserved, DiskPart, DiskState, ExportObserved, ExportPart, ExportState, NodeObserved, PartBody,
+    PlacementState, PoolBackend, PoolObserved, PoolState, SnapshotObserved, SnapshotPart, StorageObserved,
+    StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource,
+};
+use tepui_types::{ExportId, InstanceId, PlacementId, PoolId, VolumeId};
+
+use crate::harness::{GIB, Harness, Host};
+
+/// A cloud with a storage host that does at once what its part says, and a host with one running guest.
+struct Site {
+    t: Harness,
+    storage: Host,
+    compute: Host,
+    pool: PoolId,
+    instance: InstanceId,
+    placement: PlacementId,
+}
+
+fn request(host: &Host, name: &str, class: &str) -> CreatePool {
+    CreatePool {
+        name: name.into(),
+        class: class.into(),
+        backend: PoolBackend::Iscsi,
+        node_id: host.id,
+        path: format!("/srv/{name}"),
+        soft_percent: 80,
+        hard_percent: 90,
+    }
+}
+
+fn source(id: ExportId) -> VolumeSource {
+    VolumeSource::Iscsi { portal: "10.0.0.1:3260".parse().unwrap(), target: format!("iqn:{id}"), lun: 1 }
+}
+
+impl Site {
+    async fn new() -> Self {
+        let t = Harness::new().await;
+        let compute = t.host(1).await;
+        let instance = t.run_one(&t.admin).await.instances[0].record.instance.id;
+        let storage = t.host(2).await;
+        // It was heard before it had a pool.
+        storage.report(Vec::new()).await;
+        let placement =
+            t.cloud.instance(&t.admin, instance).await.unwrap().record.placement.clone().unwrap().id;
+        let pool = t.cloud.create_pool(&t.admin, request(&storage, "fast", "gp3")).await.unwrap();
+        let site = Self { t, storage, compute, pool: pool.load.pool.id, instance, placement };
+        site.running(&[]).await;
+        site.serve().await;
+        site
+    }
+
+    async fn part(&self) -> StoragePart {
+        let parts = self.storage.poll().await.parts;
+        let found = parts.into_iter().find_map(|part| match part.body {
+            PartBody::Storage(storage) => Some(storage),
+            PartBody::Node(_) | PartBody::Vpc(_) | PartBody::Absent => None,
+        });
+        found.expect("a storage part")
+    }
+
+    /// The storage host has done all that its part says.
+    async fn serve(&self) {
+        let done = done(&self.part().await);
+        self.tell(done).await;
+    }
+
+    async fn tell(&self, storage: StorageObserved) {
+        let observed = NodeObserved { storage: Some(storage), ..self.storage.observed(Vec::new()) };
+        self.storage.report_as(1, observed).await;
+    }
+
+    /// The guest runs, and its domain has said this of its disks.
+    async fn running(&self, disks: &[DiskObserved]) {
+        let state = PlacementState::Running { start_seq: 1, reboot_seq: 0 };
+        let mut observed = self.compute.observed(vec![(self.placement, state)]);
+        observed.placements[0].disks = disks.to_vec();
+        self.compute.report_as(1, observed).await;
+    }
+
+    /// What is wanted of the guest's disks.
+    async fn disks(&self) -> Vec<(ExportId, DiskPart)> {
+        let parts = self.compute.poll().await.parts;
+        let node = parts.into_iter().find_map(|part| match part.body {
+            PartBody::Node(node) => Some(node),
+            PartBody::Vpc(_) | PartBody::Storage(_) | PartBody::Absent => None,
+        });
+        let mut placements = node.unwrap().placements;
+        match placements.remove(0).wanted {
+            tepui_types::agent::PlacementPart::Present(spec) => {
+                spec.disks.into_iter().map(|disk| (disk.export_id, disk.wanted)).collect()
+            }
+            tepui_types::agent::PlacementPart::Absent { .. } => Vec::new(),
+        }
+    }
+
+    async fn create(&self, size_gib: u32) -> Result<VolumeView, Error> {
+        let request = CreateVolume { size_gib: Some(size_gib), ..CreateVolume::default() };
+        self.t.cloud.create_volume(&self.t.admin, request).await
+    }
+
+    async fn volume(&self, id: VolumeId) -> VolumeView {
+        self.t.cloud.volume(&self.t.admin, id).await.unwrap()
+    }
+
+    /// A volume that is there.
+    async fn available(&self) -> VolumeId {
+        let id = self.create(4).await.unwrap().id;
+        self.serve().await;
+        assert_eq!(self.volume(id).await.state, VolumeState::Available);
+        id
+    }
+
+    async fn attach(&self, volume_id: VolumeId, device: &str) -> Result<(), Error> {
+        let request = AttachVolume { volume_id, instance_id: self.instance, device: device.into() };
+        self.t.cloud.attach_volume(&self.t.admin, request).await.map(|_| ())
+    }
+
+    async fn detach(&self, volume_id: VolumeId, force: bool) -> Result<(), Error> {
+        let request = DetachVolume { volume_id, instance_id: None, device: None, force };
+        self.t.cloud.detach_volume(&self.t.admin, request).await.map(|_| ())
+    }
+
+    /// A volume that the guest uses.
+    async fn in_use(&self) -> (VolumeId, ExportId) {
+        let id = self.available().await;
+        self.attach(id, "/dev/sdf").await.unwrap();
+        self.serve().await;
+        let export = self.disks().await[0].0;
+        self.running(&[seen(export, DiskState::Attached)]).await;
+        assert_eq!(self.volume(id).await.attachment.unwrap().state, AttachmentState::Attached);
+        (id, export)
+    }
+}
+
+fn seen(export_id: ExportId, state: DiskState) -> DiskObserved {
+    DiskObserved { export_id, state }
+}
+
+/// What a host says that has done all that its part says.
+fn done(part: &StoragePart) -> StorageObserved {
+    let ready = PoolState::Ready { total_bytes: 100 * GIB, used_bytes: 10 * GIB };
+    let volume = |wanted: &VolumePart| match wanted {
+        VolumePart::Present { size_bytes, .. } => StoredState::Present { size_bytes: *size_bytes },
+        VolumePart::Absent => StoredState::Gone,
+    };
+    let snapshot = |wanted: &SnapshotPart| match wanted {
+        SnapshotPart::Present { .. } => StoredState::Present { size_bytes: 0 },
+        SnapshotPart::Absent => StoredState::Gone,
+    };
+    let export = |id: ExportId, wanted: &ExportPart| match wanted {
+        ExportPart::Open { .. } => ExportState::Open { source: source(id) },
+        ExportPart::Absent => ExportState::Gone,
+    };
+    StorageObserved {
+        pools: part.pools.iter().map(|pool| PoolObserved { id: pool.id, state: ready.clone() }).collect(),
+        volumes: part
+            .volumes
+            .iter()
+            .map(|one| VolumeObserved { id: one.id, state: volume(&one.wanted) })
+            .collect(),
+        snapshots: part
+            .snapshots
+            .iter()
+            .map(|one| SnapshotObserved { id: one.id, state: snapshot(&one.wanted) })
+            .collect(),
+        exports: part
+            .exports
+            .iter()
+            .map(|one| ExportObserved { id: one.id, state: export(one.id, &one.wanted) })
+            .collect(),
+    }
+}
+
+#[tokio::test]
+async fn pools_are_the_administrators_and_their_fields_are_checked() {
+    let site = Site::new().await;
+    let cloud = &site.t.cloud;
+    let member = site.t.member("m").await;
+    let with = |change: fn(&mut CreatePool)| {
+        let mut pool = request(&site.storage, "second", "gp3");
+        change(&mut pool);
+        pool
+    };
+    let refused = async |caller: &Caller, pool| cloud.create_pool(caller, pool).await.unwrap_err();
+    assert!(matches!(refused(&member, with(|_| {})).await, Error::Forbidden { .. }));
+    assert!(matches!(cloud.pools(&member).await, Err(Error::Forbidden { .. })));
+    assert!(matches!(cloud.delete_pool(&member, site.pool).await, Err(Error::Forbidden { .. })));
+    assert!(matches!(cloud.set_pool_draining(&member, site.pool, true).await, Err(Error::Forbidden { .. })));
+    for (field, change) in [
+        ("name", (|pool| pool.name.clear()) as fn(&mut CreatePool)),
+        ("class", |pool| pool.class = "\n".into()),
+        ("path", |pool| pool.path = "srv".into()),
+        ("path", |pool| pool.path = "/".into()),
+        ("path", |pool| pool.path = "/srv/../etc".into()),
+        ("soft_percent", |pool| pool.soft_percent = 91),
+        ("soft_percent", |pool| pool.soft_percent = 0),
+        ("soft_percent", |pool| pool.hard_percent = 101),
+    ] {
+        let error = refused(&site.t.admin, with(change)).await;
+        assert!(matches!(&error, Error::InvalidInput { field: named, .. } if *named == field), "{error:?}");
+    }
+    let taken = refused(&site.t.admin, with(|pool| pool.name = "fast".into())).await;
+    assert!(matches!(taken, Error::AlreadyExists { kind: Kind::Pool, .. }));
+    let view = cloud.pool(&site.t.admin, site.pool).await.unwrap();
+    assert!(matches!(view.state, Some(PoolState::Ready { .. })));
+}
+
+#[tokio::test]
+async fn a_volume_goes_where_there_is_room() {
+    let site = Site::new().await;
+    let cloud = &site.t.cloud;
+    let other = site.t.host(3).await;
+    let second =
+        cloud.create_pool(&site.t.admin, request(&other, "second", "gp3")).await.unwrap().load.pool.id;
+    let say = async |percent: u64| {
+        let state = PoolState::Ready { total_bytes: 100 * GIB, used_bytes: percent * GIB };
+        let pools = vec![PoolObserved { id: second, state }];
+        let storage = Some(StorageObserved { pools, ..StorageObserved::default() });
+        other.report_as(1, NodeObserved { storage, ..other.observed(Vec::new()) }).await;
+    };
+    let load = async |pool| cloud.pool(&site.t.admin, pool).await.unwrap().load.volumes;
+    site.create(1).await.unwrap();
+    assert_eq!((load(site.pool).await, load(second).await), (1, 0), "the second's host has not spoken yet");
+    say(5).await;
+    site.create(1).await.unwrap();
+    assert_eq!((load(site.pool).await, load(second).await), (1, 1), "the emptier one");
+    say(90).await;
+    site.create(1).await.unwrap();
+    assert_eq!(load(second).await, 1, "it is at its watermark");
+    cloud.set_pool_draining(&site.t.admin, site.pool, true).await.unwrap();
+    let full = site.create(1).await.unwrap_err();
+    assert!(matches!(&full, Error::PoolsFull { class } if class == "gp3"), "{full:?}");
+    cloud.set_pool_draining(&site.t.admin, site.pool, false).await.unwrap();
+    site.t.clock.advance(91);
+    let silent = site.create(1).await.unwrap_err();
+    assert!(matches!(silent, Error::PoolsFull { .. }), "no host is heard: {silent:?}");
+}
+
+#[tokio::test]
+async fn a_class_is_one_of_the_pools_or_one_of_awss_names() {
+    let site = Site::new().await;
+    let of = async |class: &str| {
+        let class = Some(class.to_owned());
+        let request = CreateVolume { size_gib: Some(1), class, ..CreateVolume::default() };
+        site.t.cloud.create_volume(&site.t.admin, request).await
+    };
+    assert_eq!(of("gp3").await.unwrap().class, "gp3");
+    assert_eq!(of("io2").await.unwrap().class, "gp3", "the usual one stands for AWS's others");
+    let error = of("golden").await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { kind: Kind::PoolClass, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_volume_lives_as_its_host_says() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    for (size, field) in [(0, "size"), (20_000, "size")] {
+        let error = site.create(size).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidInput { field: named, .. } if *named == field), "{error:?}");
+    }
+    let view = site.create(4).await.unwrap();
+    assert_eq!((view.state, view.size_gib, view.class.as_str()), (VolumeState::Creating, 4, "gp3"));
+    let part = site.part().await;
+    assert_eq!(part.pools[0].path, "/srv/fast");
+    assert_eq!(part.volumes[0].wanted, VolumePart::Present { size_bytes: 4 * GIB, snapshot_id: None });
+    site.serve().await;
+    assert_eq!(site.volume(view.id).await.state, VolumeState::Available);
+    assert_eq!(cloud.grow_volume(admin, view.id, 6).await.unwrap(), 4);
+    let shrink = cloud.grow_volume(admin, view.id, 5).await.unwrap_err();
+    assert!(matches!(shrink, Error::InvalidInput { field: "size", .. }), "{shrink:?}");
+    assert_eq!((site.volume(view.id).await.size_gib, site.volume(view.id).await.actual_gib), (6, 4));
+    site.serve().await;
+    assert_eq!(site.volume(view.id).await.actual_gib, 6);
+    let stranger = site.t.member("stranger").await;
+    for refused in [
+        cloud.volume(&stranger, view.id).await.map(|_| ()),
+        cloud.grow_volume(&stranger, view.id, 9).await.map(|_| ()),
+        cloud.delete_volume(&stranger, view.id).await,
+    ] {
+        assert!(matches!(refused, Err(Error::NotFound { kind: Kind::Volume, .. })), "{refused:?}");
+    }
+    cloud.delete_volume(admin, view.id).await.unwrap();
+    cloud.delete_volume(admin, view.id).await.unwrap();
+    assert_eq!(site.part().await.volumes[0].wanted, VolumePart::Absent);
+    site.serve().await;
+    assert!(matches!(cloud.volume(admin, view.id).await, Err(Error::NotFound { .. })));
+    assert_eq!(site.part().await.volumes, []);
+}
+
+#[tokio::test]
+async fn a_volume_reaches_its_guest_and_leaves_it_before_anybody_else_gets_it() {
+    let site = Site::new().await;
+    let id = site.available().await;
+    site.attach(id, "sdf").await.unwrap();
+    assert_eq!(site.disks().await, [], "it is not served yet");
+    let part = site.part().await;
+    let ExportPart::Open { node_address, secret, read_only } = &part.exports[0].wanted else {
+        panic!("{part:?}")
+    };
+    assert_eq!((node_address.to_string().as_str(), secret.len(), *read_only), ("10.0.0.1", 24, false));
+    assert!(!format!("{part:?}").contains(secret.as_str()), "no secret in a log");
+    site.serve().await;
+    let disks = site.disks().await;
+    let (export, DiskPart::Attached(spec)) = &disks[0] else { panic!("{disks:?}") };
+    assert_eq!((spec.device.as_str(), &spec.source), ("/dev/sdf", &source(*export)));
+    assert_eq!(spec.secret.as_ref(), Some(secret));
+    assert!(!format!("{spec:?}").contains(secret.as_str()), "no secret in a log");
+    site.running(&[seen(*export, DiskState::Failed { message: "no slot".into() })]).await;
+    assert_eq!(site.volume(id).await.attachment.unwrap().state, AttachmentState::Attaching);
+    site.running(&[seen(*export, DiskState::Attached)]).await;
+    let shown = site.volume(id).await.attachment.unwrap();
+    assert_eq!((shown.state, shown.device.as_str()), (AttachmentState::Attached, "/dev/sdf"));
+    let used = site.t.cloud.delete_volume(&site.t.admin, id).await.unwrap_err();
+    assert!(matches!(used, Error::InUse { kind: Kind::Volume, .. }), "{used:?}");
+    assert!(matches!(site.attach(id, "sdg").await, Err(Error::InUse { .. })));
+
+    site.detach(id, false).await.unwrap();
+    assert_eq!(site.disks().await, [(*export, DiskPart::Absent)]);
+    site.serve().await;
+    assert!(site.volume(id).await.attachment.is_some(), "its guest still has it");
+    site.running(&[seen(*export, DiskState::Absent)]).await;
+    assert_eq!(site.part().await.exports[0].wanted, ExportPart::Absent);
+    let mut waits = done(&site.part().await);
+    waits.exports[0].state = ExportState::Closing { connections: 1 };
+    site.tell(waits).await;
+    assert!(site.volume(id).await.attachment.is_some(), "somebody is connected");
+    site.serve().await;
+    assert_eq!(site.volume(id).await.attachment, None);
+    assert_eq!(site.disks().await, []);
+    assert!(matches!(site.detach(id, false).await, Err(Error::NotAttached { .. })));
+}
+
+#[tokio::test]
+async fn a_volume_is_torn_away_from_a_silent_guest_by_force() {
+    let site = Site::new().await;
+    let (id, export) = site.in_use().await;
+    site.detach(id, false).await.unwrap();
+    assert!(matches!(site.part().await.exports[0].wanted, ExportPart::Open { .. }));
+    site.detach(id, true).await.unwrap();
+    assert_eq!(site.part().await.exports[0].wanted, ExportPart::Absent);
+    site.serve().await;
+    assert_eq!(site.volume(id).await.attachment, None);
+    // The next one has another name and another secret.
+    site.attach(id, "/dev/sdf").await.unwrap();
+    assert_ne!(site.part().await.exports[0].id, export);
+}
+
+#[tokio::test]
+async fn volumes_of_a_terminated_instance_are_fenced() {
+    let site = Site::new().await;
+    let (id, _) = site.in_use().await;
+    site.t.cloud.terminate_instances(&site.t.admin, &[site.instance]).await.unwrap();
+    assert!(matches!(site.part().await.exports[0].wanted, ExportPart::Open { .. }), "its guest runs");
+    site.compute.report(vec![(site.placement, PlacementState::Gone)]).await;
+    assert_eq!(site.part().await.exports[0].wanted, ExportPart::Absent);
+    site.serve().await;
+    let volume = site.volume(id).await;
+    assert_eq!((volume.state, volume.attachment), (VolumeState::Available, None));
+}
+
+#[tokio::test]
+async fn snapshots_of_several_volumes_become_volumes() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let volumes = vec![site.available().await, site.available().await];
+    let request = CreateSnapshots { volumes: volumes.clone(), ..CreateSnapshots::default() };
+    let taken = cloud.create_snapshots(admin, &request).await.unwrap();
+    assert_eq!(taken.iter().map(|record| record.snapshot.volume_id).collect::<Vec<_>>(), volumes);
+    let id = taken[0].snapshot.id;
+    assert_eq!(site.part().await.snapshots.len(), 2);
+    let early = CreateVolume { snapshot_id: Some(id), ..CreateVolume::default() };
+    let refused = cloud.create_volume(admin, early.clone()).await.unwrap_err();
+    assert!(matches!(refused, Error::NotFound { kind: Kind::Snapshot, .. }), "{refused:?}");
+    site.serve().await;
+    let shown = cloud.snapshots(admin, &[id]).await.unwrap();
+    assert_eq!((shown[0].snapshot.state, shown[0].snapshot.size_gib), (SnapshotState::Completed, 4));
+    let small = CreateVolume { size_gib: Some(3), ..early.clone() };
+    let refused = cloud.create_volume(admin, small).await.unwrap_err();
+    assert!(matches!(refused, Error::InvalidInput { field: "size", .. }), "{refused:?}");
+    let made = cloud.create_volume(admin, early).await.unwrap();
+    assert_eq!((made.size_gib, made.snapshot_id), (4, Some(id)));
+    assert!(matches!(cloud.delete_snapshot(admin, id).await, Err(Error::InUse { .. })));
+    site.serve().await;
+    cloud.delete_snapshot(admin, id).await.unwrap();
+    site.serve().await;
+    assert!(matches!(cloud.snapshots(admin, &[id]).await, Err(Error::NotFound { .. })));
+    assert_eq!(site.volume(made.id).await.snapshot_id, Some(id), "where it came from stays in sight");
+    let stranger = site.t.member("stranger").await;
+    let other = taken[1].snapshot.id;
+    assert!(matches!(cloud.snapshots(&stranger, &[other]).await, Err(Error::NotFound { .. })));
+    assert!(matches!(cloud.delete_snapshot(&stranger, other).await, Err(Error::NotFound { .. })));
+    let foreign = cloud.create_snapshots(&stranger, &request).await.unwrap_err();
+    assert!(matches!(foreign, Error::NotFound { kind: Kind::Volume, .. }), "{foreign:?}");
+}
+
+#[tokio::test]
+async fn one_generation_of_a_storage_part_has_one_content() {
+    let site = Site::new().await;
+    let (_, _) = site.in_use().await;
+    let digest = async || {
+        let parts = site.storage.poll().await.parts;
+        let part = parts.iter().find(|part| matches!(part.body, PartBody::Storage(_))).unwrap();
+        (part.generation, part.content_digest())
+    };
+    let (first, restarted) = (digest().await, site.t.restarted());
+    let request = tepui_types::agent::PollRequest {
+        epoch: tepui_types::Epoch(1),
+        agent_run: 1,
+        have: Vec::new(),
+        reported: 0,
+        wait_ms: 0,
+    };
+    let reply = restarted.poll(site.storage.id, request).await.unwrap().owned();
+    let part = reply.parts.iter().find(|part| matches!(part.body, PartBody::Storage(_))).unwrap();
+    assert_eq!(first, (part.generation, part.content_digest()));
+}

@@ -1,0 +1,304 @@
+//! Attachments of volumes, and their exports.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Params, params};
+use tepui_db::model::{Attachment, AttachmentState, ExportState, InstanceState, VolumeState};
+use tepui_db::{AttachOutcome, DetachOutcome, Detachment, NewAttachment};
+use tepui_types::agent::PoolBackend;
+use tepui_types::{InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
+
+use crate::generation::Touched;
+use crate::row::{Columns, all, execute, exists, first};
+use crate::value::S;
+use crate::verb::Verb;
+
+/// The SELECT list, with `attachment` as a and `instance` as i, that [`read`] reads.
+pub(crate) const ATTACHMENT: &str =
+    "a.id, a.volume_id, i.id, a.device, a.delete_on_termination, a.state, a.since,
+    a.export_id, a.placement_id, a.wrapped_secret, a.export_state, a.source, a.message";
+/// Where [`ATTACHMENT`] is selected from.
+pub(crate) const FROM: &str = "attachment a JOIN instance i ON i.n = a.instance_n";
+
+/// Reads an attachment's row.
+pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Attachment> {
+    Ok(Attachment {
+        id: c.stored()?,
+        volume_id: c.stored()?,
+        instance_id: c.stored()?,
+        device: c.plain()?,
+        delete_on_termination: c.plain()?,
+        state: c.stored()?,
+        since: c.stored()?,
+        export_id: c.stored()?,
+        placement_id: c.stored()?,
+        wrapped_secret: c.plain()?,
+        export_state: c.stored()?,
+        source: c.optional()?,
+        message: c.plain()?,
+    })
+}
+
+fn select(
+    connection: &Connection,
+    condition: &str,
+    params: impl Params,
+) -> rusqlite::Result<Vec<Attachment>> {
+    let sql = format!("SELECT {ATTACHMENT} FROM {FROM} WHERE {condition} ORDER BY a.volume_id");
+    all(connection, &sql, params, read)
+}
+
+/// A project's attachments, by volume.
+pub(crate) fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<Vec<Attachment>> {
+    select(connection, "a.project_id = ?1", params![S(project)])
+}
+
+/// Those that pass the condition, by instance and in order of their devices.
+pub(crate) fn by_instance(
+    connection: &Connection,
+    condition: &str,
+    params: impl Params,
+) -> rusqlite::Result<HashMap<InstanceId, Vec<Attachment>>> {
+    let mut found: HashMap<InstanceId, Vec<Attachment>> = HashMap::new();
+    for attachment in select(connection, condition, params)? {
+        found.entry(attachment.instance_id).or_default().push(attachment);
+    }
+    found.values_mut().for_each(|own| own.sort_by(|one, other| one.device.cmp(&other.device)));
+    Ok(found)
+}
+
+/// The instance that has the volume.
+pub(crate) fn user(connection: &Connection, volume: VolumeId) -> rusqlite::Result<Option<InstanceId>> {
+    let sql = format!("SELECT i.id FROM {FROM} WHERE a.volume_id = ?1");
+    first(connection, &sql, params![S(volume)], |c| c.stored())
+}
+
+/// What an attachment depends on, of the volume's side.
+struct Disk {
+    state: VolumeState,
+    backend: PoolBackend,
+    node: NodeId,
+}
+
+/// What an attachment depends on, of the instance's side.
+struct Machine {
+    n: i64,
+    state: InstanceState,
+    placement: Option<(PlacementId, NodeId)>,
+}
+
+fn disk(connection: &Connection, project: ProjectId, id: VolumeId) -> rusqlite::Result<Option<Disk>> {
+    let sql = "SELECT v.state, p.backend, p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
+               WHERE v.id = ?1 AND v.project_id = ?2";
+    first(connection, sql, params![S(id), S(project)], |c| {
+        Ok(Disk { state: c.stored()?, backend: c.stored()?, node: c.stored()? })
+    })
+}
+
+fn machine(connection: &Connection, project: ProjectId, id: InstanceId) -> rusqlite::Result<Option<Machine>> {
+    let sql = "SELECT i.n, i.state, p.id, p.node_id
+               FROM instance i LEFT JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
+               WHERE i.id = ?1 AND i.project_id = ?2";
+    first(connection, sql, params![S(id), S(project)], |c| {
+        let (n, state) = (c.plain()?, c.stored()?);
+        let (placement, node): (Option<PlacementId>, Option<NodeId>) = (c.optional()?, c.optional()?);
+        Ok(Machine { n, state, placement: placement.zip(node) })
+    })
+}
+
+/// Attaches a volume, and asks its host for an export.
+pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestamp) -> Verb<AttachOutcome> {
+    let Some(disk) = disk(connection, new.project_id, new.volume_id)? else {
+        return Ok(AttachOutcome::VolumeMissing);
+    };
+    let Some(machine) = machine(connection, new.project_id, new.instance_id)? else {
+        return Ok(AttachOutcome::InstanceMissing);
+    };
+    if let Some(instance) = user(connection, new.volume_id)? {
+        return Ok(AttachOutcome::InUse(instance));
+    }
+    let (placement, node) = match (disk.state, machine.state, machine.placement) {
+        (VolumeState::Creating | VolumeState::Deleting | VolumeState::Error, _, _) => {
+            return Ok(AttachOutcome::VolumeState(disk.state));
+        }
+        (
+            VolumeState::Available,
+            InstanceState::Pending | InstanceState::Running | InstanceState::Stopped,
+            Some(placement),
+        ) => placement,
+        (VolumeState::Available, state, _) => return Ok(AttachOutcome::InstanceState(state)),
+    };
+    if disk.backend == PoolBackend::Local && node != disk.node {
+        return Ok(AttachOutcome::OtherNode(disk.node));
+    }
+    if let Some(refused) = refuse_place(connection, &machine, new)? {
+        return Ok(refused);
+    }
+    insert(connection, new, machine.n, placement, now)?;
+    let mut touched = Touched::default();
+    touched.storage(disk.node);
+    touched.grow(connection)?;
+    Ok(AttachOutcome::Attaching(disk.node))
+}
+
+/// Why the instance has no place for one more.
+fn refuse_place(
+    connection: &Connection,
+    machine: &Machine,
+    new: &NewAttachment,
+) -> rusqlite::Result<Option<AttachOutcome>> {
+    let sql = "SELECT 1 FROM attachment WHERE instance_n = ?1 AND substr(device, -1) = substr(?2, -1)
+               UNION ALL SELECT 1 FROM root_volume WHERE instance_n = ?1 AND device = ?2";
+    if exists(connection, sql, params![machine.n, new.device])? {
+        return Ok(Some(AttachOutcome::DeviceTaken));
+    }
+    let sql = "SELECT count(*) FROM attachment WHERE instance_n = ?1";
+    let count = first(connection, sql, params![machine.n], |c| c.plain::<u32>())?.unwrap_or(0);
+    Ok((count >= new.most).then_some(AttachOutcome::TooMany))
+}
+
+fn insert(
+    connection: &Connection,
+    new: &NewAttachment,
+    instance: i64,
+    placement: PlacementId,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT INTO attachment (volume_id, id, project_id, instance_n, device, delete_on_termination, state,
+                                       since, export_id, placement_id, wrapped_secret, export_state)
+               VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let values = params![
+        S(new.volume_id),
+        S(new.id),
+        S(new.project_id),
+        instance,
+        new.device,
+        S(AttachmentState::Attaching),
+        S(now),
+        S(new.export_id),
+        S(placement),
+        new.wrapped_secret,
+        S(ExportState::Making),
+    ];
+    execute(connection, sql, values)?;
+    Ok(())
+}
+
+/// An attachment with those whose parts name it.
+struct Current {
+    attachment: Attachment,
+    storage: NodeId,
+    compute: Option<NodeId>,
+}
+
+fn current(
+    connection: &Connection,
+    project: ProjectId,
+    volume: VolumeId,
+) -> rusqlite::Result<Option<Current>> {
+    let sql = format!(
+        "SELECT {ATTACHMENT}, p.node_id, l.node_id FROM {FROM}
+         JOIN volume v ON v.id = a.volume_id
+         JOIN pool p ON p.id = v.pool_id
+         LEFT JOIN placement l ON l.id = a.placement_id AND l.gone_at IS NULL
+         WHERE a.volume_id = ?1 AND a.project_id = ?2"
+    );
+    first(connection, &sql, params![S(volume), S(project)], |c| {
+        Ok(Current { attachment: read(c)?, storage: c.stored()?, compute: c.optional()? })
+    })
+}
+
+/// Detaches a volume: first from the guest, then from its export, which no guest's silence holds up by force.
+pub(crate) fn detach(connection: &Connection, what: &Detachment) -> Verb<DetachOutcome> {
+    if disk(connection, what.project_id, what.volume_id)?.is_none() {
+        return Ok(DetachOutcome::VolumeMissing);
+    }
+    let named = |attachment: &Attachment| {
+        what.instance_id.is_none_or(|id| id == attachment.instance_id)
+            && what.device.as_ref().is_none_or(|device| *device == attachment.device)
+    };
+    let current = current(connection, what.project_id, what.volume_id)?.filter(|c| named(&c.attachment));
+    let Some(Current { attachment, storage, compute }) = current else {
+        return Ok(DetachOutcome::NotAttached);
+    };
+    let mut touched = Touched::default();
+    let mut nodes = BTreeSet::new();
+    if attachment.state != AttachmentState::Detaching {
+        set_state(connection, attachment.volume_id, AttachmentState::Detaching)?;
+        nodes.extend(compute);
+    }
+    // Nobody could connect to what was never open, and nobody is asked where there is no guest.
+    let at_once = what.force || attachment.export_state == ExportState::Making || compute.is_none();
+    if at_once && attachment.export_state != ExportState::Closing {
+        close(connection, attachment.volume_id)?;
+        touched.storage(storage);
+        nodes.insert(storage);
+    }
+    nodes.iter().filter(|node| Some(**node) == compute).for_each(|node| touched.node(*node));
+    touched.grow(connection)?;
+    Ok(DetachOutcome::Detaching {
+        instance_id: attachment.instance_id,
+        device: attachment.device,
+        since: attachment.since,
+        delete_on_termination: attachment.delete_on_termination,
+        nodes: nodes.into_iter().collect(),
+    })
+}
+
+fn set_state(connection: &Connection, volume: VolumeId, state: AttachmentState) -> rusqlite::Result<()> {
+    execute(
+        connection,
+        "UPDATE attachment SET state = ?2 WHERE volume_id = ?1",
+        params![S(volume), S(state)],
+    )?;
+    Ok(())
+}
+
+/// From now on the export's credential and connections go. The caller grows the host's storage part.
+pub(crate) fn close(connection: &Connection, volume: VolumeId) -> rusqlite::Result<()> {
+    let sql = "UPDATE attachment SET state = 'detaching', export_state = 'closing' WHERE volume_id = ?1";
+    execute(connection, sql, params![S(volume)])?;
+    Ok(())
+}
+
+/// Closes every export of a placement of which nothing is left on its node.
+pub(crate) fn close_all(
+    connection: &Connection,
+    placement: PlacementId,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT a.volume_id, p.node_id FROM attachment a JOIN volume v ON v.id = a.volume_id
+               JOIN pool p ON p.id = v.pool_id WHERE a.placement_id = ?1 AND a.export_state <> 'closing'";
+    let open = all(connection, sql, params![S(placement)], |c| Ok((c.stored()?, c.stored()?)))?;
+    for (volume, storage) in open {
+        close(connection, volume)?;
+        touched.storage(storage);
+    }
+    Ok(())
+}
+
+/// The nodes whose volumes a node's placements use.
+pub(crate) fn storage_hosts(connection: &Connection, compute: NodeId) -> rusqlite::Result<Vec<NodeId>> {
+    let sql = "SELECT DISTINCT p.node_id FROM placement l
+               JOIN attachment a ON a.placement_id = l.id
+               JOIN volume v ON v.id = a.volume_id
+               JOIN pool p ON p.id = v.pool_id
+               WHERE l.node_id = ?1 AND l.gone_at IS NULL";
+    all(connection, sql, params![S(compute)], |c| c.stored())
+}
+
+/// Says whether the volume goes with its instance.
+pub(crate) fn set_delete_on_termination(
+    connection: &Connection,
+    project: ProjectId,
+    instance: InstanceId,
+    device: &str,
+    delete: bool,
+) -> rusqlite::Result<Option<AttachmentState>> {
+    let sql = "UPDATE attachment SET delete_on_termination = ?4
+               WHERE project_id = ?1 AND device = ?3 AND instance_n = (SELECT n FROM instance WHERE id = ?2)
+               RETURNING state";
+    Ok(all(connection, sql, params![S(project), S(instance), device, delete], |c| c.stored())?.pop())
+}

@@ -1,0 +1,154 @@
+//! Snapshots.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState, VolumeEvent, VolumeState};
+use tepui_db::{DbError, DeleteOutcome, NewSnapshotsOutcome, SnapshotDb};
+use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId};
+
+use crate::generation::Touched;
+use crate::row::{Columns, all, execute, first};
+use crate::value::S;
+use crate::verb::{Undo, Verb};
+use crate::{SqliteDb, tag};
+
+/// The SELECT list that [`read`] reads.
+pub(crate) const SNAPSHOT: &str =
+    "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at";
+
+#[async_trait]
+impl SnapshotDb for SqliteDb {
+    async fn create_snapshots(
+        &self,
+        snapshots: &[Snapshot],
+        tags: &[(SnapshotId, String, String)],
+    ) -> Result<NewSnapshotsOutcome, DbError> {
+        let (snapshots, tags) = (snapshots.to_vec(), tags.to_vec());
+        self.write(move |connection| create(connection, &snapshots, &tags)).await
+    }
+
+    async fn snapshots(&self, project: ProjectId) -> Result<Vec<SnapshotRecord>, DbError> {
+        self.read(move |connection| {
+            // The bounds hold the texts that begin with "snap-".
+            let mut tags = tag::of_kind(connection, project, "snap-", "snap.")?;
+            let sql = format!("SELECT {SNAPSHOT} FROM snapshot WHERE project_id = ?1 ORDER BY id");
+            let rows = all(connection, &sql, params![S(project)], read)?;
+            let record = |snapshot: Snapshot| SnapshotRecord {
+                tags: tags.remove(&snapshot.id.to_string()).unwrap_or_default(),
+                snapshot,
+            };
+            Ok(rows.into_iter().map(record).collect())
+        })
+        .await
+    }
+
+    async fn delete_snapshot(
+        &self,
+        project: ProjectId,
+        id: SnapshotId,
+    ) -> Result<(DeleteOutcome, Option<NodeId>), DbError> {
+        self.write(move |connection| delete(connection, project, id)).await
+    }
+
+    async fn snapshot_counts(&self) -> Result<Vec<(SnapshotState, u64)>, DbError> {
+        self.read(|connection| {
+            let sql = "SELECT state, count(*) FROM snapshot GROUP BY state ORDER BY state";
+            all(connection, sql, [], |c| Ok((c.stored()?, c.stored()?)))
+        })
+        .await
+    }
+}
+
+/// Reads a snapshot's row.
+pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Snapshot> {
+    Ok(Snapshot {
+        id: c.stored()?,
+        project_id: c.stored()?,
+        pool_id: c.stored()?,
+        volume_id: c.stored()?,
+        size_gib: c.plain()?,
+        description: c.plain()?,
+        state: c.stored()?,
+        message: c.plain()?,
+        created_at: c.stored()?,
+    })
+}
+
+fn create(
+    connection: &Connection,
+    snapshots: &[Snapshot],
+    tags: &[(SnapshotId, String, String)],
+) -> Verb<NewSnapshotsOutcome> {
+    let mut touched = Touched::default();
+    let mut nodes = Vec::new();
+    for snapshot in snapshots {
+        let sql =
+            "SELECT v.state, v.pool_id, v.actual_gib, p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
+                   WHERE v.id = ?1 AND v.project_id = ?2";
+        let found = first(connection, sql, params![S(snapshot.volume_id), S(snapshot.project_id)], |c| {
+            Ok((c.stored()?, c.stored::<PoolId>()?, c.plain::<u32>()?, c.stored::<NodeId>()?))
+        })?;
+        let Some((state, pool, size, node)) = found else {
+            return Err(Undo::Answer(NewSnapshotsOutcome::VolumeMissing(snapshot.volume_id)));
+        };
+        match state {
+            VolumeState::Available => insert(connection, snapshot, pool, size)?,
+            VolumeState::Creating | VolumeState::Deleting | VolumeState::Error => {
+                return Err(Undo::Answer(NewSnapshotsOutcome::VolumeState(snapshot.volume_id, state)));
+            }
+        }
+        touched.storage(node);
+        nodes.push(node);
+    }
+    let project = snapshots.first().map(|snapshot| snapshot.project_id);
+    for (id, key, value) in tags {
+        project.map(|project| tag::insert(connection, project, &id.to_string(), key, value)).transpose()?;
+    }
+    touched.grow(connection)?;
+    nodes.sort_unstable();
+    nodes.dedup();
+    Ok(NewSnapshotsOutcome::Taking(nodes))
+}
+
+fn insert(connection: &Connection, snapshot: &Snapshot, pool: PoolId, size_gib: u32) -> rusqlite::Result<()> {
+    let sql = format!("INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    let values = params![
+        S(snapshot.id),
+        S(snapshot.project_id),
+        S(pool),
+        S(snapshot.volume_id),
+        size_gib,
+        snapshot.description,
+        S(snapshot.state),
+        snapshot.message,
+        S(snapshot.created_at),
+    ];
+    execute(connection, &sql, values)?;
+    Ok(())
+}
+
+fn delete(
+    connection: &Connection,
+    project: ProjectId,
+    id: SnapshotId,
+) -> Verb<(DeleteOutcome, Option<NodeId>)> {
+    let sql = "SELECT s.state, p.node_id FROM snapshot s JOIN pool p ON p.id = s.pool_id
+               WHERE s.id = ?1 AND s.project_id = ?2";
+    let found = first(connection, sql, params![S(id), S(project)], |c| {
+        Ok((c.stored::<SnapshotState>()?, c.stored::<NodeId>()?))
+    })?;
+    let Some((state, node)) = found else { return Ok((DeleteOutcome::NotFound, None)) };
+    let sql = "SELECT count(*) FROM volume WHERE snapshot_id = ?1 AND state = 'creating'";
+    let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);
+    if count > 0 {
+        return Ok((DeleteOutcome::InUse(format!("{count} volumes that are being made from it")), None));
+    }
+    if state.after(VolumeEvent::Delete).is_none() {
+        return Ok((DeleteOutcome::Deleted, None));
+    }
+    execute(connection, "UPDATE snapshot SET state = 'deleting' WHERE id = ?1", params![S(id)])?;
+    let mut touched = Touched::default();
+    touched.storage(node);
+    touched.grow(connection)?;
+    Ok((DeleteOutcome::Deleted, Some(node)))
+}

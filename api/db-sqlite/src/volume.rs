@@ -1,0 +1,275 @@
+//! Volumes: creation, growth, deletion, listing.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+use tepui_db::model::{
+    AttachmentState, NodeState, SnapshotState, Volume, VolumeEvent, VolumeRecord, VolumeState,
+};
+use tepui_db::{
+    AttachOutcome, DbError, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, TokenUse,
+    VolumeDb, VolumeOutcome,
+};
+use tepui_types::{InstanceId, NodeId, PoolId, ProjectId, VolumeId};
+
+use crate::generation::Touched;
+use crate::row::{Columns, all, execute, first};
+use crate::value::S;
+use crate::verb::Verb;
+use crate::{SqliteDb, attachment, project, tag};
+
+/// The SELECT list, with `volume` as v, that [`read`] reads.
+pub(crate) const VOLUME: &str =
+    "v.id, v.project_id, v.pool_id, v.size_gib, v.actual_gib, v.snapshot_id, v.state,
+    v.message, v.created_at";
+
+#[async_trait]
+impl VolumeDb for SqliteDb {
+    async fn create_volume(&self, new: &NewVolume) -> Result<NewVolumeOutcome, DbError> {
+        let new = new.clone();
+        self.write(move |connection| create(connection, &new)).await
+    }
+
+    async fn volumes(&self, project: ProjectId) -> Result<Vec<VolumeRecord>, DbError> {
+        self.read(move |connection| of_project(connection, project)).await
+    }
+
+    async fn grow_volume(
+        &self,
+        project: ProjectId,
+        id: VolumeId,
+        size_gib: u32,
+    ) -> Result<VolumeOutcome, DbError> {
+        self.write(move |connection| grow(connection, project, id, size_gib)).await
+    }
+
+    async fn delete_volume(&self, project: ProjectId, id: VolumeId) -> Result<VolumeOutcome, DbError> {
+        self.write(move |connection| delete(connection, project, id)).await
+    }
+
+    async fn attach_volume(&self, new: &NewAttachment, now: Timestamp) -> Result<AttachOutcome, DbError> {
+        let new = new.clone();
+        self.write(move |connection| attachment::attach(connection, &new, now)).await
+    }
+
+    async fn detach_volume(&self, what: &Detachment) -> Result<DetachOutcome, DbError> {
+        let what = what.clone();
+        self.write(move |connection| attachment::detach(connection, &what)).await
+    }
+
+    async fn set_delete_on_termination(
+        &self,
+        project: ProjectId,
+        instance: InstanceId,
+        device: &str,
+        delete: bool,
+    ) -> Result<Option<AttachmentState>, DbError> {
+        let device = device.to_owned();
+        self.write(move |connection| {
+            Ok(attachment::set_delete_on_termination(connection, project, instance, &device, delete)?)
+        })
+        .await
+    }
+}
+
+/// Reads a volume's row.
+pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Volume> {
+    Ok(Volume {
+        id: c.stored()?,
+        project_id: c.stored()?,
+        pool_id: c.stored()?,
+        size_gib: c.plain()?,
+        actual_gib: c.plain()?,
+        snapshot_id: c.optional()?,
+        state: c.stored()?,
+        message: c.plain()?,
+        created_at: c.stored()?,
+    })
+}
+
+fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<Vec<VolumeRecord>> {
+    let attachments = attachment::of_project(connection, project)?;
+    let mut attachments: BTreeMap<_, _> = attachments.into_iter().map(|a| (a.volume_id, a)).collect();
+    // The bounds hold the texts that begin with "vol-".
+    let mut tags = tag::of_kind(connection, project, "vol-", "vol.")?;
+    let sql = format!(
+        "SELECT {VOLUME}, p.class FROM volume v JOIN pool p ON p.id = v.pool_id
+         WHERE v.project_id = ?1 ORDER BY v.id"
+    );
+    let rows = all(connection, &sql, params![S(project)], |c| Ok((read(c)?, c.plain()?)))?;
+    let record = |(volume, class): (Volume, String)| VolumeRecord {
+        class,
+        attachment: attachments.remove(&volume.id),
+        tags: tags.remove(&volume.id.to_string()).unwrap_or_default(),
+        volume,
+    };
+    Ok(rows.into_iter().map(record).collect())
+}
+
+/// The node of a pool that takes new volumes.
+fn open_pool(connection: &Connection, id: PoolId) -> rusqlite::Result<Option<NodeId>> {
+    let sql = "SELECT p.node_id, n.state FROM pool p JOIN node n ON n.id = p.node_id
+               WHERE p.id = ?1 AND NOT p.draining";
+    let found = first(connection, sql, params![S(id)], |c| Ok((c.stored()?, c.stored::<NodeState>()?)))?;
+    Ok(found.filter(|(_, state)| *state != NodeState::Expunged).map(|(node, _)| node))
+}
+
+fn create(connection: &Connection, new: &NewVolume) -> Verb<NewVolumeOutcome> {
+    let volume = &new.volume;
+    if let Some(used) = &new.token
+        && let Some((made, parameters)) = of_token(connection, volume.project_id, &used.token)?
+    {
+        let same = parameters == used.parameters_sha256;
+        return Ok(if same { NewVolumeOutcome::Repeated(made) } else { NewVolumeOutcome::TokenMismatch });
+    }
+    if !project::exists(connection, volume.project_id)? {
+        return Ok(NewVolumeOutcome::ParentMissing);
+    }
+    if let Some(refused) = refuse_source(connection, volume)? {
+        return Ok(refused);
+    }
+    if let Some((quota, limit, used)) = exceeded(connection, volume.project_id, 1, volume.size_gib)? {
+        return Ok(NewVolumeOutcome::QuotaExceeded { quota, limit, used });
+    }
+    let Some(node) = open_pool(connection, volume.pool_id)? else {
+        return Ok(NewVolumeOutcome::PoolLost(volume.pool_id));
+    };
+    insert(connection, volume, new.token.as_ref())?;
+    for (key, value) in &new.tags {
+        tag::insert(connection, volume.project_id, &volume.id.to_string(), key, value)?;
+    }
+    let mut touched = Touched::default();
+    touched.storage(node);
+    touched.grow(connection)?;
+    Ok(NewVolumeOutcome::Created(node))
+}
+
+fn of_token(
+    connection: &Connection,
+    project: ProjectId,
+    token: &str,
+) -> rusqlite::Result<Option<(VolumeId, [u8; 32])>> {
+    let sql = "SELECT id, parameters_sha256 FROM volume WHERE project_id = ?1 AND token = ?2";
+    first(connection, sql, params![S(project), token], |c| Ok((c.stored()?, c.plain()?)))
+}
+
+/// Why the volume cannot be made from its snapshot.
+fn refuse_source(connection: &Connection, volume: &Volume) -> rusqlite::Result<Option<NewVolumeOutcome>> {
+    let Some(id) = volume.snapshot_id else { return Ok(None) };
+    let sql = "SELECT size_gib, state FROM snapshot WHERE id = ?1 AND project_id = ?2 AND pool_id = ?3";
+    let values = params![S(id), S(volume.project_id), S(volume.pool_id)];
+    let found = first(connection, sql, values, |c| Ok((c.plain::<u32>()?, c.stored()?)))?;
+    Ok(match found {
+        Some((size, SnapshotState::Completed)) if size > volume.size_gib => {
+            Some(NewVolumeOutcome::SmallerThanSnapshot(size))
+        }
+        Some((_, SnapshotState::Completed)) => None,
+        Some((_, SnapshotState::Pending | SnapshotState::Deleting | SnapshotState::Error)) | None => {
+            Some(NewVolumeOutcome::SnapshotMissing(id))
+        }
+    })
+}
+
+/// The quota that so many more volumes, or GiB of them, would exceed: its name, limit, and what is taken.
+fn exceeded(
+    connection: &Connection,
+    project: ProjectId,
+    volumes: u64,
+    gib: u32,
+) -> rusqlite::Result<Option<(&'static str, u64, u64)>> {
+    let sql =
+        "SELECT quota_volumes, used_volumes, quota_volume_gib, used_volume_gib FROM project WHERE id = ?1";
+    let wanted = [("volumes", volumes), ("volume_gib", u64::from(gib))];
+    let found = first(connection, sql, params![S(project)], |c| {
+        for (quota, more) in wanted {
+            let (limit, used) = (c.stored::<u64>()?, c.stored::<u64>()?);
+            if more > 0 && used.saturating_add(more) > limit {
+                return Ok(Some((quota, limit, used)));
+            }
+        }
+        Ok(None)
+    })?;
+    Ok(found.flatten())
+}
+
+fn insert(connection: &Connection, volume: &Volume, token: Option<&TokenUse>) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message,
+                                   created_at, token, parameters_sha256)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let values = params![
+        S(volume.id),
+        S(volume.project_id),
+        S(volume.pool_id),
+        volume.size_gib,
+        volume.actual_gib,
+        volume.snapshot_id.map(S),
+        S(volume.state),
+        volume.message,
+        S(volume.created_at),
+        token.map(|token| &token.token),
+        token.map(|token| token.parameters_sha256),
+    ];
+    execute(connection, sql, values)?;
+    Ok(())
+}
+
+/// A volume of the project, with its pool's node.
+fn own(
+    connection: &Connection,
+    project: ProjectId,
+    id: VolumeId,
+) -> rusqlite::Result<Option<(Volume, NodeId)>> {
+    let sql = format!(
+        "SELECT {VOLUME}, p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
+         WHERE v.id = ?1 AND v.project_id = ?2"
+    );
+    first(connection, &sql, params![S(id), S(project)], |c| Ok((read(c)?, c.stored()?)))
+}
+
+fn grow(connection: &Connection, project: ProjectId, id: VolumeId, size_gib: u32) -> Verb<VolumeOutcome> {
+    let Some((volume, node)) = own(connection, project, id)? else { return Ok(VolumeOutcome::NotFound) };
+    match volume.state {
+        VolumeState::Available => {}
+        VolumeState::Creating | VolumeState::Deleting | VolumeState::Error => {
+            return Ok(VolumeOutcome::WrongState(volume.state));
+        }
+    }
+    let Some(more) = size_gib.checked_sub(volume.size_gib) else {
+        return Ok(VolumeOutcome::WouldShrink(volume.size_gib));
+    };
+    if more == 0 {
+        return Ok(VolumeOutcome::Unchanged);
+    }
+    if let Some((_, limit, used)) = exceeded(connection, project, 0, more)? {
+        return Ok(VolumeOutcome::QuotaExceeded { limit, used });
+    }
+    execute(connection, "UPDATE volume SET size_gib = ?2 WHERE id = ?1", params![S(id), size_gib])?;
+    let mut touched = Touched::default();
+    touched.storage(node);
+    touched.grow(connection)?;
+    Ok(VolumeOutcome::Changed(node))
+}
+
+fn delete(connection: &Connection, project: ProjectId, id: VolumeId) -> Verb<VolumeOutcome> {
+    let Some((volume, node)) = own(connection, project, id)? else { return Ok(VolumeOutcome::NotFound) };
+    if let Some(instance) = attachment::user(connection, id)? {
+        return Ok(VolumeOutcome::InUse(instance));
+    }
+    if volume.state.after(VolumeEvent::Delete).is_none() {
+        return Ok(VolumeOutcome::Unchanged);
+    }
+    begin_deletion(connection, id)?;
+    let mut touched = Touched::default();
+    touched.storage(node);
+    touched.grow(connection)?;
+    Ok(VolumeOutcome::Changed(node))
+}
+
+/// From now on its host removes it. The caller grows the host's storage part.
+pub(crate) fn begin_deletion(connection: &Connection, id: VolumeId) -> rusqlite::Result<()> {
+    execute(connection, "UPDATE volume SET state = 'deleting' WHERE id = ?1", params![S(id)])?;
+    Ok(())
+}

@@ -1,0 +1,564 @@
+//! Pools, volumes, attachments, snapshots, and what storage hosts say of them.
+
+use std::sync::Arc;
+
+use tepui_types::agent::{PoolBackend, VolumeSource};
+use tepui_types::{AttachmentId, ExportId, Generation, InstanceId, NodeId, PoolId, SnapshotId, VolumeId};
+
+use super::world::{CAPACITY, Tenant, World};
+use crate::model::{
+    Attachment, AttachmentState, ExportState, InstanceState, NodeState, Pool, Snapshot, SnapshotState,
+    StateReason, Volume, VolumeRecord, VolumeState,
+};
+use crate::{
+    AttachOutcome, CreateOutcome, Db, DeleteOutcome, DetachOutcome, Detachment, NewAttachment,
+    NewSnapshotsOutcome, NewVolume, NewVolumeOutcome, PowerChange, StorageNews, TokenUse, VolumeOutcome,
+};
+
+/// Two nodes, of which the first has a pool, and a tenant.
+struct Site {
+    world: World,
+    tenant: Tenant,
+    storage: NodeId,
+    compute: NodeId,
+    pool: PoolId,
+}
+
+impl Site {
+    async fn new(db: Arc<dyn Db>) -> Self {
+        Self::with(db, PoolBackend::Iscsi).await
+    }
+
+    async fn with(db: Arc<dyn Db>, backend: PoolBackend) -> Self {
+        let world = World::new(db);
+        let tenant = world.tenant("alpha").await;
+        let (storage, compute) = (world.node(CAPACITY).await, world.node(CAPACITY).await);
+        let pool = pool(&world, storage, "fast", backend);
+        assert_eq!(world.db.create_pool(&pool).await.unwrap(), CreateOutcome::Created);
+        Self { world, tenant, storage, compute, pool: pool.id }
+    }
+
+    fn new_volume(&self, size_gib: u32) -> NewVolume {
+        let volume = Volume {
+            id: VolumeId::from_random(self.world.bits()),
+            project_id: self.tenant.project,
+            pool_id: self.pool,
+            size_gib,
+            actual_gib: 0,
+            snapshot_id: None,
+            state: VolumeState::Creating,
+            message: None,
+            created_at: self.world.now(),
+        };
+        NewVolume { volume, token: None, tags: vec![("Name".into(), "data".into())] }
+    }
+
+    async fn create(&self, new: &NewVolume) -> NewVolumeOutcome {
+        self.world.db.create_volume(new).await.unwrap()
+    }
+
+    /// A volume that its host has made.
+    async fn volume(&self, size_gib: u32) -> VolumeId {
+        let new = self.new_volume(size_gib);
+        assert_eq!(self.create(&new).await, NewVolumeOutcome::Created(self.storage));
+        self.says(self.storage, StorageNews::VolumePresent(new.volume.id, size_gib)).await;
+        new.volume.id
+    }
+
+    async fn says(&self, node: NodeId, news: StorageNews) -> Vec<NodeId> {
+        self.world.db.apply_storage_news(node, &[news]).await.unwrap()
+    }
+
+    async fn records(&self) -> Vec<VolumeRecord> {
+        self.world.db.volumes(self.tenant.project).await.unwrap()
+    }
+
+    async fn record(&self, id: VolumeId) -> Option<VolumeRecord> {
+        self.records().await.into_iter().find(|record| record.volume.id == id)
+    }
+
+    async fn attachment(&self, id: VolumeId) -> Option<Attachment> {
+        self.record(id).await.and_then(|record| record.attachment)
+    }
+
+    fn new_attachment(&self, volume_id: VolumeId, instance_id: InstanceId, device: &str) -> NewAttachment {
+        NewAttachment {
+            id: AttachmentId::from_random(self.world.bits()),
+            project_id: self.tenant.project,
+            volume_id,
+            instance_id,
+            device: device.into(),
+            export_id: ExportId::from_random(self.world.bits()),
+            wrapped_secret: vec![7; 32],
+            most: 3,
+        }
+    }
+
+    async fn try_attach(&self, new: &NewAttachment) -> AttachOutcome {
+        self.world.db.attach_volume(new, self.world.now()).await.unwrap()
+    }
+
+    /// Attaches a volume, and both hosts say that it is done.
+    async fn attached(&self, volume: VolumeId, instance: InstanceId, device: &str) -> ExportId {
+        let new = self.new_attachment(volume, instance, device);
+        assert_eq!(self.try_attach(&new).await, AttachOutcome::Attaching(self.storage));
+        self.says(self.storage, StorageNews::ExportOpen(new.export_id, source())).await;
+        self.says(self.compute, StorageNews::DiskAttached(new.export_id)).await;
+        new.export_id
+    }
+
+    async fn detach(&self, volume_id: VolumeId, force: bool) -> DetachOutcome {
+        let what =
+            Detachment { project_id: self.tenant.project, volume_id, instance_id: None, device: None, force };
+        self.world.db.detach_volume(&what).await.unwrap()
+    }
+
+    async fn delete(&self, id: VolumeId) -> VolumeOutcome {
+        self.world.db.delete_volume(self.tenant.project, id).await.unwrap()
+    }
+
+    async fn generation(&self) -> Generation {
+        let generation = self.world.db.storage_generation(self.storage).await.unwrap().unwrap();
+        let part = self.world.db.storage_part(self.storage).await.unwrap().unwrap();
+        assert_eq!(part.generation, generation);
+        generation
+    }
+
+    fn new_snapshot(&self, volume_id: VolumeId) -> Snapshot {
+        Snapshot {
+            id: SnapshotId::from_random(self.world.bits()),
+            project_id: self.tenant.project,
+            pool_id: PoolId::from_random(0),
+            volume_id,
+            size_gib: 0,
+            description: "before the upgrade".into(),
+            state: SnapshotState::Pending,
+            message: None,
+            created_at: self.world.now(),
+        }
+    }
+
+    async fn snapshot(&self, id: SnapshotId) -> Option<Snapshot> {
+        let all = self.world.db.snapshots(self.tenant.project).await.unwrap();
+        all.into_iter().map(|record| record.snapshot).find(|snapshot| snapshot.id == id)
+    }
+
+    async fn assert_books(&self) {
+        assert_eq!(self.world.db.discrepancies().await.unwrap(), []);
+    }
+}
+
+fn pool(world: &World, node_id: NodeId, name: &str, backend: PoolBackend) -> Pool {
+    Pool {
+        id: PoolId::from_random(world.bits()),
+        name: name.into(),
+        class: "gp3".into(),
+        backend,
+        node_id,
+        path: format!("/srv/{name}"),
+        soft_percent: 80,
+        hard_percent: 90,
+        draining: false,
+        created_at: world.now(),
+    }
+}
+
+fn source() -> VolumeSource {
+    VolumeSource::Local { path: "/srv/fast/volume".into() }
+}
+
+pub async fn pools_have_their_own_name_and_folder(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, storage, compute, .. } = &site;
+    let first = world.db.pools().await.unwrap()[0].pool.clone();
+    let other =
+        |node, name, path: &str| Pool { path: path.into(), ..pool(world, node, name, PoolBackend::Nfs) };
+    let create = async |pool: &Pool| world.db.create_pool(pool).await.unwrap();
+    assert_eq!(create(&other(*compute, "fast", "/x")).await, CreateOutcome::NameTaken(first.id));
+    assert_eq!(create(&other(*storage, "slow", &first.path)).await, CreateOutcome::NameTaken(first.id));
+    assert_eq!(create(&other(*compute, "slow", &first.path)).await, CreateOutcome::Created);
+    let unknown = NodeId::from_random(world.bits());
+    assert_eq!(create(&other(unknown, "lost", "/y")).await, CreateOutcome::ParentMissing);
+    let before = site.generation().await;
+    let new = other(*storage, "second", "/second");
+    assert_eq!(create(&new).await, CreateOutcome::Created);
+    assert!(site.generation().await > before);
+    assert_eq!(world.db.delete_pool(new.id).await.unwrap(), DeleteOutcome::Deleted);
+    assert_eq!(world.db.delete_pool(new.id).await.unwrap(), DeleteOutcome::NotFound);
+    site.volume(1).await;
+    assert!(matches!(world.db.delete_pool(first.id).await.unwrap(), DeleteOutcome::InUse(_)));
+    let load = &world.db.pools().await.unwrap()[0];
+    assert_eq!((load.volumes, load.provisioned_gib, load.snapshots), (1, 1, 0));
+}
+
+pub async fn a_volume_is_there_once_its_host_says_so_and_gone_once_it_says_that(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let (new, before) = (site.new_volume(4), site.generation().await);
+    let id = new.volume.id;
+    assert_eq!(site.create(&new).await, NewVolumeOutcome::Created(site.storage));
+    assert!(site.generation().await > before);
+    let record = site.record(id).await.unwrap();
+    assert_eq!((record.volume, record.class.as_str()), (new.volume, "gp3"));
+    assert_eq!(record.tags["Name"], "data");
+    site.says(site.compute, StorageNews::VolumePresent(id, 4)).await;
+    assert_eq!(site.record(id).await.unwrap().volume.state, VolumeState::Creating, "another node's word");
+    site.says(site.storage, StorageNews::VolumeGone(id)).await;
+    assert!(site.record(id).await.is_some(), "nobody asked for its end");
+    site.says(site.storage, StorageNews::VolumePresent(id, 4)).await;
+    let volume = site.record(id).await.unwrap().volume;
+    assert_eq!((volume.state, volume.actual_gib), (VolumeState::Available, 4));
+    site.says(site.storage, StorageNews::VolumeFailed(id, "no".into())).await;
+    assert_eq!(site.record(id).await.unwrap().volume.state, VolumeState::Available, "it holds data");
+    assert_eq!(site.delete(id).await, VolumeOutcome::Changed(site.storage));
+    assert_eq!(site.delete(id).await, VolumeOutcome::Unchanged);
+    site.assert_books().await;
+    site.says(site.storage, StorageNews::VolumeGone(id)).await;
+    assert_eq!(site.record(id).await, None);
+    assert_eq!(site.delete(id).await, VolumeOutcome::NotFound);
+    assert!(site.world.db.tags(site.tenant.project).await.unwrap().is_empty());
+    site.assert_books().await;
+}
+
+pub async fn a_volume_that_can_never_be_made_says_why_and_can_be_deleted(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let new = site.new_volume(4);
+    site.create(&new).await;
+    site.says(site.storage, StorageNews::VolumeFailed(new.volume.id, "no reflink".into())).await;
+    let volume = site.record(new.volume.id).await.unwrap().volume;
+    assert_eq!((volume.state, volume.message.as_deref()), (VolumeState::Error, Some("no reflink")));
+    assert_eq!(site.delete(new.volume.id).await, VolumeOutcome::Changed(site.storage));
+}
+
+pub async fn a_token_creates_one_volume(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let with = |digest| {
+        let token = TokenUse { token: "t".into(), parameters_sha256: [digest; 32] };
+        NewVolume { token: Some(token), ..site.new_volume(1) }
+    };
+    let (first, again, other) = (with(1), with(1), with(2));
+    assert_eq!(site.create(&first).await, NewVolumeOutcome::Created(site.storage));
+    assert_eq!(site.create(&again).await, NewVolumeOutcome::Repeated(first.volume.id));
+    assert_eq!(site.create(&other).await, NewVolumeOutcome::TokenMismatch);
+    assert_eq!(site.records().await.len(), 1);
+}
+
+pub async fn a_refused_volume_leaves_nothing(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let refused = async |new: NewVolume, outcome| assert_eq!(site.create(&new).await, outcome);
+    let large = site.new_volume(60_000);
+    let limit = NewVolumeOutcome::QuotaExceeded { quota: "volume_gib", limit: 51_200, used: 0 };
+    refused(large, limit).await;
+    let pool = PoolId::from_random(site.world.bits());
+    let mut elsewhere = site.new_volume(1);
+    elsewhere.volume.pool_id = pool;
+    refused(elsewhere, NewVolumeOutcome::PoolLost(pool)).await;
+    let mut nobody = site.new_volume(1);
+    nobody.volume.project_id = tepui_types::ProjectId::from_random(site.world.bits());
+    refused(nobody, NewVolumeOutcome::ParentMissing).await;
+    assert_eq!(site.world.db.set_pool_draining(site.pool, true).await.unwrap(), Some(site.storage));
+    refused(site.new_volume(1), NewVolumeOutcome::PoolLost(site.pool)).await;
+    assert_eq!(site.world.db.set_pool_draining(site.pool, false).await.unwrap(), Some(site.storage));
+    site.world.db.set_node_state(site.storage, NodeState::Unreachable, site.world.now()).await.unwrap();
+    let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into(), detail: None };
+    site.world.db.expunge_node(site.storage, &reason, site.world.now()).await.unwrap();
+    refused(site.new_volume(1), NewVolumeOutcome::PoolLost(site.pool)).await;
+    assert_eq!(site.records().await, []);
+    assert!(site.world.db.tags(site.tenant.project).await.unwrap().is_empty());
+    site.assert_books().await;
+}
+
+pub async fn a_volume_grows_and_never_shrinks(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let id = site.volume(4).await;
+    let grow = async |gib| site.world.db.grow_volume(site.tenant.project, id, gib).await.unwrap();
+    let before = site.generation().await;
+    assert_eq!(grow(4).await, VolumeOutcome::Unchanged);
+    assert_eq!(grow(3).await, VolumeOutcome::WouldShrink(4));
+    assert_eq!(grow(60_000).await, VolumeOutcome::QuotaExceeded { limit: 51_200, used: 4 });
+    assert_eq!(site.generation().await, before);
+    assert_eq!(grow(9).await, VolumeOutcome::Changed(site.storage));
+    assert!(site.generation().await > before);
+    let volume = site.record(id).await.unwrap().volume;
+    assert_eq!((volume.size_gib, volume.actual_gib), (9, 4), "its host has not said so yet");
+    site.says(site.storage, StorageNews::VolumePresent(id, 9)).await;
+    assert_eq!(site.record(id).await.unwrap().volume.actual_gib, 9);
+    let foreign = site.world.tenant("beta").await.project;
+    assert_eq!(site.world.db.grow_volume(foreign, id, 10).await.unwrap(), VolumeOutcome::NotFound);
+    assert_eq!(site.world.db.delete_volume(foreign, id).await.unwrap(), VolumeOutcome::NotFound);
+    site.assert_books().await;
+}
+
+pub async fn an_attachment_is_free_again_only_once_its_export_is_fenced(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let volume = site.volume(4).await;
+    let instance = world.running(tenant, *compute).await;
+    let new = site.new_attachment(volume, instance, "/dev/sdf");
+    let (stored, wanted) = (site.generation().await, world.node_generation(*compute).await);
+    assert_eq!(site.try_attach(&new).await, AttachOutcome::Attaching(*storage));
+    assert!(site.generation().await > stored);
+    assert_eq!(world.node_generation(*compute).await, wanted, "there is nothing to connect to yet");
+    assert_eq!(site.says(*compute, StorageNews::ExportOpen(new.export_id, source())).await, []);
+    assert_eq!(site.says(*storage, StorageNews::ExportOpen(new.export_id, source())).await, [*compute]);
+    assert_eq!(site.says(*storage, StorageNews::ExportOpen(new.export_id, source())).await, [], "said twice");
+    assert!(world.node_generation(*compute).await > wanted);
+    assert_eq!(site.says(*storage, StorageNews::DiskAttached(new.export_id)).await, [], "not its placement");
+    assert_eq!(site.attachment(volume).await.unwrap().state, AttachmentState::Attaching);
+    site.says(*compute, StorageNews::DiskAttached(new.export_id)).await;
+    let attachment = site.attachment(volume).await.unwrap();
+    assert_eq!((attachment.state, attachment.export_state), (AttachmentState::Attached, ExportState::Open));
+    assert_eq!(world.record(tenant, instance).await.attachments, [attachment]);
+    assert_eq!(site.delete(volume).await, VolumeOutcome::InUse(instance));
+
+    let DetachOutcome::Detaching { nodes, .. } = site.detach(volume, false).await else { panic!("refused") };
+    assert_eq!(nodes, [*compute]);
+    site.says(*storage, StorageNews::ExportGone(new.export_id)).await;
+    assert!(site.attachment(volume).await.is_some(), "its guest has not let go of it");
+    assert_eq!(site.says(*compute, StorageNews::DiskAbsent(new.export_id)).await, [*storage]);
+    assert_eq!(site.attachment(volume).await.unwrap().export_state, ExportState::Closing);
+    site.says(*storage, StorageNews::ExportOpen(new.export_id, source())).await;
+    assert_eq!(site.attachment(volume).await.unwrap().export_state, ExportState::Closing, "old news");
+    let other = world.running(tenant, *compute).await;
+    let next = site.new_attachment(volume, other, "/dev/sdf");
+    assert_eq!(site.try_attach(&next).await, AttachOutcome::InUse(instance));
+    site.says(*storage, StorageNews::ExportGone(new.export_id)).await;
+    assert_eq!(site.attachment(volume).await, None);
+    assert_eq!(world.record(tenant, instance).await.attachments, []);
+    assert_eq!(site.try_attach(&next).await, AttachOutcome::Attaching(*storage));
+    site.assert_books().await;
+}
+
+pub async fn by_force_a_volume_is_fenced_without_its_guest(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let volume = site.volume(4).await;
+    let instance = site.world.running(&site.tenant, site.compute).await;
+    let export = site.attached(volume, instance, "/dev/sdf").await;
+    site.detach(volume, false).await;
+    let DetachOutcome::Detaching { nodes, .. } = site.detach(volume, true).await else { panic!("refused") };
+    assert_eq!(nodes, [site.storage]);
+    let DetachOutcome::Detaching { nodes, .. } = site.detach(volume, true).await else { panic!("refused") };
+    assert_eq!(nodes, [], "asked twice");
+    assert_eq!(site.attachment(volume).await.unwrap().export_state, ExportState::Closing);
+    site.says(site.storage, StorageNews::ExportGone(export)).await;
+    assert_eq!(site.attachment(volume).await, None);
+    assert_eq!(site.record(volume).await.unwrap().volume.state, VolumeState::Available);
+}
+
+pub async fn what_was_never_open_is_detached_without_its_guest(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let volume = site.volume(4).await;
+    let instance = site.world.running(&site.tenant, site.compute).await;
+    let new = site.new_attachment(volume, instance, "/dev/sdf");
+    site.try_attach(&new).await;
+    let DetachOutcome::Detaching { nodes, .. } = site.detach(volume, false).await else { panic!("refused") };
+    assert!(nodes.contains(&site.storage), "{nodes:?}");
+    site.says(site.storage, StorageNews::ExportGone(new.export_id)).await;
+    assert_eq!(site.attachment(volume).await, None);
+}
+
+pub async fn a_detachment_names_what_is_attached(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let volume = site.volume(4).await;
+    let instance = site.world.running(&site.tenant, site.compute).await;
+    assert_eq!(site.detach(volume, false).await, DetachOutcome::NotAttached);
+    site.attached(volume, instance, "/dev/sdf").await;
+    let named = async |instance_id, device: Option<&str>, project_id| {
+        let device = device.map(str::to_owned);
+        let what = Detachment { project_id, volume_id: volume, instance_id, device, force: false };
+        site.world.db.detach_volume(&what).await.unwrap()
+    };
+    let (own, foreign) = (site.tenant.project, site.world.tenant("beta").await.project);
+    assert_eq!(named(None, None, foreign).await, DetachOutcome::VolumeMissing);
+    assert_eq!(named(Some(InstanceId::from_random(1)), None, own).await, DetachOutcome::NotAttached);
+    assert_eq!(named(Some(instance), Some("/dev/sdg"), own).await, DetachOutcome::NotAttached);
+    let done = named(Some(instance), Some("/dev/sdf"), own).await;
+    assert!(matches!(done, DetachOutcome::Detaching { .. }), "{done:?}");
+}
+
+pub async fn a_refused_attachment_leaves_nothing(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, compute, .. } = &site;
+    let (running, stopped) = (world.running(tenant, *compute).await, world.stopped(tenant, *compute).await);
+    let volume = site.volume(1).await;
+    let attach = async |volume, instance, device: &str| {
+        site.try_attach(&site.new_attachment(volume, instance, device)).await
+    };
+    let nothing = VolumeId::from_random(world.bits());
+    assert_eq!(attach(nothing, running, "/dev/sdf").await, AttachOutcome::VolumeMissing);
+    let nobody = InstanceId::from_random(world.bits());
+    assert_eq!(attach(volume, nobody, "/dev/sdf").await, AttachOutcome::InstanceMissing);
+    let beta = world.tenant("beta").await;
+    let foreign = world.running(&beta, *compute).await;
+    assert_eq!(attach(volume, foreign, "/dev/sdf").await, AttachOutcome::InstanceMissing);
+    assert_eq!(attach(volume, running, "/dev/sda1").await, AttachOutcome::DeviceTaken, "the root disk's");
+    let unmade = site.new_volume(1);
+    site.create(&unmade).await;
+    let state = AttachOutcome::VolumeState(VolumeState::Creating);
+    assert_eq!(attach(unmade.volume.id, running, "/dev/sdf").await, state);
+    world.power(tenant, running, PowerChange::Terminate).await;
+    let state = AttachOutcome::InstanceState(InstanceState::ShuttingDown);
+    assert_eq!(attach(volume, running, "/dev/sdf").await, state);
+    assert!(site.records().await.iter().all(|record| record.attachment.is_none()));
+    for device in ["/dev/sdf", "/dev/sdg", "/dev/sdh"] {
+        site.attached(site.volume(1).await, stopped, device).await;
+    }
+    assert_eq!(attach(volume, stopped, "/dev/vdf").await, AttachOutcome::DeviceTaken, "the same place");
+    assert_eq!(attach(volume, stopped, "/dev/sdi").await, AttachOutcome::TooMany);
+}
+
+pub async fn of_parallel_attachments_one_wins(db: Arc<dyn Db>) {
+    let site = Arc::new(Site::new(db).await);
+    let volume = site.volume(4).await;
+    let instances = [
+        site.world.running(&site.tenant, site.compute).await,
+        site.world.running(&site.tenant, site.compute).await,
+    ];
+    let attach = |number: usize| {
+        let site = Arc::clone(&site);
+        let new = site.new_attachment(volume, instances[number % 2], "/dev/sdf");
+        tokio::spawn(async move { site.try_attach(&new).await })
+    };
+    let calls: Vec<_> = (0..100).map(attach).collect();
+    let mut won = 0;
+    for call in calls {
+        match call.await.unwrap() {
+            AttachOutcome::Attaching(_) => won += 1,
+            AttachOutcome::InUse(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(won, 1);
+}
+
+pub async fn a_local_volume_is_for_instances_on_its_node(db: Arc<dyn Db>) {
+    let site = Site::with(db, PoolBackend::Local).await;
+    let volume = site.volume(4).await;
+    let here = site.world.running(&site.tenant, site.storage).await;
+    let there = site.world.running(&site.tenant, site.compute).await;
+    let refused = site.try_attach(&site.new_attachment(volume, there, "/dev/sdf")).await;
+    assert_eq!(refused, AttachOutcome::OtherNode(site.storage));
+    let attached = site.try_attach(&site.new_attachment(volume, here, "/dev/sdf")).await;
+    assert_eq!(attached, AttachOutcome::Attaching(site.storage));
+}
+
+pub async fn volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let instance = world.running(tenant, *compute).await;
+    let (kept, goes) = (site.volume(1).await, site.volume(1).await);
+    let exports =
+        [site.attached(kept, instance, "/dev/sdf").await, site.attached(goes, instance, "/dev/sdg").await];
+    let set = async |project, device| {
+        world.db.set_delete_on_termination(project, instance, device, true).await.unwrap()
+    };
+    assert_eq!(set(tenant.project, "/dev/sdx").await, None);
+    assert_eq!(set(world.tenant("beta").await.project, "/dev/sdg").await, None);
+    assert_eq!(set(tenant.project, "/dev/sdg").await, Some(AttachmentState::Attached));
+    let before = site.generation().await;
+    world.terminate(tenant, instance).await;
+    assert!(site.generation().await > before);
+    for volume in [kept, goes] {
+        assert_eq!(site.attachment(volume).await.unwrap().export_state, ExportState::Closing);
+    }
+    world.db.purge(&crate::Cutoffs::all(world.now()), 100).await.unwrap();
+    assert_eq!(world.state(tenant, instance).await, InstanceState::Terminated, "its exports are not fenced");
+    for export in exports {
+        site.says(*storage, StorageNews::ExportGone(export)).await;
+    }
+    assert_eq!(site.record(kept).await.unwrap().volume.state, VolumeState::Available);
+    assert_eq!(site.record(goes).await.unwrap().volume.state, VolumeState::Deleting);
+    world.db.purge(&crate::Cutoffs::all(world.now()), 100).await.unwrap();
+    assert!(world.records(tenant).await.is_empty());
+    site.assert_books().await;
+}
+
+pub async fn snapshots_are_taken_together_and_volumes_made_of_them(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, .. } = &site;
+    let (one, two) = (site.volume(3).await, site.volume(5).await);
+    let taken = [site.new_snapshot(one), site.new_snapshot(two)];
+    let tags = [(taken[1].id, "Name".to_owned(), "nightly".to_owned())];
+    let lost = VolumeId::from_random(world.bits());
+    let refused = [site.new_snapshot(one), site.new_snapshot(lost)];
+    let create = async |all: &[Snapshot]| world.db.create_snapshots(all, &tags).await.unwrap();
+    assert_eq!(create(&refused).await, NewSnapshotsOutcome::VolumeMissing(lost));
+    assert!(world.db.snapshots(tenant.project).await.unwrap().is_empty(), "all or none");
+    assert_eq!(create(&taken).await, NewSnapshotsOutcome::Taking(vec![*storage]));
+    let id = taken[1].id;
+    let snapshot = site.snapshot(id).await.unwrap();
+    assert_eq!((snapshot.pool_id, snapshot.size_gib, snapshot.state), (site.pool, 5, SnapshotState::Pending));
+    let from = |size| {
+        let mut new = site.new_volume(size);
+        new.volume.snapshot_id = Some(id);
+        new
+    };
+    assert_eq!(site.create(&from(5)).await, NewVolumeOutcome::SnapshotMissing(id), "it is not taken yet");
+    site.says(site.compute, StorageNews::SnapshotPresent(id)).await;
+    assert_eq!(site.snapshot(id).await.unwrap().state, SnapshotState::Pending, "another node's word");
+    site.says(*storage, StorageNews::SnapshotPresent(id)).await;
+    assert_eq!(site.create(&from(4)).await, NewVolumeOutcome::SmallerThanSnapshot(5));
+    let new = from(8);
+    assert_eq!(site.create(&new).await, NewVolumeOutcome::Created(*storage));
+    let delete = async || world.db.delete_snapshot(tenant.project, id).await.unwrap();
+    assert!(matches!(delete().await, (DeleteOutcome::InUse(_), None)), "a volume is being made of it");
+    site.says(*storage, StorageNews::VolumePresent(new.volume.id, 8)).await;
+    assert_eq!(delete().await, (DeleteOutcome::Deleted, Some(*storage)));
+    assert_eq!(delete().await, (DeleteOutcome::Deleted, None), "asked twice");
+    site.says(*storage, StorageNews::SnapshotGone(id)).await;
+    assert_eq!(site.snapshot(id).await, None);
+    assert_eq!(delete().await, (DeleteOutcome::NotFound, None));
+    assert_eq!(world.db.snapshot_counts().await.unwrap(), [(SnapshotState::Pending, 1)]);
+    site.says(*storage, StorageNews::SnapshotFailed(taken[0].id, "disk full".into())).await;
+    let failed = site.snapshot(taken[0].id).await.unwrap();
+    assert_eq!((failed.state, failed.message.as_deref()), (SnapshotState::Error, Some("disk full")));
+}
+
+pub async fn a_storage_part_has_all_that_is_in_its_pools(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let volume = site.volume(3).await;
+    let snapshot = site.new_snapshot(volume);
+    site.world.db.create_snapshots(std::slice::from_ref(&snapshot), &[]).await.unwrap();
+    let instance = site.world.running(&site.tenant, site.compute).await;
+    let export = site.attached(volume, instance, "/dev/sdf").await;
+    let part = site.world.db.storage_part(site.storage).await.unwrap().unwrap();
+    assert_eq!(part.pools.iter().map(|pool| pool.id).collect::<Vec<_>>(), [site.pool]);
+    assert_eq!(part.volumes.iter().map(|volume| volume.id).collect::<Vec<_>>(), [volume]);
+    assert_eq!(part.snapshots.iter().map(|snapshot| snapshot.id).collect::<Vec<_>>(), [snapshot.id]);
+    let (attachment, address) = &part.attachments[0];
+    let nodes = site.world.db.nodes().await.unwrap();
+    let compute = nodes.iter().find(|load| load.node.id == site.compute).unwrap();
+    assert_eq!((attachment.export_id, *address), (export, compute.node.underlay_address));
+    assert_eq!(attachment.wrapped_secret, [7; 32]);
+    assert_eq!(site.world.db.storage_part(site.compute).await.unwrap(), None, "it never had a pool");
+    assert_eq!(site.world.db.storage_generation(site.compute).await.unwrap(), None);
+}
+
+pub async fn what_failed_is_told_and_changes_nothing_else(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let volume = site.volume(3).await;
+    let instance = site.world.running(&site.tenant, site.compute).await;
+    let export = site.attached(volume, instance, "/dev/sdf").await;
+    let before = (site.generation().await, site.world.node_generation(site.compute).await);
+    let stranger = site.world.node(CAPACITY).await;
+    for (node, words, told) in [
+        (stranger, "a stranger", None),
+        (site.compute, "no slot", Some("no slot")),
+        (site.storage, "busy", Some("busy")),
+    ] {
+        site.says(node, StorageNews::Failed(export, words.into())).await;
+        let attachment = site.attachment(volume).await.unwrap();
+        assert_eq!((attachment.message.as_deref(), attachment.state), (told, AttachmentState::Attached));
+    }
+    assert_eq!((site.generation().await, site.world.node_generation(site.compute).await), before);
+}
+
+pub async fn a_project_with_volumes_is_not_deleted(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let volume = site.volume(3).await;
+    site.world.db.deregister_image(site.tenant.project, site.tenant.image).await.unwrap();
+    let delete = async || site.world.db.delete_project(site.tenant.project).await.unwrap();
+    assert_eq!(delete().await, DeleteOutcome::InUse("1 volumes".into()));
+    site.delete(volume).await;
+    site.says(site.storage, StorageNews::VolumeGone(volume)).await;
+    assert_eq!(delete().await, DeleteOutcome::Deleted);
+}

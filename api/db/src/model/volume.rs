@@ -1,0 +1,154 @@
+//! Pools, volumes, attachments, snapshots.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use tepui_types::agent::{PoolBackend, VolumeSource};
+use tepui_types::{
+    AttachmentId, ExportId, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId, VolumeId,
+};
+
+use super::{AttachmentState, ExportState, SnapshotState, VolumeState};
+
+/// Storage that volumes are made in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The id.
+    pub id: PoolId,
+    /// Unique in the cloud.
+    pub name: String,
+    /// What users ask for as the volume's type; several pools may share one.
+    pub class: String,
+    /// How its volumes reach their instances.
+    pub backend: PoolBackend,
+    /// The node whose agent serves it.
+    pub node_id: NodeId,
+    /// Its folder on that node.
+    pub path: String,
+    /// Percent of its file system in use above which operators are warned.
+    pub soft_percent: u8,
+    /// Percent of its file system in use above which it takes no new volumes or snapshots.
+    pub hard_percent: u8,
+    /// An operator keeps new volumes off it.
+    pub draining: bool,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// A disk that lives apart from instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The id.
+    pub id: VolumeId,
+    /// The owner.
+    pub project_id: ProjectId,
+    /// Where it is, for good.
+    pub pool_id: PoolId,
+    /// The size that is wanted; it never shrinks.
+    pub size_gib: u32,
+    /// The size that its host confirmed; 0 before its first word.
+    pub actual_gib: u32,
+    /// What it was made from.
+    pub snapshot_id: Option<SnapshotId>,
+    /// How far it is.
+    pub state: VolumeState,
+    /// Why it failed, for administrators.
+    pub message: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// A volume's place in an instance, and its incarnation where the instance is now.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The id.
+    pub id: AttachmentId,
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The client's name of the disk, for example `/dev/sdf`; its last letter is unique in
+    /// the instance.
+    pub device: String,
+    /// The volume goes with the instance.
+    pub delete_on_termination: bool,
+    /// How far it is.
+    pub state: AttachmentState,
+    /// When it was asked for.
+    pub since: Timestamp,
+    /// Names the credential and the target by which the placement reaches the volume.
+    pub export_id: ExportId,
+    /// Whose it is.
+    pub placement_id: PlacementId,
+    /// The password of the export's account, under the key file.
+    pub wrapped_secret: Vec<u8>,
+    /// How far the export is.
+    pub export_state: ExportState,
+    /// Where it is served; `None` before it is open.
+    pub source: Option<VolumeSource>,
+    /// What last failed, for administrators.
+    pub message: Option<String>,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attachment")
+            .field("id", &self.id)
+            .field("volume_id", &self.volume_id)
+            .field("instance_id", &self.instance_id)
+            .field("device", &self.device)
+            .field("state", &self.state)
+            .field("export_id", &self.export_id)
+            .field("placement_id", &self.placement_id)
+            .field("export_state", &self.export_state)
+            .field("source", &self.source)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A volume with what `DescribeVolumes` shows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeRecord {
+    /// The volume.
+    pub volume: Volume,
+    /// The class of its pool.
+    pub class: String,
+    /// Where it is used.
+    pub attachment: Option<Attachment>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What a volume held at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The id.
+    pub id: SnapshotId,
+    /// The owner.
+    pub project_id: ProjectId,
+    /// Where it is: the pool of its volume.
+    pub pool_id: PoolId,
+    /// What it was taken of; that may be gone.
+    pub volume_id: VolumeId,
+    /// The volume's size at that moment.
+    pub size_gib: u32,
+    /// For people.
+    pub description: String,
+    /// How far it is.
+    pub state: SnapshotState,
+    /// Why it failed, for administrators.
+    pub message: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+/// A snapshot with what `DescribeSnapshots` shows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRecord {
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}

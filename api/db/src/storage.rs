@@ -1,0 +1,67 @@
+//! What storage hosts are to hold and serve, and what becomes of it.
+
+use std::net::Ipv4Addr;
+
+use async_trait::async_trait;
+use tepui_types::agent::VolumeSource;
+use tepui_types::{ExportId, Generation, NodeId, SnapshotId, VolumeId};
+
+use crate::DbError;
+use crate::model::{Attachment, Pool, Snapshot, Volume};
+
+/// Everything in the pools of one node, from which core builds the node's storage part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoragePartState {
+    /// The part's generation.
+    pub generation: Generation,
+    /// Its pools, by id.
+    pub pools: Vec<Pool>,
+    /// Their volumes, by id.
+    pub volumes: Vec<Volume>,
+    /// Their snapshots, by id.
+    pub snapshots: Vec<Snapshot>,
+    /// Their volumes' attachments, by export, with the address of the node that uses each.
+    pub attachments: Vec<(Attachment, Ipv4Addr)>,
+}
+
+/// What a node says of a volume, snapshot or export that changes the books.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorageNews {
+    /// The volume is there, durable, with so many GiB.
+    VolumePresent(VolumeId, u32),
+    /// The volume can never be made.
+    VolumeFailed(VolumeId, String),
+    /// The volume's bytes are gone.
+    VolumeGone(VolumeId),
+    /// The snapshot is there, durable.
+    SnapshotPresent(SnapshotId),
+    /// The snapshot can never be taken.
+    SnapshotFailed(SnapshotId, String),
+    /// The snapshot's bytes are gone.
+    SnapshotGone(SnapshotId),
+    /// The export is open.
+    ExportOpen(ExportId, VolumeSource),
+    /// Not a byte can come by the export any more.
+    ExportGone(ExportId),
+    /// The placement's domain has the disk.
+    DiskAttached(ExportId),
+    /// The placement's domain does not have the disk any more.
+    DiskAbsent(ExportId),
+    /// What is wanted of the export or disk failed for now.
+    Failed(ExportId, String),
+}
+
+/// Storage hosts.
+#[async_trait]
+pub trait StorageDb: Send + Sync {
+    /// The generation of the node's storage part; `None` for a node that never had a pool.
+    async fn storage_generation(&self, node: NodeId) -> Result<Option<Generation>, DbError>;
+
+    /// What the node's storage part is made of; `None` for a node that never had a pool.
+    async fn storage_part(&self, node: NodeId) -> Result<Option<StoragePartState>, DbError>;
+
+    /// Applies what `node` says. News of a volume, snapshot or export counts if the node has its pool, news of a
+    /// disk if it has its placement; what says nothing new, or does not fit the state, changes nothing. Returns
+    /// the nodes for which something else is wanted now.
+    async fn apply_storage_news(&self, node: NodeId, news: &[StorageNews]) -> Result<Vec<NodeId>, DbError>;
+}

@@ -1,0 +1,201 @@
+//! Volumes and their attachments.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tepui_types::{AttachmentId, ExportId, InstanceId, NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
+
+use crate::model::{AttachmentState, InstanceState, Volume, VolumeRecord, VolumeState};
+use crate::{DbError, TokenUse};
+
+/// One `CreateVolume`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewVolume {
+    /// The row. Its state is `Creating`.
+    pub volume: Volume,
+    /// Makes a repeat harmless.
+    pub token: Option<TokenUse>,
+    /// Its tags.
+    pub tags: Vec<(String, String)>,
+}
+
+/// What became of a creation. Everything but `Created` and `Repeated` left nothing behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewVolumeOutcome {
+    /// It is in the books; this node's agent makes it.
+    Created(NodeId),
+    /// The token made this one before, with the same parameters.
+    Repeated(VolumeId),
+    /// The token stands for other parameters.
+    TokenMismatch,
+    /// The pool was deleted or drained, or its node given up, since it was chosen: choose again.
+    PoolLost(PoolId),
+    /// The project has no such snapshot in this pool that is completed.
+    SnapshotMissing(SnapshotId),
+    /// The snapshot has so many GiB, and the volume would have fewer.
+    SmallerThanSnapshot(u32),
+    /// The project may have only so many of this (`volumes`, `volume_gib`).
+    QuotaExceeded {
+        /// Which quota.
+        quota: &'static str,
+        /// Its limit.
+        limit: u64,
+        /// What is taken already.
+        used: u64,
+    },
+    /// There is no such project.
+    ParentMissing,
+}
+
+/// What became of a change of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeOutcome {
+    /// It is in the books; this node's agent carries it out.
+    Changed(NodeId),
+    /// It is so already; nothing was changed.
+    Unchanged,
+    /// The project has no such volume.
+    NotFound,
+    /// Not from this state.
+    WrongState(VolumeState),
+    /// It is in use by this instance.
+    InUse(InstanceId),
+    /// It has so many GiB, and a volume never shrinks.
+    WouldShrink(u32),
+    /// The project may have only so many GiB, and so many are taken.
+    QuotaExceeded {
+        /// The limit.
+        limit: u64,
+        /// What is taken already.
+        used: u64,
+    },
+}
+
+/// One `AttachVolume`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewAttachment {
+    /// The id.
+    pub id: AttachmentId,
+    /// The owner of both.
+    pub project_id: ProjectId,
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The client's name of the disk.
+    pub device: String,
+    /// Names the first incarnation.
+    pub export_id: ExportId,
+    /// The password of its account, under the key file.
+    pub wrapped_secret: Vec<u8>,
+    /// So many volumes an instance may have beside its root disk.
+    pub most: u32,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for NewAttachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewAttachment")
+            .field("id", &self.id)
+            .field("volume_id", &self.volume_id)
+            .field("instance_id", &self.instance_id)
+            .field("device", &self.device)
+            .field("export_id", &self.export_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of an attachment. Everything but `Attaching` left nothing behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttachOutcome {
+    /// It is in the books; this node's agent opens the export.
+    Attaching(NodeId),
+    /// The project has no such volume.
+    VolumeMissing,
+    /// The project has no such instance.
+    InstanceMissing,
+    /// The volume is in this state.
+    VolumeState(VolumeState),
+    /// The instance is in this state, in which nothing can be attached.
+    InstanceState(InstanceState),
+    /// The volume is in use by this instance.
+    InUse(InstanceId),
+    /// The instance has this device already.
+    DeviceTaken,
+    /// The instance has as many volumes as it may.
+    TooMany,
+    /// The pool serves instances on this node only.
+    OtherNode(NodeId),
+}
+
+/// What became of a detachment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DetachOutcome {
+    /// It is in the books; wake these nodes.
+    Detaching {
+        /// The instance it leaves.
+        instance_id: InstanceId,
+        /// The device it had.
+        device: String,
+        /// When it was attached.
+        since: Timestamp,
+        /// The volume goes with the instance.
+        delete_on_termination: bool,
+        /// Who carries it out.
+        nodes: Vec<NodeId>,
+    },
+    /// The project has no such volume.
+    VolumeMissing,
+    /// It is not attached, or not to the instance or device that was named.
+    NotAttached,
+}
+
+/// What to detach, as the client named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detachment {
+    /// The owner.
+    pub project_id: ProjectId,
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// Only if it is attached to this one.
+    pub instance_id: Option<InstanceId>,
+    /// Only if it has this name there.
+    pub device: Option<String>,
+    /// Fence it at once instead of waiting for the guest to let go.
+    pub force: bool,
+}
+
+/// Volumes.
+#[async_trait]
+pub trait VolumeDb: Send + Sync {
+    /// Creates a volume.
+    async fn create_volume(&self, new: &NewVolume) -> Result<NewVolumeOutcome, DbError>;
+
+    /// A project's volumes, by id.
+    async fn volumes(&self, project: ProjectId) -> Result<Vec<VolumeRecord>, DbError>;
+
+    /// Grows a volume, in use or not.
+    async fn grow_volume(
+        &self,
+        project: ProjectId,
+        id: VolumeId,
+        size_gib: u32,
+    ) -> Result<VolumeOutcome, DbError>;
+
+    /// Deletes a volume that is not in use.
+    async fn delete_volume(&self, project: ProjectId, id: VolumeId) -> Result<VolumeOutcome, DbError>;
+
+    /// Attaches a volume that no other instance has.
+    async fn attach_volume(&self, new: &NewAttachment, now: Timestamp) -> Result<AttachOutcome, DbError>;
+
+    /// Detaches a volume. Asked again, it changes nothing, but that `force` is remembered.
+    async fn detach_volume(&self, what: &Detachment) -> Result<DetachOutcome, DbError>;
+
+    /// Says whether the volume goes with its instance; `None` when it is not attached there.
+    async fn set_delete_on_termination(
+        &self,
+        project: ProjectId,
+        instance: InstanceId,
+        device: &str,
+        delete: bool,
+    ) -> Result<Option<AttachmentState>, DbError>;
+}
