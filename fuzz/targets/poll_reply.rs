@@ -42,7 +42,7 @@ pub(crate) fn run(reply: &[u8]) {
 fn addressee(reply: &PollReply) -> NodeId {
     let node = reply.parts.iter().find_map(|part| match part.key {
         PartKey::Node(id) => Some(id),
-        PartKey::Vpc(_) => None,
+        PartKey::Vpc(_) | PartKey::Storage(_) => None,
     });
     node.unwrap_or_else(|| NodeId::from_random(1))
 }

@@ -24,7 +24,9 @@ use crate::link::{ControlPlane, LinkError};
 use crate::metadata::MetadataService;
 use crate::network::Network;
 use crate::reconcile::{Observed, Reconciler, Shared};
+use crate::storage::{Storage, StorageKeeper};
 use crate::tasks::{self, Context};
+use crate::volumes::VolumeKeeper;
 
 /// Why an agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +89,8 @@ pub struct AgentParts {
     pub network: Arc<dyn Network>,
     /// Makes root disks.
     pub disks: DiskChoice,
+    /// Keeps the host's pools.
+    pub storage: Arc<dyn Storage>,
     /// Whether guests are answered at 169.254.169.254.
     pub metadata: bool,
     /// Changes when the host reboots.
@@ -236,6 +240,8 @@ fn share(
         ledger,
         wake: Notify::new(),
         network_wake: Notify::new(),
+        storage: StorageKeeper::new(Arc::clone(&parts.storage)),
+        volumes: VolumeKeeper::new(Arc::clone(&parts.hypervisor)),
         network_trouble: Mutex::default(),
         acknowledged: Mutex::default(),
         refused: Mutex::default(),

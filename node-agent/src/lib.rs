@@ -23,6 +23,8 @@ pub mod network;
 pub mod plan;
 pub mod reconcile;
 pub mod simulate;
+pub mod storage;
+pub mod volumes;
 
 mod tasks;
 mod unused;

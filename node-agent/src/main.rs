@@ -1,5 +1,6 @@
 //! `tepui-node`: the agent of one host.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tepui_agent::identity::{JoinToken, Joining, come_home, join};
 use tepui_agent::images::CacheLimits;
 use tepui_agent::network::{HostNetwork, HostNetworkConfig, Network};
 use tepui_agent::simulate::{self, Chance, Simulated};
+use tepui_agent::storage::LocalPools;
 use tepui_agent::{Agent, AgentParts, DiskChoice, Settings, accelerator, agent, doctor, host};
 use tepui_libvirt::{Accelerator, LibvirtHost, probe_accelerator};
 use tepui_types::rest::CheckOutcome;
@@ -177,6 +179,7 @@ async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
                 hypervisor: hypervisor(uri, *connections)?,
                 network: network(config).await?,
                 disks: DiskChoice::Local(limits(config)),
+                storage: Arc::new(LocalPools::new(iscsi(config)?, now)),
                 metadata: true,
                 boot_id,
                 capacity,
@@ -199,6 +202,14 @@ async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
 fn hypervisor(uri: &str, connections: usize) -> anyhow::Result<Arc<dyn Hypervisor>> {
     let host = LibvirtHost::new(uri, connections, LIBVIRT_DEADLINE)?;
     Ok(Arc::new(LibvirtHypervisor::new(host, STATE_DIR.into())))
+}
+
+/// How volumes are served: beside the guests' network, at the address by which the other hosts know this one.
+fn iscsi(config: &NodeConfig) -> anyhow::Result<tepui_storage::iscsi::Settings> {
+    let run_dir = config.run_dir.join("iscsi");
+    std::fs::create_dir_all(&run_dir)?;
+    let portal = SocketAddr::from((config.underlay_address, tepui_storage::iscsi::PORT));
+    Ok(tepui_storage::iscsi::Settings::new(run_dir, portal))
 }
 
 async fn network(config: &NodeConfig) -> anyhow::Result<Arc<dyn Network>> {

@@ -23,6 +23,7 @@ use crate::disks::SimulatedDisks;
 use crate::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use crate::identity::{Identity, IdentityError, JoinToken, Joining, ParseJoinTokenError, join};
 use crate::network::SimulatedNetwork;
+use crate::storage::SimulatedStorage;
 use crate::{Agent, AgentParts, DiskChoice, Settings, StartError};
 
 /// Why the simulation did not start.
@@ -199,6 +200,7 @@ impl Simulated {
             hypervisor: Arc::new(hypervisor),
             network: Arc::new(SimulatedNetwork::new()),
             disks: DiskChoice::Given(Arc::new(disks)),
+            storage: Arc::new(SimulatedStorage::new(self.capacity.disk_gib << 30)),
             metadata: false,
             boot_id: self.boot_id,
             capacity: self.capacity,

@@ -46,6 +46,7 @@ pub(crate) fn spec(id: PlacementId, power: Power) -> PlacementSpec {
             image_bytes: 5,
             size_bytes: 1 << 30,
         },
+        disks: Vec::new(),
         metadata: metadata(number),
         user_data: Some("IyEvYmluL3NoCg==".to_owned()),
     }

@@ -7,10 +7,11 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::sys;
 
+use crate::disk::{Prepared, set_disks, tell_secrets};
 use crate::identity::domain_name;
 use crate::look::look;
 use crate::pool::{Call, Pool};
-use crate::{DomainSpec, DomainStatus, Error, xml};
+use crate::{DataDisk, DomainSpec, DomainStatus, Error, LiveDisk, xml};
 
 /// What starting, asking to shut down and forcing off may take longer than a look at a state: QEMU
 /// that hangs in disk I/O takes libvirt ten seconds to kill.
@@ -61,9 +62,20 @@ impl LibvirtHost {
     /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as
     /// it is.
     pub async fn start(&self, spec: &DomainSpec) -> Result<(), Error> {
-        let id = spec.placement_id;
+        let (id, disks) = (spec.placement_id, spec.disks.clone());
         let xml = xml::domain_xml(spec)?;
-        self.pool.call(self.slow("start", id), move |connect| start(connect, id, &xml)).await
+        let start = move |connect: &Connect| {
+            tell_secrets(connect, &disks)?;
+            start(connect, id, &xml)
+        };
+        self.pool.call(self.slow("start", id), start).await
+    }
+
+    /// Gives a running domain the data disks that it lacks, asks it to let go of all others, and returns those that
+    /// it has then. A guest may take its time, or never let go: ask again. A domain that is off has none.
+    pub async fn set_disks(&self, id: PlacementId, disks: Vec<DataDisk>) -> Result<Vec<LiveDisk>, Error> {
+        let wanted = disks.into_iter().map(Prepared::of).collect::<Result<Vec<_>, _>>()?;
+        self.pool.call(self.slow("set disks", id), move |connect| set_disks(connect, id, &wanted)).await
     }
 
     /// Asks the guest to power off, by its power button and by its guest agent if it has one. It
@@ -106,7 +118,7 @@ impl LibvirtHost {
     }
 }
 
-type Outcome<T> = Result<T, virt::error::Error>;
+pub(crate) type Outcome<T> = Result<T, virt::error::Error>;
 
 fn start(connect: &Connect, id: PlacementId, xml: &str) -> Outcome<()> {
     if let Some(domain) = lookup(connect, id)?
@@ -164,12 +176,12 @@ fn on_active(connect: &Connect, id: PlacementId, verb: impl FnOnce(&Domain) -> O
     }
 }
 
-fn lookup(connect: &Connect, id: PlacementId) -> Outcome<Option<Domain>> {
+pub(crate) fn lookup(connect: &Connect, id: PlacementId) -> Outcome<Option<Domain>> {
     present(Domain::lookup_by_name(connect, &domain_name(id)))
 }
 
 /// Turns "there is no such domain" into none.
-fn present<T>(outcome: Outcome<T>) -> Outcome<Option<T>> {
+pub(crate) fn present<T>(outcome: Outcome<T>) -> Outcome<Option<T>> {
     match outcome {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.code().to_raw() == sys::VIR_ERR_NO_DOMAIN => Ok(None),
@@ -177,7 +189,7 @@ fn present<T>(outcome: Outcome<T>) -> Outcome<Option<T>> {
     }
 }
 
-fn is_invalid(error: &virt::error::Error) -> bool {
+pub(crate) fn is_invalid(error: &virt::error::Error) -> bool {
     error.code().to_raw() == sys::VIR_ERR_OPERATION_INVALID
 }
 

@@ -5,6 +5,7 @@
 
 mod accelerator;
 mod console;
+mod disk;
 mod error;
 mod events;
 mod host;
@@ -19,6 +20,7 @@ mod xml;
 
 pub use accelerator::{Accelerator, AcceleratorPreference, Probe, probe_accelerator};
 pub use console::rotate_console;
+pub use disk::{DataDisk, DiskSource, IscsiSource, LiveDisk};
 pub use error::Error;
 pub use host::LibvirtHost;
 pub use identity::{domain_name, system_uuid};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tepui_types::{InstanceId, MacAddress, PlacementId};
 
-use crate::{Accelerator, Error};
+use crate::{Accelerator, DataDisk, Error};
 
 /// The format of a disk file. Always stated, never probed: a guest can write any header it likes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +36,8 @@ pub struct DomainSpec {
     pub base: PathBuf,
     /// The format of `base`.
     pub base_format: DiskFormat,
+    /// Its other disks.
+    pub disks: Vec<DataDisk>,
     /// The root disk's serial as the guest sees it: 1 to 20 letters, digits, `-` or `_`.
     pub volume_serial: String,
     /// The tap device of the first interface, made by the agent; at most 15 bytes.
@@ -68,22 +70,28 @@ impl DomainSpec {
         require("tap", &self.tap, fits, rule)?;
         check_path("overlay", &self.overlay)?;
         check_path("base", &self.base)?;
-        check_path("console_log", &self.console_log)
+        check_path("console_log", &self.console_log)?;
+        self.disks.iter().try_for_each(DataDisk::validate)
     }
 }
 
-fn is_name(text: &str, most: usize, also: &str) -> bool {
+pub(crate) fn is_name(text: &str, most: usize, also: &str) -> bool {
     (1..=most).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
 }
 
 /// A control character is not allowed in XML or, as a line break, does not survive it.
-fn check_path(field: &'static str, path: &Path) -> Result<(), Error> {
+pub(crate) fn check_path(field: &'static str, path: &Path) -> Result<(), Error> {
     let text = path.to_str().unwrap_or_default();
     let fits = text.starts_with('/') && !text.contains(char::is_control);
     require(field, path.display(), fits, "must be an absolute path in UTF-8 without control characters")
 }
 
-fn require(field: &'static str, value: impl ToString, fits: bool, rule: &'static str) -> Result<(), Error> {
+pub(crate) fn require(
+    field: &'static str,
+    value: impl ToString,
+    fits: bool,
+    rule: &'static str,
+) -> Result<(), Error> {
     if fits {
         return Ok(());
     }

@@ -9,11 +9,11 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{Guest, PATIENCE, PrivateHost, SlowWay, signal, wait_for_any, wait_for_state, wait_gone};
-use tepui_libvirt::{DomainState, Error, LibvirtHost, OffReason};
+use tepui_libvirt::{DataDisk, DiskSource, DomainState, Error, LibvirtHost, OffReason};
 use tepui_types::PlacementId;
 
 const DEADLINE: Duration = PATIENCE;
@@ -56,6 +56,47 @@ async fn a_guest_starts_once_resets_obeys_the_power_button_and_is_forgotten() {
 
     libvirt.forget(id).await.unwrap();
     assert_eq!(libvirt.domains().await.unwrap(), []);
+}
+
+/// A volume in a file of the host.
+fn volume(host: &PrivateHost, letter: char) -> DataDisk {
+    let path = host.path().join(format!("{letter}.raw"));
+    fs::File::create(&path).unwrap().set_len(16 << 20).unwrap();
+    DataDisk { letter, serial: format!("vol{letter}"), source: DiskSource::File(path), read_only: false }
+}
+
+#[tokio::test]
+async fn a_guest_has_the_volumes_that_are_wanted_from_its_start_and_while_it_runs() {
+    let host = PrivateHost::start();
+    let mut guest = Guest::new(&host, 1);
+    let (id, [b, c, d]) = (guest.id(), ['b', 'c', 'd'].map(|letter| volume(&host, letter)));
+    let libvirt = host.connect(2, DEADLINE).await;
+    let set = async |disks: &[&DataDisk]| {
+        libvirt.set_disks(id, disks.iter().map(|disk| (*disk).clone()).collect()).await.unwrap()
+    };
+    assert_eq!(set(&[&b]).await, [], "there is no domain");
+    guest.spec.disks = vec![b.clone()];
+    libvirt.start(&guest.spec).await.unwrap();
+    guest.wait_for_console("tepui-tiny: user code");
+    assert_eq!(set(&[&b]).await, [b.live()]);
+    for _ in 0..2 {
+        assert_eq!(set(&[&b, &c]).await, [b.live(), c.live()]);
+    }
+    // The guest lets go of them by itself, in its own time.
+    let begun = Instant::now();
+    while set(&[&c, &d]).await != [c.live(), d.live()] {
+        assert!(begun.elapsed() < PATIENCE, "the guest keeps its disk");
+    }
+    let moved = DataDisk { letter: 'd', ..b.clone() };
+    let begun = Instant::now();
+    while set(&[&moved]).await != [moved.live()] {
+        assert!(begun.elapsed() < PATIENCE, "a place that was another's is not taken");
+    }
+    libvirt.force_off(id).await.unwrap();
+    assert_eq!(set(&[&b]).await, [], "it has what it starts with next");
+    libvirt.start(&guest.spec).await.unwrap();
+    assert_eq!(set(&[&b]).await, [b.live()]);
+    libvirt.forget(id).await.unwrap();
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ pub(super) fn wanted(books: &Books, inventory: &Inventory) -> Option<WantedNetwo
     }
     let node_id = books.wanted.parts.iter().find_map(|part| match part.key {
         PartKey::Node(node) => Some(node),
-        PartKey::Vpc(_) => None,
+        PartKey::Vpc(_) | PartKey::Storage(_) => None,
     })?;
     let wanted_on = books.wanted.node.placements.iter().filter(|placement| match &placement.wanted {
         PlacementPart::Present(spec) => matches!(spec.power, Power::Running { .. }),

@@ -144,6 +144,7 @@ impl Executor {
             tap,
             mac: interface.mac,
             mtu: u16::try_from(GUEST_MTU).unwrap_or(u16::MAX),
+            disks: crate::volumes::disks_of(spec),
             console_log: self.consoles.join(crate::console::file_name(job.id)),
         })
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
-use tepui_libvirt::{DomainSpec, DomainStatus, Error, LibvirtHost};
+use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, Error, LibvirtHost, LiveDisk};
 use tepui_types::PlacementId;
 
 use super::{Hypervisor, HypervisorError};
@@ -66,6 +66,14 @@ impl Hypervisor for LibvirtHypervisor {
 
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {
         self.host.forget(id).await.map_err(domain("remove", id))
+    }
+
+    async fn set_disks(
+        &self,
+        id: PlacementId,
+        disks: Vec<DataDisk>,
+    ) -> Result<Vec<LiveDisk>, HypervisorError> {
+        self.host.set_disks(id, disks).await.map_err(domain("set the disks of", id))
     }
 
     /// A libvirtd that restarts while it cannot write a guest's state ends the guest (libvirt issue 549).

@@ -4,7 +4,7 @@ mod libvirt;
 mod simulated;
 
 use async_trait::async_trait;
-use tepui_libvirt::{DomainSpec, DomainStatus};
+use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, LiveDisk};
 use tepui_types::PlacementId;
 
 pub use libvirt::{LibvirtHypervisor, STATE_DIR};
@@ -47,6 +47,15 @@ pub trait Hypervisor: Send + Sync {
     async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError>;
     /// Removes the definition of a domain that is off. An unknown domain is a success.
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError>;
+    /// Gives a running domain the disks that it lacks, asks it to let go of all others, and returns those that it has
+    /// then. A domain that is off has none. Guests of a simulation take any disk and let go of any at once.
+    async fn set_disks(
+        &self,
+        _: PlacementId,
+        disks: Vec<DataDisk>,
+    ) -> Result<Vec<LiveDisk>, HypervisorError> {
+        Ok(disks.iter().map(DataDisk::live).collect())
+    }
     /// What it is short of on this host, before anything failed for it.
     fn shortage(&self) -> Option<String> {
         None

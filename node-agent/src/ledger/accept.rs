@@ -52,7 +52,12 @@ fn contradiction(node: NodeId, part: &Part) -> Option<String> {
         (PartKey::Vpc(id), PartBody::Vpc(vpc)) if vpc.id == *id => None,
         (PartKey::Vpc(_), PartBody::Absent) => None,
         (PartKey::Vpc(id), PartBody::Vpc(vpc)) => Some(format!("it is named {id} and describes {}", vpc.id)),
-        (PartKey::Node(_), PartBody::Node(_) | PartBody::Vpc(_)) | (PartKey::Vpc(_), PartBody::Node(_)) => {
+        (PartKey::Storage(id), PartBody::Storage(_)) if *id == node => None,
+        (PartKey::Storage(id), _) if *id != node => Some(format!("it is for {id}, this is {node}")),
+        (PartKey::Storage(_), PartBody::Absent) => Some("a node's storage part cannot be absent".to_owned()),
+        (PartKey::Node(_), PartBody::Node(_) | PartBody::Vpc(_) | PartBody::Storage(_))
+        | (PartKey::Vpc(_), PartBody::Node(_) | PartBody::Storage(_))
+        | (PartKey::Storage(_), PartBody::Node(_) | PartBody::Vpc(_) | PartBody::Storage(_)) => {
             Some("its content is of another kind than its name".to_owned())
         }
     }

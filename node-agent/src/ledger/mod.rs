@@ -23,7 +23,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tepui_types::agent::{
-    HavePart, NodePart, Part, PartBody, PartKey, PlacementPart, Power, RefusedPart, VpcPart,
+    HavePart, NodePart, Part, PartBody, PartKey, PlacementPart, Power, RefusedPart, StoragePart, VpcPart,
 };
 use tepui_types::{Digest, Epoch, Generation, NodeId, PlacementId, VpcId};
 
@@ -33,6 +33,8 @@ use crate::plan::Progress;
 pub use accept::{Verdict, verdict};
 pub use seal::Seal;
 
+/// What the name of a storage part's file begins with; the rest is its node's id, as of the node's own part.
+const STORAGE: &str = "storage-";
 /// Of every file: only root reads what is wanted of guests.
 const MODE: u32 = 0o600;
 
@@ -89,6 +91,8 @@ pub enum StoredBody {
     Node(Arc<NodePart>),
     /// A network.
     Vpc(Arc<VpcPart>),
+    /// Pools and what is in them.
+    Storage(Arc<StoragePart>),
     /// No longer carried.
     Absent,
 }
@@ -100,6 +104,8 @@ pub struct Wanted {
     pub node: Arc<NodePart>,
     /// The VPCs to carry.
     pub vpcs: BTreeMap<VpcId, Arc<VpcPart>>,
+    /// What its pools hold and serve; `None` on a node that never had one.
+    pub storage: Option<Arc<StoragePart>>,
     /// The parts this is made of.
     pub parts: Vec<HavePart>,
     /// Parts whose files are damaged: what they want is not known until they come again.
@@ -200,6 +206,7 @@ impl Ledger {
                 StoredBody::Vpc(vpc) => {
                     wanted.vpcs.insert(vpc.id, Arc::clone(vpc));
                 }
+                StoredBody::Storage(storage) => wanted.storage = Some(Arc::clone(storage)),
                 StoredBody::Absent => {}
             }
         }
@@ -353,6 +360,8 @@ impl Ledger {
         }
         self.damaged.extend(name.parse().map(PartKey::Node).ok());
         self.damaged.extend(name.parse().map(PartKey::Vpc).ok());
+        let storage = name.strip_prefix(STORAGE).and_then(|id| id.parse().ok());
+        self.damaged.extend(storage.map(PartKey::Storage));
     }
 
     fn read<T: DeserializeOwned>(&self, path: &Path, name: &str) -> Result<T, LedgerError> {
@@ -372,6 +381,7 @@ fn stored(epoch: Epoch, part: Part) -> StoredPart {
         body: match part.body {
             PartBody::Node(node) => StoredBody::Node(Arc::new(node)),
             PartBody::Vpc(vpc) => StoredBody::Vpc(Arc::new(vpc)),
+            PartBody::Storage(storage) => StoredBody::Storage(Arc::new(storage)),
             PartBody::Absent => StoredBody::Absent,
         },
     }
@@ -381,5 +391,6 @@ fn part_name(key: PartKey) -> String {
     match key {
         PartKey::Node(id) => id.to_string(),
         PartKey::Vpc(id) => id.to_string(),
+        PartKey::Storage(id) => format!("{STORAGE}{id}"),
     }
 }

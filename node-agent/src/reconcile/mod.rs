@@ -24,6 +24,8 @@ use crate::network::WantedNetwork;
 use crate::plan::{
     Action, Asked, Decision, Failure, Host, Moment, Operation, Progress, View, decide, retry_delay,
 };
+use crate::storage::StorageKeeper;
+use crate::volumes::VolumeKeeper;
 use known::{Known, Seen};
 
 pub use observed::Observed;
@@ -47,6 +49,10 @@ pub struct Shared {
     pub wake: Notify,
     /// The network is to be applied.
     pub network_wake: Notify,
+    /// The host's pools.
+    pub storage: StorageKeeper,
+    /// The guests' volumes.
+    pub volumes: VolumeKeeper,
     /// Why the network is not as wanted.
     pub network_trouble: Mutex<Option<String>>,
     /// Parts that the control plane knows were acted on.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use tepui_types::PlacementId;
-use tepui_types::agent::{HavePart, PartKey, PlacementObserved, PlacementPart, RefusedPart};
+use tepui_types::agent::{HavePart, PartKey, PlacementObserved, PlacementPart, RefusedPart, StorageObserved};
 
 use super::{Pass, Reconciler};
 use crate::execute::Step;
@@ -24,12 +24,15 @@ pub struct Observed {
     pub placements: Vec<PlacementObserved>,
     /// Why guests cannot start now.
     pub impaired: Option<String>,
+    /// The pools; `None` on a host without a storage part, and before the first look.
+    pub storage: Option<StorageObserved>,
 }
 
 fn damage(wanted: &Wanted) -> Option<String> {
     let name = |key: &PartKey| match key {
         PartKey::Node(id) => id.to_string(),
         PartKey::Vpc(id) => id.to_string(),
+        PartKey::Storage(_) => "the storage part".to_owned(),
     };
     let names: Vec<_> = wanted.damaged.iter().map(name).collect();
     (!names.is_empty())
@@ -56,6 +59,7 @@ impl Reconciler {
                 .or_else(|| self.silent_guests(pass))
                 .or_else(|| self.shortage.clone())
                 .or_else(|| damage(&pass.wanted)),
+            storage: self.shared.storage.seen(),
         }
     }
 
@@ -87,7 +91,7 @@ impl Reconciler {
         let step = in_work.map(|work| (work.operation, self.step_text(view.wanted, work.whereabouts.step())));
         let in_work = step.as_ref().map(|(operation, text)| (*operation, text.as_str()));
         let state = state(&view, &pass.host, in_work.filter(|(operation, _)| *operation == Operation::Start));
-        PlacementObserved { id, state, wanted: view.wanted.is_some() }
+        PlacementObserved { id, state, wanted: view.wanted.is_some(), disks: self.shared.volumes.seen(id) }
     }
 
     /// For people: `image 41 %`, `disk`, `network`, `domain`.

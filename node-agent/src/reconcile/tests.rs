@@ -16,6 +16,7 @@ use crate::execute::{NetworkKeeper, STEPS_AT_ONCE};
 use crate::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use crate::ledger::Seal;
 use crate::network::SimulatedNetwork;
+use crate::storage::SimulatedStorage;
 use crate::testing::{absent, node_id, node_part, placement, running, stopped, vpc_part};
 
 mod damage;
@@ -63,6 +64,8 @@ impl SimulatedHost {
             ledger,
             wake: Notify::new(),
             network_wake: Notify::new(),
+            storage: StorageKeeper::new(Arc::new(SimulatedStorage::new(1 << 40))),
+            volumes: VolumeKeeper::new(Arc::clone(&self.hypervisor)),
             network_trouble: Mutex::default(),
             acknowledged: Mutex::default(),
             refused: Mutex::default(),

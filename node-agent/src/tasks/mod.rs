@@ -6,6 +6,8 @@ mod network;
 mod poll;
 mod renewal;
 mod report;
+mod storage;
+mod volumes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,8 +46,10 @@ pub(crate) fn spawn(
     let context = Arc::new(context);
     let mut tasks = JoinSet::new();
     tasks.spawn(poll::run(Arc::clone(&context)));
+    tasks.spawn(volumes::run(Arc::clone(&context), observed.clone()));
     tasks.spawn(report::run(Arc::clone(&context), observed));
     tasks.spawn(network::run(Arc::clone(&context)));
+    tasks.spawn(storage::run(Arc::clone(&context)));
     tasks.spawn(renewal::run(Arc::clone(&context), identity));
     tasks.spawn(housekeeping::run(context));
     tasks

@@ -77,6 +77,8 @@ async fn take_up(context: &Arc<Context>, reply: &PollReply) -> Result<bool, Stri
     let news = taken.changed;
     note_refused(context, taken);
     if news {
+        context.shared.storage.wake.notify_one();
+        context.shared.volumes.wake.notify_one();
         context.shared.wake.notify_one();
     }
     Ok(news)

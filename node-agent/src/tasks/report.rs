@@ -64,6 +64,7 @@ fn report(context: &Context, sequence: u64, seen: Observed) -> Report {
             refused: seen.refused,
             placements: seen.placements,
             impaired: seen.impaired,
+            storage: seen.storage,
         },
     }
 }

@@ -59,6 +59,7 @@ fn spec(part: &VpcPart, hop_limit: u8) -> PlacementSpec {
             image_bytes: 5,
             size_bytes: 1 << 30,
         },
+        disks: Vec::new(),
         metadata,
         user_data: None,
     }

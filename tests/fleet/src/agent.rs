@@ -144,6 +144,7 @@ impl Agent {
             refused: Vec::new(),
             placements: self.guests.observed(),
             impaired: None,
+            storage: None,
         };
         let (agent_run, sequence) = (self.run, self.sequence);
         let report = Report { epoch: self.epoch, agent_run, sequence, observed };

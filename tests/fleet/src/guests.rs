@@ -30,6 +30,7 @@ impl Guests {
             id: *id,
             state: state.clone(),
             wanted: true,
+            disks: Vec::new(),
         };
         self.states.iter().map(seen).collect()
     }

@@ -13,6 +13,8 @@ use tepui_agent::hypervisor::{Hypervisor, SimulatedSettings};
 use tepui_agent::ledger::{Ledger, Seal};
 use tepui_agent::network::SimulatedNetwork;
 use tepui_agent::reconcile::{Observed, Reconciler, Shared};
+use tepui_agent::storage::{SimulatedStorage, StorageKeeper};
+use tepui_agent::volumes::VolumeKeeper;
 use tepui_libvirt::Accelerator;
 use tepui_types::agent::{
     HavePart, NodeCapacity, NodeObserved, NodeUsage, PlacementPart, PlacementState, PollReply, PollRequest,
@@ -98,6 +100,8 @@ impl Host {
             ledger,
             wake: Notify::new(),
             network_wake: Notify::new(),
+            storage: StorageKeeper::new(Arc::new(SimulatedStorage::new(DISK_BYTES))),
+            volumes: VolumeKeeper::new(Arc::clone(&self.guests) as Arc<dyn Hypervisor>),
             network_trouble: Mutex::default(),
             acknowledged: Mutex::default(),
             refused: Mutex::default(),
@@ -240,6 +244,7 @@ impl Agent {
                 refused: seen.refused,
                 placements: seen.placements,
                 impaired: seen.impaired,
+                storage: seen.storage,
             },
         }
     }

@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use super::data_disk::volume_disk;
 use super::elements::{
-    Address, Backend, BackingStore, Balloon, Channel, ChannelTarget, CharacterDevice, Controller, Devices,
-    Disk, DiskDriver, FileSource, Format, Interface, LogSource, ModelType, Mtu, PortTarget, Rng, Rom,
-    SecurityLabel, Target,
+    Address, AnyDisk, Backend, BackingStore, Balloon, Channel, ChannelTarget, CharacterDevice, Controller,
+    Devices, Disk, DiskDriver, FileSource, Format, Interface, LogSource, ModelType, Mtu, PortTarget, Rng,
+    Rom, SecurityLabel, Target,
 };
 use crate::{DiskFormat, DomainSpec, Error};
 
@@ -19,7 +20,7 @@ const SPARE_PORTS: usize = 8;
 
 pub(super) fn devices(spec: &DomainSpec) -> Result<Devices<'_>, Error> {
     Ok(Devices {
-        disk: root_disk(spec)?,
+        disk: disks(spec)?,
         controller: controllers(),
         interface: interface(spec),
         serial: serial_port(spec, "isa-serial")?,
@@ -31,6 +32,12 @@ pub(super) fn devices(spec: &DomainSpec) -> Result<Devices<'_>, Error> {
         memballoon: Balloon { model: "virtio", free_page_reporting: "on" },
         rng: Rng { model: "virtio", backend: Backend { model: "random", path: "/dev/urandom" } },
     })
+}
+
+fn disks(spec: &DomainSpec) -> Result<Vec<AnyDisk<'_>>, Error> {
+    let mut disks = vec![AnyDisk::Root(root_disk(spec)?)];
+    disks.extend(spec.disks.iter().map(|disk| AnyDisk::Data(volume_disk(disk))));
+    Ok(disks)
 }
 
 /// - `writeback` shows the guest a disk with a write cache. A guest's flush becomes an fdatasync of

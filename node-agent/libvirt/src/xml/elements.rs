@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use super::data_disk::VolumeDisk;
+
 #[derive(Serialize)]
 #[serde(rename = "domain")]
 pub(super) struct Domain<'a> {
@@ -106,7 +108,7 @@ pub(super) struct Clock {
 
 #[derive(Serialize)]
 pub(super) struct Devices<'a> {
-    pub(super) disk: Disk<'a>,
+    pub(super) disk: Vec<AnyDisk<'a>>,
     pub(super) controller: Vec<Controller>,
     pub(super) interface: Interface<'a>,
     pub(super) serial: CharacterDevice<'a>,
@@ -114,6 +116,13 @@ pub(super) struct Devices<'a> {
     pub(super) channel: Channel,
     pub(super) memballoon: Balloon,
     pub(super) rng: Rng,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum AnyDisk<'a> {
+    Root(Disk<'a>),
+    Data(VolumeDisk<'a>),
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,7 @@
 //! The domain XML: [`elements`] is the part of libvirt's format that we use, [`machine`] and
 //! [`devices`] fill it in. Values are escaped by the serializer and nowhere else.
 
+mod data_disk;
 mod devices;
 mod elements;
 mod machine;
@@ -12,13 +13,19 @@ use serde::Serialize;
 
 use crate::{DomainSpec, Error};
 
+pub(crate) use data_disk::{data_disks, detach_xml, disk_xml, secret_xml};
+
 /// The XML of the domain that `spec` asks for.
 pub(crate) fn domain_xml(spec: &DomainSpec) -> Result<String, Error> {
     spec.validate()?;
+    write(&machine::domain(spec)?)
+}
+
+fn write(element: &impl Serialize) -> Result<String, Error> {
     let mut text = String::new();
     let mut serializer = Serializer::new(&mut text);
     serializer.indent(' ', 2);
-    let written = machine::domain(spec)?.serialize(serializer);
+    let written = element.serialize(serializer);
     written.map(|_| text).map_err(|error| Error::Spec {
         field: "spec",
         value: error.to_string(),

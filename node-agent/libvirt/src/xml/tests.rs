@@ -6,8 +6,12 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use tepui_types::{InstanceId, MacAddress, PlacementId};
 
-use super::domain_xml;
-use crate::{Accelerator, DiskFormat, DomainSpec, Error, domain_name, system_uuid};
+use uuid::Uuid;
+
+use super::{data_disks, detach_xml, domain_xml, secret_xml};
+use crate::{
+    Accelerator, DataDisk, DiskFormat, DiskSource, DomainSpec, Error, IscsiSource, domain_name, system_uuid,
+};
 
 fn spec() -> DomainSpec {
     DomainSpec {
@@ -23,6 +27,7 @@ fn spec() -> DomainSpec {
         tap: "tpt1".into(),
         mac: MacAddress::from_octets([2, 0, 0, 0, 0, 1]),
         mtu: 1450,
+        disks: Vec::new(),
         console_log: "/var/lib/tepui-node/consoles/p-00000000000000011.log".into(),
     }
 }
@@ -43,6 +48,64 @@ fn a_hardware_guest_on_a_qcow2_base() {
         ..spec()
     };
     insta::assert_snapshot!(domain_xml(&spec).unwrap());
+}
+
+fn data_disk(letter: char, source: DiskSource) -> DataDisk {
+    DataDisk { letter, serial: "vol0123456789abcdef1".into(), source, read_only: false }
+}
+
+fn unit() -> IscsiSource {
+    IscsiSource {
+        portal: "10.9.0.1:3260".parse().unwrap(),
+        target: "iqn.2026-11.cloud.tepui:export-00000000000000001".into(),
+        lun: 1,
+        initiator: "iqn.2026-11.cloud.tepui.host:export-00000000000000001".into(),
+        account: "export-00000000000000001".into(),
+        password: "NEVERSHOWN".into(),
+        secret: Uuid::from_u128(7),
+    }
+}
+
+#[test]
+fn a_guest_with_volumes() {
+    let file = DataDisk { read_only: true, ..data_disk('c', DiskSource::File("/srv/a & b/disk.raw".into())) };
+    let disks = vec![data_disk('b', DiskSource::Iscsi(unit())), file];
+    let live: Vec<_> = disks.iter().map(DataDisk::live).collect();
+    let xml = domain_xml(&DomainSpec { disks, ..spec() }).unwrap();
+    assert!(!xml.contains("NEVERSHOWN"), "no password in the XML");
+    assert_eq!(data_disks(&xml), live, "libvirt's XML is read as ours is written");
+    insta::assert_snapshot!(xml);
+    insta::assert_snapshot!(secret_xml(unit().secret, &unit().account));
+    insta::assert_snapshot!(detach_xml("vdb"));
+}
+
+#[test]
+fn what_is_no_disks_xml_is_no_disk() {
+    for text in
+        ["", "<domain>", "<disk><target dev='vdb'/>", "<a><disk><b><target dev='vdb'/></b></disk></a>", "<<<"]
+    {
+        assert!(data_disks(text).iter().all(|disk| disk.device.is_empty()), "{text}");
+    }
+}
+
+#[test]
+fn a_bad_field_of_a_disk_is_named_with_its_value_and_rule() {
+    let refused =
+        |disk: DataDisk| domain_xml(&DomainSpec { disks: vec![disk], ..spec() }).unwrap_err().to_string();
+    let iscsi = |change: fn(&mut IscsiSource)| {
+        let mut source = unit();
+        change(&mut source);
+        refused(data_disk('b', DiskSource::Iscsi(source)))
+    };
+    let messages = [
+        refused(data_disk('a', DiskSource::Iscsi(unit()))),
+        refused(DataDisk { serial: "vol-1 ".into(), ..data_disk('b', DiskSource::Iscsi(unit())) }),
+        refused(data_disk('b', DiskSource::File("disk.raw".into()))),
+        iscsi(|source| source.target = "iqn/../x".into()),
+        iscsi(|source| source.initiator.clear()),
+        iscsi(|source| source.account = "a,b".into()),
+    ];
+    insta::assert_snapshot!(messages.join("\n"));
 }
 
 #[test]
@@ -113,6 +176,7 @@ proptest! {
         let spec = DomainSpec {
             overlay: path(&overlay),
             base: path(&base),
+            disks: Vec::new(),
             console_log: path(&console_log),
             tap,
             volume_serial,

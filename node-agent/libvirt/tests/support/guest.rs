@@ -37,6 +37,7 @@ impl Guest {
             tap,
             mac: MacAddress::from_octets([2, 0, 0, 0, 0, number]),
             mtu: 1450,
+            disks: Vec::new(),
             console_log: host.path().join(format!("console{number}.log")),
         };
         Self { spec }

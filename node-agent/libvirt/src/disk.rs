@@ -1,0 +1,196 @@
+//! Disks beside the root disk: what they are made from, and how a running domain gets and loses them.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+
+use tepui_types::PlacementId;
+use uuid::Uuid;
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::secret::Secret;
+use virt::sys;
+
+use crate::host::{Outcome, is_invalid, lookup, present};
+use crate::spec::{check_path, is_name, require};
+use crate::{Error, xml};
+
+/// One disk beside the root disk, a raw volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDisk {
+    /// Its place, `b` to `z`: the guest orders its disks by it. The root disk is `a`.
+    pub letter: char,
+    /// The serial by which the guest knows it: 1 to 20 letters, digits, `-` or `_`.
+    pub serial: String,
+    /// Where its bytes are.
+    pub source: DiskSource,
+    /// The guest cannot write to it.
+    pub read_only: bool,
+}
+
+/// Where the bytes of a data disk are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskSource {
+    /// Behind an iSCSI target, to which QEMU speaks by itself.
+    Iscsi(IscsiSource),
+    /// In a file of this host.
+    File(PathBuf),
+}
+
+/// A logical unit of an iSCSI target, and who comes to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IscsiSource {
+    /// Where the target listens.
+    pub portal: SocketAddrV4,
+    /// The target's name.
+    pub target: String,
+    /// The logical unit.
+    pub lun: u32,
+    /// The name under which the initiator comes.
+    pub initiator: String,
+    /// The account.
+    pub account: String,
+    /// Its password, which libvirt hands to QEMU and keeps nowhere.
+    pub password: String,
+    /// Names the password in libvirtd. No two accounts have one.
+    pub secret: Uuid,
+}
+
+/// Without the password.
+impl fmt::Debug for IscsiSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IscsiSource")
+            .field("portal", &self.portal)
+            .field("target", &self.target)
+            .field("lun", &self.lun)
+            .field("initiator", &self.initiator)
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A data disk that a running domain has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveDisk {
+    /// Its device in the domain, for example `vdf`.
+    pub device: String,
+    /// Target and unit, or the file.
+    pub source: String,
+}
+
+impl DataDisk {
+    /// Its device in the domain.
+    pub(crate) fn device(&self) -> String {
+        format!("vd{}", self.letter)
+    }
+
+    /// The disk as a running domain has it.
+    pub fn live(&self) -> LiveDisk {
+        LiveDisk { device: self.device(), source: self.source_name() }
+    }
+
+    /// Its source as libvirt tells it of a running domain.
+    pub fn source_name(&self) -> String {
+        match &self.source {
+            DiskSource::Iscsi(source) => source.unit(),
+            DiskSource::File(path) => path.display().to_string(),
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        require(
+            "letter",
+            self.letter,
+            self.letter.is_ascii_lowercase() && self.letter != 'a',
+            "must be b to z",
+        )?;
+        let rule = "must be 1 to 20 letters, digits, '-' or '_'";
+        require("serial", &self.serial, is_name(&self.serial, 20, "-_"), rule)?;
+        match &self.source {
+            DiskSource::File(path) => check_path("file", path),
+            DiskSource::Iscsi(source) => {
+                // RFC 7143, 4.2.7.1: at most 223 bytes.
+                let rule = "must be 1 to 223 letters, digits, '-', '.' or ':'";
+                require("target", &source.target, is_name(&source.target, 223, "-.:"), rule)?;
+                require("initiator", &source.initiator, is_name(&source.initiator, 223, "-.:"), rule)?;
+                let rule = "must be 1 to 64 letters, digits, '-' or '_'";
+                require("account", &source.account, is_name(&source.account, 64, "-_"), rule)
+            }
+        }
+    }
+}
+
+impl IscsiSource {
+    /// As libvirt spells it: the target and the unit.
+    pub(crate) fn unit(&self) -> String {
+        format!("{}/{}", self.target, self.lun)
+    }
+}
+
+/// Tells libvirtd the passwords of these disks. It forgets them when it ends; QEMU has its own by then.
+pub(crate) fn tell_secrets(connect: &Connect, disks: &[DataDisk]) -> Outcome<()> {
+    for disk in disks {
+        if let DiskSource::Iscsi(source) = &disk.source {
+            let secret = Secret::define_xml(connect, &xml::secret_xml(source.secret, &source.account), 0)?;
+            secret.set_value(source.password.as_bytes(), 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a running domain the disks that it lacks and asks it to let go of all others; what it has then. A domain
+/// that is off has none: its next start gives it what is wanted.
+pub(crate) fn set_disks(connect: &Connect, id: PlacementId, wanted: &[Prepared]) -> Outcome<Vec<LiveDisk>> {
+    let Some(domain) = lookup(connect, id)? else { return Ok(Vec::new()) };
+    let Some(live) = live_disks(&domain)? else { return Ok(Vec::new()) };
+    for disk in live.iter().filter(|live| !wanted.iter().any(|wanted| wanted.is(live))) {
+        let xml = xml::detach_xml(&disk.device);
+        // It may have let go of it by itself, or have ended.
+        tolerate(&domain, domain.detach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE))?;
+    }
+    let Some(live) = live_disks(&domain)? else { return Ok(Vec::new()) };
+    for disk in wanted.iter().filter(|wanted| !live.iter().any(|live| wanted.is(live))) {
+        // The place is another's until that is gone.
+        if live.iter().any(|live| live.device == disk.disk.device()) {
+            continue;
+        }
+        tell_secrets(connect, std::slice::from_ref(&disk.disk))?;
+        tolerate(&domain, domain.attach_device_flags(&disk.xml, sys::VIR_DOMAIN_AFFECT_LIVE))?;
+    }
+    Ok(live_disks(&domain)?.unwrap_or_default())
+}
+
+/// A disk with the XML that was made of it where a mistake could still be told.
+pub(crate) struct Prepared {
+    disk: DataDisk,
+    xml: String,
+}
+
+impl Prepared {
+    pub(crate) fn of(disk: DataDisk) -> Result<Self, Error> {
+        let xml = xml::disk_xml(&disk)?;
+        Ok(Self { disk, xml })
+    }
+
+    fn is(&self, live: &LiveDisk) -> bool {
+        *live == self.disk.live()
+    }
+}
+
+/// The data disks of a running domain; `None` when it is off or gone.
+fn live_disks(domain: &Domain) -> Outcome<Option<Vec<LiveDisk>>> {
+    if present(domain.is_active())? != Some(true) {
+        return Ok(None);
+    }
+    let Some(text) = present(domain.get_xml_desc(0))? else { return Ok(None) };
+    Ok(Some(xml::data_disks(&text)))
+}
+
+/// What fails because the domain went off, or because the disk is not there, did not fail.
+fn tolerate(domain: &Domain, outcome: Outcome<u32>) -> Outcome<()> {
+    match present(outcome) {
+        Err(error) if is_invalid(&error) && present(domain.is_active())? != Some(true) => Ok(()),
+        Err(error) if error.code().to_raw() == sys::VIR_ERR_DEVICE_MISSING => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}

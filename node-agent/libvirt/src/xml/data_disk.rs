@@ -1,0 +1,248 @@
+//! Data disks as XML, alone and read back from a running domain.
+
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::elements::Target;
+use super::write;
+use crate::Error;
+use crate::disk::{DataDisk, DiskSource, IscsiSource, LiveDisk};
+
+/// A raw volume over the network or in a file.
+///
+/// - `none` asks the host's page cache for nothing: a volume may be opened on another host next, and nothing of it
+///   may linger here.
+/// - A failed write stops the guest instead of telling it. Without the connection QEMU's initiator retries for
+///   ever, and stops nobody.
+#[derive(Serialize)]
+#[serde(rename = "disk")]
+pub(super) struct VolumeDisk<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@device")]
+    device: &'static str,
+    driver: Driver,
+    source: Source<'a>,
+    target: OwnedTarget,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readonly: Option<()>,
+    serial: &'a str,
+}
+
+#[derive(Serialize)]
+struct Driver {
+    #[serde(rename = "@name")]
+    name: &'static str,
+    #[serde(rename = "@type")]
+    format: &'static str,
+    #[serde(rename = "@cache")]
+    cache: &'static str,
+    #[serde(rename = "@error_policy")]
+    error_policy: &'static str,
+    #[serde(rename = "@rerror_policy")]
+    rerror_policy: &'static str,
+    #[serde(rename = "@discard")]
+    discard: &'static str,
+}
+
+#[derive(Serialize)]
+struct OwnedTarget {
+    #[serde(rename = "@dev")]
+    dev: String,
+    #[serde(rename = "@bus")]
+    bus: &'static str,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    #[serde(rename = "@file", skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(rename = "@protocol", skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
+    #[serde(rename = "@name", skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Host>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Auth<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initiator: Option<Initiator<'a>>,
+}
+
+#[derive(Serialize)]
+struct Host {
+    #[serde(rename = "@name")]
+    name: String,
+    #[serde(rename = "@port")]
+    port: u16,
+}
+
+#[derive(Serialize)]
+struct Auth<'a> {
+    #[serde(rename = "@username")]
+    username: &'a str,
+    secret: SecretReference,
+}
+
+#[derive(Serialize)]
+struct SecretReference {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@uuid")]
+    uuid: String,
+}
+
+#[derive(Serialize)]
+struct Initiator<'a> {
+    iqn: Name<'a>,
+}
+
+#[derive(Serialize)]
+struct Name<'a> {
+    #[serde(rename = "@name")]
+    name: &'a str,
+}
+
+/// A password's place in libvirtd: in memory only, and shown to nobody.
+#[derive(Serialize)]
+#[serde(rename = "secret")]
+struct SecretElement<'a> {
+    #[serde(rename = "@ephemeral")]
+    ephemeral: &'static str,
+    #[serde(rename = "@private")]
+    private: &'static str,
+    uuid: String,
+    usage: Usage<'a>,
+}
+
+#[derive(Serialize)]
+struct Usage<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    target: &'a str,
+}
+
+/// What libvirt needs to know of a disk that is to go.
+#[derive(Serialize)]
+#[serde(rename = "disk")]
+struct Leaving<'a> {
+    #[serde(rename = "@type")]
+    kind: &'static str,
+    #[serde(rename = "@device")]
+    device: &'static str,
+    target: Target<'a>,
+}
+
+pub(super) fn volume_disk(disk: &DataDisk) -> VolumeDisk<'_> {
+    let (kind, source) = match &disk.source {
+        DiskSource::File(_) => ("file", file(disk)),
+        DiskSource::Iscsi(source) => ("network", unit(source)),
+    };
+    VolumeDisk {
+        kind,
+        device: "disk",
+        driver: Driver {
+            name: "qemu",
+            format: "raw",
+            cache: "none",
+            error_policy: "stop",
+            rerror_policy: "stop",
+            discard: "unmap",
+        },
+        source,
+        target: OwnedTarget { dev: disk.device(), bus: "virtio" },
+        readonly: disk.read_only.then_some(()),
+        serial: &disk.serial,
+    }
+}
+
+fn file(disk: &DataDisk) -> Source<'_> {
+    Source {
+        file: Some(disk.source_name()),
+        protocol: None,
+        name: None,
+        host: None,
+        auth: None,
+        initiator: None,
+    }
+}
+
+fn unit(source: &IscsiSource) -> Source<'_> {
+    let secret = SecretReference { kind: "iscsi", uuid: source.secret.to_string() };
+    Source {
+        file: None,
+        protocol: Some("iscsi"),
+        name: Some(source.unit()),
+        host: Some(Host { name: source.portal.ip().to_string(), port: source.portal.port() }),
+        auth: Some(Auth { username: &source.account, secret }),
+        initiator: Some(Initiator { iqn: Name { name: &source.initiator } }),
+    }
+}
+
+/// The XML of one disk.
+pub(crate) fn disk_xml(disk: &DataDisk) -> Result<String, Error> {
+    disk.validate()?;
+    write(&volume_disk(disk))
+}
+
+/// The XML by which a running domain is asked to let go of a disk.
+pub(crate) fn detach_xml(device: &str) -> String {
+    let target = Target { dev: device, bus: Some("virtio"), managed: None };
+    // Attributes of text cannot fail.
+    write(&Leaving { kind: "file", device: "disk", target }).unwrap_or_default()
+}
+
+/// The XML of the place of an account's password.
+pub(crate) fn secret_xml(secret: Uuid, account: &str) -> String {
+    let element = SecretElement {
+        ephemeral: "yes",
+        private: "yes",
+        uuid: secret.to_string(),
+        usage: Usage { kind: "iscsi", target: account },
+    };
+    write(&element).unwrap_or_default()
+}
+
+/// The disks of a running domain beside its root disk. What cannot be read is none: libvirt wrote it.
+pub(crate) fn data_disks(domain: &str) -> Vec<LiveDisk> {
+    let (mut reader, mut found) = (Reader::from_str(domain), Vec::new());
+    let (mut disk, mut depth) = (None::<LiveDisk>, 0_usize);
+    while let Ok(event) = reader.read_event() {
+        match event {
+            Event::Eof => break,
+            Event::Start(element) if element.name().as_ref() == "disk" && disk.is_none() => {
+                (disk, depth) = (Some(LiveDisk { device: String::new(), source: String::new() }), 0);
+            }
+            Event::Start(element) => {
+                depth += 1;
+                note(&mut disk, &element, depth);
+            }
+            Event::Empty(element) => note(&mut disk, &element, depth + 1),
+            Event::End(element) if element.name().as_ref() == "disk" && depth == 0 => {
+                found.extend(disk.take())
+            }
+            Event::End(_) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    found.retain(|disk| disk.device != "vda");
+    found
+}
+
+/// Takes what an element directly below a disk says of it.
+fn note(disk: &mut Option<LiveDisk>, element: &BytesStart<'_>, depth: usize) {
+    let Some(disk) = disk.as_mut().filter(|_| depth == 1) else { return };
+    let attribute = |name: &str| {
+        let found = element.try_get_attribute(name).ok().flatten();
+        found
+            .and_then(|found| found.normalized_value(XmlVersion::Implicit1_0).ok())
+            .map(std::borrow::Cow::into_owned)
+    };
+    match element.name().as_ref() {
+        "source" => disk.source = attribute("name").or_else(|| attribute("file")).unwrap_or_default(),
+        "target" => disk.device = attribute("dev").unwrap_or_default(),
+        _ => {}
+    }
+}

@@ -1,0 +1,24 @@
+//! What the host's pools hold and serve.
+
+mod exports;
+mod keeper;
+mod pools;
+mod simulated;
+
+use async_trait::async_trait;
+use tepui_types::agent::{StorageObserved, StoragePart};
+
+pub use keeper::StorageKeeper;
+pub use pools::LocalPools;
+pub use simulated::SimulatedStorage;
+
+/// Makes pools as a part says. What it does not name is left as it is: only an explicit absence removes.
+#[async_trait]
+pub trait Storage: Send + Sync {
+    /// Does what can be done now, each step of which may be done twice, and says how everything is that the part
+    /// names.
+    async fn apply(&self, part: &StoragePart) -> StorageObserved;
+
+    /// Returns when something that served volumes has ended, and [`Storage::apply`] is due.
+    async fn ended(&self);
+}

@@ -1,0 +1,261 @@
+//! Pools on this host's file systems.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tepui_storage::iscsi::{Settings, Tgt};
+use tepui_storage::{Local, Pool, PoolError, Watermarks};
+use tepui_types::agent::{
+    ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotObserved, SnapshotPart,
+    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSnapshot, WantedVolume,
+};
+use tepui_types::{PoolId, Timestamp};
+use tokio::sync::Mutex;
+
+use super::Storage;
+use super::exports::Served;
+
+/// What was removed can be found in the trash for so long.
+const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// The pools of this host.
+pub struct LocalPools {
+    clock: fn() -> Timestamp,
+    open: Mutex<BTreeMap<PoolId, OpenPool>>,
+    pub(super) served: Mutex<Served>,
+    pub(super) tgt: Tgt,
+    pub(super) local: Local,
+}
+
+/// A pool that this process holds.
+#[derive(Clone)]
+struct OpenPool {
+    part: PoolPart,
+    pool: Arc<Pool>,
+}
+
+impl LocalPools {
+    /// Pools that are served by a tgtd as `iscsi` says. `clock` dates what is removed.
+    pub fn new(iscsi: Settings, clock: fn() -> Timestamp) -> Self {
+        Self {
+            clock,
+            open: Mutex::default(),
+            served: Mutex::default(),
+            tgt: Tgt::new(iscsi),
+            local: Local::default(),
+        }
+    }
+
+    /// Opens what the part names and lets go of what it does not; how each pool is.
+    async fn open(&self, parts: &[PoolPart]) -> (BTreeMap<PoolId, OpenPool>, Vec<PoolObserved>) {
+        let mut open = self.open.lock().await;
+        open.retain(|_, held| parts.contains(&held.part));
+        let mut seen = Vec::new();
+        for part in parts {
+            let state = match open.get(&part.id) {
+                Some(held) => usage(held.clone()).await,
+                None => match hold(part.clone()).await {
+                    Ok(held) => {
+                        open.insert(part.id, held.clone());
+                        usage(held).await
+                    }
+                    Err(error) => failed(&error),
+                },
+            };
+            seen.push(PoolObserved { id: part.id, state });
+        }
+        (open.clone(), seen)
+    }
+}
+
+#[async_trait]
+impl Storage for LocalPools {
+    async fn apply(&self, part: &StoragePart) -> StorageObserved {
+        let (open, pools) = self.open(&part.pools).await;
+        // Snapshots first: one that is wanted is taken before its volume goes, and is there for a volume that is
+        // made from it. Exports go before the volumes that they serve.
+        let now = (self.clock)();
+        let snapshots =
+            work(open.clone(), part.snapshots.clone(), move |pool, one| snapshot(pool, one, now)).await;
+        let made: Vec<_> =
+            part.volumes.iter().filter(|one| one.wanted != VolumePart::Absent).cloned().collect();
+        let mut volumes = work(open.clone(), made, move |pool, one| volume(pool, one, now)).await;
+        let served = |id: &PoolId| open.get(id).map(|held| (held.part.backend, Arc::clone(&held.pool)));
+        let exports = self.serve(part, served).await;
+        let is_served = |one: &WantedVolume| {
+            part.exports.iter().any(|export| {
+                let gone = exports.iter().any(|seen| seen.id == export.id && seen.state == ExportState::Gone);
+                export.volume_id == one.id && !gone
+            })
+        };
+        let gone: Vec<_> = part
+            .volumes
+            .iter()
+            .filter(|one| one.wanted == VolumePart::Absent && !is_served(one))
+            .cloned()
+            .collect();
+        volumes.extend(work(open.clone(), gone, move |pool, one| volume(pool, one, now)).await);
+        for held in open.values().cloned() {
+            sweep(held.pool, now).await;
+        }
+        StorageObserved { pools, volumes, snapshots, exports }
+    }
+
+    async fn ended(&self) {
+        if !self.served.lock().await.by_tgt() {
+            return std::future::pending().await;
+        }
+        if let Err(error) = self.tgt.ended().await {
+            tracing::error!(message = crate::chain(&error), "tgtd cannot be watched");
+            std::future::pending::<()>().await;
+        }
+        self.served.lock().await.tgt_ended();
+    }
+}
+
+/// A thing in a pool, and what is seen of it.
+trait Stored: Send + Clone + 'static {
+    type Seen: Send + 'static;
+    fn pool(&self) -> PoolId;
+    fn seen(&self, state: StoredState) -> Self::Seen;
+}
+
+impl Stored for WantedVolume {
+    type Seen = VolumeObserved;
+
+    fn pool(&self) -> PoolId {
+        self.pool_id
+    }
+
+    fn seen(&self, state: StoredState) -> VolumeObserved {
+        VolumeObserved { id: self.id, state }
+    }
+}
+
+impl Stored for WantedSnapshot {
+    type Seen = SnapshotObserved;
+
+    fn pool(&self) -> PoolId {
+        self.pool_id
+    }
+
+    fn seen(&self, state: StoredState) -> SnapshotObserved {
+        SnapshotObserved { id: self.id, state }
+    }
+}
+
+/// Does the same for each of `all`, where that holds up no other task.
+async fn work<T: Stored>(
+    open: BTreeMap<PoolId, OpenPool>,
+    all: Vec<T>,
+    one: impl Fn(&Pool, &T) -> Result<StoredState, PoolError> + Send + 'static,
+) -> Vec<T::Seen> {
+    let work = move || {
+        let each = |wanted: &T| {
+            let state = match open.get(&wanted.pool()) {
+                Some(held) => one(&held.pool, wanted).unwrap_or_else(|error| not_stored(&error)),
+                None => StoredState::Failed { message: "its pool cannot be used".into(), permanent: false },
+            };
+            wanted.seen(state)
+        };
+        all.iter().map(each).collect()
+    };
+    // It is not cancelled; only the end of the process ends it early.
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}
+
+fn volume(pool: &Pool, wanted: &WantedVolume, now: Timestamp) -> Result<StoredState, PoolError> {
+    let VolumePart::Present { size_bytes, snapshot_id } = &wanted.wanted else {
+        pool.remove_volume(wanted.id, now)?;
+        return Ok(StoredState::Gone);
+    };
+    let found = match pool.volume(wanted.id)? {
+        Some(found) if found.bytes < *size_bytes => pool.grow_volume(wanted.id, *size_bytes)?,
+        Some(found) => found,
+        None => match snapshot_id {
+            Some(snapshot) => pool.clone_volume(wanted.id, *snapshot, *size_bytes)?,
+            None => pool.create_volume(wanted.id, *size_bytes)?,
+        },
+    };
+    Ok(StoredState::Present { size_bytes: found.bytes })
+}
+
+fn snapshot(pool: &Pool, wanted: &WantedSnapshot, now: Timestamp) -> Result<StoredState, PoolError> {
+    match &wanted.wanted {
+        SnapshotPart::Present { volume_id } => {
+            let found = match pool.snapshot(wanted.id)? {
+                Some(found) => found,
+                None => pool.take_snapshot(wanted.id, *volume_id)?,
+            };
+            Ok(StoredState::Present { size_bytes: found.bytes })
+        }
+        SnapshotPart::Absent => {
+            pool.remove_snapshot(wanted.id, now)?;
+            Ok(StoredState::Gone)
+        }
+    }
+}
+
+/// What cannot become better while the same is wanted is for good.
+fn not_stored(error: &PoolError) -> StoredState {
+    let permanent = match error {
+        PoolError::Size { .. }
+        | PoolError::Shrink { .. }
+        | PoolError::SmallerThanSnapshot { .. }
+        | PoolError::OtherSize { .. }
+        | PoolError::NoVolume(_)
+        | PoolError::NoSnapshot(_)
+        | PoolError::Removed { .. } => true,
+        PoolError::NoReflink { .. }
+        | PoolError::NotAPool { .. }
+        | PoolError::OtherPool { .. }
+        | PoolError::NotEmpty { .. }
+        | PoolError::InUse { .. }
+        | PoolError::Full { .. }
+        | PoolError::File { .. }
+        | PoolError::Failpoint(_) => false,
+    };
+    StoredState::Failed { message: crate::chain(error), permanent }
+}
+
+fn failed(error: &PoolError) -> PoolState {
+    PoolState::Failed { message: crate::chain(error) }
+}
+
+async fn hold(part: PoolPart) -> Result<OpenPool, PoolError> {
+    let marks = Watermarks { soft_percent: part.soft_percent, hard_percent: part.hard_percent };
+    let path = part.path.clone();
+    let id = part.id;
+    let open = move || Pool::create(Path::new(&path), id, marks);
+    let opened = tokio::task::spawn_blocking(open).await;
+    let pool = opened.unwrap_or_else(|_| Err(PoolError::InUse { path: part.path.clone().into() }))?;
+    Ok(OpenPool { part, pool: Arc::new(pool) })
+}
+
+async fn usage(held: OpenPool) -> PoolState {
+    let asked = tokio::task::spawn_blocking(move || held.pool.usage()).await;
+    match asked {
+        Ok(Ok(usage)) => PoolState::Ready { total_bytes: usage.capacity, used_bytes: usage.used },
+        Ok(Err(error)) => failed(&error),
+        Err(_) => PoolState::Failed { message: "the agent ends".into() },
+    }
+}
+
+/// Frees what lay in the trash long enough.
+async fn sweep(pool: Arc<Pool>, now: Timestamp) {
+    match tokio::task::spawn_blocking(move || pool.sweep(now, GRACE, false)).await {
+        Ok(Ok(swept)) => {
+            for one in swept {
+                tracing::info!(id = one.id, removed = %one.removed_at, "freed what was removed a day ago");
+            }
+        }
+        Ok(Err(error)) => tracing::warn!(message = crate::chain(&error), "the trash of a pool stays"),
+        Err(_) => {}
+    }
+}
+
+/// How a volume is served by its pool.
+pub(super) type Backing = (PoolBackend, Arc<Pool>);

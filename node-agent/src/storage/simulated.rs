@@ -1,0 +1,63 @@
+//! Pools of simulated hosts: everything that is wanted is there at once, and nothing is stored.
+
+use async_trait::async_trait;
+use tepui_types::agent::{
+    ExportObserved, ExportPart, ExportState, PoolObserved, PoolState, SnapshotObserved, SnapshotPart,
+    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource,
+};
+
+use super::Storage;
+
+/// Pools of `bytes` each, always empty.
+#[derive(Debug)]
+pub struct SimulatedStorage {
+    bytes: u64,
+}
+
+impl SimulatedStorage {
+    /// Pools that show this size.
+    pub fn new(bytes: u64) -> Self {
+        Self { bytes }
+    }
+}
+
+#[async_trait]
+impl Storage for SimulatedStorage {
+    async fn apply(&self, part: &StoragePart) -> StorageObserved {
+        let ready = PoolState::Ready { total_bytes: self.bytes, used_bytes: 0 };
+        let pools = part.pools.iter().map(|pool| PoolObserved { id: pool.id, state: ready.clone() });
+        let volumes = part.volumes.iter().map(|one| {
+            let state = match one.wanted {
+                VolumePart::Present { size_bytes, .. } => StoredState::Present { size_bytes },
+                VolumePart::Absent => StoredState::Gone,
+            };
+            VolumeObserved { id: one.id, state }
+        });
+        let snapshots = part.snapshots.iter().map(|one| {
+            let state = match one.wanted {
+                SnapshotPart::Present { .. } => StoredState::Present { size_bytes: 0 },
+                SnapshotPart::Absent => StoredState::Gone,
+            };
+            SnapshotObserved { id: one.id, state }
+        });
+        let exports = part.exports.iter().map(|one| {
+            let state = match one.wanted {
+                ExportPart::Open { .. } => ExportState::Open {
+                    source: VolumeSource::Local { path: format!("/simulated/{}", one.id) },
+                },
+                ExportPart::Absent => ExportState::Gone,
+            };
+            ExportObserved { id: one.id, state }
+        });
+        StorageObserved {
+            pools: pools.collect(),
+            volumes: volumes.collect(),
+            snapshots: snapshots.collect(),
+            exports: exports.collect(),
+        }
+    }
+
+    async fn ended(&self) {
+        std::future::pending().await
+    }
+}

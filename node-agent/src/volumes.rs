@@ -1,0 +1,261 @@
+//! The volumes of guests: which disks a domain starts with, and what becomes of changes while it runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tepui_libvirt::{DataDisk, DiskSource, IscsiSource, LiveDisk};
+use tepui_types::agent::{
+    DiskObserved, DiskPart, DiskSpec, DiskState, NodePart, PlacementObserved, PlacementPart, PlacementSpec,
+    PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
+};
+use tepui_types::{ExportId, PlacementId};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::hypervisor::Hypervisor;
+
+/// Names of passwords in libvirtd begin so; an export's 68 bits follow.
+const SECRETS: u128 = 0x7465_7075_6900_4000 << 68;
+
+/// Keeps the disks of running guests as they are wanted, and what was seen of them for the report.
+pub struct VolumeKeeper {
+    hypervisor: Arc<dyn Hypervisor>,
+    /// Something else may be wanted, or a guest may have started or ended.
+    pub(crate) wake: Notify,
+    seen: Mutex<BTreeMap<PlacementId, Seen>>,
+}
+
+/// The disks of a placement, as they were looked at last.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    wanted: Vec<WantedDisk>,
+    power: Power,
+    disks: Vec<DiskObserved>,
+}
+
+/// What the disks of a placement depend on, beside what is wanted of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Power {
+    /// The domain runs since this start.
+    On(u64),
+    /// There is nothing that could have a disk.
+    Off,
+}
+
+impl VolumeKeeper {
+    /// A keeper of the guests of this hypervisor.
+    pub fn new(hypervisor: Arc<dyn Hypervisor>) -> Self {
+        Self { hypervisor, wake: Notify::new(), seen: Mutex::default() }
+    }
+
+    /// What was seen last of a placement's disks.
+    pub(crate) fn seen(&self, id: PlacementId) -> Vec<DiskObserved> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&id).map(|seen| seen.disks.clone()).unwrap_or_default()
+    }
+
+    /// Makes the disks of all guests as the part wants them; whether there is news, and whether something is left to
+    /// do.
+    pub(crate) async fn apply(&self, part: &NodePart, placements: &[PlacementObserved]) -> (bool, bool) {
+        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut now = BTreeMap::new();
+        for wanted in &part.placements {
+            let PlacementPart::Present(spec) = &wanted.wanted else { continue };
+            let old = before.get(&wanted.id);
+            if spec.disks.is_empty() && old.is_none_or(|old| old.disks.is_empty()) {
+                continue;
+            }
+            let state = placements.iter().find(|seen| seen.id == wanted.id).map(|seen| &seen.state);
+            let seen = match power(state) {
+                Some(power) => Some(self.look(wanted.id, &spec.disks, power, old).await),
+                None => old.cloned(),
+            };
+            now.extend(seen.map(|seen| (wanted.id, seen)));
+        }
+        let left = now.values().any(|seen| !seen.is_settled());
+        let news = now.iter().any(|(id, seen)| before.get(id).is_none_or(|old| old.disks != seen.disks))
+            || before.keys().any(|id| !now.contains_key(id));
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        (news, left)
+    }
+
+    async fn look(&self, id: PlacementId, wanted: &[WantedDisk], power: Power, old: Option<&Seen>) -> Seen {
+        let same = |old: &&Seen| old.wanted == wanted && old.power == power && old.is_settled();
+        if let Some(old) = old.filter(same) {
+            return old.clone();
+        }
+        let disks = match power {
+            // Its next start gives it what is wanted then.
+            Power::Off => wanted.iter().map(|disk| told(disk, off(disk))).collect(),
+            Power::On(_) => self.set(id, wanted).await,
+        };
+        Seen { wanted: wanted.to_vec(), power, disks }
+    }
+
+    async fn set(&self, id: PlacementId, wanted: &[WantedDisk]) -> Vec<DiskObserved> {
+        match self.hypervisor.set_disks(id, data_disks(wanted)).await {
+            Ok(live) => wanted.iter().map(|disk| told(disk, on(disk, &live))).collect(),
+            Err(error) => {
+                let message = crate::chain(&error);
+                tracing::warn!(placement = %id, %message, "the disks of a guest are not as wanted");
+                wanted.iter().map(|disk| told(disk, DiskState::Failed { message: message.clone() })).collect()
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// Whether all is as wanted.
+    fn is_settled(&self) -> bool {
+        self.disks.iter().all(|disk| match disk.state {
+            DiskState::Attached | DiskState::Absent => true,
+            DiskState::Detaching | DiskState::Failed { .. } => false,
+        })
+    }
+}
+
+/// `None` while a guest is on its way, when its start or end may meet any disks.
+fn power(state: Option<&PlacementState>) -> Option<Power> {
+    match state? {
+        PlacementState::Running { start_seq, .. } => Some(Power::On(*start_seq)),
+        PlacementState::Off { .. } => Some(Power::Off),
+        PlacementState::Preparing { .. }
+        | PlacementState::Stopping
+        | PlacementState::Failed { .. }
+        | PlacementState::Gone => None,
+    }
+}
+
+fn told(disk: &WantedDisk, state: DiskState) -> DiskObserved {
+    DiskObserved { export_id: disk.export_id, state }
+}
+
+fn off(disk: &WantedDisk) -> DiskState {
+    match disk.wanted {
+        DiskPart::Attached(_) => DiskState::Attached,
+        DiskPart::Absent => DiskState::Absent,
+    }
+}
+
+fn on(disk: &WantedDisk, live: &[LiveDisk]) -> DiskState {
+    match &disk.wanted {
+        DiskPart::Attached(spec) => {
+            let own = data_disk(disk, spec);
+            match live.iter().any(|live| own.source_name() == live.source) {
+                true => DiskState::Attached,
+                false => {
+                    DiskState::Failed { message: "its place is taken until another disk has left it".into() }
+                }
+            }
+        }
+        // What it was made from is not named any more, but its name is in the target's or the file's.
+        DiskPart::Absent => {
+            let (export, volume) = (disk.export_id.to_string(), disk.volume_id.to_string());
+            let is_left =
+                live.iter().any(|live| live.source.contains(&export) || live.source.contains(&volume));
+            if is_left { DiskState::Detaching } else { DiskState::Absent }
+        }
+    }
+}
+
+/// The disks with which a domain starts.
+pub(crate) fn disks_of(spec: &PlacementSpec) -> Vec<DataDisk> {
+    data_disks(&spec.disks)
+}
+
+fn data_disks(wanted: &[WantedDisk]) -> Vec<DataDisk> {
+    let mut disks: Vec<DataDisk> = wanted
+        .iter()
+        .filter_map(|disk| match &disk.wanted {
+            DiskPart::Attached(spec) => Some(data_disk(disk, spec)),
+            DiskPart::Absent => None,
+        })
+        .collect();
+    disks.sort_unstable_by_key(|disk| disk.letter);
+    disks
+}
+
+fn data_disk(disk: &WantedDisk, spec: &DiskSpec) -> DataDisk {
+    DataDisk {
+        letter: spec.device.chars().last().unwrap_or_default(),
+        serial: disk.volume_id.to_string().replace('-', ""),
+        source: source(disk.export_id, spec),
+        read_only: spec.read_only,
+    }
+}
+
+fn source(id: ExportId, spec: &DiskSpec) -> DiskSource {
+    match &spec.source {
+        VolumeSource::Local { path } => DiskSource::File(path.into()),
+        VolumeSource::Iscsi { portal, target, lun } => DiskSource::Iscsi(IscsiSource {
+            portal: *portal,
+            target: target.clone(),
+            lun: *lun,
+            initiator: iscsi_initiator(id),
+            account: iscsi_account(id),
+            password: spec.secret.clone().unwrap_or_default(),
+            secret: Uuid::from_u128(SECRETS | id.bits()),
+        }),
+        // No control plane of this version makes any.
+        VolumeSource::Nfs { path, .. } => DiskSource::File(path.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use tepui_types::VolumeId;
+
+    use super::*;
+
+    fn wanted(number: u128, wanted: DiskPart) -> WantedDisk {
+        WantedDisk {
+            export_id: ExportId::from_random(number),
+            volume_id: VolumeId::from_random(number),
+            wanted,
+        }
+    }
+
+    fn attached(number: u128, device: &str) -> WantedDisk {
+        let portal: SocketAddrV4 = "10.0.0.1:3260".parse().unwrap();
+        let target = format!("iqn.2026-11.cloud.tepui:{}", ExportId::from_random(number));
+        wanted(
+            number,
+            DiskPart::Attached(Box::new(DiskSpec {
+                device: device.into(),
+                source: VolumeSource::Iscsi { portal, target, lun: 1 },
+                secret: Some("secret".into()),
+                read_only: false,
+            })),
+        )
+    }
+
+    fn live(of: &WantedDisk) -> LiveDisk {
+        let DiskPart::Attached(spec) = &of.wanted else { panic!("absent") };
+        let disk = data_disk(of, spec);
+        LiveDisk { device: format!("vd{}", disk.letter), source: disk.source_name() }
+    }
+
+    #[test]
+    fn disks_are_in_the_order_of_their_letters_and_absent_ones_are_not_there() {
+        let part = [attached(1, "/dev/sdg"), attached(2, "/dev/xvdb"), wanted(3, DiskPart::Absent)];
+        let disks = data_disks(&part);
+        let found: Vec<_> = disks.iter().map(|disk| (disk.letter, disk.serial.as_str())).collect();
+        assert_eq!(found, [('b', "vol00000000000000002"), ('g', "vol00000000000000001")]);
+        let DiskSource::Iscsi(source) = &disks[0].source else { panic!("{disks:?}") };
+        assert_eq!(source.account, ExportId::from_random(2).to_string());
+        assert!(source.initiator.ends_with(&source.account), "{source:?}");
+        assert!(!format!("{disks:?}").contains("\"secret\""), "no password in a log");
+    }
+
+    #[test]
+    fn a_disk_is_attached_or_gone_once_the_domain_says_so() {
+        let (one, two) = (attached(1, "/dev/sdb"), attached(2, "/dev/sdb"));
+        assert_eq!(on(&one, &[live(&one)]), DiskState::Attached);
+        assert!(matches!(on(&two, &[live(&one)]), DiskState::Failed { .. }), "its place is another's");
+        let gone = WantedDisk { wanted: DiskPart::Absent, ..one.clone() };
+        assert_eq!(on(&gone, &[live(&one)]), DiskState::Detaching);
+        assert_eq!(on(&gone, &[live(&two)]), DiskState::Absent);
+    }
+}

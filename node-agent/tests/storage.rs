@@ -1,0 +1,230 @@
+//! The pools of a host on a real file system, served by a real tgtd.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of a test fails the test; clippy sees only test functions as tests"
+)]
+
+#[path = "../../storage/tests/support/mod.rs"]
+mod support;
+
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use support::lab::{Initiator, PATIENCE, free_port, told};
+use support::{BYTES, MIB, XFS, on, pool_id, snapshot, volume};
+use tepui_agent::storage::{LocalPools, Storage};
+use tepui_storage::iscsi::Settings;
+use tepui_types::agent::{
+    ExportPart, ExportState, PoolBackend, PoolPart, PoolState, SnapshotPart, StorageObserved, StoragePart,
+    StoredState, VolumePart, VolumeSource, WantedExport, WantedSnapshot, WantedVolume,
+};
+use tepui_types::{ExportId, Timestamp};
+use tokio::runtime::Runtime;
+
+const SECRET: &str = "0123456789ABCDEF";
+
+/// A storage host whose agent is this process.
+struct Host {
+    pools: LocalPools,
+    settings: Settings,
+    runtime: Runtime,
+    part: StoragePart,
+}
+
+/// Runs a test on a host with an empty pool.
+fn host(test: impl FnOnce(&mut Host, &Path) + Send + 'static) {
+    on(XFS, BYTES, move |path| {
+        std::fs::create_dir(path.join("pool")).unwrap();
+        let mut settings = Settings::new(path.join("run"), free_port());
+        (settings.ping_seconds, settings.lost_pings) = (3, 2);
+        let pool = PoolPart {
+            id: pool_id(),
+            backend: PoolBackend::Iscsi,
+            path: path.join("pool").display().to_string(),
+            soft_percent: 80,
+            hard_percent: 95,
+        };
+        let mut host = Host {
+            pools: LocalPools::new(settings.clone(), || Timestamp::UNIX_EPOCH),
+            settings,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+            part: StoragePart { pools: vec![pool], ..StoragePart::default() },
+        };
+        test(&mut host, path);
+        host.runtime.block_on(tepui_storage::iscsi::Tgt::new(host.settings.clone()).end()).unwrap();
+    });
+}
+
+impl Host {
+    /// Does what is wanted, twice: the second time nothing is left to do.
+    fn apply(&self) -> StorageObserved {
+        self.runtime.block_on(self.pools.apply(&self.part));
+        self.runtime.block_on(self.pools.apply(&self.part))
+    }
+
+    /// The agent ends and starts again.
+    fn restart(&mut self) {
+        self.pools = LocalPools::new(self.settings.clone(), || Timestamp::UNIX_EPOCH);
+    }
+
+    fn want_volume(&mut self, number: u128, wanted: VolumePart) {
+        self.part.volumes.retain(|one| one.id != volume(number));
+        self.part.volumes.push(WantedVolume { id: volume(number), pool_id: pool_id(), wanted });
+    }
+
+    fn want_export(&mut self, number: u128, wanted: ExportPart) {
+        self.part.exports.retain(|one| one.id != ExportId::from_random(number));
+        let id = ExportId::from_random(number);
+        self.part.exports.push(WantedExport { id, volume_id: volume(1), wanted });
+    }
+
+    /// An initiator as a compute host makes one of an open export.
+    fn initiator(&self, seen: &StorageObserved, path: &Path) -> Initiator {
+        let export = &seen.exports[0];
+        let ExportState::Open { source: VolumeSource::Iscsi { portal, target, lun: 1 } } = &export.state
+        else {
+            panic!("{seen:?}")
+        };
+        let secret = path.join("secret");
+        std::fs::write(&secret, SECRET).unwrap();
+        Initiator {
+            portal: (*portal).into(),
+            target: target.clone(),
+            account: Some(export.id.to_string()),
+            initiator: format!("iqn.2026-11.cloud.tepui.host:{}", export.id),
+            secret,
+        }
+    }
+}
+
+fn present(mib: u64) -> VolumePart {
+    VolumePart::Present { size_bytes: mib * MIB, snapshot_id: None }
+}
+
+fn open() -> ExportPart {
+    ExportPart::Open { node_address: [127, 0, 0, 1].into(), secret: SECRET.into(), read_only: false }
+}
+
+#[test]
+fn volumes_and_snapshots_are_made_grown_and_removed() {
+    host(|host, path| {
+        host.want_volume(1, present(16));
+        let seen = host.apply();
+        let PoolState::Ready { total_bytes, used_bytes } = seen.pools[0].state else { panic!("{seen:?}") };
+        assert!(total_bytes > used_bytes && total_bytes <= BYTES, "{seen:?}");
+        assert_eq!(seen.volumes[0].state, StoredState::Present { size_bytes: 16 * MIB });
+        let file = |number: u128| {
+            let found = walk(&path.join("pool/volumes")).into_iter();
+            let id = volume(number).to_string();
+            found.filter(|file| file.display().to_string().contains(&id)).collect::<Vec<_>>()
+        };
+        let disk = std::fs::OpenOptions::new().write(true).open(&file(1)[0]).unwrap();
+        disk.write_all_at(&[7; 4096], 0).unwrap();
+
+        let wanted = SnapshotPart::Present { volume_id: volume(1) };
+        host.part.snapshots = vec![WantedSnapshot { id: snapshot(1), pool_id: pool_id(), wanted }];
+        host.want_volume(1, present(24));
+        let made = VolumePart::Present { size_bytes: 32 * MIB, snapshot_id: Some(snapshot(1)) };
+        host.want_volume(2, made);
+        let seen = host.apply();
+        assert_eq!(seen.snapshots[0].state, StoredState::Present { size_bytes: 16 * MIB });
+        let sizes: Vec<_> = seen.volumes.iter().map(|volume| volume.state.clone()).collect();
+        let there = |mib| StoredState::Present { size_bytes: mib * MIB };
+        assert_eq!(sizes, [there(24), there(32)]);
+        let mut read = [0; 4096];
+        std::fs::File::open(&file(2)[0]).unwrap().read_exact_at(&mut read, 0).unwrap();
+        assert_eq!(read, [7; 4096], "it has what its snapshot had");
+
+        host.want_volume(1, VolumePart::Absent);
+        host.part.snapshots[0].wanted = SnapshotPart::Absent;
+        let seen = host.apply();
+        assert_eq!(seen.snapshots[0].state, StoredState::Gone);
+        assert_eq!(seen.volumes.iter().find(|one| one.id == volume(1)).unwrap().state, StoredState::Gone);
+        assert!(file(1).is_empty(), "{:?}", file(1));
+        host.want_volume(3, VolumePart::Present { size_bytes: MIB, snapshot_id: Some(snapshot(9)) });
+        let seen = host.apply();
+        let lost = &seen.volumes.iter().find(|one| one.id == volume(3)).unwrap().state;
+        assert!(matches!(lost, StoredState::Failed { permanent: true, .. }), "{lost:?}");
+    });
+}
+
+#[test]
+fn a_pool_that_cannot_be_one_says_so_and_nothing_in_it_is_lost_or_made() {
+    host(|host, path| {
+        host.part.pools[0].path = path.join("missing").display().to_string();
+        host.want_volume(1, present(1));
+        let seen = host.apply();
+        assert!(matches!(&seen.pools[0].state, PoolState::Failed { message } if message.contains("missing")));
+        assert!(matches!(seen.volumes[0].state, StoredState::Failed { permanent: false, .. }), "{seen:?}");
+        host.part.pools[0].path = path.join("pool").display().to_string();
+        let seen = host.apply();
+        assert!(matches!(seen.volumes[0].state, StoredState::Present { .. }), "{seen:?}");
+    });
+}
+
+#[test]
+fn a_writer_goes_on_through_a_restart_of_the_agent_and_an_end_of_tgtd() {
+    host(|host, path| {
+        host.want_volume(1, present(16));
+        host.want_export(1, open());
+        let seen = host.apply();
+        let initiator = host.initiator(&seen, path);
+        let mut writer = initiator.connect();
+        writer.perform("write -P 1 0 4k");
+        host.restart();
+        assert_eq!(host.apply().exports, seen.exports, "another agent finds the same");
+        writer.perform("write -P 2 4k 4k");
+
+        let killed = tepui_storage::iscsi::Tgt::new(host.settings.clone());
+        host.runtime.block_on(async {
+            let ended = host.pools.ended();
+            let end = async { killed.end().await.unwrap() };
+            tokio::time::timeout(PATIENCE, async { tokio::join!(ended, end) }).await.unwrap();
+        });
+        assert_eq!(host.apply().exports, seen.exports, "a new tgtd serves the same");
+        writer.perform("write -P 3 8k 4k");
+        let read = initiator.perform(&["read -P 2 4k 4k", "read -P 3 8k 4k"], true);
+        assert!(read.status.success(), "{}", told(&read));
+    });
+}
+
+#[test]
+fn a_volume_goes_only_after_its_export_and_that_only_after_its_connections() {
+    host(|host, path| {
+        host.want_volume(1, present(16));
+        host.want_export(1, open());
+        let seen = host.apply();
+        let initiator = host.initiator(&seen, path);
+        let mut writer = initiator.connect();
+        writer.perform("write -P 1 0 4k");
+        host.want_volume(1, VolumePart::Absent);
+        let seen = host.apply();
+        assert_eq!(seen.volumes, [], "it is in use: nothing is said of it yet");
+        writer.perform("write -P 2 0 4k");
+        host.want_export(1, ExportPart::Absent);
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let seen = host.apply();
+            if seen.exports[0].state == ExportState::Gone {
+                assert_eq!(seen.volumes[0].state, StoredState::Gone);
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{seen:?}");
+        }
+        initiator.refusal();
+        writer.send("write -P 3 0 4k");
+        assert!(!writer.is_done(Duration::from_millis(100)), "a late write was taken");
+    });
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(walk(&path)) } else { found.push(path) }
+    }
+    found
+}
