@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     access_key, api, completions, context, doctor, help, image, instance, instance_type, key_pair, login,
-    man, node, placement_group, project, quota, security_group, tag, user,
+    man, node, placement_group, pool, project, quota, security_group, tag, user,
 };
 
 /// The two examples that each command's help begins with.
@@ -72,6 +72,9 @@ pub enum Noun {
     /// How instances are spread over nodes
     #[command(subcommand, before_help = examples!("tepui placement-group list", "tepui placement-group create apart --strategy spread"))]
     PlacementGroup(placement_group::Verb),
+    /// Storage that volumes are made in
+    #[command(subcommand, before_help = examples!("tepui pool list", "tepui pool create fast --backend iscsi --node node-1 --path /srv/volumes"))]
+    Pool(pool::Verb),
     /// Instance types
     #[command(subcommand, before_help = examples!("tepui type list", "tepui type list --json=name,fits"))]
     Type(instance_type::Verb),

@@ -11,7 +11,7 @@ use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 use tepui_client::{Client, ClientError};
 use tepui_types::endpoint::{
     ListAccessKeys, ListImages, ListInstanceTypes, ListInstances, ListKeyPairs, ListNodes,
-    ListPlacementGroups, ListProjects, ListSecurityGroups, ListUsers,
+    ListPlacementGroups, ListPools, ListProjects, ListSecurityGroups, ListUsers,
 };
 use tepui_types::rest::{Empty, ListAccessKeysRequest, ListInstancesRequest};
 
@@ -39,6 +39,7 @@ pub(crate) enum Kind {
     KeyPair,
     Node,
     PlacementGroup,
+    Pool,
     Project,
     SecurityGroup,
     User,
@@ -106,6 +107,7 @@ async fn listed(kind: Kind, client: &Client) -> Result<Vec<Named>, ClientError> 
         Kind::InstanceType => list!(ListInstanceTypes, Empty {}, |o| (o.name, None)),
         Kind::KeyPair => list!(ListKeyPairs, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::Node => list!(ListNodes, Empty {}, |o| (o.id.to_string(), Some(o.name))),
+        Kind::Pool => list!(ListPools, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::PlacementGroup => list!(ListPlacementGroups, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::Project => list!(ListProjects, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::SecurityGroup => list!(ListSecurityGroups, Empty {}, |o| (o.id.to_string(), Some(o.name))),

@@ -22,12 +22,14 @@ impl ApiError {
             }
             Error::NotFound { kind: Kind::Resource, id } => Self::new(not_found(kind_of(&id)), message),
             Error::NotFound { kind, .. } => Self::new(not_found(kind), message),
-            Error::WrongState { .. } => Self::new("IncorrectInstanceState", message),
+            Error::WrongState { id, .. } => Self::new(wrong_state(kind_of(&id)), message),
+            Error::NotAttached { .. } => Self::new("IncorrectState", message),
             Error::Protected { .. } => Self::new("OperationNotPermitted", message),
             // 500, not 400: SDKs and auto-scalers try elsewhere or again on a server's fault only.
             Error::NoCapacity { .. } | Error::NodeFull { .. } => {
                 Self::with_status(500, "InsufficientInstanceCapacity", message)
             }
+            Error::PoolsFull { .. } => Self::with_status(500, "InsufficientVolumeCapacity", message),
             Error::QuotaExceeded { quota, .. } => Self::new(quota_code(quota), message),
             Error::LimitExceeded { what, .. } => Self::new(limit_code(what), message),
             Error::AlreadyExists { kind, .. } => Self::new(duplicate(kind), message),
@@ -64,10 +66,37 @@ fn kind_of(id: &str) -> Kind {
         "pg" => Kind::PlacementGroup,
         "sg" => Kind::SecurityGroup,
         "sgr" => Kind::SecurityGroupRule,
+        "snap" => Kind::Snapshot,
         "subnet" => Kind::Subnet,
         "vol" => Kind::Volume,
         "vpc" => Kind::Vpc,
         _ => Kind::Resource,
+    }
+}
+
+/// The code of an object that is not in the state that the call needs.
+const fn wrong_state(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Volume | Kind::Snapshot => "IncorrectState",
+        Kind::Instance
+        | Kind::Image
+        | Kind::ImportTask
+        | Kind::Pool
+        | Kind::PoolClass
+        | Kind::KeyPair
+        | Kind::Vpc
+        | Kind::Subnet
+        | Kind::SecurityGroup
+        | Kind::SecurityGroupRule
+        | Kind::NetworkInterface
+        | Kind::PlacementGroup
+        | Kind::InstanceType
+        | Kind::Zone
+        | Kind::Project
+        | Kind::User
+        | Kind::AccessKey
+        | Kind::Node
+        | Kind::Resource => "IncorrectInstanceState",
     }
 }
 
@@ -78,6 +107,8 @@ const fn not_found(kind: Kind) -> &'static str {
         Kind::Image => "InvalidAMIID.NotFound",
         Kind::ImportTask => "InvalidConversionTaskId",
         Kind::Volume => "InvalidVolume.NotFound",
+        Kind::Snapshot => "InvalidSnapshot.NotFound",
+        Kind::PoolClass => "UnknownVolumeType",
         Kind::KeyPair => "InvalidKeyPair.NotFound",
         Kind::Vpc => "InvalidVpcID.NotFound",
         Kind::Subnet => "InvalidSubnetID.NotFound",
@@ -87,7 +118,9 @@ const fn not_found(kind: Kind) -> &'static str {
         Kind::PlacementGroup => "InvalidPlacementGroup.Unknown",
         Kind::InstanceType => "InvalidInstanceType",
         Kind::Zone => "InvalidParameterValue",
-        Kind::Project | Kind::User | Kind::AccessKey | Kind::Node | Kind::Resource => "InvalidID",
+        Kind::Pool | Kind::Project | Kind::User | Kind::AccessKey | Kind::Node | Kind::Resource => {
+            "InvalidID"
+        }
     }
 }
 
@@ -98,13 +131,16 @@ const fn malformed(kind: Kind) -> &'static str {
         Kind::Image => "InvalidAMIID.Malformed",
         Kind::ImportTask => "InvalidConversionTaskId.Malformed",
         Kind::Volume => "InvalidVolumeID.Malformed",
+        Kind::Snapshot => "InvalidSnapshotID.Malformed",
         Kind::KeyPair => "InvalidKeyPair.Format",
         Kind::Vpc => "InvalidVpcID.Malformed",
         Kind::Subnet => "InvalidSubnetID.Malformed",
         Kind::SecurityGroup => "InvalidGroupId.Malformed",
         Kind::SecurityGroupRule => "InvalidSecurityGroupRuleId.Malformed",
         Kind::NetworkInterface => "InvalidNetworkInterfaceId.Malformed",
-        Kind::PlacementGroup
+        Kind::Pool
+        | Kind::PoolClass
+        | Kind::PlacementGroup
         | Kind::InstanceType
         | Kind::Zone
         | Kind::Project
@@ -124,6 +160,9 @@ const fn duplicate(kind: Kind) -> &'static str {
         Kind::PlacementGroup => "InvalidPlacementGroup.Duplicate",
         Kind::Instance
         | Kind::Volume
+        | Kind::Snapshot
+        | Kind::Pool
+        | Kind::PoolClass
         | Kind::Vpc
         | Kind::Subnet
         | Kind::SecurityGroupRule
@@ -142,10 +181,13 @@ const fn duplicate(kind: Kind) -> &'static str {
 const fn in_use(kind: Kind) -> &'static str {
     match kind {
         Kind::PlacementGroup => "InvalidPlacementGroup.InUse",
+        Kind::Volume => "VolumeInUse",
+        Kind::Snapshot => "InvalidSnapshot.InUse",
         Kind::Instance
         | Kind::Image
         | Kind::ImportTask
-        | Kind::Volume
+        | Kind::Pool
+        | Kind::PoolClass
         | Kind::KeyPair
         | Kind::Vpc
         | Kind::Subnet
@@ -163,13 +205,18 @@ const fn in_use(kind: Kind) -> &'static str {
 }
 
 fn quota_code(quota: &str) -> &'static str {
-    if quota == "instances" { "InstanceLimitExceeded" } else { "VcpuLimitExceeded" }
+    match quota {
+        "instances" => "InstanceLimitExceeded",
+        "volumes" | "volume_gib" => "VolumeLimitExceeded",
+        _ => "VcpuLimitExceeded",
+    }
 }
 
 fn limit_code(what: &str) -> &'static str {
     match what {
         "tags of a resource" => "TagLimitExceeded",
         "active imports of a project" => "ResourceCountExceeded",
+        "volumes of an instance" => "AttachmentLimitExceeded",
         _ => "RulesPerSecurityGroupLimitExceeded",
     }
 }

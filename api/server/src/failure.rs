@@ -207,6 +207,7 @@ fn domain_code(error: &Error) -> ErrorCode {
         Error::InvalidInput { .. } | Error::Malformed { .. } => ErrorCode::InvalidInput,
         Error::NotFound { .. } | Error::RuleNotFound { .. } => ErrorCode::NotFound,
         Error::WrongState { .. }
+        | Error::NotAttached { .. }
         | Error::Protected { .. }
         | Error::InUse { .. }
         | Error::CannotDelete { .. }
@@ -214,6 +215,7 @@ fn domain_code(error: &Error) -> ErrorCode {
         | Error::AddressInUse { .. } => ErrorCode::Conflict,
         Error::NoCapacity { .. }
         | Error::NodeFull { .. }
+        | Error::PoolsFull { .. }
         | Error::PoolExhausted
         | Error::SubnetFull { .. } => ErrorCode::NoCapacity,
         Error::QuotaExceeded { .. } | Error::LimitExceeded { .. } => ErrorCode::QuotaExceeded,

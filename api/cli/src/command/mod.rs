@@ -14,6 +14,7 @@ pub mod login;
 pub mod man;
 pub mod node;
 pub mod placement_group;
+pub mod pool;
 pub mod project;
 pub mod quota;
 pub mod security_group;
@@ -51,6 +52,7 @@ pub async fn run(noun: Noun, session: &mut Session) -> Result<Finish> {
         Noun::KeyPair(verb) => key_pair::run(verb, session).await,
         Noun::SecurityGroup(verb) => security_group::run(verb, session).await,
         Noun::PlacementGroup(verb) => placement_group::run(verb, session).await,
+        Noun::Pool(verb) => pool::run(verb, session).await,
         Noun::Type(verb) => instance_type::run(verb, session).await,
         Noun::Tag(verb) => tag::run(verb, session).await,
         Noun::Node(verb) => node::run(verb, session).await,

@@ -15,6 +15,7 @@ mod power;
 mod run;
 mod security_group;
 mod tag;
+mod volume;
 
 pub(crate) use common::*;
 pub(crate) use identity::*;
@@ -30,6 +31,7 @@ pub(crate) use power::*;
 pub(crate) use run::*;
 pub(crate) use security_group::*;
 pub(crate) use tag::*;
+pub(crate) use volume::*;
 
 use crate::body::Body;
 use crate::error::ApiError;
@@ -37,16 +39,22 @@ use crate::operation::{Call, Service};
 
 /// Every action that is implemented, by name.
 pub(crate) const ACTIONS: &[&str] = &[
+    "AttachVolume",
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
     "CreateKeyPair",
     "CreatePlacementGroup",
     "CreateSecurityGroup",
+    "CreateSnapshot",
+    "CreateSnapshots",
     "CreateTags",
+    "CreateVolume",
     "DeleteKeyPair",
     "DeletePlacementGroup",
     "DeleteSecurityGroup",
+    "DeleteSnapshot",
     "DeleteTags",
+    "DeleteVolume",
     "DeregisterImage",
     "DescribeAccountAttributes",
     "DescribeAvailabilityZones",
@@ -64,11 +72,15 @@ pub(crate) const ACTIONS: &[&str] = &[
     "DescribeRegions",
     "DescribeSecurityGroupRules",
     "DescribeSecurityGroups",
+    "DescribeSnapshots",
     "DescribeSubnets",
     "DescribeTags",
+    "DescribeVolumeAttribute",
+    "DescribeVolumeStatus",
     "DescribeVolumes",
     "DescribeVpcAttribute",
     "DescribeVpcs",
+    "DetachVolume",
     "GetCallerIdentity",
     "GetConsoleOutput",
     "ImportImage",
@@ -87,6 +99,7 @@ pub(crate) const ACTIONS: &[&str] = &[
 /// Runs an action of this service, or tells that it is not one of those implemented.
 pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Option<Result<Body, ApiError>> {
     Some(match (service, action) {
+        (Service::Ec2, "AttachVolume") => Box::pin(call.run::<AttachVolumeRequest>()).await,
         (Service::Ec2, "AuthorizeSecurityGroupEgress") => {
             Box::pin(call.run::<AuthorizeSecurityGroupEgressRequest>()).await
         }
@@ -96,11 +109,16 @@ pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Opti
         (Service::Ec2, "CreateKeyPair") => Box::pin(call.run::<CreateKeyPairRequest>()).await,
         (Service::Ec2, "CreatePlacementGroup") => Box::pin(call.run::<CreatePlacementGroupRequest>()).await,
         (Service::Ec2, "CreateSecurityGroup") => Box::pin(call.run::<CreateSecurityGroupRequest>()).await,
+        (Service::Ec2, "CreateSnapshot") => Box::pin(call.run::<CreateSnapshotRequest>()).await,
+        (Service::Ec2, "CreateSnapshots") => Box::pin(call.run::<CreateSnapshotsRequest>()).await,
         (Service::Ec2, "CreateTags") => Box::pin(call.run::<CreateTagsRequest>()).await,
+        (Service::Ec2, "CreateVolume") => Box::pin(call.run::<CreateVolumeRequest>()).await,
         (Service::Ec2, "DeleteKeyPair") => Box::pin(call.run::<DeleteKeyPairRequest>()).await,
         (Service::Ec2, "DeletePlacementGroup") => Box::pin(call.run::<DeletePlacementGroupRequest>()).await,
         (Service::Ec2, "DeleteSecurityGroup") => Box::pin(call.run::<DeleteSecurityGroupRequest>()).await,
+        (Service::Ec2, "DeleteSnapshot") => Box::pin(call.run::<DeleteSnapshotRequest>()).await,
         (Service::Ec2, "DeleteTags") => Box::pin(call.run::<DeleteTagsRequest>()).await,
+        (Service::Ec2, "DeleteVolume") => Box::pin(call.run::<DeleteVolumeRequest>()).await,
         (Service::Ec2, "DeregisterImage") => Box::pin(call.run::<DeregisterImageRequest>()).await,
         (Service::Ec2, "DescribeAccountAttributes") => {
             Box::pin(call.run::<DescribeAccountAttributesRequest>()).await
@@ -140,11 +158,17 @@ pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Opti
         (Service::Ec2, "DescribeSecurityGroups") => {
             Box::pin(call.run::<DescribeSecurityGroupsRequest>()).await
         }
+        (Service::Ec2, "DescribeSnapshots") => Box::pin(call.run::<DescribeSnapshotsRequest>()).await,
         (Service::Ec2, "DescribeSubnets") => Box::pin(call.run::<DescribeSubnetsRequest>()).await,
         (Service::Ec2, "DescribeTags") => Box::pin(call.run::<DescribeTagsRequest>()).await,
+        (Service::Ec2, "DescribeVolumeAttribute") => {
+            Box::pin(call.run::<DescribeVolumeAttributeRequest>()).await
+        }
+        (Service::Ec2, "DescribeVolumeStatus") => Box::pin(call.run::<DescribeVolumeStatusRequest>()).await,
         (Service::Ec2, "DescribeVolumes") => Box::pin(call.run::<DescribeVolumesRequest>()).await,
         (Service::Ec2, "DescribeVpcAttribute") => Box::pin(call.run::<DescribeVpcAttributeRequest>()).await,
         (Service::Ec2, "DescribeVpcs") => Box::pin(call.run::<DescribeVpcsRequest>()).await,
+        (Service::Ec2, "DetachVolume") => Box::pin(call.run::<DetachVolumeRequest>()).await,
         (Service::Sts, "GetCallerIdentity") => Box::pin(call.run::<GetCallerIdentityRequest>()).await,
         (Service::Ec2, "GetConsoleOutput") => Box::pin(call.run::<GetConsoleOutputRequest>()).await,
         (Service::Ec2, "ImportImage") => Box::pin(call.run::<ImportImageRequest>()).await,

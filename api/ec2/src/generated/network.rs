@@ -53,30 +53,6 @@ impl Write for DescribeSubnetsResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct DescribeVolumesRequest {
-    pub(crate) volume_ids: Vec<Text>,
-}
-
-impl Read for DescribeVolumesRequest {
-    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
-        Ok(Some(Self { volume_ids: from.list("VolumeId")? }))
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct DescribeVolumesResult {
-    pub(crate) next_token: Option<Text>,
-    pub(crate) volumes: Vec<super::Volume>,
-}
-
-impl Write for DescribeVolumesResult {
-    fn write(&self, to: &mut Xml) {
-        to.optional("nextToken", &self.next_token);
-        to.list("volumeSet", &self.volumes);
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct DescribeVpcAttributeRequest {
     pub(crate) attribute: Text,
     pub(crate) vpc_id: Text,
@@ -299,62 +275,6 @@ impl Write for SubnetIpv6CidrBlockAssociation {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Volume {
-    pub(crate) attachments: Vec<super::VolumeAttachment>,
-    pub(crate) availability_zone: Option<Text>,
-    pub(crate) create_time: Option<Timestamp>,
-    pub(crate) encrypted: Option<bool>,
-    pub(crate) iops: Option<i64>,
-    pub(crate) multi_attach_enabled: Option<bool>,
-    pub(crate) size: Option<i64>,
-    pub(crate) snapshot_id: Option<Text>,
-    pub(crate) state: Option<Text>,
-    pub(crate) tags: Vec<super::Tag>,
-    pub(crate) throughput: Option<i64>,
-    pub(crate) volume_id: Option<Text>,
-    pub(crate) volume_type: Option<Text>,
-}
-
-impl Write for Volume {
-    fn write(&self, to: &mut Xml) {
-        to.list("attachmentSet", &self.attachments);
-        to.optional("availabilityZone", &self.availability_zone);
-        to.optional("createTime", &self.create_time);
-        to.optional("encrypted", &self.encrypted);
-        to.optional("iops", &self.iops);
-        to.optional("multiAttachEnabled", &self.multi_attach_enabled);
-        to.optional("size", &self.size);
-        to.optional("snapshotId", &self.snapshot_id);
-        to.optional("status", &self.state);
-        to.list("tagSet", &self.tags);
-        to.optional("throughput", &self.throughput);
-        to.optional("volumeId", &self.volume_id);
-        to.optional("volumeType", &self.volume_type);
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct VolumeAttachment {
-    pub(crate) attach_time: Option<Timestamp>,
-    pub(crate) delete_on_termination: Option<bool>,
-    pub(crate) device: Option<Text>,
-    pub(crate) instance_id: Option<Text>,
-    pub(crate) state: Option<Text>,
-    pub(crate) volume_id: Option<Text>,
-}
-
-impl Write for VolumeAttachment {
-    fn write(&self, to: &mut Xml) {
-        to.optional("attachTime", &self.attach_time);
-        to.optional("deleteOnTermination", &self.delete_on_termination);
-        to.optional("device", &self.device);
-        to.optional("instanceId", &self.instance_id);
-        to.optional("status", &self.state);
-        to.optional("volumeId", &self.volume_id);
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Vpc {
     pub(crate) cidr_block: Option<Text>,
     pub(crate) cidr_block_association_set: Vec<super::VpcCidrBlockAssociation>,
@@ -441,21 +361,6 @@ impl Operation for super::DescribeSubnetsRequest {
         ids: &["SubnetId"],
         accepted: &[],
         parameters: &["DryRun", "Filter", "MaxResults", "NextToken", "SubnetId"],
-    };
-}
-
-impl Operation for super::DescribeVolumesRequest {
-    type Reply = super::DescribeVolumesResult;
-    const RULES: Rules = Rules {
-        action: "DescribeVolumes",
-        service: Service::Ec2,
-        dry_run: true,
-        paginated: true,
-        filters: Some("Filter"),
-        token: None,
-        ids: &["VolumeId"],
-        accepted: &[("IncludeManagedResources", &["*"])],
-        parameters: &["DryRun", "Filter", "IncludeManagedResources", "MaxResults", "NextToken", "VolumeId"],
     };
 }
 

@@ -12,6 +12,7 @@ mod placement_group;
 mod region;
 mod security_group;
 mod select;
+mod snapshot;
 mod subnet;
 mod tag;
 mod volume;

@@ -1,12 +1,19 @@
-//! Volumes: the root disks of instances.
+//! Volumes.
 
-use tepui_core::{Kind, VolumeView};
+use tepui_core::{AttachVolume, AttachmentView, CreateVolume, DetachVolume, Kind, VolumeView};
+use tepui_db::model::VolumeState;
+use tepui_types::SnapshotId;
 
 use super::{fixed, text};
 use crate::error::ApiError;
-use crate::generated::{DescribeVolumesRequest, DescribeVolumesResult, Volume as Shape, VolumeAttachment};
-use crate::mechanism::{Field, apply, flag, many, one, parse_ids, shown_tags};
-use crate::operation::{Context, Handle};
+use crate::generated::{
+    AttachVolumeRequest, AttributeBooleanValue, CreateVolumeRequest, DeleteVolumeRequest,
+    DescribeVolumeAttributeRequest, DescribeVolumeAttributeResult, DescribeVolumeStatusRequest,
+    DescribeVolumeStatusResult, DescribeVolumesRequest, DescribeVolumesResult, DetachVolumeRequest,
+    Volume as Shape, VolumeAttachment, VolumeStatusDetails, VolumeStatusInfo, VolumeStatusItem,
+};
+use crate::mechanism::{Field, apply, flag, many, one, parse_id, parse_ids, shown_tags, tags_for};
+use crate::operation::{Context, Handle, Void};
 use crate::wire::{Text, timestamp};
 
 const FILTERS: &[Field<Shape>] = &[
@@ -20,6 +27,7 @@ const FILTERS: &[Field<Shape>] = &[
     ("availability-zone", |v| one(&v.availability_zone)),
     ("create-time", |v| v.create_time.map(time).into_iter().collect()),
     ("encrypted", |v| flag(v.encrypted)),
+    ("snapshot-id", |v| one(&v.snapshot_id)),
     ("size", |v| v.size.map(|size| size.to_string().into()).into_iter().collect()),
     ("status", |v| one(&v.state)),
     ("volume-id", |v| one(&v.volume_id)),
@@ -41,29 +49,147 @@ impl Handle for DescribeVolumesRequest {
     }
 }
 
-fn shape(zone: &str, view: &VolumeView) -> Shape {
-    let volume = &view.volume;
-    Shape {
-        attachments: vec![VolumeAttachment {
-            attach_time: Some(view.attached_at),
-            delete_on_termination: Some(volume.delete_on_termination),
-            device: text(&volume.device),
-            instance_id: text(view.instance_id),
-            state: fixed("attached"),
-            volume_id: text(volume.id),
-        }],
+impl Handle for CreateVolumeRequest {
+    async fn handle(self, cx: &Context) -> Result<Shape, ApiError> {
+        let zone = cx.cloud.config().zone();
+        if let Some(other) = self.availability_zone.as_deref().filter(|named| *named != zone) {
+            return Err(ApiError::new("InvalidZone.NotFound", format!("The zone '{other}' does not exist")));
+        }
+        let [tags] = tags_for(self.tag_specifications, ["volume"])?;
+        let request = CreateVolume {
+            size_gib: self.size.map(|size| gib("Size", size)).transpose()?,
+            class: self.volume_type.map(String::from),
+            snapshot_id: snapshot_id(self.snapshot_id.as_deref())?,
+            client_token: cx.token.clone().map(String::from),
+            tags,
+        };
+        let view = cx.cloud.create_volume(&cx.caller, request).await?;
+        Ok(shape(&zone, &view))
+    }
+}
+
+/// An empty text is none: clients send it where a template leaves the field blank.
+fn snapshot_id(text: Option<&str>) -> Result<Option<SnapshotId>, ApiError> {
+    text.filter(|text| !text.is_empty()).map(|text| parse_id(Kind::Snapshot, text)).transpose()
+}
+
+fn gib(parameter: &str, size: i64) -> Result<u32, ApiError> {
+    u32::try_from(size)
+        .map_err(|_| ApiError::invalid_value(parameter, &size.to_string(), "It is a number of GiB above 0."))
+}
+
+impl Handle for DeleteVolumeRequest {
+    async fn handle(self, cx: &Context) -> Result<Void, ApiError> {
+        cx.cloud.delete_volume(&cx.caller, parse_id(Kind::Volume, &self.volume_id)?).await?;
+        Ok(Void)
+    }
+}
+
+impl Handle for AttachVolumeRequest {
+    async fn handle(self, cx: &Context) -> Result<VolumeAttachment, ApiError> {
+        let request = AttachVolume {
+            volume_id: parse_id(Kind::Volume, &self.volume_id)?,
+            instance_id: parse_id(Kind::Instance, &self.instance_id)?,
+            device: self.device.to_string(),
+        };
+        Ok(attachment(&cx.cloud.attach_volume(&cx.caller, request).await?))
+    }
+}
+
+impl Handle for DetachVolumeRequest {
+    async fn handle(self, cx: &Context) -> Result<VolumeAttachment, ApiError> {
+        let instance = self.instance_id.as_deref();
+        let request = DetachVolume {
+            volume_id: parse_id(Kind::Volume, &self.volume_id)?,
+            instance_id: instance.map(|id| parse_id(Kind::Instance, id)).transpose()?,
+            device: self.device.map(String::from),
+            force: self.force.unwrap_or_default(),
+        };
+        Ok(attachment(&cx.cloud.detach_volume(&cx.caller, request).await?))
+    }
+}
+
+impl Handle for DescribeVolumeAttributeRequest {
+    async fn handle(self, cx: &Context) -> Result<DescribeVolumeAttributeResult, ApiError> {
+        let view = cx.cloud.volume(&cx.caller, parse_id(Kind::Volume, &self.volume_id)?).await?;
+        match self.attribute.as_ref() {
+            "autoEnableIO" => Ok(DescribeVolumeAttributeResult {
+                auto_enable_io: Some(AttributeBooleanValue { value: Some(true) }),
+                volume_id: text(view.id),
+            }),
+            other => Err(ApiError::invalid_value("Attribute", other, "It is autoEnableIO.")),
+        }
+    }
+}
+
+const STATUS_FILTERS: &[Field<VolumeStatusItem>] = &[
+    ("availability-zone", |v| one(&v.availability_zone)),
+    ("volume-status.status", |v| v.volume_status.iter().flat_map(|status| one(&status.status)).collect()),
+];
+
+impl Handle for DescribeVolumeStatusRequest {
+    async fn handle(self, cx: &Context) -> Result<DescribeVolumeStatusResult, ApiError> {
+        let ids = parse_ids(Kind::Volume, &self.volume_ids)?;
+        let views = cx.cloud.volumes(&cx.caller, &ids).await?;
+        let zone = cx.cloud.config().zone();
+        let items = views.iter().map(|view| status_item(&zone, view)).collect();
+        let items = apply(&cx.filters, STATUS_FILTERS, |_| &[], items)?;
+        let (volume_statuses, next_token) =
+            cx.page.cut(items, |item| item.volume_id.clone().unwrap_or_default().into());
+        Ok(DescribeVolumeStatusResult { volume_statuses, next_token })
+    }
+}
+
+fn status_item(zone: &str, view: &VolumeView) -> VolumeStatusItem {
+    let (status, io) = match view.state {
+        VolumeState::Available | VolumeState::Deleting => ("ok", "passed"),
+        VolumeState::Creating => ("insufficient-data", "not-initialized"),
+        VolumeState::Error => ("impaired", "failed"),
+    };
+    VolumeStatusItem {
         availability_zone: text(zone),
-        create_time: Some(volume.created_at),
+        volume_id: text(view.id),
+        volume_status: Some(VolumeStatusInfo {
+            details: vec![VolumeStatusDetails { name: fixed("io-enabled"), status: fixed(io) }],
+            status: fixed(status),
+        }),
+    }
+}
+
+fn shape(zone: &str, view: &VolumeView) -> Shape {
+    Shape {
+        attachments: view.attachment.iter().map(attachment).collect(),
+        availability_zone: text(zone),
+        create_time: Some(view.created_at),
         encrypted: Some(false),
         // The figures every gp3 volume begins with; a local disk is not throttled at all.
         iops: Some(3000),
         multi_attach_enabled: Some(false),
-        size: Some(volume.size_gib.into()),
-        snapshot_id: fixed(""),
-        state: fixed("in-use"),
+        size: Some(view.size_gib.into()),
+        snapshot_id: view.snapshot_id.map_or_else(|| fixed(""), text),
+        state: fixed(state(view)),
         tags: shown_tags(&view.tags),
         throughput: Some(125),
-        volume_id: text(volume.id),
-        volume_type: fixed("gp3"),
+        volume_id: text(view.id),
+        volume_type: text(&view.class),
+    }
+}
+
+/// A volume that has an attachment, in whatever state, is in use (EC2 API reference, "Volume").
+fn state(view: &VolumeView) -> &'static str {
+    match (view.state, &view.attachment) {
+        (VolumeState::Available, Some(_)) => "in-use",
+        (state, _) => state.name(),
+    }
+}
+
+fn attachment(view: &AttachmentView) -> VolumeAttachment {
+    VolumeAttachment {
+        attach_time: Some(view.since),
+        delete_on_termination: Some(view.delete_on_termination),
+        device: text(&view.device),
+        instance_id: text(view.instance_id),
+        state: fixed(view.state.name()),
+        volume_id: text(view.volume_id),
     }
 }

@@ -15,7 +15,10 @@ use tepui_db::model::{ImportTask, Role};
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_ec2::{Ec2, Ec2Config, ImageImports, UrlImport};
 use tepui_types::agent::{
-    EnrolRequest, NodeCapacity, NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementState, Report,
+    DiskObserved, DiskPart, DiskState, EnrolRequest, ExportObserved, ExportPart, ExportState, NodeCapacity,
+    NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementPart, PlacementState, PoolBackend,
+    PoolObserved, PoolState, Report, SnapshotObserved, SnapshotPart, StorageObserved, StoragePart,
+    StoredState, VolumeObserved, VolumePart, VolumeSource,
 };
 use tepui_types::{Digest, Epoch, NodeId, Timestamp};
 use uuid::Uuid;
@@ -148,15 +151,39 @@ impl Harness {
         self.cloud.complete_import(&caller, task.id, imported).await.unwrap().id.to_string()
     }
 
+    /// A pool on the host.
+    pub(crate) async fn pool(&self) {
+        let admin = self.caller(&self.admin.key_id).await;
+        let pool = tepui_core::CreatePool {
+            name: "fast".into(),
+            class: "gp3".into(),
+            backend: PoolBackend::Iscsi,
+            node_id: self.node,
+            path: "/srv/fast".into(),
+            soft_percent: 80,
+            hard_percent: 90,
+        };
+        self.cloud.create_pool(&admin, pool).await.unwrap();
+        self.settle().await;
+    }
+
     /// The host does whatever its part wants, and says so.
     pub(crate) async fn settle(&self) {
-        use tepui_types::agent::{PartBody, PlacementPart, PollRequest, Power};
+        use tepui_types::agent::{PartBody, PollRequest, Power};
         let poll = PollRequest { epoch: Epoch(1), agent_run: 1, have: Vec::new(), reported: 0, wait_ms: 0 };
         let reply = self.cloud.poll(self.node, poll).await.unwrap().owned();
-        let mut placements = Vec::new();
+        let (mut placements, mut storage) = (Vec::new(), None);
         for part in reply.parts {
-            let PartBody::Node(node) = part.body else { continue };
+            let node = match part.body {
+                PartBody::Node(node) => node,
+                PartBody::Storage(part) => {
+                    storage = Some(done(&part));
+                    continue;
+                }
+                PartBody::Vpc(_) | PartBody::Absent => continue,
+            };
             placements.extend(node.placements.into_iter().map(|wanted| {
+                let disks = disks_of(&wanted.wanted);
                 let state = match wanted.wanted {
                     PlacementPart::Absent { .. } => PlacementState::Gone,
                     PlacementPart::Present(spec) => match spec.power {
@@ -168,7 +195,7 @@ impl Harness {
                         }
                     },
                 };
-                PlacementObserved { id: wanted.id, state, wanted: true }
+                PlacementObserved { id: wanted.id, state, wanted: true, disks }
             }));
         }
         let observed = NodeObserved {
@@ -180,10 +207,52 @@ impl Harness {
             refused: Vec::new(),
             placements,
             impaired: None,
+            storage,
         };
         let sequence = self.sequence.fetch_add(1, Ordering::SeqCst) + 1;
         let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };
         self.cloud.report(self.node, report).await.unwrap();
+    }
+}
+
+/// What a host says that has done all that is wanted of its disks.
+fn disks_of(wanted: &PlacementPart) -> Vec<DiskObserved> {
+    let PlacementPart::Present(spec) = wanted else { return Vec::new() };
+    let state = |wanted: &DiskPart| match wanted {
+        DiskPart::Attached(_) => DiskState::Attached,
+        DiskPart::Absent => DiskState::Absent,
+    };
+    spec.disks
+        .iter()
+        .map(|disk| DiskObserved { export_id: disk.export_id, state: state(&disk.wanted) })
+        .collect()
+}
+
+/// What a host says that has done all that its storage part says.
+fn done(part: &StoragePart) -> StorageObserved {
+    let ready = PoolState::Ready { total_bytes: 100 << 30, used_bytes: 1 << 30 };
+    let volume = |wanted: &VolumePart| match wanted {
+        VolumePart::Present { size_bytes, .. } => StoredState::Present { size_bytes: *size_bytes },
+        VolumePart::Absent => StoredState::Gone,
+    };
+    let snapshot = |wanted: &SnapshotPart| match wanted {
+        SnapshotPart::Present { .. } => StoredState::Present { size_bytes: 0 },
+        SnapshotPart::Absent => StoredState::Gone,
+    };
+    let export = |wanted: &ExportPart| match wanted {
+        ExportPart::Open { .. } => ExportState::Open { source: VolumeSource::Local { path: "/v".into() } },
+        ExportPart::Absent => ExportState::Gone,
+    };
+    let pools = part.pools.iter().map(|pool| PoolObserved { id: pool.id, state: ready.clone() });
+    let volumes = part.volumes.iter().map(|one| VolumeObserved { id: one.id, state: volume(&one.wanted) });
+    let snapshots =
+        part.snapshots.iter().map(|one| SnapshotObserved { id: one.id, state: snapshot(&one.wanted) });
+    let exports = part.exports.iter().map(|one| ExportObserved { id: one.id, state: export(&one.wanted) });
+    StorageObserved {
+        pools: pools.collect(),
+        volumes: volumes.collect(),
+        snapshots: snapshots.collect(),
+        exports: exports.collect(),
     }
 }
 

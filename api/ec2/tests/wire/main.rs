@@ -18,3 +18,4 @@ mod reply;
 mod resources;
 mod tenancy;
 mod validator;
+mod volumes;

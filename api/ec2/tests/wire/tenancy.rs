@@ -9,6 +9,8 @@ struct Objects {
     instance: String,
     image: String,
     volume: String,
+    data: String,
+    snapshot: String,
     interface: String,
     group: String,
     rule: String,
@@ -28,7 +30,14 @@ async fn objects(harness: &Harness, client: &Client) -> Objects {
     let key = client.ok("CreateKeyPair", &[("KeyName", "theirs"), ("KeyType", "ed25519")]).await;
     client.ok("CreatePlacementGroup", &[("GroupName", "theirs"), ("Strategy", "spread")]).await;
     let task = client.ok("ImportImage", &[("DiskContainer.1.Url", "https://a.test/b")]).await;
+    harness.pool().await;
+    let data = client.ok("CreateVolume", &[("Size", "1")]).await;
+    harness.settle().await;
+    let snapshot = client.ok("CreateSnapshot", &[("VolumeId", data.text_at("volumeId"))]).await;
+    harness.settle().await;
     Objects {
+        data: at(&data, "volumeId"),
+        snapshot: at(&snapshot, "snapshotId"),
         instance: at(instance, "instanceId"),
         image,
         volume: at(instance, "blockDeviceMapping.item.ebs.volumeId"),
@@ -105,6 +114,32 @@ fn matrix<'a>(
         ("DeregisterImage", vec![("ImageId", &theirs.image)], "InvalidAMIID.NotFound"),
         ("DescribeImportImageTasks", vec![("ImportTaskId.1", &theirs.task)], "InvalidConversionTaskId"),
         ("DescribeVolumes", vec![("VolumeId.1", &theirs.volume)], "InvalidVolume.NotFound"),
+        ("DescribeVolumes", vec![("VolumeId.1", &theirs.data)], "InvalidVolume.NotFound"),
+        ("DescribeVolumeStatus", vec![("VolumeId.1", &theirs.data)], "InvalidVolume.NotFound"),
+        (
+            "DescribeVolumeAttribute",
+            vec![("VolumeId", &theirs.data), ("Attribute", "autoEnableIO")],
+            "InvalidVolume.NotFound",
+        ),
+        ("CreateVolume", vec![("SnapshotId", &theirs.snapshot)], "InvalidSnapshot.NotFound"),
+        ("DeleteVolume", vec![("VolumeId", &theirs.data)], "InvalidVolume.NotFound"),
+        (
+            "AttachVolume",
+            vec![("VolumeId", &theirs.data), ("InstanceId", own_instance), ("Device", "/dev/sdf")],
+            "InvalidVolume.NotFound",
+        ),
+        ("DetachVolume", vec![("VolumeId", &theirs.data)], "InvalidVolume.NotFound"),
+        ("CreateSnapshot", vec![("VolumeId", &theirs.data)], "InvalidVolume.NotFound"),
+        (
+            "CreateSnapshots",
+            vec![
+                ("InstanceSpecification.InstanceId", &theirs.instance),
+                ("InstanceSpecification.ExcludeBootVolume", "true"),
+            ],
+            instance,
+        ),
+        ("DescribeSnapshots", vec![("SnapshotId.1", &theirs.snapshot)], "InvalidSnapshot.NotFound"),
+        ("DeleteSnapshot", vec![("SnapshotId", &theirs.snapshot)], "InvalidSnapshot.NotFound"),
         (
             "DescribeNetworkInterfaces",
             vec![("NetworkInterfaceId.1", &theirs.interface)],
@@ -153,6 +188,8 @@ fn matrix<'a>(
         (&theirs.instance, "InvalidInstanceID.NotFound"),
         (&theirs.image, "InvalidAMIID.NotFound"),
         (&theirs.volume, "InvalidVolume.NotFound"),
+        (&theirs.data, "InvalidVolume.NotFound"),
+        (&theirs.snapshot, "InvalidSnapshot.NotFound"),
         (&theirs.interface, "InvalidNetworkInterfaceID.NotFound"),
         (&theirs.group, "InvalidGroup.NotFound"),
         (&theirs.vpc, "InvalidVpcID.NotFound"),

@@ -10,6 +10,7 @@ mod key_pair;
 mod network;
 mod node;
 mod placement_group;
+mod pool;
 mod resolve;
 mod routes;
 mod security_group;
@@ -65,6 +66,12 @@ fn routes() -> Routes {
         .add::<e::DeleteSecurityGroup, _, _>(security_group::delete)
         .add::<e::AddSecurityGroupRule, _, _>(security_group::add_rule)
         .add::<e::RemoveSecurityGroupRule, _, _>(security_group::remove_rule)
+        .add::<e::CreatePool, _, _>(pool::create)
+        .add::<e::ListPools, _, _>(pool::list)
+        .add::<e::ShowPool, _, _>(pool::show)
+        .add::<e::DrainPool, _, _>(pool::drain)
+        .add::<e::UndrainPool, _, _>(pool::undrain)
+        .add::<e::DeletePool, _, _>(pool::delete)
         .add::<e::CreatePlacementGroup, _, _>(placement_group::create)
         .add::<e::ListPlacementGroups, _, _>(placement_group::list)
         .add::<e::DeletePlacementGroup, _, _>(placement_group::delete)

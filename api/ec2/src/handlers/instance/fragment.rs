@@ -112,6 +112,7 @@ mod tests {
             placement: None,
             interface: None,
             root_volume: None,
+            attachments: Vec::new(),
             tags: BTreeMap::new(),
         };
         InstanceView { record: Arc::new(record), groups: Vec::new(), placement_group: None }

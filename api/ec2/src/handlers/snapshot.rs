@@ -1,0 +1,144 @@
+//! Snapshots.
+
+use tepui_core::{CreateSnapshots, Kind};
+use tepui_db::model::{SnapshotRecord, SnapshotState};
+use tepui_types::{InstanceId, VolumeId};
+
+use super::{fixed, text};
+use crate::error::ApiError;
+use crate::generated::{
+    CreateSnapshotRequest, CreateSnapshotsRequest, CreateSnapshotsResult, DeleteSnapshotRequest,
+    DescribeSnapshotsRequest, DescribeSnapshotsResult, InstanceSpecification, Snapshot as Shape,
+    SnapshotInfo,
+};
+use crate::mechanism::{Field, apply, flag, one, parse_id, parse_ids, shown_tags, tags_for};
+use crate::operation::{Context, Handle, Void};
+use crate::wire::{Text, timestamp};
+
+const FILTERS: &[Field<Shape>] = &[
+    ("description", |s| one(&s.description)),
+    ("encrypted", |s| flag(s.encrypted)),
+    ("owner-id", |s| one(&s.owner_id)),
+    ("progress", |s| one(&s.progress)),
+    ("snapshot-id", |s| one(&s.snapshot_id)),
+    ("start-time", |s| s.start_time.map(|time| timestamp(time).into()).into_iter().collect()),
+    ("status", |s| one(&s.state)),
+    ("storage-tier", |s| one(&s.storage_tier)),
+    ("volume-id", |s| one(&s.volume_id)),
+    ("volume-size", |s| s.volume_size.map(|size| size.to_string().into()).into_iter().collect()),
+];
+
+impl Handle for CreateSnapshotRequest {
+    async fn handle(self, cx: &Context) -> Result<Shape, ApiError> {
+        let [tags] = tags_for(self.tag_specifications, ["snapshot"])?;
+        let volumes = vec![parse_id(Kind::Volume, &self.volume_id)?];
+        let description = self.description.unwrap_or_default().to_string();
+        let request = CreateSnapshots { volumes, of_instance: false, description, tags };
+        let taken = cx.cloud.create_snapshots(&cx.caller, &request).await?;
+        taken.iter().map(shape).next().ok_or_else(ApiError::internal)
+    }
+}
+
+impl Handle for CreateSnapshotsRequest {
+    async fn handle(self, cx: &Context) -> Result<CreateSnapshotsResult, ApiError> {
+        let [tags] = tags_for(self.tag_specifications, ["snapshot"])?;
+        let volumes = volumes_of(cx, &self.instance_specification).await?;
+        let description = self.description.unwrap_or_default().to_string();
+        let request = CreateSnapshots { volumes, of_instance: true, description, tags };
+        let taken = cx.cloud.create_snapshots(&cx.caller, &request).await?;
+        Ok(CreateSnapshotsResult { snapshots: taken.iter().map(info).collect() })
+    }
+}
+
+/// The volumes of an instance that are meant. A root disk that is local has no snapshots.
+async fn volumes_of(cx: &Context, specification: &InstanceSpecification) -> Result<Vec<VolumeId>, ApiError> {
+    if !specification.exclude_boot_volume.unwrap_or_default() {
+        return Err(ApiError::unsupported(
+            "The root disk is local to its host and cannot be snapshotted: set ExcludeBootVolume.",
+        ));
+    }
+    let named = specification.instance_id.as_deref();
+    let named = named.ok_or_else(|| ApiError::missing("InstanceSpecification.InstanceId"))?;
+    let id: InstanceId = parse_id(Kind::Instance, named)?;
+    let but: Vec<VolumeId> = parse_ids(Kind::Volume, &specification.exclude_data_volume_ids)?;
+    let record = cx.cloud.instance(&cx.caller, id).await?.record;
+    let volumes = record.attachments.iter().map(|attachment| attachment.volume_id);
+    let volumes: Vec<_> = volumes.filter(|volume| !but.contains(volume)).collect();
+    if volumes.is_empty() {
+        return Err(ApiError::new(
+            "InvalidParameterValue",
+            format!("'{id}' has no volumes to take snapshots of."),
+        ));
+    }
+    Ok(volumes)
+}
+
+impl Handle for DescribeSnapshotsRequest {
+    async fn handle(self, cx: &Context) -> Result<DescribeSnapshotsResult, ApiError> {
+        let ids = parse_ids(Kind::Snapshot, &self.snapshot_ids)?;
+        let records = cx.cloud.snapshots(&cx.caller, &ids).await?;
+        let own = cx.caller.project.to_string();
+        let is_own = |named: &[Text]| named.is_empty() || named.iter().any(|id| *id == own || *id == "self");
+        // Nobody's but the caller's own can be seen, and each can be restored by its owner alone.
+        let shown = is_own(&self.owner_ids) && is_own(&self.restorable_by_user_ids);
+        let shapes = records.iter().filter(|_| shown).map(shape).collect();
+        let shapes = apply(&cx.filters, FILTERS, |snapshot| &snapshot.tags, shapes)?;
+        let (snapshots, next_token) =
+            cx.page.cut(shapes, |s| s.snapshot_id.clone().unwrap_or_default().into());
+        Ok(DescribeSnapshotsResult { snapshots, next_token })
+    }
+}
+
+impl Handle for DeleteSnapshotRequest {
+    async fn handle(self, cx: &Context) -> Result<Void, ApiError> {
+        cx.cloud.delete_snapshot(&cx.caller, parse_id(Kind::Snapshot, &self.snapshot_id)?).await?;
+        Ok(Void)
+    }
+}
+
+/// One that is being deleted is shown as it was: AWS has no such state.
+fn state(state: SnapshotState) -> (&'static str, &'static str) {
+    match state {
+        SnapshotState::Pending => ("pending", "0%"),
+        SnapshotState::Completed | SnapshotState::Deleting => ("completed", "100%"),
+        SnapshotState::Error => ("error", "0%"),
+    }
+}
+
+fn shape(record: &SnapshotRecord) -> Shape {
+    let snapshot = &record.snapshot;
+    let (state, progress) = state(snapshot.state);
+    let failed = snapshot.state == SnapshotState::Error;
+    Shape {
+        description: text(&snapshot.description),
+        encrypted: Some(false),
+        owner_id: text(snapshot.project_id),
+        progress: fixed(progress),
+        snapshot_id: text(snapshot.id),
+        start_time: Some(snapshot.created_at),
+        state: fixed(state),
+        // Why is the host's, and for administrators.
+        state_message: failed.then(|| Text::new_static("the snapshot could not be taken")),
+        storage_tier: fixed("standard"),
+        tags: shown_tags(&record.tags),
+        volume_id: text(snapshot.volume_id),
+        volume_size: Some(snapshot.size_gib.into()),
+    }
+}
+
+fn info(record: &SnapshotRecord) -> SnapshotInfo {
+    let Shape { description, encrypted, owner_id, progress, snapshot_id, start_time, state, tags, .. } =
+        shape(record);
+    SnapshotInfo {
+        description,
+        encrypted,
+        owner_id,
+        progress,
+        snapshot_id,
+        start_time,
+        state,
+        tags,
+        volume_id: text(record.snapshot.volume_id),
+        volume_size: Some(record.snapshot.size_gib.into()),
+    }
+}

@@ -1,0 +1,97 @@
+//! Pools, for administrators.
+
+use tepui_core::{CreatePool, Error, Kind, PoolView};
+use tepui_types::rest::{CreatePoolRequest, Empty, List, Pool, PoolBackend, PoolUsage};
+use tepui_types::{PoolId, agent};
+
+use super::resolve::pick;
+use super::routes::Call;
+use crate::failure::Failure;
+
+async fn target(call: &Call) -> Result<PoolId, Failure> {
+    let pools = call.cloud().pools(&call.caller).await?;
+    let names = pools.into_iter().map(|view| (view.load.pool.id, Some(view.load.pool.name)));
+    pick(Kind::Pool, call.target(), names)
+}
+
+pub(super) async fn create(call: Call, request: CreatePoolRequest) -> Result<Pool, Failure> {
+    let nodes = call.cloud().nodes(&call.caller).await?;
+    let names = nodes.into_iter().map(|view| (view.load.node.id, Some(view.load.node.name)));
+    let node_id = pick(Kind::Node, &request.node, names)?;
+    let CreatePoolRequest { name, class, backend, node: _, path, soft_percent, hard_percent } = request;
+    let backend = match backend {
+        PoolBackend::Iscsi => agent::PoolBackend::Iscsi,
+        PoolBackend::Local => agent::PoolBackend::Local,
+    };
+    let new = CreatePool { name, class, backend, node_id, path, soft_percent, hard_percent };
+    shown(call.cloud().create_pool(&call.caller, new).await?)
+}
+
+pub(super) async fn list(call: Call, _: Empty) -> Result<List<Pool>, Failure> {
+    let pools = call.cloud().pools(&call.caller).await?;
+    Ok(List { items: pools.into_iter().map(shown).collect::<Result<_, _>>()? })
+}
+
+pub(super) async fn show(call: Call, _: Empty) -> Result<Pool, Failure> {
+    let id = target(&call).await?;
+    shown_now(&call, id).await
+}
+
+pub(super) async fn drain(call: Call, _: Empty) -> Result<Pool, Failure> {
+    set_draining(&call, true).await
+}
+
+pub(super) async fn undrain(call: Call, _: Empty) -> Result<Pool, Failure> {
+    set_draining(&call, false).await
+}
+
+async fn set_draining(call: &Call, draining: bool) -> Result<Pool, Failure> {
+    let id = target(call).await?;
+    call.cloud().set_pool_draining(&call.caller, id, draining).await?;
+    shown_now(call, id).await
+}
+
+pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
+    let id = target(&call).await?;
+    call.cloud().delete_pool(&call.caller, id).await?;
+    Ok(Empty {})
+}
+
+async fn shown_now(call: &Call, id: PoolId) -> Result<Pool, Failure> {
+    shown(call.cloud().pool(&call.caller, id).await?)
+}
+
+fn shown(view: PoolView) -> Result<Pool, Failure> {
+    let PoolView { load, state } = view;
+    let pool = load.pool;
+    let (usage, trouble) = match state {
+        Some(agent::PoolState::Ready { total_bytes, used_bytes }) => {
+            (Some(PoolUsage { total_bytes, used_bytes }), None)
+        }
+        Some(agent::PoolState::Failed { message }) => (None, Some(message)),
+        None => (None, None),
+    };
+    let backend = match pool.backend {
+        agent::PoolBackend::Iscsi => PoolBackend::Iscsi,
+        agent::PoolBackend::Local => PoolBackend::Local,
+        // None is made.
+        agent::PoolBackend::Nfs => return Err(Error::not_found(Kind::Pool, pool.id).into()),
+    };
+    Ok(Pool {
+        id: pool.id,
+        name: pool.name,
+        class: pool.class,
+        backend,
+        node_id: pool.node_id,
+        path: pool.path,
+        soft_percent: pool.soft_percent,
+        hard_percent: pool.hard_percent,
+        draining: pool.draining,
+        volumes: load.volumes,
+        provisioned_gib: load.provisioned_gib,
+        snapshots: load.snapshots,
+        usage,
+        trouble,
+        created_at: pool.created_at,
+    })
+}
