@@ -50,10 +50,14 @@ fn input<'a>(model: &'a Model, action: &str) -> Result<&'a Shape> {
     model.shape(&input.with_context(|| format!("{action} has no input"))?.shape)
 }
 
+/// Lists of accounts, by which a listing is narrowed: clients page through what is left.
+const ACCOUNTS: [&str; 2] = ["OwnerIds", "RestorableByUserIds"];
+
 fn id_lists(model: &Model, input: &Shape) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for (name, member) in &input.members {
-        if name.ends_with("Ids") && model.shape(&member.shape)?.kind == Kind::List {
+        let ids = name.ends_with("Ids") && !ACCOUNTS.contains(&name.as_str());
+        if ids && model.shape(&member.shape)?.kind == Kind::List {
             names.push(member.request_name(name));
         }
     }

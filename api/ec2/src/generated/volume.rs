@@ -536,7 +536,7 @@ impl Operation for super::DescribeSnapshotsRequest {
         paginated: true,
         filters: Some("Filter"),
         token: None,
-        ids: &["Owner", "RestorableBy", "SnapshotId"],
+        ids: &["SnapshotId"],
         accepted: &[],
         parameters: &["DryRun", "Filter", "MaxResults", "NextToken", "Owner", "RestorableBy", "SnapshotId"],
     };

@@ -61,7 +61,8 @@ async fn a_volume_is_made_attached_snapshotted_detached_and_deleted() {
     let snapshot = taken.text_at("snapshotSet.item.snapshotId").to_owned();
     assert_eq!(taken.text_at("snapshotSet.item.volumeId"), volume);
     harness.settle().await;
-    let own = [("Owner.1", "self"), ("Filter.1.Name", "status"), ("Filter.1.Value.1", "completed")];
+    let done = [("Filter.1.Name", "status"), ("Filter.1.Value.1", "completed")];
+    let own = [&done[..], &[("Owner.1", "self"), ("MaxResults", "5")]].concat();
     let found = client.ok("DescribeSnapshots", &own).await;
     assert_eq!(found.text_at("snapshotSet.item.snapshotId"), snapshot);
     assert_eq!(found.text_at("snapshotSet.item.progress"), "100%");
