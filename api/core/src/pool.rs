@@ -52,8 +52,9 @@ impl Cloud {
         caller.require_administrator()?;
         check(&request)?;
         let CreatePool { name, class, backend, node_id, path, soft_percent, hard_percent } = request;
+        let id = PoolId::from_random(self.random());
         let pool = Pool {
-            id: PoolId::from_random(self.random()),
+            id,
             name,
             class,
             backend,
@@ -75,8 +76,7 @@ impl Cloud {
         let passed = pass("core::pool::committed")?;
         self.wakes.wake(passed, [node_id]);
         pass("core::pool::woken")?;
-        let load = PoolLoad { pool, volumes: 0, provisioned_gib: 0, snapshots: 0 };
-        Ok(PoolView { load, state: None })
+        self.pool(caller, id).await
     }
 
     /// All pools, by id.

@@ -11,6 +11,7 @@ mod books;
 mod checkpoint;
 mod damage;
 mod error;
+mod expunged_storage;
 mod filesystem;
 mod generation;
 mod identity;

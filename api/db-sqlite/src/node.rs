@@ -120,6 +120,12 @@ impl NodeDb for SqliteDb {
     }
 }
 
+/// Whether nobody will ever hear of this node again.
+pub(crate) fn is_expunged(connection: &Connection, id: NodeId) -> rusqlite::Result<bool> {
+    let sql = "SELECT state FROM node WHERE id = ?1";
+    Ok(first(connection, sql, params![S(id)], |c| c.stored())? == Some(NodeState::Expunged))
+}
+
 /// The SELECT list that [`read_load`] reads.
 const LOAD: &str =
     "id, machine_uuid, name, state, schedulable, underlay_address, vcpus, memory_mib, disk_gib,

@@ -28,7 +28,8 @@ impl PoolDb for SqliteDb {
             let sql = format!(
                 "SELECT {POOL}, (SELECT count(*) FROM volume v WHERE v.pool_id = pool.id),
                         (SELECT ifnull(sum(size_gib), 0) FROM volume v WHERE v.pool_id = pool.id),
-                        (SELECT count(*) FROM snapshot s WHERE s.pool_id = pool.id)
+                        (SELECT count(*) FROM snapshot s WHERE s.pool_id = pool.id),
+                        (SELECT n.state FROM node n WHERE n.id = pool.node_id)
                  FROM pool ORDER BY id"
             );
             all(connection, &sql, [], |c| {
@@ -37,6 +38,7 @@ impl PoolDb for SqliteDb {
                     volumes: c.stored()?,
                     provisioned_gib: c.stored()?,
                     snapshots: c.stored()?,
+                    node_state: c.stored()?,
                 })
             })
         })

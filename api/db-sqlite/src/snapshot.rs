@@ -10,7 +10,7 @@ use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, tag};
+use crate::{SqliteDb, node, tag};
 
 /// The SELECT list that [`read`] reads.
 pub(crate) const SNAPSHOT: &str =
@@ -137,7 +137,7 @@ fn delete(
     let found = first(connection, sql, params![S(id), S(project)], |c| {
         Ok((c.stored::<SnapshotState>()?, c.stored::<NodeId>()?))
     })?;
-    let Some((state, node)) = found else { return Ok((DeleteOutcome::NotFound, None)) };
+    let Some((state, host)) = found else { return Ok((DeleteOutcome::NotFound, None)) };
     let sql = "SELECT count(*) FROM volume WHERE snapshot_id = ?1 AND state = 'creating'";
     let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);
     if count > 0 {
@@ -146,9 +146,22 @@ fn delete(
     if state.after(VolumeEvent::Delete).is_none() {
         return Ok((DeleteOutcome::Deleted, None));
     }
-    execute(connection, "UPDATE snapshot SET state = 'deleting' WHERE id = ?1", params![S(id)])?;
+    // A host that was given up can remove nothing, and say nothing of it.
+    match node::is_expunged(connection, host)? {
+        true => remove(connection, id, project)?,
+        false => {
+            execute(connection, "UPDATE snapshot SET state = 'deleting' WHERE id = ?1", params![S(id)])?;
+        }
+    }
     let mut touched = Touched::default();
-    touched.storage(node);
+    touched.storage(host);
     touched.grow(connection)?;
-    Ok((DeleteOutcome::Deleted, Some(node)))
+    Ok((DeleteOutcome::Deleted, Some(host)))
+}
+
+/// Forgets a snapshot of which nothing is left.
+pub(crate) fn remove(connection: &Connection, id: SnapshotId, project: ProjectId) -> rusqlite::Result<()> {
+    execute(connection, "DELETE FROM snapshot WHERE id = ?1", params![S(id)])?;
+    tag::delete_all(connection, project, &id.to_string())?;
+    Ok(())
 }

@@ -11,6 +11,7 @@ use tepui_db::{DbError, StorageDb, StorageNews, StoragePartState};
 use tepui_types::agent::VolumeSource;
 use tepui_types::{ExportId, Generation, NodeId, ProjectId, SnapshotId, VolumeId};
 
+use crate::SqliteDb;
 use crate::attachment::{self, ATTACHMENT};
 use crate::generation::Touched;
 use crate::pool::{self, POOL};
@@ -18,7 +19,6 @@ use crate::row::{all, execute, first};
 use crate::snapshot::{self, SNAPSHOT};
 use crate::value::S;
 use crate::volume::{self, VOLUME};
-use crate::{SqliteDb, tag};
 
 #[async_trait]
 impl StorageDb for SqliteDb {
@@ -141,8 +141,7 @@ impl<'a> News<'a> {
     fn volume_gone(&mut self, id: VolumeId) -> rusqlite::Result<()> {
         // Gone and not told to go: the doctor's matter, and no reason to forget it.
         if let Some((VolumeState::Deleting, _, project)) = self.own_volume(id)? {
-            execute(self.connection, "DELETE FROM volume WHERE id = ?1", params![S(id)])?;
-            tag::delete_all(self.connection, project, &id.to_string())?;
+            volume::remove(self.connection, id, project)?;
             self.touched.storage(self.node);
         }
         Ok(())
@@ -173,8 +172,7 @@ impl<'a> News<'a> {
 
     fn snapshot_gone(&mut self, id: SnapshotId) -> rusqlite::Result<()> {
         if let Some((SnapshotState::Deleting, project)) = self.own_snapshot(id)? {
-            execute(self.connection, "DELETE FROM snapshot WHERE id = ?1", params![S(id)])?;
-            tag::delete_all(self.connection, project, &id.to_string())?;
+            snapshot::remove(self.connection, id, project)?;
             self.touched.storage(self.node);
         }
         Ok(())

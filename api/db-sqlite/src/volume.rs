@@ -18,7 +18,7 @@ use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::verb::Verb;
-use crate::{SqliteDb, attachment, project, tag};
+use crate::{SqliteDb, attachment, node, project, tag};
 
 /// The SELECT list, with `volume` as v, that [`read`] reads.
 pub(crate) const VOLUME: &str =
@@ -254,18 +254,29 @@ fn grow(connection: &Connection, project: ProjectId, id: VolumeId, size_gib: u32
 }
 
 fn delete(connection: &Connection, project: ProjectId, id: VolumeId) -> Verb<VolumeOutcome> {
-    let Some((volume, node)) = own(connection, project, id)? else { return Ok(VolumeOutcome::NotFound) };
+    let Some((volume, host)) = own(connection, project, id)? else { return Ok(VolumeOutcome::NotFound) };
     if let Some(instance) = attachment::user(connection, id)? {
         return Ok(VolumeOutcome::InUse(instance));
     }
     if volume.state.after(VolumeEvent::Delete).is_none() {
         return Ok(VolumeOutcome::Unchanged);
     }
-    begin_deletion(connection, id)?;
+    // A host that was given up can remove nothing, and say nothing of it.
+    match node::is_expunged(connection, host)? {
+        true => remove(connection, id, project)?,
+        false => begin_deletion(connection, id)?,
+    }
     let mut touched = Touched::default();
-    touched.storage(node);
+    touched.storage(host);
     touched.grow(connection)?;
-    Ok(VolumeOutcome::Changed(node))
+    Ok(VolumeOutcome::Changed(host))
+}
+
+/// Forgets a volume of which nothing is left.
+pub(crate) fn remove(connection: &Connection, id: VolumeId, project: ProjectId) -> rusqlite::Result<()> {
+    execute(connection, "DELETE FROM volume WHERE id = ?1", params![S(id)])?;
+    tag::delete_all(connection, project, &id.to_string())?;
+    Ok(())
 }
 
 /// From now on its host removes it. The caller grows the host's storage part.

@@ -120,7 +120,8 @@ pub trait PlacementDb: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<PlacementId>, DbError>;
 
-    /// Gives up a node that is not up: its placements are gone, its instances terminated. The caller
+    /// Gives up a node that is not up: its placements are gone, its instances terminated; what is in its pools is
+    /// lost, and taken from the instances that have it. The caller
     /// vouches that nothing of the node runs. A node that came up meanwhile is left as it is.
     async fn expunge_node(
         &self,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tepui_types::{NodeId, PoolId};
 
-use crate::model::Pool;
+use crate::model::{NodeState, Pool};
 use crate::{CreateOutcome, DbError, DeleteOutcome};
 
 /// A pool with what the books say is in it.
@@ -11,6 +11,8 @@ use crate::{CreateOutcome, DbError, DeleteOutcome};
 pub struct PoolLoad {
     /// The pool.
     pub pool: Pool,
+    /// Of the node that has it.
+    pub node_state: NodeState,
     /// Volumes.
     pub volumes: u64,
     /// The sum of their sizes. A pool is thin: what they take on its file system is less.

@@ -1,7 +1,9 @@
 //! Hosts, for administrators.
 
 use clap::Subcommand;
-use tepui_types::endpoint::{CreateJoinToken, DrainNode, ExpungeNode, ListNodes, ShowNode, UndrainNode};
+use tepui_types::endpoint::{
+    CreateJoinToken, DrainNode, ExpungeNode, ListNodes, ListPools, ShowNode, UndrainNode,
+};
 use tepui_types::rest::{Empty, ExpungeNodeRequest, Node, NodeState};
 
 use super::{when, word};
@@ -42,7 +44,7 @@ pub enum Verb {
     /// Give a node up for good, and every instance on it
     #[command(before_help = examples!("tepui node expunge node-1", "tepui node expunge node-1 --dry-run"))]
     #[command(
-        long_about = "Give a node up for good, and every instance on it. You vouch that nothing of it runs any more: it is off, and stays off."
+        long_about = "Give a node up for good, every instance on it, and what is in its pools. You vouch that nothing of it runs any more: it is off, and stays off."
     )]
     Expunge {
         /// Name, id or a unique beginning
@@ -121,14 +123,21 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
 async fn expunge(word: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
     let node = session.call::<ShowNode>(&[word], &Empty {}).await?;
     let used = node.used;
-    let inventory = [
+    let mut inventory = vec![
         format!("gives up: node {} ({}), {}", node.name, node.id, message(&node)),
         format!(
             "with all its instances: {} vCPU, {} MiB, {} GiB of disks",
             used.vcpus, used.memory_mib, used.disk_gib
         ),
-        "you vouch that this host is off and stays off".to_owned(),
     ];
+    let pools = session.call::<ListPools>(&[], &Empty {}).await?;
+    inventory.extend(pools.items.iter().filter(|pool| pool.node_id == node.id).map(|pool| {
+        format!(
+            "loses: what is in pool {}: {} volumes, {} snapshots",
+            pool.name, pool.volumes, pool.snapshots
+        )
+    }));
+    inventory.push("you vouch that this host is off and stays off".to_owned());
     let id = node.id.to_string();
     let request = ExpungeNodeRequest { confirm: id.clone() };
     if destroy.approve::<ExpungeNode>(session, (&[&id], &request), &inventory, &node.name).await? {

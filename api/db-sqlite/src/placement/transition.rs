@@ -11,7 +11,7 @@ use crate::instance::record::read_reason;
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::verb::Verb;
-use crate::{attachment, tag};
+use crate::{attachment, expunged_storage, tag};
 
 const CURRENT: &str = "SELECT i.n, i.project_id, i.vpc_id, i.state, p.id, p.observed,
                               i.state_reason_code, i.state_reason_message, i.state_reason_detail
@@ -179,7 +179,11 @@ pub(super) fn expunge(
         }
         Some(NodeState::Expunged) => {}
     }
-    Ok(ExpungeOutcome::Expunged(expunge_placements(connection, node, reason, now)?))
+    let mut touched = Touched::default();
+    let count = expunge_placements(connection, node, reason, now, &mut touched)?;
+    expunged_storage::give_up(connection, node, &reason.message, &mut touched)?;
+    touched.grow(connection)?;
+    Ok(ExpungeOutcome::Expunged(count))
 }
 
 fn expunge_placements(
@@ -187,19 +191,18 @@ fn expunge_placements(
     node: NodeId,
     reason: &StateReason,
     now: Timestamp,
+    touched: &mut Touched,
 ) -> rusqlite::Result<u32> {
     let sql = format!("{CURRENT} WHERE p.node_id = ?1 AND p.gone_at IS NULL");
     let lost = all(connection, &sql, params![S(node)], Current::read)?;
-    let mut touched = Touched::default();
     for current in &lost {
         if current.state != InstanceState::Terminated {
             store_reason(connection, current, Some(reason))?;
             store_state(connection, current, InstanceState::Terminated, now)?;
         }
-        release(connection, current, now, &mut touched)?;
+        release(connection, current, now, touched)?;
         touched.node(node);
         touched.vpc(current.vpc);
     }
-    touched.grow(connection)?;
     Ok(lost.len().try_into().unwrap_or(u32::MAX))
 }

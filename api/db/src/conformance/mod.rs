@@ -74,7 +74,8 @@ macro_rules! conformance_suite {
                 volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should,
                 snapshots_are_taken_together_and_volumes_made_of_them,
                 a_storage_part_has_all_that_is_in_its_pools, what_failed_is_told_and_changes_nothing_else,
-                a_project_with_volumes_is_not_deleted;
+                a_project_with_volumes_is_not_deleted,
+                what_a_given_up_host_had_is_lost_and_can_be_deleted;
         }
 
         #[test]

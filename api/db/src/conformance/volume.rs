@@ -11,8 +11,9 @@ use crate::model::{
     StateReason, Volume, VolumeRecord, VolumeState,
 };
 use crate::{
-    AttachOutcome, CreateOutcome, Db, DeleteOutcome, DetachOutcome, Detachment, NewAttachment,
-    NewSnapshotsOutcome, NewVolume, NewVolumeOutcome, PowerChange, StorageNews, TokenUse, VolumeOutcome,
+    AttachOutcome, CreateOutcome, Db, DeleteOutcome, DetachOutcome, Detachment, ExpungeOutcome,
+    NewAttachment, NewSnapshotsOutcome, NewVolume, NewVolumeOutcome, PowerChange, StorageNews, TokenUse,
+    VolumeOutcome,
 };
 
 /// Two nodes, of which the first has a pool, and a tenant.
@@ -561,4 +562,61 @@ pub async fn a_project_with_volumes_is_not_deleted(db: Arc<dyn Db>) {
     site.delete(volume).await;
     site.says(site.storage, StorageNews::VolumeGone(volume)).await;
     assert_eq!(delete().await, DeleteOutcome::Deleted);
+}
+
+pub async fn what_a_given_up_host_had_is_lost_and_can_be_deleted(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let (used, goes, unmade) = (site.volume(1).await, site.volume(1).await, site.new_volume(1));
+    assert_eq!(site.create(&unmade).await, NewVolumeOutcome::Created(*storage));
+    let instance = world.running(tenant, *compute).await;
+    site.attached(used, instance, "/dev/sdf").await;
+    let snapshots = [site.new_snapshot(used), site.new_snapshot(used), site.new_snapshot(used)];
+    let [taken, pending, ending] = snapshots.each_ref().map(|snapshot| snapshot.id);
+    world.db.create_snapshots(&snapshots, &[]).await.unwrap();
+    site.says(*storage, StorageNews::SnapshotPresent(taken)).await;
+    let delete = async |id| world.db.delete_snapshot(tenant.project, id).await.unwrap();
+    assert_eq!(delete(ending).await, (DeleteOutcome::Deleted, Some(*storage)));
+    assert_eq!(site.delete(goes).await, VolumeOutcome::Changed(*storage));
+    let told = world.node_generation(*compute).await;
+
+    let reason = StateReason { code: "lost".into(), message: "given up".into(), detail: None };
+    let expunge = async || world.db.expunge_node(*storage, &reason, world.now()).await.unwrap();
+    assert_eq!(expunge().await, ExpungeOutcome::Up);
+    assert_eq!(site.record(used).await.unwrap().volume.state, VolumeState::Available);
+    world.db.set_node_state(*storage, NodeState::Unreachable, world.now()).await.unwrap();
+    for again in ["once", "repeated"] {
+        assert_eq!(expunge().await, ExpungeOutcome::Expunged(0), "{again}");
+        for id in [used, unmade.volume.id] {
+            let VolumeRecord { volume, attachment, .. } = site.record(id).await.unwrap();
+            assert_eq!((volume.state, volume.message.as_deref()), (VolumeState::Error, Some("given up")));
+            assert_eq!(attachment, None);
+        }
+        assert_eq!(site.record(goes).await, None, "its bytes are gone");
+        for id in [taken, pending] {
+            let snapshot = site.snapshot(id).await.unwrap();
+            assert_eq!(
+                (snapshot.state, snapshot.message.as_deref()),
+                (SnapshotState::Error, Some("given up"))
+            );
+        }
+        assert_eq!(site.snapshot(ending).await, None);
+    }
+    assert!(world.node_generation(*compute).await > told, "the guest's host hears that its disk is gone");
+    let again = site.try_attach(&site.new_attachment(used, instance, "/dev/sdf")).await;
+    assert_eq!(again, AttachOutcome::VolumeState(VolumeState::Error));
+    assert_eq!(site.create(&site.new_volume(1)).await, NewVolumeOutcome::PoolLost(site.pool));
+    let load = world.db.pools().await.unwrap().remove(0);
+    assert_eq!((load.node_state, load.volumes, load.snapshots), (NodeState::Expunged, 2, 2));
+
+    for id in [used, unmade.volume.id] {
+        assert_eq!(site.delete(id).await, VolumeOutcome::Changed(*storage));
+        assert_eq!(site.record(id).await, None, "nobody is waited for");
+    }
+    for id in [taken, pending] {
+        assert_eq!(delete(id).await, (DeleteOutcome::Deleted, Some(*storage)));
+        assert_eq!(site.snapshot(id).await, None);
+    }
+    assert_eq!(world.db.delete_pool(site.pool).await.unwrap(), DeleteOutcome::Deleted);
+    site.assert_books().await;
 }

@@ -201,6 +201,7 @@ named! {
     ///   create ──▶ creating ──▶ available ──delete──▶ deleting ──▶ (no row)
     ///                  └──────────▶ error ──delete──────┘
     /// ```
+    /// When its host is given up it becomes `error` from `creating` and `available`, and goes from `deleting`.
     VolumeState {
         /// Its host makes it.
         Creating = "creating",
@@ -208,7 +209,7 @@ named! {
         Available = "available",
         /// Its host removes it.
         Deleting = "deleting",
-        /// Its host cannot make it, and trying again cannot help.
+        /// Its host cannot make it, and trying again cannot help; or its host was given up.
         Error = "error",
     }
 }
@@ -222,19 +223,22 @@ named! {
         Failed = "failed for good",
         /// Its owner deletes it.
         Delete = "delete",
+        /// Its host was given up, with all that was on it.
+        Lost = "host given up",
     }
 }
 
 impl VolumeState {
     /// The state after the event; `None` where the event changes nothing or is refused. A volume that was
-    /// made once holds data: nothing but its owner's word ends it.
+    /// made once holds data: nothing but its owner's word ends it, or the end of its host.
     pub const fn after(self, event: VolumeEvent) -> Option<Self> {
         match (self, event) {
             (Self::Creating, VolumeEvent::Made) => Some(Self::Available),
             (Self::Creating, VolumeEvent::Failed) => Some(Self::Error),
             (Self::Creating | Self::Available | Self::Error, VolumeEvent::Delete) => Some(Self::Deleting),
+            (Self::Creating | Self::Available | Self::Error, VolumeEvent::Lost) => Some(Self::Error),
             (Self::Available | Self::Deleting | Self::Error, VolumeEvent::Made | VolumeEvent::Failed)
-            | (Self::Deleting, VolumeEvent::Delete) => None,
+            | (Self::Deleting, VolumeEvent::Delete | VolumeEvent::Lost) => None,
         }
     }
 }
@@ -280,6 +284,7 @@ named! {
     ///   create ──▶ pending ──▶ completed ──delete──▶ deleting ──▶ (no row)
     ///                 └─────────▶ error ──delete──────┘
     /// ```
+    /// When its host is given up it becomes `error` from `pending` and `completed`, and goes from `deleting`.
     SnapshotState {
         /// Its host takes it.
         Pending = "pending",
@@ -287,7 +292,7 @@ named! {
         Completed = "completed",
         /// Its host removes it.
         Deleting = "deleting",
-        /// It could not be taken.
+        /// It could not be taken; or its host was given up.
         Error = "error",
     }
 }
@@ -299,8 +304,9 @@ impl SnapshotState {
             (Self::Pending, VolumeEvent::Made) => Some(Self::Completed),
             (Self::Pending, VolumeEvent::Failed) => Some(Self::Error),
             (Self::Pending | Self::Completed | Self::Error, VolumeEvent::Delete) => Some(Self::Deleting),
+            (Self::Pending | Self::Completed | Self::Error, VolumeEvent::Lost) => Some(Self::Error),
             (Self::Completed | Self::Deleting | Self::Error, VolumeEvent::Made | VolumeEvent::Failed)
-            | (Self::Deleting, VolumeEvent::Delete) => None,
+            | (Self::Deleting, VolumeEvent::Delete | VolumeEvent::Lost) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Pools, for administrators.
 
 use tepui_core::{CreatePool, Error, Kind, PoolView};
+use tepui_db::model::NodeState;
 use tepui_types::rest::{CreatePoolRequest, Empty, List, Pool, PoolBackend, PoolUsage};
 use tepui_types::{PoolId, agent};
 
@@ -64,13 +65,13 @@ async fn shown_now(call: &Call, id: PoolId) -> Result<Pool, Failure> {
 fn shown(view: PoolView) -> Result<Pool, Failure> {
     let PoolView { load, state } = view;
     let pool = load.pool;
-    let (usage, trouble) = match state {
+    let usage = match &state {
         Some(agent::PoolState::Ready { total_bytes, used_bytes }) => {
-            (Some(PoolUsage { total_bytes, used_bytes }), None)
+            Some(PoolUsage { total_bytes: *total_bytes, used_bytes: *used_bytes })
         }
-        Some(agent::PoolState::Failed { message }) => (None, Some(message)),
-        None => (None, None),
+        Some(agent::PoolState::Failed { .. }) | None => None,
     };
+    let trouble = trouble(load.node_state, state);
     let backend = match pool.backend {
         agent::PoolBackend::Iscsi => PoolBackend::Iscsi,
         agent::PoolBackend::Local => PoolBackend::Local,
@@ -94,4 +95,13 @@ fn shown(view: PoolView) -> Result<Pool, Failure> {
         trouble,
         created_at: pool.created_at,
     })
+}
+
+fn trouble(node: NodeState, state: Option<agent::PoolState>) -> Option<String> {
+    match (node, state) {
+        (NodeState::Expunged, _) => Some("lost: its node was given up".into()),
+        (NodeState::Unreachable, _) => Some("its node is unreachable".into()),
+        (NodeState::Up, Some(agent::PoolState::Failed { message })) => Some(message),
+        (NodeState::Up, Some(agent::PoolState::Ready { .. }) | None) => None,
+    }
 }

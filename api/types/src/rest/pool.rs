@@ -64,7 +64,7 @@ pub struct Pool {
     pub snapshots: u64,
     /// Size of its file system and what is used of it, in bytes; `None` until its node has said so.
     pub usage: Option<PoolUsage>,
-    /// Why its node cannot use it.
+    /// Why it cannot be used.
     pub trouble: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,

@@ -1,0 +1,60 @@
+//! What becomes of a storage host's volumes when it is given up.
+
+use rusqlite::{Connection, params};
+use tepui_db::model::{SnapshotState, VolumeEvent, VolumeState};
+use tepui_types::{NodeId, ProjectId, SnapshotId, VolumeId};
+
+use crate::generation::Touched;
+use crate::row::{all, execute};
+use crate::value::S;
+use crate::{snapshot, volume};
+
+/// Frees what only the node's word could free: its host is off and stays off, so that nothing in its pools is served
+/// or written any more. What is in them stays in the books, as lost, until its owners delete it.
+pub(crate) fn give_up(
+    connection: &Connection,
+    node: NodeId,
+    message: &str,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
+    detach_all(connection, node, touched)?;
+    let sql = "SELECT v.id, v.project_id, v.state FROM volume v JOIN pool p ON p.id = v.pool_id
+               WHERE p.node_id = ?1";
+    let volumes: Vec<(VolumeId, ProjectId, VolumeState)> =
+        all(connection, sql, params![S(node)], |c| Ok((c.stored()?, c.stored()?, c.stored()?)))?;
+    for (id, project, state) in volumes {
+        match state.after(VolumeEvent::Lost) {
+            Some(next) => {
+                let sql = "UPDATE volume SET state = ?2, message = ?3 WHERE id = ?1";
+                execute(connection, sql, params![S(id), S(next), message])?;
+            }
+            None => volume::remove(connection, id, project)?,
+        }
+    }
+    let sql = "SELECT s.id, s.project_id, s.state FROM snapshot s JOIN pool p ON p.id = s.pool_id
+               WHERE p.node_id = ?1";
+    let snapshots: Vec<(SnapshotId, ProjectId, SnapshotState)> =
+        all(connection, sql, params![S(node)], |c| Ok((c.stored()?, c.stored()?, c.stored()?)))?;
+    for (id, project, state) in snapshots {
+        match state.after(VolumeEvent::Lost) {
+            Some(next) => {
+                let sql = "UPDATE snapshot SET state = ?2, message = ?3 WHERE id = ?1";
+                execute(connection, sql, params![S(id), S(next), message])?;
+            }
+            None => snapshot::remove(connection, id, project)?,
+        }
+    }
+    touched.storage(node);
+    Ok(())
+}
+
+/// Takes every volume of the node's pools from its guest, which waits for it in vain.
+fn detach_all(connection: &Connection, node: NodeId, touched: &mut Touched) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM attachment WHERE volume_id IN
+                   (SELECT v.id FROM volume v JOIN pool p ON p.id = v.pool_id WHERE p.node_id = ?1)
+               RETURNING (SELECT l.node_id FROM placement l
+                          WHERE l.id = attachment.placement_id AND l.gone_at IS NULL)";
+    let guests: Vec<Option<NodeId>> = all(connection, sql, params![S(node)], |c| c.optional())?;
+    guests.into_iter().flatten().for_each(|compute| touched.node(compute));
+    Ok(())
+}
