@@ -101,7 +101,7 @@ impl Host {
 }
 
 fn present(mib: u64) -> VolumePart {
-    VolumePart::Present { size_bytes: mib * MIB, snapshot_id: None }
+    VolumePart::Present { size_bytes: mib * MIB, snapshot_id: None, made: false }
 }
 
 fn open() -> ExportPart {
@@ -124,10 +124,10 @@ fn volumes_and_snapshots_are_made_grown_and_removed() {
         let disk = std::fs::OpenOptions::new().write(true).open(&file(1)[0]).unwrap();
         disk.write_all_at(&[7; 4096], 0).unwrap();
 
-        let wanted = SnapshotPart::Present { volume_id: volume(1) };
+        let wanted = SnapshotPart::Present { volume_id: volume(1), taken: false };
         host.part.snapshots = vec![WantedSnapshot { id: snapshot(1), pool_id: pool_id(), wanted }];
         host.want_volume(1, present(24));
-        let made = VolumePart::Present { size_bytes: 32 * MIB, snapshot_id: Some(snapshot(1)) };
+        let made = VolumePart::Present { size_bytes: 32 * MIB, snapshot_id: Some(snapshot(1)), made: false };
         host.want_volume(2, made);
         let seen = host.apply();
         assert_eq!(seen.snapshots[0].state, StoredState::Present { size_bytes: 16 * MIB });
@@ -144,10 +144,50 @@ fn volumes_and_snapshots_are_made_grown_and_removed() {
         assert_eq!(seen.snapshots[0].state, StoredState::Gone);
         assert_eq!(seen.volumes.iter().find(|one| one.id == volume(1)).unwrap().state, StoredState::Gone);
         assert!(file(1).is_empty(), "{:?}", file(1));
-        host.want_volume(3, VolumePart::Present { size_bytes: MIB, snapshot_id: Some(snapshot(9)) });
+        let of_nothing = VolumePart::Present { size_bytes: MIB, snapshot_id: Some(snapshot(9)), made: false };
+        host.want_volume(3, of_nothing);
         let seen = host.apply();
         let lost = &seen.volumes.iter().find(|one| one.id == volume(3)).unwrap().state;
         assert!(matches!(lost, StoredState::Failed { permanent: true, .. }), "{lost:?}");
+    });
+}
+
+#[test]
+fn what_was_made_and_is_lost_is_never_made_anew() {
+    host(|host, path| {
+        let taken = |taken| SnapshotPart::Present { volume_id: volume(1), taken };
+        host.want_volume(1, present(1));
+        host.want_export(1, open());
+        host.part.snapshots =
+            vec![WantedSnapshot { id: snapshot(1), pool_id: pool_id(), wanted: taken(false) }];
+        host.apply();
+        host.want_volume(1, VolumePart::Present { size_bytes: 2 * MIB, snapshot_id: None, made: true });
+        host.part.snapshots[0].wanted = taken(true);
+        let seen = host.apply();
+        assert_eq!(seen.volumes[0].state, StoredState::Present { size_bytes: 2 * MIB }, "it still grows");
+        assert_eq!(seen.snapshots[0].state, StoredState::Present { size_bytes: MIB });
+
+        let shelves = ["volumes", "snapshots"].map(|shelf| path.join("pool").join(shelf));
+        let away = |shelf: &Path| path.join(shelf.file_name().unwrap());
+        for shelf in &shelves {
+            std::fs::rename(shelf, away(shelf)).unwrap();
+            std::fs::create_dir(shelf).unwrap();
+        }
+        let seen = host.apply();
+        let lost = |state: &StoredState| matches!(state, StoredState::Failed { message, permanent: false } if message.contains("any more"));
+        assert!(lost(&seen.volumes[0].state) && lost(&seen.snapshots[0].state), "{seen:?}");
+        for shelf in &shelves {
+            assert_eq!(walk(shelf), [] as [std::path::PathBuf; 0]);
+            std::fs::remove_dir(shelf).unwrap();
+            std::fs::rename(away(shelf), shelf).unwrap();
+        }
+        let seen = host.apply();
+        assert_eq!(
+            seen.volumes[0].state,
+            StoredState::Present { size_bytes: 2 * MIB },
+            "it was brought back"
+        );
+        assert_eq!(seen.snapshots[0].state, StoredState::Present { size_bytes: MIB });
     });
 }
 

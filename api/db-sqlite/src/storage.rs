@@ -117,12 +117,16 @@ impl<'a> News<'a> {
         })
     }
 
-    fn volume_present(&self, id: VolumeId, gib: u32) -> rusqlite::Result<()> {
+    fn volume_present(&mut self, id: VolumeId, gib: u32) -> rusqlite::Result<()> {
         let Some((state, actual, _)) = self.own_volume(id)? else { return Ok(()) };
         let next = state.after(VolumeEvent::Made).unwrap_or(state);
         if next != state || actual != gib {
             let sql = "UPDATE volume SET state = ?2, actual_gib = ?3, message = NULL WHERE id = ?1";
             execute(self.connection, sql, params![S(id), S(next), gib])?;
+        }
+        if next != state {
+            // It must not be made a second time.
+            self.touched.storage(self.node);
         }
         Ok(())
     }
@@ -163,9 +167,8 @@ impl<'a> News<'a> {
         if let Some(next) = next {
             let sql = "UPDATE snapshot SET state = ?2, message = ?3 WHERE id = ?1";
             execute(self.connection, sql, params![S(id), S(next), message])?;
-            if next == SnapshotState::Error {
-                self.touched.storage(self.node);
-            }
+            // What is left of it must go, or it must not be taken a second time.
+            self.touched.storage(self.node);
         }
         Ok(())
     }

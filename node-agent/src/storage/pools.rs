@@ -168,13 +168,14 @@ async fn work<T: Stored>(
 }
 
 fn volume(pool: &Pool, wanted: &WantedVolume, now: Timestamp) -> Result<StoredState, PoolError> {
-    let VolumePart::Present { size_bytes, snapshot_id } = &wanted.wanted else {
+    let VolumePart::Present { size_bytes, snapshot_id, made } = &wanted.wanted else {
         pool.remove_volume(wanted.id, now)?;
         return Ok(StoredState::Gone);
     };
     let found = match pool.volume(wanted.id)? {
         Some(found) if found.bytes < *size_bytes => pool.grow_volume(wanted.id, *size_bytes)?,
         Some(found) => found,
+        None if *made => return Ok(lost()),
         None => match snapshot_id {
             Some(snapshot) => pool.clone_volume(wanted.id, *snapshot, *size_bytes)?,
             None => pool.create_volume(wanted.id, *size_bytes)?,
@@ -185,9 +186,10 @@ fn volume(pool: &Pool, wanted: &WantedVolume, now: Timestamp) -> Result<StoredSt
 
 fn snapshot(pool: &Pool, wanted: &WantedSnapshot, now: Timestamp) -> Result<StoredState, PoolError> {
     match &wanted.wanted {
-        SnapshotPart::Present { volume_id } => {
+        SnapshotPart::Present { volume_id, taken } => {
             let found = match pool.snapshot(wanted.id)? {
                 Some(found) => found,
+                None if *taken => return Ok(lost()),
                 None => pool.take_snapshot(wanted.id, *volume_id)?,
             };
             Ok(StoredState::Present { size_bytes: found.bytes })
@@ -197,6 +199,11 @@ fn snapshot(pool: &Pool, wanted: &WantedSnapshot, now: Timestamp) -> Result<Stor
             Ok(StoredState::Gone)
         }
     }
+}
+
+/// It was here. An operator may bring it back; nothing else could but a disk with other bytes under its name.
+fn lost() -> StoredState {
+    StoredState::Failed { message: "its file is not in the pool any more".into(), permanent: false }
 }
 
 /// What cannot become better while the same is wanted is for good.

@@ -113,6 +113,7 @@ fn volume(volume: &Volume) -> WantedVolume {
         VolumeState::Creating | VolumeState::Available => VolumePart::Present {
             size_bytes: u64::from(volume.size_gib) * GIB,
             snapshot_id: volume.snapshot_id,
+            made: volume.state == VolumeState::Available,
         },
         VolumeState::Deleting | VolumeState::Error => VolumePart::Absent,
     };
@@ -122,7 +123,8 @@ fn volume(volume: &Volume) -> WantedVolume {
 fn snapshot(snapshot: &Snapshot) -> WantedSnapshot {
     let wanted = match snapshot.state {
         SnapshotState::Pending | SnapshotState::Completed => {
-            SnapshotPart::Present { volume_id: snapshot.volume_id }
+            let taken = snapshot.state == SnapshotState::Completed;
+            SnapshotPart::Present { volume_id: snapshot.volume_id, taken }
         }
         SnapshotState::Deleting | SnapshotState::Error => SnapshotPart::Absent,
     };

@@ -269,7 +269,10 @@ async fn a_volume_lives_as_its_host_says() {
     assert_eq!((view.state, view.size_gib, view.class.as_str()), (VolumeState::Creating, 4, "gp3"));
     let part = site.part().await;
     assert_eq!(part.pools[0].path, "/srv/fast");
-    assert_eq!(part.volumes[0].wanted, VolumePart::Present { size_bytes: 4 * GIB, snapshot_id: None });
+    assert_eq!(
+        part.volumes[0].wanted,
+        VolumePart::Present { size_bytes: 4 * GIB, snapshot_id: None, made: false }
+    );
     site.serve().await;
     assert_eq!(site.volume(view.id).await.state, VolumeState::Available);
     assert_eq!(cloud.grow_volume(admin, view.id, 6).await.unwrap(), 4);
@@ -403,7 +406,7 @@ async fn snapshots_of_several_volumes_become_volumes() {
 #[tokio::test]
 async fn one_generation_of_a_storage_part_has_one_content() {
     let site = Site::new().await;
-    let (_, _) = site.in_use().await;
+    let (id, _) = site.in_use().await;
     let digest = async || {
         let parts = site.storage.poll().await.parts;
         let part = parts.iter().find(|part| matches!(part.body, PartBody::Storage(_))).unwrap();
@@ -420,4 +423,29 @@ async fn one_generation_of_a_storage_part_has_one_content() {
     let reply = restarted.poll(site.storage.id, request).await.unwrap().owned();
     let part = reply.parts.iter().find(|part| matches!(part.body, PartBody::Storage(_))).unwrap();
     assert_eq!(first, (part.generation, part.content_digest()));
+
+    // What its host has made is a part of the content: it is never made a second time.
+    let made = async || {
+        let part = site.part().await;
+        let volumes =
+            part.volumes.iter().filter(|one| matches!(one.wanted, VolumePart::Present { made: true, .. }));
+        let snapshots = part
+            .snapshots
+            .iter()
+            .filter(|one| matches!(one.wanted, SnapshotPart::Present { taken: true, .. }));
+        (volumes.count(), snapshots.count())
+    };
+    let request = CreateSnapshots { volumes: vec![id], ..CreateSnapshots::default() };
+    site.t.cloud.create_snapshots(&site.t.admin, &request).await.unwrap();
+    let before = digest().await;
+    assert_eq!(made().await, (1, 0));
+    site.serve().await;
+    assert_eq!(made().await, (1, 1));
+    let between = digest().await;
+    assert!(between.0 > before.0, "the snapshot");
+    site.create(4).await.unwrap();
+    let before = digest().await;
+    site.serve().await;
+    assert_eq!(made().await, (2, 1));
+    assert!(digest().await.0 > before.0, "the volume");
 }

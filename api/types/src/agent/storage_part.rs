@@ -72,6 +72,8 @@ pub enum VolumePart {
         size_bytes: u64,
         /// What it holds when it is new; nothing but zeros without it.
         snapshot_id: Option<SnapshotId>,
+        /// Its host had it once. If it is not there any more it is lost, and is never made anew, empty.
+        made: bool,
     },
     /// Its bytes must be gone, once nothing serves it.
     Absent,
@@ -97,6 +99,8 @@ pub enum SnapshotPart {
     Present {
         /// What it is taken of.
         volume_id: VolumeId,
+        /// Its host had it once. If it is not there any more it is lost, and is never taken anew.
+        taken: bool,
     },
     /// Its bytes must be gone; volumes that were made from it keep theirs.
     Absent,
