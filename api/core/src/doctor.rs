@@ -2,6 +2,7 @@
 
 mod books;
 mod overdue;
+mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,9 +62,20 @@ impl Cloud {
             of_node.chain(placement_findings(view, records)).chain(overdue).collect::<Vec<_>>()
         };
         let mut findings: Vec<_> = nodes.iter().flat_map(examine).collect();
+        findings.extend(self.storage_findings(caller, &nodes).await?);
         findings.extend(overdue::imports(&self.db.active_imports().await?, self.now()));
         findings.extend(self.db.discrepancies().await?.into_iter().map(books::finding));
         Ok(findings)
+    }
+
+    async fn storage_findings(&self, caller: &Caller, nodes: &[NodeView]) -> Result<Vec<Finding>, Error> {
+        let pools = self.pools(caller).await?;
+        let hosts: BTreeSet<NodeId> = pools.iter().map(|view| view.load.pool.node_id).collect();
+        let mut parts = BTreeMap::new();
+        for host in hosts {
+            parts.extend(self.db.storage_part(host).await?.map(|part| (host, part)));
+        }
+        Ok(storage::findings(nodes, &pools, &parts, self.now()))
     }
 
     /// Puts right what the doctor finds and what risks nothing: sums and reservations of the books. Returns

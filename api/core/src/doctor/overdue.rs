@@ -43,6 +43,6 @@ pub(super) fn imports(tasks: &[ImportTask], now: Timestamp) -> Vec<Finding> {
 }
 
 /// How long ago it was; `None` for what is to come, as after a clock that was set back.
-fn age(since: Timestamp, now: Timestamp) -> Option<Duration> {
+pub(super) fn age(since: Timestamp, now: Timestamp) -> Option<Duration> {
     now.duration_since(since).try_into().ok()
 }

@@ -449,3 +449,82 @@ async fn one_generation_of_a_storage_part_has_one_content() {
     assert_eq!(made().await, (2, 1));
     assert!(digest().await.0 > before.0, "the volume");
 }
+
+#[tokio::test]
+async fn the_doctor_names_what_is_wrong_with_pools_and_what_is_in_them() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let found = async || {
+        let findings = cloud.doctor(admin).await.unwrap();
+        let told =
+            |found: tepui_core::Finding| format!("{:?} {}: {}", found.severity, found.object, found.what);
+        findings.into_iter().map(told).collect::<Vec<_>>()
+    };
+    let (id, export) = site.in_use().await;
+    let request = CreateSnapshots { volumes: vec![id], ..CreateSnapshots::default() };
+    let snapshot = cloud.create_snapshots(admin, &request).await.unwrap()[0].snapshot.id;
+    site.serve().await;
+    assert_eq!(found().await, [] as [String; 0]);
+
+    let well = done(&site.part().await);
+    let ready = |used| PoolState::Ready { total_bytes: 100 * GIB, used_bytes: used * GIB };
+    let broken = || StoredState::Failed { message: "EIO".into(), permanent: false };
+    let change = |change: &dyn Fn(&mut StorageObserved)| {
+        let mut seen = well.clone();
+        change(&mut seen);
+        seen
+    };
+    for (seen, says) in [
+        (change(&|s| s.pools[0].state = ready(79)), None),
+        (
+            change(&|s| s.pools[0].state = ready(80)),
+            Some("Warning pool fast: 80 % of its file system are in use: it is nearly full".to_owned()),
+        ),
+        (
+            change(&|s| s.pools[0].state = ready(90)),
+            Some("Failure pool fast: 90 % of its file system are in use: it takes nothing new".to_owned()),
+        ),
+        (
+            change(&|s| s.pools[0].state = PoolState::Failed { message: "not mounted".into() }),
+            Some("Failure pool fast: not mounted".to_owned()),
+        ),
+        (
+            change(&|s| s.volumes[0].state = broken()),
+            Some(format!("Failure volume {id}: node node-2 says: EIO")),
+        ),
+        (
+            change(&|s| s.snapshots[0].state = broken()),
+            Some(format!("Failure snapshot {snapshot}: node node-2 says: EIO")),
+        ),
+        (
+            change(&|s| s.exports[0].state = ExportState::Failed { message: "no port".into() }),
+            Some(format!("Failure volume {id}: node node-2 cannot serve it or shut it: no port")),
+        ),
+    ] {
+        site.tell(seen).await;
+        assert_eq!(found().await, says.into_iter().collect::<Vec<_>>());
+    }
+    site.tell(well).await;
+
+    let instance = site.instance;
+    for (state, says) in [
+        (
+            DiskState::Failed { message: "no slot".into() },
+            format!("Failure volume {id}: node node-1 cannot give it to {instance} or take it: no slot"),
+        ),
+        (DiskState::Detaching, format!("Warning volume {id}: {instance} was asked to let go of it")),
+    ] {
+        site.running(&[seen(export, state)]).await;
+        assert_eq!(found().await, [says]);
+    }
+    site.running(&[seen(export, DiskState::Attached)]).await;
+    assert_eq!(found().await, [] as [String; 0]);
+
+    // Nothing is said of a volume for longer than its making can take.
+    let new = site.create(1).await.unwrap();
+    site.t.clock.advance(301);
+    site.running(&[seen(export, DiskState::Attached)]).await;
+    site.storage.poll().await;
+    let [late] = &found().await[..] else { panic!("{:?}", found().await) };
+    assert!(late.starts_with(&format!("Warning volume {}: is being made since", new.id)), "{late}");
+}

@@ -1,0 +1,169 @@
+//! Pools, and what is in them, as their hosts see them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tepui_db::StoragePartState;
+use tepui_db::model::{Attachment, NodeState, SnapshotState, VolumeState};
+use tepui_types::NodeId;
+use tepui_types::agent::{DiskState, ExportState, PoolState, StorageObserved, StoredState};
+
+use super::overdue::age;
+use super::{Finding, failure, warning};
+use crate::pool::used_percent;
+use crate::{NodeView, PoolView};
+
+/// A volume or snapshot is a file that is made, cloned or moved within a moment.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Of what a node has not said, nothing is known but that it is silent: a finding of its own.
+pub(super) fn findings(
+    nodes: &[NodeView],
+    pools: &[PoolView],
+    parts: &BTreeMap<NodeId, StoragePartState>,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let up = |view: &&NodeView| view.load.node.state == NodeState::Up;
+    let mut findings: Vec<_> = pools.iter().filter_map(pool).collect();
+    let mut attachments = HashMap::new();
+    for part in parts.values() {
+        attachments.extend(part.attachments.iter().map(|(attachment, _)| (attachment.export_id, attachment)));
+    }
+    for view in nodes.iter().filter(up) {
+        let Some(report) = &view.report else { continue };
+        let name = &view.load.node.name;
+        if let (Some(part), Some(seen)) = (parts.get(&view.load.node.id), &report.observed.storage) {
+            findings.extend(stored(name, part, seen, now));
+            findings.extend(
+                seen.exports.iter().filter_map(|one| export(name, attachments.get(&one.id)?, &one.state)),
+            );
+        }
+        let disks = report.observed.placements.iter().flat_map(|placement| &placement.disks);
+        findings.extend(disks.filter_map(|one| disk(name, attachments.get(&one.export_id)?, &one.state)));
+    }
+    findings
+}
+
+fn pool(view: &PoolView) -> Option<Finding> {
+    let (load, pool) = (&view.load, &view.load.pool);
+    let object = format!("pool {}", pool.name);
+    match (load.node_state, &view.state) {
+        (NodeState::Expunged, _) => {
+            let cure = format!("delete its volumes and snapshots, then: tepui pool delete {}", pool.name);
+            let what = format!(
+                "is lost with its node, and {} volumes and {} snapshots with it",
+                load.volumes, load.snapshots
+            );
+            Some(warning(object, what, cure))
+        }
+        (NodeState::Unreachable, _) | (NodeState::Up, None) => None,
+        (NodeState::Up, Some(PoolState::Failed { message })) => {
+            let cure = "mend this on its host; what is in it is served again by itself";
+            Some(failure(object, message.clone(), cure))
+        }
+        (NodeState::Up, Some(PoolState::Ready { total_bytes, used_bytes })) => {
+            let percent = used_percent(*total_bytes, *used_bytes);
+            let what = |then| format!("{percent} % of its file system are in use: {then}");
+            let cure = "delete volumes or snapshots, whose room is free a day later, or grow its file system";
+            if percent >= u64::from(pool.hard_percent) {
+                Some(failure(object, what("it takes nothing new"), cure))
+            } else {
+                (percent >= u64::from(pool.soft_percent))
+                    .then(|| warning(object, what("it is nearly full"), cure))
+            }
+        }
+    }
+}
+
+fn stored<'a>(
+    node: &'a str,
+    part: &'a StoragePartState,
+    seen: &'a StorageObserved,
+    now: Timestamp,
+) -> impl Iterator<Item = Finding> + use<'a> {
+    let volumes: HashMap<_, _> = seen.volumes.iter().map(|one| (one.id, &one.state)).collect();
+    let snapshots: HashMap<_, _> = seen.snapshots.iter().map(|one| (one.id, &one.state)).collect();
+    let volumes = part.volumes.iter().map(move |volume| Row {
+        object: format!("volume {}", volume.id),
+        error: (volume.state == VolumeState::Error).then_some(volume.message.as_deref()),
+        deletion: format!("aws ec2 delete-volume --volume-id {}", volume.id),
+        making_since: (volume.state == VolumeState::Creating).then_some(volume.created_at),
+        seen: volumes.get(&volume.id).copied(),
+    });
+    let snapshots = part.snapshots.iter().map(move |snapshot| Row {
+        object: format!("snapshot {}", snapshot.id),
+        error: (snapshot.state == SnapshotState::Error).then_some(snapshot.message.as_deref()),
+        deletion: format!("aws ec2 delete-snapshot --snapshot-id {}", snapshot.id),
+        making_since: (snapshot.state == SnapshotState::Pending).then_some(snapshot.created_at),
+        seen: snapshots.get(&snapshot.id).copied(),
+    });
+    volumes.chain(snapshots).filter_map(move |row| row.finding(node, now))
+}
+
+/// A volume or snapshot, with what its host said last.
+struct Row<'a> {
+    object: String,
+    /// It is in error, for this reason.
+    error: Option<Option<&'a str>>,
+    deletion: String,
+    making_since: Option<Timestamp>,
+    seen: Option<&'a StoredState>,
+}
+
+impl Row<'_> {
+    fn finding(self, node: &str, now: Timestamp) -> Option<Finding> {
+        if let Some(reason) = self.error {
+            let what = format!("is in error: {}", reason.unwrap_or("its host gave no reason"));
+            return Some(warning(self.object, what, self.deletion));
+        }
+        match self.seen {
+            Some(StoredState::Failed { message, .. }) => {
+                Some(failure(self.object, format!("node {node} says: {message}"), MEND))
+            }
+            None | Some(StoredState::Present { .. } | StoredState::Gone) => {
+                let since =
+                    self.making_since.filter(|since| age(*since, now).is_some_and(|age| age > DEADLINE))?;
+                Some(warning(self.object, format!("is being made since {since}"), LOOK))
+            }
+        }
+    }
+}
+
+const MEND: &str = "mend this on that host; its agent tries again by itself";
+const LOOK: &str = "look at tepui-node's log on the pool's host";
+
+fn export(node: &str, attachment: &Attachment, seen: &ExportState) -> Option<Finding> {
+    let object = format!("volume {}", attachment.volume_id);
+    match seen {
+        ExportState::Failed { message } => {
+            Some(failure(object, format!("node {node} cannot serve it or shut it: {message}"), MEND))
+        }
+        ExportState::Closing { connections } => {
+            let what = format!("waits for {connections} connections of {} to end", attachment.instance_id);
+            Some(warning(
+                object,
+                what,
+                "wait a minute: nothing new can be written, and nobody else is let in before",
+            ))
+        }
+        ExportState::Open { .. } | ExportState::Gone => None,
+    }
+}
+
+fn disk(node: &str, attachment: &Attachment, seen: &DiskState) -> Option<Finding> {
+    let Attachment { volume_id, instance_id, .. } = attachment;
+    let object = format!("volume {volume_id}");
+    match seen {
+        DiskState::Failed { message } => {
+            let what = format!("node {node} cannot give it to {instance_id} or take it: {message}");
+            Some(failure(object, what, MEND))
+        }
+        DiskState::Detaching => {
+            let cure =
+                format!("unmount it in the guest, or: aws ec2 detach-volume --force --volume-id {volume_id}");
+            Some(warning(object, format!("{instance_id} was asked to let go of it"), cure))
+        }
+        DiskState::Attached | DiskState::Absent => None,
+    }
+}
