@@ -134,10 +134,14 @@ impl Cloud {
         report.observed.storage.as_ref()?.pools.iter().find_map(find)
     }
 
-    /// The room in a pool whose host says that it can be used, and is heard.
+    /// The room in a pool whose host says that it can be used, and is heard. Of a host that has not reported to this
+    /// process yet, as after a restart, the room is unknown: it keeps to the watermark itself.
     pub(crate) fn pool_room(&self, pool: &Pool) -> Option<PoolRoom> {
         if self.fleet.is_silent(pool.node_id, self.steady(), self.config.node_timeout) {
             return None;
+        }
+        if self.fleet.report(pool.node_id).is_none() {
+            return Some(PoolRoom { free_bytes: 0, takes_more: true });
         }
         match self.pool_state(pool)? {
             PoolState::Ready { total_bytes, used_bytes } => Some(PoolRoom {

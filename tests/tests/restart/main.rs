@@ -11,3 +11,4 @@ mod replies;
 mod scene;
 mod tokens;
 mod verb;
+mod volumes;

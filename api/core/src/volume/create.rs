@@ -74,7 +74,10 @@ impl Cloud {
     ) -> Result<(VolumeId, Option<NodeId>), Error> {
         let mut lost = BTreeSet::new();
         loop {
-            new.volume.pool_id = self.choose_pool(request, snapshot, &lost).await?.pool.id;
+            new.volume.pool_id = match self.choose_pool(request, snapshot, &lost).await {
+                Ok(load) => load.pool.id,
+                Err(none) => return self.made_before(new, none).await,
+            };
             match self.db.create_volume(&new).await? {
                 NewVolumeOutcome::Created(node) => return Ok((new.volume.id, Some(node))),
                 NewVolumeOutcome::Repeated(id) => return Ok((id, None)),
@@ -84,8 +87,31 @@ impl Cloud {
         }
     }
 
-    /// The pool with the most free room, by the last word of its host. One whose host has not spoken to this
-    /// process yet, or is not up, comes into question only for a snapshot that is there.
+    /// A repeat is answered where there is no pool for a new volume any more.
+    async fn made_before(
+        &self,
+        mut new: NewVolume,
+        no_pool: Error,
+    ) -> Result<(VolumeId, Option<NodeId>), Error> {
+        if new.token.is_none() {
+            return Err(no_pool);
+        }
+        // In no pool, so that nothing is made.
+        new.volume.pool_id = PoolId::from_random(0);
+        match self.db.create_volume(&new).await? {
+            NewVolumeOutcome::Repeated(id) => Ok((id, None)),
+            NewVolumeOutcome::TokenMismatch => Err(refusal(&new, NewVolumeOutcome::TokenMismatch)),
+            NewVolumeOutcome::Created(_)
+            | NewVolumeOutcome::PoolLost(_)
+            | NewVolumeOutcome::SnapshotMissing(_)
+            | NewVolumeOutcome::SmallerThanSnapshot(_)
+            | NewVolumeOutcome::QuotaExceeded { .. }
+            | NewVolumeOutcome::ParentMissing => Err(no_pool),
+        }
+    }
+
+    /// The pool with the most free room, by the last word of its host; one of which that is unknown only where there
+    /// is no other.
     async fn choose_pool(
         &self,
         request: &CreateVolume,

@@ -234,10 +234,22 @@ async fn a_volume_goes_where_there_is_room() {
     say(90).await;
     site.create(1).await.unwrap();
     assert_eq!(load(second).await, 1, "it is at its watermark");
+    let with_token = |token: &str, size| {
+        let client_token = Some(token.to_owned());
+        let request = CreateVolume { size_gib: Some(size), client_token, ..CreateVolume::default() };
+        cloud.create_volume(&site.t.admin, request)
+    };
+    let made = with_token("one", 1).await.unwrap();
     cloud.set_pool_draining(&site.t.admin, site.pool, true).await.unwrap();
+    assert_eq!(with_token("one", 1).await.unwrap().id, made.id, "a repeat needs no room");
+    assert!(matches!(with_token("one", 2).await.unwrap_err(), Error::TokenMismatch { .. }));
+    assert!(matches!(with_token("two", 1).await.unwrap_err(), Error::PoolsFull { .. }));
     let full = site.create(1).await.unwrap_err();
     assert!(matches!(&full, Error::PoolsFull { class } if class == "gp3"), "{full:?}");
     cloud.set_pool_draining(&site.t.admin, site.pool, false).await.unwrap();
+    let request = CreateVolume { size_gib: Some(1), ..CreateVolume::default() };
+    let made = site.t.restarted().create_volume(&site.t.admin, request).await;
+    assert_eq!(made.unwrap().state, VolumeState::Creating, "no host has spoken since the restart");
     site.t.clock.advance(91);
     let silent = site.create(1).await.unwrap_err();
     assert!(matches!(silent, Error::PoolsFull { .. }), "no host is heard: {silent:?}");
