@@ -87,7 +87,7 @@ def describe(count, goal, seconds):
         fill(rival, rival.image, count)
         fill(cloud.wire, cloud.image, count)
         wait_running(cloud.wire)
-        rounds = {20: 41, 1000: 15, 5000: 3}[count]
+        rounds = {20: 41, 1000: 15, 5000: 7}[count]
         ours = lambda: whole(cloud.wire)
         check = lambda reply: has(reply, count)
         found = pairs(ours, lambda: whole(rival), rounds, check=check)
