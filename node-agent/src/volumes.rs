@@ -86,7 +86,7 @@ impl VolumeKeeper {
         }
         let disks = match power {
             // Its next start gives it what is wanted then.
-            Power::Off => wanted.iter().map(|disk| told(disk, off(disk))).collect(),
+            Power::Off => wanted.iter().filter_map(|disk| told(disk, off(disk))).collect(),
             Power::On(_) => self.set(id, wanted).await,
         };
         Seen { wanted: wanted.to_vec(), power, disks }
@@ -94,11 +94,12 @@ impl VolumeKeeper {
 
     async fn set(&self, id: PlacementId, wanted: &[WantedDisk]) -> Vec<DiskObserved> {
         match self.hypervisor.set_disks(id, data_disks(wanted)).await {
-            Ok(live) => wanted.iter().map(|disk| told(disk, on(disk, &live))).collect(),
+            Ok(live) => wanted.iter().filter_map(|disk| told(disk, on(disk, &live))).collect(),
             Err(error) => {
                 let message = crate::chain(&error);
                 tracing::warn!(placement = %id, %message, "the disks of a guest are not as wanted");
-                wanted.iter().map(|disk| told(disk, DiskState::Failed { message: message.clone() })).collect()
+                let failed = |disk| told(disk, Some(DiskState::Failed { message: message.clone() }));
+                wanted.iter().filter(|disk| disk.wanted != DiskPart::Awaited).filter_map(failed).collect()
             }
         }
     }
@@ -126,19 +127,23 @@ fn power(state: Option<&PlacementState>) -> Option<Power> {
     }
 }
 
-fn told(disk: &WantedDisk, state: DiskState) -> DiskObserved {
-    DiskObserved { export_id: disk.export_id, state }
+fn told(disk: &WantedDisk, state: Option<DiskState>) -> Option<DiskObserved> {
+    state.map(|state| DiskObserved { export_id: disk.export_id, state })
 }
 
-fn off(disk: &WantedDisk) -> DiskState {
+/// `None` of one of which there is nothing to say yet.
+fn off(disk: &WantedDisk) -> Option<DiskState> {
     match disk.wanted {
-        DiskPart::Attached(_) => DiskState::Attached,
-        DiskPart::Absent => DiskState::Absent,
+        DiskPart::Awaited => None,
+        DiskPart::Attached(_) => Some(DiskState::Attached),
+        DiskPart::Absent => Some(DiskState::Absent),
     }
 }
 
-fn on(disk: &WantedDisk, live: &[LiveDisk]) -> DiskState {
-    match &disk.wanted {
+/// `None` of one of which there is nothing to say yet.
+fn on(disk: &WantedDisk, live: &[LiveDisk]) -> Option<DiskState> {
+    let state = match &disk.wanted {
+        DiskPart::Awaited => return None,
         DiskPart::Attached(spec) => {
             let own = data_disk(disk, spec);
             match live.iter().any(|live| own.source_name() == live.source) {
@@ -155,7 +160,8 @@ fn on(disk: &WantedDisk, live: &[LiveDisk]) -> DiskState {
                 live.iter().any(|live| live.source.contains(&export) || live.source.contains(&volume));
             if is_left { DiskState::Detaching } else { DiskState::Absent }
         }
-    }
+    };
+    Some(state)
 }
 
 /// The disks with which a domain starts.
@@ -168,7 +174,7 @@ fn data_disks(wanted: &[WantedDisk]) -> Vec<DataDisk> {
         .iter()
         .filter_map(|disk| match &disk.wanted {
             DiskPart::Attached(spec) => Some(data_disk(disk, spec)),
-            DiskPart::Absent => None,
+            DiskPart::Awaited | DiskPart::Absent => None,
         })
         .collect();
     disks.sort_unstable_by_key(|disk| disk.letter);
@@ -239,7 +245,12 @@ mod tests {
 
     #[test]
     fn disks_are_in_the_order_of_their_letters_and_absent_ones_are_not_there() {
-        let part = [attached(1, "/dev/sdg"), attached(2, "/dev/xvdb"), wanted(3, DiskPart::Absent)];
+        let part = [
+            attached(1, "/dev/sdg"),
+            attached(2, "/dev/xvdb"),
+            wanted(3, DiskPart::Absent),
+            wanted(4, DiskPart::Awaited),
+        ];
         let disks = data_disks(&part);
         let found: Vec<_> = disks.iter().map(|disk| (disk.letter, disk.serial.as_str())).collect();
         assert_eq!(found, [('b', "vol00000000000000002"), ('g', "vol00000000000000001")]);
@@ -252,10 +263,12 @@ mod tests {
     #[test]
     fn a_disk_is_attached_or_gone_once_the_domain_says_so() {
         let (one, two) = (attached(1, "/dev/sdb"), attached(2, "/dev/sdb"));
-        assert_eq!(on(&one, &[live(&one)]), DiskState::Attached);
-        assert!(matches!(on(&two, &[live(&one)]), DiskState::Failed { .. }), "its place is another's");
+        assert_eq!(on(&one, &[live(&one)]), Some(DiskState::Attached));
+        assert!(matches!(on(&two, &[live(&one)]), Some(DiskState::Failed { .. })), "its place is another's");
         let gone = WantedDisk { wanted: DiskPart::Absent, ..one.clone() };
-        assert_eq!(on(&gone, &[live(&one)]), DiskState::Detaching);
-        assert_eq!(on(&gone, &[live(&two)]), DiskState::Absent);
+        assert_eq!(on(&gone, &[live(&one)]), Some(DiskState::Detaching));
+        assert_eq!(on(&gone, &[live(&two)]), Some(DiskState::Absent));
+        let awaited = WantedDisk { wanted: DiskPart::Awaited, ..one.clone() };
+        assert_eq!(on(&awaited, &[live(&two)]), None);
     }
 }

@@ -59,8 +59,8 @@ pub use fleet::NodeView;
 pub use identity::{AccessKeyView, NewAccessKey, QuotaUse};
 pub use import::{BegunImport, ImportRequest, ImportedImage};
 pub use instance::{
-    Health, InstanceChange, InstanceStatus, InstanceView, MetadataChange, Reservation, RootVolumeRequest,
-    RunInstances, StateChange,
+    Health, InstanceChange, InstanceStatus, InstanceView, LaunchVolumeRequest, MetadataChange, Reservation,
+    RootVolumeRequest, RunInstances, StateChange,
 };
 pub use instance_type::{INSTANCE_TYPES, InstanceType, instance_type};
 pub use key_pair::NewKeyPair;

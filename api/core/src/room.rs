@@ -39,6 +39,7 @@ impl Cloud {
             strategy: self.config().strategy,
             group: None,
             duplicates: Vec::new(),
+            only: None,
         };
         scheduler::plan(seats, &request, COUNTED).len() as u64
     }

@@ -1,7 +1,7 @@
 //! Chooses nodes. Pure: the same snapshot and the same request give the same answer.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
 use tepui_db::model::{NodeLoad, NodeState, PlacementStrategy};
 use tepui_types::NodeId;
@@ -61,6 +61,8 @@ pub struct Request {
     pub group: Option<Group>,
     /// Nodes whose identity two agents use, which their rows may not say yet.
     pub duplicates: Vec<NodeId>,
+    /// The nodes that have the pools of its local volumes; `None` where any will do.
+    pub only: Option<BTreeSet<NodeId>>,
 }
 
 /// Why a node cannot take another instance: the first rule it fails.
@@ -142,6 +144,7 @@ fn best(seats: &[Seat], request: &Request, count: usize) -> BinaryHeap<Candidate
 fn candidate(seat: Seat, members: u32, request: &Request) -> Option<Candidate> {
     let takes = seat.holds(&request.demand)
         && !request.duplicates.contains(&seat.id)
+        && request.refuses_reach(seat.id).is_none()
         && request.refuses_member(members).is_none();
     takes.then(|| (seat.rank(request, members), seat, members))
 }
@@ -163,6 +166,7 @@ pub fn rejections<'a>(
         (0..here).for_each(|_| seat.take(&request.demand));
         let refused = refuses_by_state(load)
             .or_else(|| request.refuses_identity(seat.id))
+            .or_else(|| request.refuses_reach(seat.id))
             .or_else(|| request.refuses_member(request.members(seat.id) + here))
             .or_else(|| seat.refuses_by_size(&request.demand));
         refused.map(|(outline, rule)| Rejection { node: load.node.name.clone(), rule, outline })
@@ -194,6 +198,12 @@ impl Request {
     fn refuses_identity(&self, node: NodeId) -> Option<Refusal> {
         let refused = || ("impaired", "impaired: duplicate node identity".into());
         self.duplicates.contains(&node).then(refused)
+    }
+
+    fn refuses_reach(&self, node: NodeId) -> Option<Refusal> {
+        let rule = "has no pool for the local volumes";
+        let reaches = self.only.as_ref().is_none_or(|only| only.contains(&node));
+        (!reaches).then(|| (rule, rule.into()))
     }
 
     fn refuses_member(&self, members: u32) -> Option<Refusal> {

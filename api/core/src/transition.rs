@@ -21,7 +21,9 @@
 //! Preparing and stopping are not written: their words are in the last report, which is in memory.
 
 use tepui_db::Transition;
-use tepui_db::model::{Instance, InstanceRecord, InstanceState, Placement, ShutdownBehavior, StateReason};
+use tepui_db::model::{
+    Instance, InstanceRecord, InstanceState, Placement, ShutdownBehavior, StateReason, Volume,
+};
 use tepui_types::agent::{OffReason, PlacementObserved, PlacementState};
 
 /// The transitions that a whole report brings; placements that no row knows bring none.
@@ -103,6 +105,28 @@ fn on_failed(next: &Next<'_>, start_seq: u64, permanent: bool, step: &str) -> Op
         | InstanceState::Stopped
         | InstanceState::ShuttingDown => next.same(),
         InstanceState::Terminated => None,
+    }
+}
+
+/// The end of an instance that waits for a volume of its launch which can never be made, if it waits still.
+pub(crate) fn end_of_launch(
+    instance: &Instance,
+    placement: &Placement,
+    volume: &Volume,
+) -> Option<Transition> {
+    let next = Next { instance, placement, words: format!("{} failed for good", volume.id) };
+    let mut reason = server_error(&format!("the volume {} of the launch failed for good", volume.id));
+    reason.detail = volume.message.clone();
+    match instance.state {
+        InstanceState::Pending if instance.start_seq <= 1 => {
+            next.to(InstanceState::ShuttingDown, Some(reason))
+        }
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::Stopped
+        | InstanceState::ShuttingDown
+        | InstanceState::Terminated => None,
     }
 }
 

@@ -138,6 +138,8 @@ pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestam
     insert(connection, new, machine.n, placement, now)?;
     let mut touched = Touched::default();
     touched.storage(disk.node);
+    // Its next start waits for it.
+    touched.node(node);
     touched.grow(connection)?;
     Ok(AttachOutcome::Attaching(disk.node))
 }
@@ -158,7 +160,7 @@ fn refuse_place(
     Ok((count >= new.most).then_some(AttachOutcome::TooMany))
 }
 
-fn insert(
+pub(crate) fn insert(
     connection: &Connection,
     new: &NewAttachment,
     instance: i64,
@@ -168,13 +170,14 @@ fn insert(
     let sql =
         "INSERT INTO attachment (volume_id, id, project_id, instance_n, device, delete_on_termination, state,
                                        since, export_id, placement_id, wrapped_secret, export_state)
-               VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?9, ?10, ?11)";
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     let values = params![
         S(new.volume_id),
         S(new.id),
         S(new.project_id),
         instance,
         new.device,
+        new.delete_on_termination,
         S(AttachmentState::Attaching),
         S(now),
         S(new.export_id),

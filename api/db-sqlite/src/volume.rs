@@ -116,7 +116,7 @@ fn open_pool(connection: &Connection, id: PoolId) -> rusqlite::Result<Option<Nod
     Ok(found.filter(|(_, state)| *state != NodeState::Expunged).map(|(node, _)| node))
 }
 
-fn create(connection: &Connection, new: &NewVolume) -> Verb<NewVolumeOutcome> {
+pub(crate) fn create(connection: &Connection, new: &NewVolume) -> Verb<NewVolumeOutcome> {
     let volume = &new.volume;
     if let Some(used) = &new.token
         && let Some((made, parameters)) = of_token(connection, volume.project_id, &used.token)?
@@ -130,7 +130,7 @@ fn create(connection: &Connection, new: &NewVolume) -> Verb<NewVolumeOutcome> {
     if let Some(refused) = refuse_source(connection, volume)? {
         return Ok(refused);
     }
-    if let Some((quota, limit, used)) = exceeded(connection, volume.project_id, 1, volume.size_gib)? {
+    if let Some((quota, limit, used)) = exceeded(connection, volume.project_id, 1, volume.size_gib.into())? {
         return Ok(NewVolumeOutcome::QuotaExceeded { quota, limit, used });
     }
     let Some(node) = open_pool(connection, volume.pool_id)? else {
@@ -173,15 +173,15 @@ fn refuse_source(connection: &Connection, volume: &Volume) -> rusqlite::Result<O
 }
 
 /// The quota that so many more volumes, or GiB of them, would exceed: its name, limit, and what is taken.
-fn exceeded(
+pub(crate) fn exceeded(
     connection: &Connection,
     project: ProjectId,
     volumes: u64,
-    gib: u32,
+    gib: u64,
 ) -> rusqlite::Result<Option<(&'static str, u64, u64)>> {
     let sql =
         "SELECT quota_volumes, used_volumes, quota_volume_gib, used_volume_gib FROM project WHERE id = ?1";
-    let wanted = [("volumes", volumes), ("volume_gib", u64::from(gib))];
+    let wanted = [("volumes", volumes), ("volume_gib", gib)];
     let found = first(connection, sql, params![S(project)], |c| {
         for (quota, more) in wanted {
             let (limit, used) = (c.stored::<u64>()?, c.stored::<u64>()?);
@@ -243,7 +243,7 @@ fn grow(connection: &Connection, project: ProjectId, id: VolumeId, size_gib: u32
     if more == 0 {
         return Ok(VolumeOutcome::Unchanged);
     }
-    if let Some((_, limit, used)) = exceeded(connection, project, 0, more)? {
+    if let Some((_, limit, used)) = exceeded(connection, project, 0, more.into())? {
         return Ok(VolumeOutcome::QuotaExceeded { limit, used });
     }
     execute(connection, "UPDATE volume SET size_gib = ?2 WHERE id = ?1", params![S(id), size_gib])?;

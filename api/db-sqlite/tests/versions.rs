@@ -202,6 +202,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         volume_id: id,
         instance_id: instance,
         device: "/dev/sdf".into(),
+        delete_on_termination: false,
         export_id,
         wrapped_secret: vec![1, 2, 3],
         most: 10,

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use tepui_types::{
-    ImageId, MacAddress, NetworkInterfaceId, NodeId, PlacementId, ProjectId, ReservationId, SecurityGroupId,
-    SubnetId, VpcId,
+    ImageId, MacAddress, NetworkInterfaceId, NodeId, PlacementId, PoolId, ProjectId, ReservationId,
+    SecurityGroupId, SnapshotId, SubnetId, VpcId,
 };
 
+use crate::NewAttachment;
 use crate::model::{
-    Image, Instance, InstanceRecord, KeyPair, NetworkInterface, Placement, PlacementGroup, RootVolume, Subnet,
+    Attachment, AttachmentState, ExportState, Image, Instance, InstanceRecord, KeyPair, NetworkInterface,
+    Placement, PlacementGroup, RootVolume, Subnet, Volume,
 };
 
 /// An idempotency token as a call uses it.
@@ -82,6 +84,15 @@ pub struct NewInterface {
     pub group_ids: Vec<SecurityGroupId>,
 }
 
+/// A volume that is made with its instance and attached to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchVolume {
+    /// The row. Its state is `Creating`.
+    pub volume: Volume,
+    /// Its place in the instance.
+    pub attachment: NewAttachment,
+}
+
 /// One instance to be, with the node the scheduler chose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaunchInstance {
@@ -95,6 +106,8 @@ pub struct LaunchInstance {
     pub interface: NewInterface,
     /// Its root disk.
     pub root_volume: RootVolume,
+    /// Its other disks, each at a place of its own.
+    pub volumes: Vec<LaunchVolume>,
 }
 
 /// One `RunInstances`.
@@ -143,7 +156,10 @@ impl LaunchInstance {
         (private_ip, public_ip): Addresses,
         tags: BTreeMap<String, String>,
     ) -> InstanceRecord {
-        let Self { instance, placement_id, node_id, interface, root_volume } = self;
+        let Self { instance, placement_id, node_id, interface, root_volume, volumes } = self;
+        let mut attachments: Vec<_> =
+            volumes.into_iter().map(|new| new.into_attachment(placement_id)).collect();
+        attachments.sort_by(|one, other| one.device.cmp(&other.device));
         let placement =
             Placement { id: placement_id, instance_id: instance.id, node_id, observed: None, gone_at: None };
         let interface = NetworkInterface {
@@ -162,8 +178,30 @@ impl LaunchInstance {
             placement: Some(placement),
             interface: Some(interface),
             root_volume: Some(root_volume),
-            attachments: Vec::new(),
+            attachments,
             tags,
+        }
+    }
+}
+
+impl LaunchVolume {
+    /// The row of its attachment.
+    fn into_attachment(self, placement_id: PlacementId) -> Attachment {
+        let Self { volume, attachment } = self;
+        Attachment {
+            id: attachment.id,
+            volume_id: volume.id,
+            instance_id: attachment.instance_id,
+            device: attachment.device,
+            delete_on_termination: attachment.delete_on_termination,
+            state: AttachmentState::Attaching,
+            since: volume.created_at,
+            export_id: attachment.export_id,
+            placement_id,
+            wrapped_secret: attachment.wrapped_secret,
+            export_state: ExportState::Making,
+            source: None,
+            message: None,
         }
     }
 }
@@ -181,7 +219,12 @@ pub enum LaunchOutcome {
     NodeLost(NodeId),
     /// A member of the placement group is on that node: choose again.
     AntiAffinity(NodeId),
-    /// The project may have only so many of this (`instances`, `vcpus`, `memory_mib`).
+    /// The pool of a volume was deleted or drained, its node given up, or it serves another node only: choose
+    /// again.
+    PoolLost(PoolId),
+    /// The project has no such snapshot in that pool that is completed.
+    SnapshotMissing(SnapshotId),
+    /// The project may have only so many of this (`instances`, `vcpus`, `memory_mib`, `volumes`, `volume_gib`).
     QuotaExceeded {
         /// Which quota.
         quota: &'static str,

@@ -33,8 +33,8 @@ pub use image::{ImageDb, ImportOutcome};
 pub use instance::{AttributeChange, InstanceDb, InstanceFilter, PowerChange, PowerOutcome, StartRequest};
 pub use key_pair::KeyPairDb;
 pub use launch::{
-    Addresses, GroupName, Launch, LaunchInstance, LaunchNames, LaunchOutcome, LaunchParents, NewInterface,
-    TokenUse,
+    Addresses, GroupName, Launch, LaunchInstance, LaunchNames, LaunchOutcome, LaunchParents, LaunchVolume,
+    NewInterface, TokenUse,
 };
 pub use network::{NetworkDb, RuleChange, RuleOutcome};
 pub use node::{Certificate, EnrolOutcome, NewNode, NodeChanges, NodeDb};

@@ -83,6 +83,8 @@ pub struct NewAttachment {
     pub instance_id: InstanceId,
     /// The client's name of the disk.
     pub device: String,
+    /// The volume goes with the instance.
+    pub delete_on_termination: bool,
     /// Names the first incarnation.
     pub export_id: ExportId,
     /// The password of its account, under the key file.

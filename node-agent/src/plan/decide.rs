@@ -72,6 +72,9 @@ fn run(view: &View<'_>, host: &Host, start_seq: u64, reboot_seq: u64) -> Decisio
     if done.lost && (done.start_seq == 0 || start_seq <= done.start_seq) {
         return note_lost(host, start_seq, reboot_seq);
     }
+    if view.awaits_volumes() {
+        return Decision::Settled;
+    }
     if done.start_seq < start_seq || went_down_with_host(&done, host) {
         return start(view, host, &done, start_seq, reboot_seq);
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tepui_libvirt::DomainState;
 use tepui_types::PlacementId;
-use tepui_types::agent::PlacementPart;
+use tepui_types::agent::{DiskPart, PlacementPart, Power};
 
 pub use decide::{decide, retry_delay};
 pub use progress::Progress;
@@ -107,6 +107,14 @@ impl View<'_> {
             Some(DomainState::Running | DomainState::Paused | DomainState::ShuttingDown) => true,
             Some(DomainState::Off { .. }) | None => false,
         }
+    }
+
+    /// Whether a start that was not carried out yet is wanted with a disk that nobody serves yet.
+    pub fn awaits_volumes(&self) -> bool {
+        let Some(PlacementPart::Present(spec)) = self.wanted else { return false };
+        let Power::Running { start_seq, .. } = spec.power else { return false };
+        let done = self.progress.map_or(0, |done| done.start_seq);
+        done < start_seq && spec.disks.iter().any(|disk| disk.wanted == DiskPart::Awaited)
     }
 }
 

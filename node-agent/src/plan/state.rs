@@ -77,6 +77,9 @@ fn off_but_wanted(view: &View<'_>, host: &Host) -> PlacementState {
     if !view.vpcs_known {
         return PlacementState::Preparing { step: "network".to_owned() };
     }
+    if view.awaits_volumes() {
+        return PlacementState::Preparing { step: "volumes".to_owned() };
+    }
     match decide(view, host) {
         Decision::Act(action) if action.operation == Operation::Start => {
             PlacementState::Preparing { step: "queued".to_owned() }

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use tepui_libvirt::{DomainState, OffReason as Seen};
-use tepui_types::agent::{OffReason, PlacementState, WantedPlacement};
+use tepui_types::agent::{DiskPart, OffReason, PlacementState, WantedDisk, WantedPlacement};
+use tepui_types::{ExportId, VolumeId};
 
 use super::*;
 use crate::execute::{Step, stages_of};
@@ -433,4 +434,20 @@ fn a_start_waits_for_its_vpc() {
     let view = View { vpcs_known: false, ..world.view() };
     assert_eq!(decide(&view, &world.host()), Decision::Settled);
     assert_eq!(state(&view, &world.host(), None), PlacementState::Preparing { step: "network".to_owned() });
+}
+
+#[test]
+fn a_start_waits_for_its_volumes_and_a_reboot_of_the_host_does_not() {
+    let mut world = World::new(running(placement(1), 1, 0));
+    let Some(PlacementPart::Present(spec)) = world.wanted.as_mut().map(|wanted| &mut wanted.wanted) else {
+        panic!("not present")
+    };
+    let (export_id, volume_id) = (ExportId::from_random(1), VolumeId::from_random(1));
+    spec.disks = vec![WantedDisk { export_id, volume_id, wanted: DiskPart::Awaited }];
+    assert_eq!(decide(&world.view(), &world.host()), Decision::Settled);
+    assert_eq!(world.state(), PlacementState::Preparing { step: "volumes".to_owned() });
+    world.progress = Some(Progress { start_seq: 1, boot_id: "before".into(), ..Progress::default() });
+    assert!(
+        matches!(decide(&world.view(), &world.host()), Decision::Act(action) if action.operation == Operation::Start)
+    );
 }

@@ -6,15 +6,16 @@ use tepui_db::model::{
     Attachment, AttachmentState, ExportState, InstanceRecord, Pool, Snapshot, SnapshotState, Volume,
     VolumeState,
 };
-use tepui_db::{StorageNews, StoragePartState};
+use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
 use tepui_types::agent::{
     DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, PlacementObserved, PoolPart,
     SnapshotPart, StorageObserved, StoragePart, StoredState, VolumePart, VolumeSource, WantedDisk,
     WantedExport, WantedSnapshot, WantedVolume,
 };
-use tepui_types::{ExportId, NodeId, VolumeId};
+use tepui_types::{ExportId, InstanceId, NodeId, VolumeId};
 
 use crate::failpoint::pass;
+use crate::transition::end_of_launch;
 use crate::{Cloud, Error};
 
 const GIB: u64 = 1 << 30;
@@ -47,7 +48,7 @@ impl Cloud {
         String::from_utf8(secret).map_err(Error::internal)
     }
 
-    /// The disks of a placement beside its root disk. One whose export is not open yet is not wanted yet.
+    /// The disks of a placement beside its root disk.
     pub(super) fn wanted_disks(&self, record: &InstanceRecord) -> Result<Vec<WantedDisk>, Error> {
         let mut disks = Vec::new();
         for attachment in &record.attachments {
@@ -55,7 +56,7 @@ impl Cloud {
                 (AttachmentState::Attaching | AttachmentState::Attached, Some(source)) => {
                     DiskPart::Attached(Box::new(self.disk_spec(attachment, source)?))
                 }
-                (AttachmentState::Attaching | AttachmentState::Attached, None) => continue,
+                (AttachmentState::Attaching | AttachmentState::Attached, None) => DiskPart::Awaited,
                 (AttachmentState::Detaching, _) => DiskPart::Absent,
             };
             disks.push(WantedDisk {
@@ -82,7 +83,25 @@ impl Cloud {
         let state = self.db.storage_part(node).await?;
         drop(turn);
         let Some(state) = state else { return Ok(()) };
-        self.apply_news(node, &storage_news(&state, seen)).await
+        let news = storage_news(&state, seen);
+        self.apply_news(node, &news).await?;
+        self.end_launches(&failed_launches(&state, &news)).await
+    }
+
+    /// Ends instances of which a volume can never be made, as those whose first start fails for good.
+    async fn end_launches(&self, failed: &[(Volume, InstanceId)]) -> Result<(), Error> {
+        for (volume, instance) in failed {
+            let filter = InstanceFilter { ids: vec![*instance], reservation: None };
+            for record in self.db.instances(volume.project_id, &filter).await? {
+                let Some(placement) = &record.placement else { continue };
+                let Some(end) = end_of_launch(&record.instance, placement, volume) else { continue };
+                self.db.apply_transitions(placement.node_id, &[end], self.now()).await?;
+                let passed = pass("core::report::applied")?;
+                self.wakes.wake(passed, [placement.node_id]);
+                pass("core::report::woken")?;
+            }
+        }
+        Ok(())
     }
 
     /// Applies what changes the books, and wakes whom it concerns.
@@ -149,6 +168,24 @@ pub(super) fn storage_news(state: &StoragePartState, seen: &StorageObserved) -> 
         news.extend(exports.get(&seen.id).and_then(|attachment| export_news(attachment, &seen.state)));
     }
     news
+}
+
+/// Volumes that failed and that an instance waits for since its launch: only there can a volume be attached that never
+/// was available. Those that failed before are among them, so that a word that was lost is said again.
+fn failed_launches(state: &StoragePartState, news: &[StorageNews]) -> Vec<(Volume, InstanceId)> {
+    let fails = |volume: &Volume| {
+        let is_news = |one: &StorageNews| matches!(one, StorageNews::VolumeFailed(id, _) if *id == volume.id);
+        volume.state == VolumeState::Error || news.iter().any(is_news)
+    };
+    let waits = |attachment: &Attachment| {
+        attachment.state == AttachmentState::Attaching && attachment.export_state == ExportState::Making
+    };
+    let waiting = state.attachments.iter().map(|(attachment, _)| attachment).filter(|one| waits(one));
+    let failed = |attachment: &Attachment| {
+        let volume = state.volumes.iter().find(|volume| volume.id == attachment.volume_id)?;
+        fails(volume).then(|| (volume.clone(), attachment.instance_id))
+    };
+    waiting.filter_map(failed).collect()
 }
 
 fn volume_news(volume: &Volume, seen: &StoredState) -> Option<StorageNews> {

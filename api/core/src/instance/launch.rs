@@ -7,8 +7,9 @@ use tepui_types::{
 };
 
 use super::resolve::Resolved;
+use super::volumes::Pools;
 use crate::limits::Tags;
-use crate::{Caller, Cloud};
+use crate::{Caller, Cloud, Error};
 
 impl Cloud {
     /// One instance for each of these nodes.
@@ -17,21 +18,24 @@ impl Cloud {
         caller: &Caller,
         resolved: &Resolved,
         reservation: ReservationId,
-        nodes: &[NodeId],
-    ) -> Launch {
+        (nodes, pools): (&[NodeId], &Pools),
+    ) -> Result<Launch, Error> {
         let now = self.now();
-        let instances: Vec<_> = (0u32..)
-            .zip(nodes)
-            .map(|(index, node)| LaunchInstance {
-                instance: self.row(caller, resolved, reservation, index, now),
+        let one = |(index, node): (u32, &NodeId)| {
+            let instance = self.row(caller, resolved, reservation, index, now);
+            let disks = (resolved.volumes.as_slice(), pools);
+            Ok(LaunchInstance {
                 placement_id: PlacementId::from_random(self.random()),
                 node_id: *node,
                 interface: self.interface(resolved),
                 root_volume: self.root_volume(resolved, now),
+                volumes: self.launch_volumes(caller, disks, (instance.id, *node), now)?,
+                instance,
             })
-            .collect();
+        };
+        let instances = (0u32..).zip(nodes).map(one).collect::<Result<Vec<_>, Error>>()?;
         let over = &self.config.overcommit;
-        Launch {
+        Ok(Launch {
             project_id: caller.project,
             token: resolved.token.clone(),
             tags: instances.iter().flat_map(|one| tags_of(one, resolved)).collect(),
@@ -40,7 +44,7 @@ impl Cloud {
             vcpu_overcommit: over.vcpus,
             memory_overcommit: over.memory,
             disk_overcommit: over.disk,
-        }
+        })
     }
 
     fn row(
@@ -110,7 +114,9 @@ fn tags_of<'a>(
     let on = |id: String, tags: &'a Tags| {
         tags.iter().map(move |(key, value)| (id.clone(), key.clone(), value.clone()))
     };
+    let volumes = one.volumes.iter().map(|new| new.volume.id);
+    let volumes: Vec<_> = std::iter::once(one.root_volume.id).chain(volumes).collect();
     on(one.instance.id.to_string(), &resolved.instance_tags)
-        .chain(on(one.root_volume.id.to_string(), &resolved.volume_tags))
+        .chain(volumes.into_iter().flat_map(move |id| on(id.to_string(), &resolved.volume_tags)))
         .chain(on(one.interface.id.to_string(), &resolved.interface_tags))
 }

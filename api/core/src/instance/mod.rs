@@ -9,11 +9,12 @@ mod request;
 mod resolve;
 mod run;
 mod token;
+mod volumes;
 
 pub use attribute::InstanceChange;
 pub use describe::{Health, InstanceStatus, InstanceView};
 pub use power::StateChange;
-pub use request::{MetadataChange, RootVolumeRequest, RunInstances};
+pub use request::{LaunchVolumeRequest, MetadataChange, RootVolumeRequest, RunInstances};
 pub use run::Reservation;
 
 pub(crate) use power::node_of;

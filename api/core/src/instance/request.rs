@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Serialize, Serializer};
 use tepui_db::model::{MetadataSettings, ShutdownBehavior};
-use tepui_types::{ImageId, SecurityGroupId, SubnetId};
+use tepui_types::{ImageId, SecurityGroupId, SnapshotId, SubnetId};
 
 use crate::Error;
 use crate::limits::Tags;
@@ -40,9 +40,13 @@ pub struct RunInstances {
     pub associate_public_ip: Option<bool>,
     /// The root disk.
     pub root_volume: RootVolumeRequest,
+    /// Volumes that are made with each instance.
+    // Left out where there is none, so that tokens of launches without volumes stand for what they stood for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<LaunchVolumeRequest>,
     /// Tags of the instances.
     pub instance_tags: Tags,
-    /// Tags of the root disks.
+    /// Tags of the root disks and volumes.
     pub volume_tags: Tags,
     /// Tags of the network interfaces.
     pub interface_tags: Tags,
@@ -70,6 +74,21 @@ pub struct RootVolumeRequest {
     pub size_gib: Option<u32>,
     /// `false` is refused: a local root disk goes with its instance.
     pub delete_on_termination: Option<bool>,
+}
+
+/// A volume as it is asked for with an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LaunchVolumeRequest {
+    /// The client's name of the disk, for example `/dev/sdf`; each once.
+    pub device: String,
+    /// In GiB; `None` takes the snapshot's.
+    pub size_gib: Option<u32>,
+    /// The class of the pool.
+    pub class: Option<String>,
+    /// What it holds when it is new.
+    pub snapshot_id: Option<SnapshotId>,
+    /// It goes with the instance.
+    pub delete_on_termination: bool,
 }
 
 /// Metadata settings of which some may be left as they are.
@@ -102,6 +121,7 @@ impl RunInstances {
             private_ip: None,
             associate_public_ip: None,
             root_volume: RootVolumeRequest::default(),
+            volumes: Vec::new(),
             instance_tags: Tags::new(),
             volume_tags: Tags::new(),
             interface_tags: Tags::new(),

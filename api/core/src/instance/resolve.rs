@@ -9,6 +9,7 @@ use tepui_types::{NodeId, SecurityGroupId};
 
 use super::attribute::check_user_data;
 use super::describe::Names;
+use super::volumes::Disk;
 use super::{MetadataChange, RootVolumeRequest, RunInstances};
 use crate::limits::{self, Tags};
 use crate::scheduler::Demand;
@@ -34,6 +35,8 @@ pub(super) struct Resolved {
     pub(super) public_ip: bool,
     pub(super) disk_gib: u32,
     pub(super) device: String,
+    /// Beside the root disk.
+    pub(super) volumes: Vec<Disk>,
     /// With the members it had when the launch was checked.
     pub(super) placement_group: Option<(PlacementGroup, BTreeMap<NodeId, u32>)>,
     pub(super) metadata: MetadataSettings,
@@ -56,6 +59,8 @@ impl Resolved {
         let each = match quota {
             "vcpus" => u64::from(self.size.vcpus),
             "memory_mib" => self.size.memory_mib,
+            "volumes" => self.volumes.len() as u64,
+            "volume_gib" => self.volumes.iter().map(|disk| u64::from(disk.size_gib)).sum(),
             _ => 1,
         };
         each.saturating_mul(count as u64)
@@ -80,6 +85,7 @@ impl Cloud {
         request: &RunInstances,
         token: Option<TokenUse>,
         found: LaunchParents,
+        volumes: Vec<Disk>,
     ) -> Result<Resolved, Error> {
         self.check_request(request)?;
         let name = &request.instance_type;
@@ -98,6 +104,7 @@ impl Cloud {
             min_count: request.min_count as usize,
             max_count: request.max_count as usize,
             disk_gib: disk_size(&request.root_volume, &image)?,
+            volumes,
             device: request.root_volume.device.clone().unwrap_or_else(|| "/dev/sda1".into()),
             groups: wanted_groups(request, &subnet, found.groups)?,
             private_ip: checked_address(request.private_ip, &subnet)?,

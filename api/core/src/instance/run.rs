@@ -9,6 +9,7 @@ use tepui_types::{NodeId, ProjectId, ReservationId};
 
 use super::describe::Names;
 use super::resolve::{Resolved, names};
+use super::volumes::Pools;
 use super::{InstanceView, RunInstances};
 use crate::audit::listed;
 use crate::failpoint::pass;
@@ -46,6 +47,8 @@ struct Made {
     /// An older one where the token was used meanwhile; then nothing was made.
     reservation: ReservationId,
     instances: Vec<Arc<InstanceRecord>>,
+    /// They make volumes for it.
+    storage_hosts: Vec<NodeId>,
 }
 
 impl Cloud {
@@ -66,12 +69,14 @@ impl Cloud {
         {
             return Ok(reservation);
         }
-        let resolved = self.resolve(&request, token, parents)?;
+        let volumes = self.resolve_volumes(caller, &request.volumes).await?;
+        let resolved = self.resolve(&request, token, parents, volumes)?;
         let reservation = ReservationId::from_random(self.random());
         let write = self.launch(caller, &resolved, names, reservation);
         let made = self.commit_naming(caller, "RunInstances", named, write).await?;
         let passed = pass("core::run::committed")?;
         self.wakes.wake(passed, made.instances.iter().filter_map(|record| super::node_of(record)));
+        self.wakes.wake(passed, made.storage_hosts.iter().copied());
         self.wakes.wake_vpc(passed, resolved.subnet.vpc_id);
         pass("core::run::woken")?;
         self.shown(caller.project, made, reservation, &resolved.names).await
@@ -89,8 +94,9 @@ impl Cloud {
         let mut count = resolved.max_count;
         let mut group = resolved.placement_group.clone();
         for _ in 0..ATTEMPTS {
-            let held = self.choose(caller, resolved, group.as_ref(), count).await?;
-            match self.attempt(caller, resolved, reservation, held.nodes()).await? {
+            let pools = self.pools_for(&resolved.volumes).await?;
+            let held = self.choose(caller, resolved, group.as_ref(), (count, &pools)).await?;
+            match self.attempt(caller, resolved, reservation, (held.nodes(), &pools)).await? {
                 Attempt::Done(made) => return Ok(made),
                 Attempt::Lost => {}
                 Attempt::Fewer(fit) => count = fit,
@@ -109,11 +115,14 @@ impl Cloud {
         caller: &Caller,
         resolved: &Resolved,
         reservation: ReservationId,
-        nodes: &[NodeId],
+        (nodes, pools): (&[NodeId], &Pools),
     ) -> Result<Attempt, Error> {
         pass("core::run::planned")?;
-        let launch = self.build_launch(caller, resolved, reservation, nodes);
-        launch_result(self.db.launch(launch, self.now()).await?, resolved, reservation, nodes.len())
+        let launch = self.build_launch(caller, resolved, reservation, (nodes, pools))?;
+        let volumes = launch.instances.iter().flat_map(|new| &new.volumes);
+        let storage_hosts = pools.hosts(&volumes.map(|new| new.volume.pool_id).collect());
+        let made = Made { reservation, instances: Vec::new(), storage_hosts };
+        launch_result(self.db.launch(launch, self.now()).await?, resolved, made, nodes.len())
     }
 
     /// A node for each of `count` instances, or for as many as fit, held until the write is over.
@@ -122,13 +131,14 @@ impl Cloud {
         caller: &Caller,
         resolved: &Resolved,
         group: Option<&(PlacementGroup, BTreeMap<NodeId, u32>)>,
-        count: usize,
+        (count, pools): (usize, &Pools),
     ) -> Result<Held<'_>, Error> {
         let request = scheduler::Request {
             demand: resolved.demand(),
             strategy: self.config.strategy,
             group: group.map(|(group, members)| Group { strategy: group.strategy, members: members.clone() }),
             duplicates: self.fleet.duplicates(self.steady()),
+            only: pools.nodes(),
         };
         let group = group.map(|(group, _)| group.id);
         let wish = Wish { request: &request, group, min: resolved.min_count, count };
@@ -197,18 +207,21 @@ fn named(made: Option<&Made>) -> String {
 fn launch_result(
     outcome: LaunchOutcome,
     resolved: &Resolved,
-    reservation: ReservationId,
+    made: Made,
     asked: usize,
 ) -> Result<Attempt, Error> {
     if let Some(fit) = enough(&outcome, resolved, asked) {
         return Ok(Attempt::Fewer(fit));
     }
     match outcome {
-        LaunchOutcome::Launched(instances) => Ok(Attempt::Done(Made { reservation, instances })),
+        LaunchOutcome::Launched(instances) => Ok(Attempt::Done(Made { instances, ..made })),
         LaunchOutcome::Repeated(reservation) => {
-            Ok(Attempt::Done(Made { reservation, instances: Vec::new() }))
+            Ok(Attempt::Done(Made { reservation, instances: Vec::new(), storage_hosts: Vec::new() }))
         }
-        LaunchOutcome::NodeLost(_) | LaunchOutcome::AntiAffinity(_) => Ok(Attempt::Lost),
+        LaunchOutcome::NodeLost(_) | LaunchOutcome::AntiAffinity(_) | LaunchOutcome::PoolLost(_) => {
+            Ok(Attempt::Lost)
+        }
+        LaunchOutcome::SnapshotMissing(id) => Err(Error::not_found(Kind::Snapshot, id)),
         LaunchOutcome::TokenMismatch => {
             let token = resolved.token.as_ref().map(|token| token.token.clone()).unwrap_or_default();
             Err(Error::TokenMismatch { token })
@@ -236,6 +249,8 @@ fn enough(outcome: &LaunchOutcome, resolved: &Resolved, asked: usize) -> Option<
         | LaunchOutcome::TokenMismatch
         | LaunchOutcome::NodeLost(_)
         | LaunchOutcome::AntiAffinity(_)
+        | LaunchOutcome::PoolLost(_)
+        | LaunchOutcome::SnapshotMissing(_)
         | LaunchOutcome::AddressInUse(_)
         | LaunchOutcome::ParentMissing(_) => return None,
     };

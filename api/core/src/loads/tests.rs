@@ -40,7 +40,7 @@ fn tell(loads: &Loads, upto: u64, nodes: Vec<Arc<NodeLoad>>) {
 }
 
 fn request(group: Option<Group>) -> Request {
-    Request { demand: ONE, strategy: Strategy::Spread, group, duplicates: Vec::new() }
+    Request { demand: ONE, strategy: Strategy::Spread, group, duplicates: Vec::new(), only: None }
 }
 
 fn wish(request: &Request, min: usize, count: usize) -> Wish<'_> {

@@ -38,7 +38,7 @@ fn host(id: u128) -> NodeLoad {
 
 fn request(strategy: Strategy) -> Request {
     let demand = Demand { vcpus: 2, memory_mib: 1024, disk_gib: 8 };
-    Request { demand, strategy, group: None, duplicates: Vec::new() }
+    Request { demand, strategy, group: None, duplicates: Vec::new(), only: None }
 }
 
 fn seats(nodes: &[NodeLoad]) -> Vec<Seat> {

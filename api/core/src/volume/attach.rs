@@ -56,6 +56,7 @@ impl Cloud {
             volume_id: request.volume_id,
             instance_id: request.instance_id,
             device,
+            delete_on_termination: false,
             export_id,
             wrapped_secret: self.new_secret(export_id)?,
             most: limits::VOLUMES_PER_INSTANCE,
@@ -83,7 +84,7 @@ impl Cloud {
     }
 
     /// The password of an export's account, under the key file.
-    fn new_secret(&self, export: ExportId) -> Result<Vec<u8>, Error> {
+    pub(crate) fn new_secret(&self, export: ExportId) -> Result<Vec<u8>, Error> {
         let (mut secret, mut nonce) = ([0; SECRET_BYTES], [0; NONCE_BYTES]);
         self.entropy.fill(&mut secret);
         self.entropy.fill(&mut nonce);
@@ -136,7 +137,7 @@ impl Cloud {
 
 /// Lets the names pass under which EC2 clients attach data volumes, with or without the folder (EC2 user guide,
 /// "Device names on Linux instances"); `a` is the root disk's place.
-fn device_name(text: &str) -> Result<String, Error> {
+pub(crate) fn device_name(text: &str) -> Result<String, Error> {
     let name = text.strip_prefix("/dev/").unwrap_or(text);
     let letter = ["sd", "xvd", "vd"].iter().find_map(|prefix| name.strip_prefix(prefix));
     let fits = letter.is_some_and(|rest| matches!(rest.as_bytes(), [b'b'..=b'z']));

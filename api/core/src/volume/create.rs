@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
-use tepui_db::model::{Snapshot, Volume, VolumeState};
+use tepui_db::model::{Pool, Snapshot, Volume, VolumeState};
 use tepui_db::{NewVolume, NewVolumeOutcome, PoolLoad, TokenUse};
 use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
 
@@ -75,7 +75,7 @@ impl Cloud {
         let mut lost = BTreeSet::new();
         loop {
             new.volume.pool_id = match self.choose_pool(request, snapshot, &lost).await {
-                Ok(load) => load.pool.id,
+                Ok(pool) => pool.id,
                 Err(none) => return self.made_before(new, none).await,
             };
             match self.db.create_volume(&new).await? {
@@ -117,22 +117,50 @@ impl Cloud {
         request: &CreateVolume,
         snapshot: Option<&Snapshot>,
         lost: &BTreeSet<PoolId>,
-    ) -> Result<PoolLoad, Error> {
-        let mut pools = self.db.pools().await?;
-        let class = class_of(request.class.as_deref(), &pools)?;
-        pools.retain(|load| match snapshot {
-            Some(snapshot) => load.pool.id == snapshot.pool_id,
-            None => load.pool.class == class,
-        });
-        let fit = |load: &PoolLoad| {
-            let room = self.pool_room(&load.pool)?;
-            (!load.pool.draining && !lost.contains(&load.pool.id) && room.takes_more)
-                .then_some(room.free_bytes)
-        };
-        let best = pools.into_iter().filter_map(|load| fit(&load).map(|free| (free, load)));
-        let best = best.max_by_key(|(free, load)| (*free, std::cmp::Reverse(load.pool.id)));
-        best.map(|(_, load)| load).ok_or(Error::PoolsFull { class })
+    ) -> Result<Pool, Error> {
+        let open = self.open_pools(request.class.as_deref(), snapshot).await?;
+        let left = open.pools.iter().filter(|pool| !lost.contains(&pool.pool.id));
+        emptiest(left).map(|open| open.pool.clone()).ok_or(Error::PoolsFull { class: open.class })
     }
+
+    /// The pools of a class that take new volumes, or the one of a snapshot if it does.
+    pub(crate) async fn open_pools(
+        &self,
+        class: Option<&str>,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<OpenPools, Error> {
+        let loads = self.db.pools().await?;
+        let class = class_of(class, &loads)?;
+        let is_meant = |pool: &Pool| match snapshot {
+            Some(snapshot) => pool.id == snapshot.pool_id,
+            None => pool.class == class,
+        };
+        let open = |pool: Pool| {
+            let room = self.pool_room(&pool)?;
+            let takes = is_meant(&pool) && !pool.draining && room.takes_more;
+            takes.then_some(OpenPool { free_bytes: room.free_bytes, pool })
+        };
+        let pools = loads.into_iter().filter_map(|load| open(load.pool)).collect();
+        Ok(OpenPools { class, pools })
+    }
+}
+
+/// The pools that a volume can go to.
+pub(crate) struct OpenPools {
+    /// The class that is meant.
+    pub(crate) class: String,
+    pub(crate) pools: Vec<OpenPool>,
+}
+
+/// A pool that takes new volumes.
+pub(crate) struct OpenPool {
+    free_bytes: u64,
+    pub(crate) pool: Pool,
+}
+
+/// The pool with the most free room.
+pub(crate) fn emptiest<'a>(pools: impl Iterator<Item = &'a OpenPool>) -> Option<&'a OpenPool> {
+    pools.max_by_key(|open| (open.free_bytes, std::cmp::Reverse(open.pool.id)))
 }
 
 /// The class that is meant; one of AWS's types that no pool has stands for the usual one.
@@ -149,7 +177,7 @@ fn class_of(named: Option<&str>, pools: &[PoolLoad]) -> Result<String, Error> {
     Ok(only.unwrap_or_else(|| USUAL_CLASS.to_owned()))
 }
 
-fn wanted_size(asked: Option<u32>, snapshot: Option<&Snapshot>) -> Result<u32, Error> {
+pub(crate) fn wanted_size(asked: Option<u32>, snapshot: Option<&Snapshot>) -> Result<u32, Error> {
     let size = match (asked, snapshot) {
         (Some(size), _) => size,
         (None, Some(snapshot)) => snapshot.size_gib,

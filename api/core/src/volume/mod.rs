@@ -1,7 +1,7 @@
 //! Volumes: those of pools, and the root disks that instances bring along.
 
-mod attach;
-mod create;
+pub(crate) mod attach;
+pub(crate) mod create;
 
 use std::collections::BTreeMap;
 

@@ -178,8 +178,12 @@ impl Harness {
     }
 
     /// One `t3.nano` of a fresh image.
+    pub(crate) fn random(&self) -> u128 {
+        self.entropy.random()
+    }
+
     pub(crate) async fn run_one(&self, caller: &Caller) -> Reservation {
-        let image = self.image(caller, &format!("image-{}", self.entropy.random())).await;
+        let image = self.image(caller, &format!("image-{}", self.random())).await;
         self.cloud.run_instances(caller, RunInstances::new(image, "t3.nano")).await.unwrap()
     }
 }

@@ -19,6 +19,7 @@ mod heartbeats;
 mod identity;
 mod instances;
 mod launch;
+mod launch_volumes;
 mod networks;
 mod nodes;
 mod races;

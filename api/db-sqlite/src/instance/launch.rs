@@ -8,6 +8,7 @@ use tepui_types::{NodeId, ProjectId, ReservationId};
 
 use super::address::{self, Subnet};
 use super::capacity::{Amount, Exceeded, Host, Overcommit, check_quota};
+use super::volumes;
 use crate::generation::Touched;
 use crate::row::{execute, exists, first};
 use crate::security_group;
@@ -15,7 +16,7 @@ use crate::tag;
 use crate::value::{S, pack_groups};
 use crate::verb::{Undo, Verb};
 
-type Step = Result<(), Undo<LaunchOutcome>>;
+pub(super) type Step = Result<(), Undo<LaunchOutcome>>;
 
 /// Launches all instances or none.
 pub(super) fn launch(connection: &Connection, mut launch: Launch, now: Timestamp) -> Verb<LaunchOutcome> {
@@ -100,7 +101,7 @@ fn check_launch_quota(connection: &Connection, launch: &Launch) -> Step {
     let vcpus = launch.instances.iter().map(|new| u64::from(new.instance.vcpus)).sum();
     let memory_mib = launch.instances.iter().map(|new| new.instance.memory_mib).sum();
     match check_quota(connection, launch.project_id, count, vcpus, memory_mib)? {
-        None => Ok(()),
+        None => volumes::check_quota(connection, launch),
         Some(Exceeded { quota, limit, used }) => {
             Err(Undo::Answer(LaunchOutcome::QuotaExceeded { quota, limit, used }))
         }
@@ -127,6 +128,7 @@ fn launch_one(
     };
     insert_interface(connection, n, new, (private_ip, public_ip))?;
     insert_root_volume(connection, n, new.instance.project_id, &new.root_volume)?;
+    volumes::insert(connection, n, new)?;
     Ok((private_ip, public_ip))
 }
 

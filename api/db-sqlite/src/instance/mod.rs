@@ -9,6 +9,7 @@ mod listing;
 mod parents;
 mod power;
 pub(crate) mod record;
+mod volumes;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ pub mod attribute;
 pub mod identity;
 pub mod image;
 pub mod launch;
+pub mod launch_volumes;
 pub mod network;
 pub mod node;
 pub mod observe;
@@ -62,6 +63,8 @@ macro_rules! conformance_suite {
                 a_node_part_has_all_that_its_placements_name;
             retention: terminated_instances_are_purged_after_a_while, audit_is_purged_by_age_in_batches,
                 ended_imports_are_purged_and_active_ones_stay, ended_join_tokens_are_purged_used_or_not;
+            launch_volumes: a_launch_brings_its_volumes, a_launch_whose_volumes_cannot_be_leaves_nothing,
+                a_launch_takes_local_pools_of_its_own_node_only;
             volume: pools_have_their_own_name_and_folder,
                 a_volume_is_there_once_its_host_says_so_and_gone_once_it_says_that,
                 a_volume_that_can_never_be_made_says_why_and_can_be_deleted, a_token_creates_one_volume,

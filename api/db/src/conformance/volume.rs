@@ -17,20 +17,20 @@ use crate::{
 };
 
 /// Two nodes, of which the first has a pool, and a tenant.
-struct Site {
-    world: World,
-    tenant: Tenant,
-    storage: NodeId,
-    compute: NodeId,
-    pool: PoolId,
+pub(super) struct Site {
+    pub(super) world: World,
+    pub(super) tenant: Tenant,
+    pub(super) storage: NodeId,
+    pub(super) compute: NodeId,
+    pub(super) pool: PoolId,
 }
 
 impl Site {
-    async fn new(db: Arc<dyn Db>) -> Self {
+    pub(super) async fn new(db: Arc<dyn Db>) -> Self {
         Self::with(db, PoolBackend::Iscsi).await
     }
 
-    async fn with(db: Arc<dyn Db>, backend: PoolBackend) -> Self {
+    pub(super) async fn with(db: Arc<dyn Db>, backend: PoolBackend) -> Self {
         let world = World::new(db);
         let tenant = world.tenant("alpha").await;
         let (storage, compute) = (world.node(CAPACITY).await, world.node(CAPACITY).await);
@@ -39,7 +39,7 @@ impl Site {
         Self { world, tenant, storage, compute, pool: pool.id }
     }
 
-    fn new_volume(&self, size_gib: u32) -> NewVolume {
+    pub(super) fn new_volume(&self, size_gib: u32) -> NewVolume {
         let volume = Volume {
             id: VolumeId::from_random(self.world.bits()),
             project_id: self.tenant.project,
@@ -59,22 +59,22 @@ impl Site {
     }
 
     /// A volume that its host has made.
-    async fn volume(&self, size_gib: u32) -> VolumeId {
+    pub(super) async fn volume(&self, size_gib: u32) -> VolumeId {
         let new = self.new_volume(size_gib);
         assert_eq!(self.create(&new).await, NewVolumeOutcome::Created(self.storage));
         self.says(self.storage, StorageNews::VolumePresent(new.volume.id, size_gib)).await;
         new.volume.id
     }
 
-    async fn says(&self, node: NodeId, news: StorageNews) -> Vec<NodeId> {
+    pub(super) async fn says(&self, node: NodeId, news: StorageNews) -> Vec<NodeId> {
         self.world.db.apply_storage_news(node, &[news]).await.unwrap()
     }
 
-    async fn records(&self) -> Vec<VolumeRecord> {
+    pub(super) async fn records(&self) -> Vec<VolumeRecord> {
         self.world.db.volumes(self.tenant.project).await.unwrap()
     }
 
-    async fn record(&self, id: VolumeId) -> Option<VolumeRecord> {
+    pub(super) async fn record(&self, id: VolumeId) -> Option<VolumeRecord> {
         self.records().await.into_iter().find(|record| record.volume.id == id)
     }
 
@@ -82,13 +82,19 @@ impl Site {
         self.record(id).await.and_then(|record| record.attachment)
     }
 
-    fn new_attachment(&self, volume_id: VolumeId, instance_id: InstanceId, device: &str) -> NewAttachment {
+    pub(super) fn new_attachment(
+        &self,
+        volume_id: VolumeId,
+        instance_id: InstanceId,
+        device: &str,
+    ) -> NewAttachment {
         NewAttachment {
             id: AttachmentId::from_random(self.world.bits()),
             project_id: self.tenant.project,
             volume_id,
             instance_id,
             device: device.into(),
+            delete_on_termination: false,
             export_id: ExportId::from_random(self.world.bits()),
             wrapped_secret: vec![7; 32],
             most: 3,
@@ -114,18 +120,18 @@ impl Site {
         self.world.db.detach_volume(&what).await.unwrap()
     }
 
-    async fn delete(&self, id: VolumeId) -> VolumeOutcome {
+    pub(super) async fn delete(&self, id: VolumeId) -> VolumeOutcome {
         self.world.db.delete_volume(self.tenant.project, id).await.unwrap()
     }
 
-    async fn generation(&self) -> Generation {
+    pub(super) async fn generation(&self) -> Generation {
         let generation = self.world.db.storage_generation(self.storage).await.unwrap().unwrap();
         let part = self.world.db.storage_part(self.storage).await.unwrap().unwrap();
         assert_eq!(part.generation, generation);
         generation
     }
 
-    fn new_snapshot(&self, volume_id: VolumeId) -> Snapshot {
+    pub(super) fn new_snapshot(&self, volume_id: VolumeId) -> Snapshot {
         Snapshot {
             id: SnapshotId::from_random(self.world.bits()),
             project_id: self.tenant.project,
@@ -144,7 +150,7 @@ impl Site {
         all.into_iter().map(|record| record.snapshot).find(|snapshot| snapshot.id == id)
     }
 
-    async fn assert_books(&self) {
+    pub(super) async fn assert_books(&self) {
         assert_eq!(self.world.db.discrepancies().await.unwrap(), []);
     }
 }
@@ -164,7 +170,7 @@ fn pool(world: &World, node_id: NodeId, name: &str, backend: PoolBackend) -> Poo
     }
 }
 
-fn source() -> VolumeSource {
+pub(super) fn source() -> VolumeSource {
     VolumeSource::Local { path: "/srv/fast/volume".into() }
 }
 
@@ -298,11 +304,12 @@ pub async fn an_attachment_is_free_again_only_once_its_export_is_fenced(db: Arc<
     let (stored, wanted) = (site.generation().await, world.node_generation(*compute).await);
     assert_eq!(site.try_attach(&new).await, AttachOutcome::Attaching(*storage));
     assert!(site.generation().await > stored);
-    assert_eq!(world.node_generation(*compute).await, wanted, "there is nothing to connect to yet");
+    let awaited = world.node_generation(*compute).await;
+    assert!(awaited > wanted, "a start waits for it from now on");
     assert_eq!(site.says(*compute, StorageNews::ExportOpen(new.export_id, source())).await, []);
     assert_eq!(site.says(*storage, StorageNews::ExportOpen(new.export_id, source())).await, [*compute]);
     assert_eq!(site.says(*storage, StorageNews::ExportOpen(new.export_id, source())).await, [], "said twice");
-    assert!(world.node_generation(*compute).await > wanted);
+    assert!(world.node_generation(*compute).await > awaited);
     assert_eq!(site.says(*storage, StorageNews::DiskAttached(new.export_id)).await, [], "not its placement");
     assert_eq!(site.attachment(volume).await.unwrap().state, AttachmentState::Attaching);
     site.says(*compute, StorageNews::DiskAttached(new.export_id)).await;

@@ -155,7 +155,8 @@ impl World {
             created_at: self.now(),
         };
         let placement_id = PlacementId::from_random(self.bits());
-        LaunchInstance { instance: self.row(tenant), placement_id, node_id, interface, root_volume }
+        let (instance, volumes) = (self.row(tenant), Vec::new());
+        LaunchInstance { instance, placement_id, node_id, interface, root_volume, volumes }
     }
 
     fn row(&self, tenant: &Tenant) -> Instance {

@@ -25,6 +25,7 @@ impl Write for BlockDeviceMapping {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct EbsBlockDevice {
     pub(crate) delete_on_termination: Option<bool>,
+    pub(crate) snapshot_id: Option<Text>,
     pub(crate) volume_size: Option<i64>,
     pub(crate) volume_type: Option<Text>,
     pub(crate) encrypted: Option<bool>,
@@ -34,6 +35,7 @@ impl Read for EbsBlockDevice {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
         Ok(Some(Self {
             delete_on_termination: from.optional("DeleteOnTermination")?,
+            snapshot_id: from.optional("SnapshotId")?,
             volume_size: from.optional("VolumeSize")?,
             volume_type: from.optional("VolumeType")?,
             encrypted: from.optional("Encrypted")?,
@@ -44,6 +46,7 @@ impl Read for EbsBlockDevice {
 impl Write for EbsBlockDevice {
     fn write(&self, to: &mut Xml) {
         to.optional("deleteOnTermination", &self.delete_on_termination);
+        to.optional("snapshotId", &self.snapshot_id);
         to.optional("volumeSize", &self.volume_size);
         to.optional("volumeType", &self.volume_type);
         to.optional("encrypted", &self.encrypted);

@@ -82,6 +82,7 @@ fn shape(tags: &BTreeMap<String, String>, image: Image) -> Shape {
             ebs: Some(EbsBlockDevice {
                 delete_on_termination: Some(true),
                 encrypted: Some(false),
+                snapshot_id: None,
                 volume_size: i64::try_from(image.size_bytes.div_ceil(GIB)).ok(),
                 volume_type: fixed("gp3"),
             }),

@@ -18,7 +18,7 @@ use tepui_types::agent::{
     DiskObserved, DiskPart, DiskState, EnrolRequest, ExportObserved, ExportPart, ExportState, NodeCapacity,
     NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementPart, PlacementState, PoolBackend,
     PoolObserved, PoolState, Report, SnapshotObserved, SnapshotPart, StorageObserved, StoragePart,
-    StoredState, VolumeObserved, VolumePart, VolumeSource,
+    StoredState, VolumeObserved, VolumePart, VolumeSource, WantedDisk,
 };
 use tepui_types::{Digest, Epoch, NodeId, Timestamp};
 use uuid::Uuid;
@@ -219,13 +219,15 @@ impl Harness {
 fn disks_of(wanted: &PlacementPart) -> Vec<DiskObserved> {
     let PlacementPart::Present(spec) = wanted else { return Vec::new() };
     let state = |wanted: &DiskPart| match wanted {
-        DiskPart::Attached(_) => DiskState::Attached,
-        DiskPart::Absent => DiskState::Absent,
+        DiskPart::Awaited => None,
+        DiskPart::Attached(_) => Some(DiskState::Attached),
+        DiskPart::Absent => Some(DiskState::Absent),
     };
-    spec.disks
-        .iter()
-        .map(|disk| DiskObserved { export_id: disk.export_id, state: state(&disk.wanted) })
-        .collect()
+    let seen = |disk: &WantedDisk| {
+        let state = state(&disk.wanted)?;
+        Some(DiskObserved { export_id: disk.export_id, state })
+    };
+    spec.disks.iter().filter_map(seen).collect()
 }
 
 /// What a host says that has done all that its storage part says.

@@ -204,10 +204,6 @@ async fn what_a_launch_cannot_do_is_refused_by_name() {
     let client = &harness.admin;
     let image = harness.image(client, "debian").await;
     for (name, value, code) in [
-        ("BlockDeviceMapping.1.DeviceName", "/dev/sdb", "InvalidBlockDeviceMapping"),
-        ("BlockDeviceMapping.1.Ebs.Encrypted", "true", "UnsupportedOperation"),
-        ("BlockDeviceMapping.1.Ebs.VolumeType", "io2", "UnsupportedOperation"),
-        ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "false", "InvalidParameterValue"),
         ("UserData", "not base64!", "InvalidParameterValue"),
         ("IamInstanceProfile.Name", "role", "UnsupportedOperation"),
         ("InstanceInitiatedShutdownBehavior", "explode", "InvalidParameterValue"),
@@ -223,6 +219,36 @@ async fn what_a_launch_cannot_do_is_refused_by_name() {
         let run = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), (name, value)];
         assert_eq!(client.refused("RunInstances", &run).await, (code.into(), 400), "{name}={value}");
     }
+    assert!(client.ok("DescribeInstances", &[]).await.items("reservationSet").is_empty());
+}
+
+#[tokio::test]
+async fn disks_that_a_launch_cannot_have_are_refused_by_name() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    let image = harness.image(client, "debian").await;
+    let (root, data) = ("/dev/sda1", "/dev/sdf");
+    for (device, name, value, code) in [
+        (root, "BlockDeviceMapping.1.Ebs.Encrypted", "true", "UnsupportedOperation"),
+        (root, "BlockDeviceMapping.1.Ebs.VolumeType", "io2", "UnsupportedOperation"),
+        (root, "BlockDeviceMapping.1.Ebs.SnapshotId", "snap-00000000000000001", "UnsupportedOperation"),
+        (root, "BlockDeviceMapping.1.Ebs.DeleteOnTermination", "false", "InvalidParameterValue"),
+        (root, "BlockDeviceMapping.2.DeviceName", root, "InvalidBlockDeviceMapping"),
+        (data, "BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true", "MissingParameter"),
+        (data, "BlockDeviceMapping.1.Ebs.Encrypted", "true", "UnsupportedOperation"),
+        (data, "BlockDeviceMapping.1.Ebs.SnapshotId", "snap-00000000000000001", "InvalidSnapshot.NotFound"),
+        (data, "BlockDeviceMapping.1.Ebs.SnapshotId", "snap-x", "InvalidSnapshotID.Malformed"),
+        (data, "BlockDeviceMapping.1.Ebs.VolumeSize", "-1", "InvalidParameterValue"),
+        (data, "BlockDeviceMapping.1.VirtualName", "ephemeral0", "UnsupportedOperation"),
+        ("/dev/nvme0n1", "BlockDeviceMapping.1.Ebs.VolumeSize", "1", "InvalidParameterValue"),
+    ] {
+        let run = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), (name, value)];
+        let run = [&run[..], &[("BlockDeviceMapping.1.DeviceName", device)]].concat();
+        assert_eq!(client.refused("RunInstances", &run).await, (code.into(), 400), "{device} {name}={value}");
+    }
+    let unnamed = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1")];
+    let unnamed = [&unnamed[..], &[("BlockDeviceMapping.1.Ebs.VolumeSize", "8")]].concat();
+    assert_eq!(client.refused("RunInstances", &unnamed).await.0, "MissingParameter");
     assert!(client.ok("DescribeInstances", &[]).await.items("reservationSet").is_empty());
 }
 

@@ -120,3 +120,53 @@ async fn what_a_volume_cannot_be_is_refused_by_name() {
     client.ok("TerminateInstances", &[("InstanceId.1", instance)]).await;
     assert_eq!(attach("/dev/sdf").await, "IncorrectInstanceState");
 }
+
+#[tokio::test]
+async fn a_launch_brings_volumes_that_go_with_it_unless_they_are_kept() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    let image = harness.image(client, "debian").await;
+    let run = [
+        ("ImageId", image.as_str()),
+        ("MinCount", "1"),
+        ("MaxCount", "1"),
+        ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+        ("BlockDeviceMapping.1.Ebs.VolumeSize", "9"),
+        ("BlockDeviceMapping.2.DeviceName", "/dev/sdf"),
+        ("BlockDeviceMapping.2.Ebs.VolumeSize", "2"),
+        ("BlockDeviceMapping.2.Ebs.VolumeType", "gp3"),
+        ("BlockDeviceMapping.3.DeviceName", "/dev/sdg"),
+        ("BlockDeviceMapping.3.Ebs.VolumeSize", "3"),
+        ("BlockDeviceMapping.3.Ebs.DeleteOnTermination", "false"),
+    ];
+    assert_eq!(client.refused("RunInstances", &run).await, ("InsufficientVolumeCapacity".into(), 500));
+    harness.pool().await;
+    let made = client.ok("RunInstances", &run).await;
+    let instance = made.text_at("instancesSet.item.instanceId").to_owned();
+    harness.settle().await;
+    harness.settle().await;
+    harness.settle().await;
+    let attached = [("Filter.1.Name", "attachment.status"), ("Filter.1.Value.1", "attached")];
+    let found = client.ok("DescribeVolumes", &attached).await;
+    let mut shown: Vec<_> = found
+        .items("volumeSet")
+        .iter()
+        .map(|volume| {
+            let place = |name: &str| volume.text_at(&format!("attachmentSet.item.{name}")).to_owned();
+            (place("device"), volume.text_at("size").to_owned(), place("deleteOnTermination"))
+        })
+        .collect();
+    shown.sort();
+    let row = |device: &str, size: &str, goes: &str| (device.to_owned(), size.to_owned(), goes.to_owned());
+    let rows = [row("/dev/sda1", "9", "true"), row("/dev/sdf", "2", "true"), row("/dev/sdg", "3", "false")];
+    assert_eq!(shown, rows);
+    client.ok("TerminateInstances", &[("InstanceId.1", instance.as_str())]).await;
+    for _ in 0..3 {
+        harness.settle().await;
+    }
+    let left = client.ok("DescribeVolumes", &[]).await;
+    assert_eq!(
+        (left.text_at("volumeSet.item.size"), left.text_at("volumeSet.item.status")),
+        ("3", "available")
+    );
+}

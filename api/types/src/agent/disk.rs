@@ -58,14 +58,17 @@ pub struct WantedDisk {
     pub export_id: ExportId,
     /// Also the disk's serial, without the hyphen, as on AWS.
     pub volume_id: VolumeId,
-    /// Attached or absent.
+    /// Attached, awaited or absent.
     pub wanted: DiskPart,
 }
 
-/// Attached or absent.
+/// Attached, awaited or absent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum DiskPart {
+    /// Its export is not open yet. A start that is wanted waits for it, so that a guest boots with every disk that
+    /// it was asked to have; one that runs, or that goes on after a reboot of its host, does not.
+    Awaited,
     /// The domain must have it, running or not.
     Attached(Box<DiskSpec>),
     /// The domain must not have it.

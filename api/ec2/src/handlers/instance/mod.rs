@@ -3,6 +3,7 @@
 mod attribute;
 mod console;
 mod describe;
+mod disks;
 mod filter;
 mod fragment;
 mod listing;

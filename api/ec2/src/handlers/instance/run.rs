@@ -2,18 +2,18 @@
 
 use std::net::Ipv4Addr;
 
-use tepui_core::{Error, Kind, MetadataChange, RootVolumeRequest, RunInstances, instance_type};
+use tepui_core::{Error, Kind, MetadataChange, RunInstances, instance_type};
 use tepui_types::PlacementGroupId;
 
 use super::attribute::{behavior, metadata_change};
 use super::describe::reservation;
+use super::disks::disks;
 use super::view::shape;
 use crate::error::ApiError;
 use crate::generated::{
-    BlockDeviceMapping, EbsBlockDevice, InstanceMetadataOptionsRequest,
-    InstanceNetworkInterfaceSpecification, Placement, Reservation, RunInstancesRequest,
+    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, Placement, Reservation,
+    RunInstancesRequest,
 };
-use crate::handlers::image::ROOT_DEVICE;
 use crate::mechanism::{parse_id, parse_ids, tags_for};
 use crate::operation::{Context, Handle};
 use crate::wire::{Blob, Text};
@@ -39,7 +39,7 @@ impl RunInstancesRequest {
         run.client_token = cx.token.clone().map(String::from);
         run.user_data = user_data(self.user_data.take())?;
         run.key_name = self.key_name.take().map(String::from);
-        run.root_volume = root_volume(&self.block_device_mappings)?;
+        (run.root_volume, run.volumes) = disks(std::mem::take(&mut self.block_device_mappings))?;
         run.shutdown_behavior = self
             .instance_initiated_shutdown_behavior
             .as_deref()
@@ -131,42 +131,6 @@ fn metadata(options: InstanceMetadataOptionsRequest) -> Result<MetadataChange, A
         options.http_put_response_hop_limit,
         options.instance_metadata_tags.as_deref(),
     )
-}
-
-/// The root disk, which is the only one an instance is launched with.
-fn root_volume(mappings: &[BlockDeviceMapping]) -> Result<RootVolumeRequest, ApiError> {
-    let mapping = match mappings {
-        [] => return Ok(RootVolumeRequest::default()),
-        [mapping] => mapping,
-        [_, ..] => return Err(ApiError::unsupported("An instance is launched with its root disk only.")),
-    };
-    if let Some(other) = mapping.device_name.as_deref().filter(|name| *name != ROOT_DEVICE) {
-        let message = format!("Invalid device name {other}: the root device is {ROOT_DEVICE}.");
-        return Err(ApiError::new("InvalidBlockDeviceMapping", message));
-    }
-    let ebs = mapping.ebs.clone().unwrap_or_default();
-    check_disk(&ebs)?;
-    let size = |gib: i64| {
-        let rule = "It is a number of GiB.";
-        u32::try_from(gib).map_err(|_| ApiError::invalid_value("Ebs.VolumeSize", &gib.to_string(), rule))
-    };
-    Ok(RootVolumeRequest {
-        device: Some(ROOT_DEVICE.into()),
-        size_gib: ebs.volume_size.map(size).transpose()?,
-        delete_on_termination: ebs.delete_on_termination,
-    })
-}
-
-fn check_disk(ebs: &EbsBlockDevice) -> Result<(), ApiError> {
-    if ebs.encrypted == Some(true) {
-        return Err(ApiError::unsupported("Encrypted disks are not supported by this cloud."));
-    }
-    if let Some(other) = ebs.volume_type.as_deref().filter(|kind| *kind != "gp3") {
-        return Err(ApiError::unsupported(format!(
-            "The volume type {other} is not supported; it is gp3 here."
-        )));
-    }
-    Ok(())
 }
 
 async fn place(cx: &Context, placement: Placement, run: &mut RunInstances) -> Result<(), ApiError> {

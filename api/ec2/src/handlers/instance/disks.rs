@@ -1,0 +1,74 @@
+//! The block-device mappings of `RunInstances`: the root disk, and the volumes that are made with each instance.
+
+use tepui_core::{Kind, LaunchVolumeRequest, RootVolumeRequest};
+
+use crate::error::ApiError;
+use crate::generated::{BlockDeviceMapping, EbsBlockDevice};
+use crate::handlers::image::ROOT_DEVICE;
+use crate::mechanism::parse_id;
+use crate::wire::Text;
+
+/// The root disk and the others, in the order of the request.
+pub(super) fn disks(
+    mappings: Vec<BlockDeviceMapping>,
+) -> Result<(RootVolumeRequest, Vec<LaunchVolumeRequest>), ApiError> {
+    let (mut root, mut volumes) = (None, Vec::new());
+    for BlockDeviceMapping { device_name, ebs } in mappings {
+        let device = device_name.ok_or_else(|| ApiError::missing("BlockDeviceMapping.N.DeviceName"))?;
+        if device != ROOT_DEVICE {
+            volumes.push(volume(device, ebs)?);
+        } else if root.replace(root_volume(ebs.unwrap_or_default())?).is_some() {
+            let message = format!("The device name {ROOT_DEVICE} is mapped twice.");
+            return Err(ApiError::new("InvalidBlockDeviceMapping", message));
+        }
+    }
+    Ok((root.unwrap_or_default(), volumes))
+}
+
+fn root_volume(ebs: EbsBlockDevice) -> Result<RootVolumeRequest, ApiError> {
+    refuse_encrypted(&ebs)?;
+    if let Some(other) = ebs.volume_type.as_deref().filter(|kind| *kind != "gp3") {
+        let message = format!("The volume type {other} is not supported for root disks; it is gp3 here.");
+        return Err(ApiError::unsupported(message));
+    }
+    if ebs.snapshot_id.is_some_and(|id| !id.is_empty()) {
+        return Err(ApiError::unsupported("A root disk is made from its image, not from a snapshot."));
+    }
+    Ok(RootVolumeRequest {
+        device: Some(ROOT_DEVICE.into()),
+        size_gib: ebs.volume_size.map(gib).transpose()?,
+        delete_on_termination: ebs.delete_on_termination,
+    })
+}
+
+/// As on AWS, a volume that is made with an instance goes with it unless the request says otherwise (EC2 API
+/// reference, "EbsBlockDevice").
+fn volume(device: Text, ebs: Option<EbsBlockDevice>) -> Result<LaunchVolumeRequest, ApiError> {
+    let ebs = ebs.ok_or_else(|| ApiError::missing("BlockDeviceMapping.N.Ebs"))?;
+    refuse_encrypted(&ebs)?;
+    // An empty text is none: clients send it where a template leaves the field blank.
+    let snapshot = ebs.snapshot_id.filter(|id| !id.is_empty());
+    if snapshot.is_none() && ebs.volume_size.is_none() {
+        let message = "The request must contain the parameter size or snapshotId";
+        return Err(ApiError::new("MissingParameter", message));
+    }
+    Ok(LaunchVolumeRequest {
+        device: device.into(),
+        size_gib: ebs.volume_size.map(gib).transpose()?,
+        class: ebs.volume_type.map(String::from),
+        snapshot_id: snapshot.map(|id| parse_id(Kind::Snapshot, &id)).transpose()?,
+        delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
+    })
+}
+
+fn gib(size: i64) -> Result<u32, ApiError> {
+    let rule = "It is a number of GiB.";
+    u32::try_from(size).map_err(|_| ApiError::invalid_value("Ebs.VolumeSize", &size.to_string(), rule))
+}
+
+fn refuse_encrypted(ebs: &EbsBlockDevice) -> Result<(), ApiError> {
+    match ebs.encrypted {
+        Some(true) => Err(ApiError::unsupported("Encrypted disks are not supported by this cloud.")),
+        Some(false) | None => Ok(()),
+    }
+}
