@@ -6,7 +6,7 @@ use tepui_agent::network::{Network as _, WantedNetwork};
 use tepui_types::agent::{Peer, Protocol, VpcNode, VpcPart, VpcPort};
 use tepui_types::{MacAddress, NodeId, PlacementId};
 
-use super::lab::{Lab, anyone, flows, group, group_id, lab, node, port, run, vpc, wanted};
+use super::lab::{Lab, anyone, eventually, flows, group, group_id, lab, node, port, run, vpc, wanted};
 
 const SECOND: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 12);
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
@@ -107,7 +107,8 @@ fn a_device_that_was_changed_is_named_and_mended() {
             let told = lab.restarted().await.faults(&wanted).await.unwrap().join("; ");
             assert!(told.contains(fault), "{command}: {told}");
             lab.network.apply(&wanted).await.unwrap();
-            assert_eq!((listing(lab, host), listing(lab, inside)), whole, "{command}");
+            // The kernel tells a device's operational state, and what hangs on it, up to a second later.
+            eventually(command, || (listing(lab, host), listing(lab, inside)) == whole);
             assert!(lab.connects("tpt1", "tpt2", SECOND, 80), "{command}");
             assert!(lab.connects("outside", "tpt1", PUBLIC, 80), "{command}");
         }
