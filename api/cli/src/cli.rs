@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     access_key, api, completions, context, doctor, help, image, instance, instance_type, key_pair, login,
-    man, node, placement_group, pool, project, quota, security_group, tag, user,
+    man, node, placement_group, pool, project, quota, security_group, snapshot, tag, user, volume,
 };
 
 /// The two examples that each command's help begins with.
@@ -72,6 +72,12 @@ pub enum Noun {
     /// How instances are spread over nodes
     #[command(subcommand, before_help = examples!("tepui placement-group list", "tepui placement-group create apart --strategy spread"))]
     PlacementGroup(placement_group::Verb),
+    /// Disks that outlive instances
+    #[command(subcommand, before_help = examples!("tepui volume create data --size 10", "tepui volume attach data web"))]
+    Volume(volume::Verb),
+    /// Copies of volumes as they were at a moment
+    #[command(subcommand, before_help = examples!("tepui snapshot create before-upgrade --volume data", "tepui snapshot list"))]
+    Snapshot(snapshot::Verb),
     /// Storage that volumes are made in
     #[command(subcommand, before_help = examples!("tepui pool list", "tepui pool create fast --backend iscsi --node node-1 --path /srv/volumes"))]
     Pool(pool::Verb),

@@ -11,7 +11,7 @@ use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 use tepui_client::{Client, ClientError};
 use tepui_types::endpoint::{
     ListAccessKeys, ListImages, ListInstanceTypes, ListInstances, ListKeyPairs, ListNodes,
-    ListPlacementGroups, ListPools, ListProjects, ListSecurityGroups, ListUsers,
+    ListPlacementGroups, ListPools, ListProjects, ListSecurityGroups, ListSnapshots, ListUsers, ListVolumes,
 };
 use tepui_types::rest::{Empty, ListAccessKeysRequest, ListInstancesRequest};
 
@@ -42,7 +42,9 @@ pub(crate) enum Kind {
     Pool,
     Project,
     SecurityGroup,
+    Snapshot,
     User,
+    Volume,
 }
 
 /// An id, and the name that people give it.
@@ -111,6 +113,8 @@ async fn listed(kind: Kind, client: &Client) -> Result<Vec<Named>, ClientError> 
         Kind::PlacementGroup => list!(ListPlacementGroups, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::Project => list!(ListProjects, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::SecurityGroup => list!(ListSecurityGroups, Empty {}, |o| (o.id.to_string(), Some(o.name))),
+        Kind::Snapshot => list!(ListSnapshots, Empty {}, |o| (o.id.to_string(), o.name)),
+        Kind::Volume => list!(ListVolumes, Empty {}, |o| (o.id.to_string(), o.name)),
         Kind::User => list!(ListUsers, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::Context => Vec::new(),
     })

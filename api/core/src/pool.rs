@@ -85,6 +85,14 @@ impl Cloud {
     /// `Forbidden`.
     pub async fn pools(&self, caller: &Caller) -> Result<Vec<PoolView>, Error> {
         caller.require_administrator()?;
+        self.pool_views().await
+    }
+
+    /// All pools, by id, for the operator's own eyes.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn pool_views(&self) -> Result<Vec<PoolView>, Error> {
         let view = |load: PoolLoad| PoolView { state: self.pool_state(&load.pool), load };
         Ok(self.db.pools().await?.into_iter().map(view).collect())
     }

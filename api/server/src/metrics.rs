@@ -1,5 +1,7 @@
 //! What the control plane counts, as OpenMetrics.
 
+mod pools;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,9 +18,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tepui_db::{Db, DbError};
+use tepui_core::{Cloud, Error};
+use tepui_db::Db;
 use tepui_db_sqlite::SqliteDb;
 use tokio::sync::Mutex;
+
+use self::pools::Pools;
+use crate::app::App;
 
 /// Put into a response's extensions by whoever knows the operation's name.
 #[derive(Debug, Clone)]
@@ -59,6 +65,7 @@ pub(crate) struct Metrics {
     seconds: Family<ActionLabels, Histogram>,
     instances: Family<StateLabels, Gauge>,
     nodes: Family<StateLabels, Gauge>,
+    pools: Pools,
     commits: Counter,
     db: Arc<SqliteDb>,
     /// One scrape at a time: it fills gauges before it reads them.
@@ -79,10 +86,11 @@ impl Metrics {
         registry.register("request_seconds", "Time until the answer", seconds.clone());
         registry.register("instances", "Instances by state", instances.clone());
         registry.register("nodes", "Nodes by state", nodes.clone());
+        let pools = Pools::register(&mut registry);
         registry.register("db_commits", "Commits of the database", commits.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
-        Self { registry, requests, seconds, instances, nodes, commits, db, scrape: Mutex::default() }
+        Self { registry, requests, seconds, instances, nodes, pools, commits, db, scrape: Mutex::default() }
     }
 
     fn count(&self, surface: &'static str, response: &Response, took: Duration) {
@@ -102,7 +110,7 @@ impl Metrics {
     }
 
     /// The whole exposition.
-    pub(crate) async fn text(&self) -> Result<String, DbError> {
+    async fn text(&self, cloud: &Cloud) -> Result<String, Error> {
         let _alone = self.scrape.lock().await;
         let db: &dyn Db = self.db.as_ref();
         let (instances, nodes) = (db.instance_counts().await?, db.nodes().await?);
@@ -115,10 +123,12 @@ impl Metrics {
         for load in &nodes {
             self.nodes.get_or_create(&state(&load.node.state)).inc();
         }
+        self.pools.fill(&cloud.pool_views().await?);
         let commits = self.db.commits();
         self.commits.inc_by(commits.saturating_sub(self.commits.get()));
         let mut text = String::new();
-        encode(&mut text, &self.registry).map_err(|error| DbError::Bug(error.to_string()))?;
+        encode(&mut text, &self.registry)
+            .map_err(|error| Error::Internal { what: format!("the metrics cannot be written: {error}") })?;
         Ok(text)
     }
 }
@@ -136,9 +146,9 @@ pub(crate) async fn measure(
 }
 
 /// `GET /metrics`.
-pub(crate) async fn serve(State(metrics): State<Arc<Metrics>>) -> Response {
+pub(crate) async fn serve(State(app): State<Arc<App>>) -> Response {
     const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match metrics.text().await {
+    match app.metrics.text(&app.cloud).await {
         Ok(text) => ([(header::CONTENT_TYPE, TYPE)], text).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
     }

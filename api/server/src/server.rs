@@ -178,8 +178,7 @@ impl RunningServer {
         config: &Config,
     ) -> Result<(), StartError> {
         let (app, stop) = (&self.app, &self.app.stop);
-        let scrape =
-            Router::new().route("/metrics", get(metrics::serve)).with_state(Arc::clone(&app.metrics));
+        let scrape = Router::new().route("/metrics", get(metrics::serve)).with_state(Arc::clone(app));
         self.tasks.spawn(public.serve(public::router(Arc::clone(app)), stop.clone()));
         self.tasks.spawn_on(agents.serve(agents::router(Arc::clone(app)), stop.clone()), self.hosts.handle());
         self.tasks.spawn(metrics.serve(scrape, stop.clone()));

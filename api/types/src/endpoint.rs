@@ -211,6 +211,18 @@ endpoints! {
     Json Post "/v1/pools/{pool}/drain" DrainPool(Empty) -> Pool, "Keeps new volumes out of a pool. For administrators.";
     Json Post "/v1/pools/{pool}/undrain" UndrainPool(Empty) -> Pool, "Lets new volumes into a pool again. For administrators.";
     Query Delete "/v1/pools/{pool}" DeletePool(Empty) -> Empty, "Deletes a pool without volumes and snapshots. For administrators.";
+
+    Json Post "/v1/volumes" CreateVolume(CreateVolumeRequest) -> Volume, "Creates a volume.";
+    Query Get "/v1/volumes" ListVolumes(Empty) -> List<Volume>, "Lists the project's volumes, root disks included.";
+    Query Get "/v1/volumes/{volume}" ShowVolume(Empty) -> Volume, "Shows a volume.";
+    Json Post "/v1/volumes/{volume}/attach" AttachVolume(AttachVolumeRequest) -> Volume, "Attaches a volume to an instance.";
+    Json Post "/v1/volumes/{volume}/detach" DetachVolume(DetachVolumeRequest) -> Volume, "Detaches a volume from its instance.";
+    Query Delete "/v1/volumes/{volume}" DeleteVolume(Empty) -> Empty, "Deletes a volume that nobody uses.";
+    Json Post "/v1/snapshots" CreateSnapshot(CreateSnapshotRequest) -> Snapshot, "Takes a snapshot of a volume.";
+    Query Get "/v1/snapshots" ListSnapshots(Empty) -> List<Snapshot>, "Lists the project's snapshots.";
+    Query Get "/v1/snapshots/{snapshot}" ShowSnapshot(Empty) -> Snapshot, "Shows a snapshot.";
+    Query Delete "/v1/snapshots/{snapshot}" DeleteSnapshot(Empty) -> Empty, "Deletes a snapshot; volumes made from it stay.";
+
     Json Post "/v1/placement-groups" CreatePlacementGroup(CreatePlacementGroupRequest) -> PlacementGroup, "Creates a placement group.";
     Query Get "/v1/placement-groups" ListPlacementGroups(Empty) -> List<PlacementGroup>, "Lists the project's placement groups.";
     Query Delete "/v1/placement-groups/{placement_group}" DeletePlacementGroup(Empty) -> Empty, "Deletes a placement group without members.";

@@ -18,8 +18,10 @@ pub mod pool;
 pub mod project;
 pub mod quota;
 pub mod security_group;
+pub mod snapshot;
 pub mod tag;
 pub mod user;
+pub mod volume;
 pub mod whoami;
 
 use std::ffi::OsString;
@@ -52,6 +54,8 @@ pub async fn run(noun: Noun, session: &mut Session) -> Result<Finish> {
         Noun::KeyPair(verb) => key_pair::run(verb, session).await,
         Noun::SecurityGroup(verb) => security_group::run(verb, session).await,
         Noun::PlacementGroup(verb) => placement_group::run(verb, session).await,
+        Noun::Volume(verb) => volume::run(verb, session).await,
+        Noun::Snapshot(verb) => snapshot::run(verb, session).await,
         Noun::Pool(verb) => pool::run(verb, session).await,
         Noun::Type(verb) => instance_type::run(verb, session).await,
         Noun::Tag(verb) => tag::run(verb, session).await,

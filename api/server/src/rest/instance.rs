@@ -1,7 +1,7 @@
 //! Instances.
 
 use data_encoding::BASE64;
-use tepui_core::{INSTANCE_TYPES, InstanceChange, Kind, RunInstances};
+use tepui_core::{Error, INSTANCE_TYPES, InstanceChange, InstanceView, Kind, RunInstances};
 use tepui_db::model;
 use tepui_types::InstanceId;
 use tepui_types::rest::{
@@ -61,16 +61,22 @@ fn decoded(field: &'static str, base64: Option<&str>) -> Result<Option<Vec<u8>>,
     bytes.map(Some).map_err(|error| Failure::invalid(field, "…", format!("is base64: {error}")))
 }
 
-/// The instance that the path names. Terminated ones only by their id: their names are free again.
+/// The instance that the path names.
 async fn target(call: &Call) -> Result<InstanceId, Failure> {
-    let views = call.cloud().describe_instances(&call.caller, &[]).await?;
-    let text = call.target();
-    let live = |view: &tepui_core::InstanceView| {
+    Ok(find(call, call.target()).await?.record.instance.id)
+}
+
+/// The instance that a text names. Terminated ones only by their id: their names are free again.
+pub(super) async fn find(call: &Call, text: &str) -> Result<InstanceView, Failure> {
+    let mut views = call.cloud().describe_instances(&call.caller, &[]).await?;
+    views.retain(|view| {
         let instance = &view.record.instance;
         instance.state != model::InstanceState::Terminated || instance.id.to_string() == text
-    };
-    let objects = views.into_iter().filter(live);
-    pick(Kind::Instance, text, objects.map(|v| (v.record.instance.id, v.record.tags.get("Name").cloned())))
+    });
+    let names = views.iter().map(|v| (v.record.instance.id, v.record.tags.get("Name").cloned()));
+    let id = pick(Kind::Instance, text, names)?;
+    let found = views.into_iter().find(|view| view.record.instance.id == id);
+    found.ok_or_else(|| Error::not_found(Kind::Instance, id).into())
 }
 
 pub(super) async fn list(call: Call, request: ListInstancesRequest) -> Result<List<Instance>, Failure> {

@@ -14,7 +14,9 @@ mod pool;
 mod resolve;
 mod routes;
 mod security_group;
+mod snapshot;
 mod tag;
+mod volume;
 
 use std::sync::Arc;
 
@@ -72,6 +74,16 @@ fn routes() -> Routes {
         .add::<e::DrainPool, _, _>(pool::drain)
         .add::<e::UndrainPool, _, _>(pool::undrain)
         .add::<e::DeletePool, _, _>(pool::delete)
+        .add::<e::CreateVolume, _, _>(volume::create)
+        .add::<e::ListVolumes, _, _>(volume::list)
+        .add::<e::ShowVolume, _, _>(volume::show)
+        .add::<e::AttachVolume, _, _>(volume::attach)
+        .add::<e::DetachVolume, _, _>(volume::detach)
+        .add::<e::DeleteVolume, _, _>(volume::delete)
+        .add::<e::CreateSnapshot, _, _>(snapshot::create)
+        .add::<e::ListSnapshots, _, _>(snapshot::list)
+        .add::<e::ShowSnapshot, _, _>(snapshot::show)
+        .add::<e::DeleteSnapshot, _, _>(snapshot::delete)
         .add::<e::CreatePlacementGroup, _, _>(placement_group::create)
         .add::<e::ListPlacementGroups, _, _>(placement_group::list)
         .add::<e::DeletePlacementGroup, _, _>(placement_group::delete)

@@ -14,8 +14,10 @@ mod node;
 mod placement_group;
 mod pool;
 mod security_group;
+mod snapshot;
 mod tag;
 mod upload;
+mod volume;
 
 pub use access::{
     AccessKey, CreateAccessKeyRequest, CreateProjectRequest, CreateUserRequest, CreatedAccessKey,
@@ -37,8 +39,13 @@ pub use node::{ExpungeNodeRequest, ExpungedNode, JoinToken, Node, NodeState, Res
 pub use placement_group::{CreatePlacementGroupRequest, PlacementGroup, PlacementStrategy};
 pub use pool::{CreatePoolRequest, Pool, PoolBackend, PoolUsage};
 pub use security_group::{CreateSecurityGroupRequest, Rule, RuleRequest, SecurityGroup};
+pub use snapshot::{CreateSnapshotRequest, Snapshot, SnapshotState};
 pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
 pub use upload::{
     AppendImageUploadRequest, CompleteImageUploadRequest, CreateImageUploadRequest, ImageUpload,
     UploadImageRequest,
+};
+pub use volume::{
+    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Volume, VolumeAttachment,
+    VolumeState,
 };

@@ -1,0 +1,137 @@
+//! Snapshots of volumes.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tepui_types::endpoint::{CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot};
+use tepui_types::rest::{CreateSnapshotRequest, Empty, Snapshot, SnapshotState};
+
+use super::{or_dash, when, word};
+use crate::cli::examples;
+use crate::complete::{Kind, names};
+use crate::confirm::Destroy;
+use crate::failure::{Failure, Result};
+use crate::output::Shown;
+use crate::session::Session;
+use crate::wait::{Deadline, parse_duration};
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List snapshots
+    #[command(before_help = examples!("tepui snapshot list", "tepui snapshot list --json=id,volume_id,state"))]
+    List,
+    /// Show a snapshot
+    #[command(before_help = examples!("tepui snapshot show before-upgrade", "tepui snapshot show before-upgrade --json=trouble"))]
+    Show {
+        /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Snapshot))]
+        snapshot: String,
+    },
+    /// Take a snapshot of a volume, used or not
+    #[command(before_help = examples!("tepui snapshot create before-upgrade --volume data", "tepui snapshot create nightly --volume data --description 'before the batch'"))]
+    #[command(
+        long_about = "Take a snapshot of a volume, used or not. It holds what a disk holds after a power failure: what the guest had flushed. It takes milliseconds and no room until the volume is written again."
+    )]
+    Create(New),
+    /// Delete a snapshot; volumes made from it stay
+    #[command(before_help = examples!("tepui snapshot delete before-upgrade", "tepui snapshot delete before-upgrade --yes"))]
+    Delete {
+        /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Snapshot))]
+        snapshot: String,
+        /// Confirmation.
+        #[command(flatten)]
+        destroy: Destroy,
+    },
+}
+
+/// A snapshot to be.
+#[derive(Debug, Args)]
+pub struct New {
+    /// The tag Name
+    name: String,
+    /// Of this volume: name, id or a unique beginning
+    #[arg(long, add = names(Kind::Volume))]
+    volume: String,
+    /// For people
+    #[arg(long, default_value = "")]
+    description: String,
+    /// Answer at once; the work goes on
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to watch; then the exit code is 7
+    #[arg(long, default_value = "5m", value_parser = parse_duration, allow_hyphen_values = true)]
+    timeout: Duration,
+}
+
+impl Shown for Snapshot {
+    const COLUMNS: &'static [&'static str] = &["name", "id", "volume", "size", "state", "created"];
+
+    fn cells(&self) -> Vec<String> {
+        let (name, size) = (or_dash(self.name.as_ref()), format!("{} GiB", self.size_gib));
+        let volume = self.volume_id.to_string();
+        vec![name, self.id.to_string(), volume, size, word(&self.state), when(self.created_at)]
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// What the command met.
+pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
+    match verb {
+        Verb::List => {
+            let list = session.call::<ListSnapshots>(&[], &Empty {}).await?;
+            session.list(&list.items, "No snapshots yet. See: tepui snapshot create --help")
+        }
+        Verb::Show { snapshot } => {
+            let snapshot = session.call::<ShowSnapshot>(&[&snapshot], &Empty {}).await?;
+            session.show(&snapshot)
+        }
+        Verb::Create(new) => create(new, session).await,
+        Verb::Delete { snapshot, destroy } => delete(&snapshot, &destroy, session).await,
+    }
+}
+
+async fn create(new: New, session: &mut Session) -> Result<()> {
+    let New { name, volume, description, no_wait, timeout } = new;
+    let request = CreateSnapshotRequest { volume, description, name: Some(name), tags: [].into() };
+    let mut snapshot = session.call::<CreateSnapshot>(&[], &request).await?;
+    let (deadline, id) = (Deadline::after(timeout), snapshot.id.to_string());
+    while !no_wait {
+        match snapshot.state {
+            SnapshotState::Pending => {}
+            SnapshotState::Completed => break,
+            SnapshotState::Error | SnapshotState::Deleting => return Err(failed(&snapshot)),
+        }
+        let what = format!("snapshot {id} to be completed");
+        deadline.pause(&what, &format!("tepui snapshot show {id}")).await?;
+        snapshot = session.call::<ShowSnapshot>(&[&id], &Empty {}).await?;
+    }
+    session.show(&snapshot)
+}
+
+fn failed(snapshot: &Snapshot) -> Failure {
+    let failure = Failure::failed(format!("snapshot {} is {}", snapshot.id, word(&snapshot.state)));
+    let failure = failure.try_(format!("tepui snapshot show {}", snapshot.id));
+    match &snapshot.trouble {
+        Some(trouble) => failure.why(trouble.clone()),
+        None => failure,
+    }
+}
+
+async fn delete(snapshot: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
+    let found = session.call::<ShowSnapshot>(&[snapshot], &Empty {}).await?;
+    let (id, called) = (found.id.to_string(), found.name.clone().unwrap_or_else(|| found.id.to_string()));
+    let inventory = [format!("deletes: snapshot {called} ({id}, of volume {})", found.volume_id)];
+    if destroy.approve::<DeleteSnapshot>(session, (&[id.as_str()], &Empty {}), &inventory, &called).await? {
+        session.call::<DeleteSnapshot>(&[&id], &Empty {}).await?;
+        session.id(&id)?;
+    }
+    Ok(())
+}

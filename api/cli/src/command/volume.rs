@@ -1,0 +1,248 @@
+//! Volumes.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use data_encoding::HEXLOWER;
+use tepui_types::endpoint::{
+    AttachVolume, CreateVolume, DeleteVolume, DetachVolume, ListVolumes, ShowVolume,
+};
+use tepui_types::rest::{
+    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, Volume,
+    VolumeState,
+};
+
+use super::{or_dash, word};
+use crate::cli::examples;
+use crate::complete::{Kind, names};
+use crate::confirm::Destroy;
+use crate::failure::{Failure, Result};
+use crate::output::Shown;
+use crate::session::Session;
+use crate::wait::{Deadline, parse_duration};
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List volumes, root disks among them
+    #[command(before_help = examples!("tepui volume list", "tepui volume list --json=id,state,attachment"))]
+    List,
+    /// Show a volume
+    #[command(before_help = examples!("tepui volume show data", "tepui volume show data --json=attachment"))]
+    Show {
+        /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Volume))]
+        volume: String,
+    },
+    /// Create a volume
+    #[command(before_help = examples!("tepui volume create data --size 10", "tepui volume create restored --snapshot before-upgrade"))]
+    Create(New),
+    /// Attach a volume to an instance, running or stopped
+    #[command(before_help = examples!("tepui volume attach data web", "tepui volume attach data web --device /dev/sdg"))]
+    Attach(Attach),
+    /// Detach a volume from its instance
+    #[command(before_help = examples!("tepui volume detach data", "tepui volume detach data --force"))]
+    #[command(
+        long_about = "Detach a volume from its instance. Unmount it in the guest first. With --force the guest is not asked: its writes are cut off, and what it had not written yet is lost."
+    )]
+    Detach(Detach),
+    /// Delete a volume that nobody uses
+    #[command(before_help = examples!("tepui volume delete data", "tepui volume delete data --yes"))]
+    Delete {
+        /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Volume))]
+        volume: String,
+        /// Confirmation.
+        #[command(flatten)]
+        destroy: Destroy,
+    },
+}
+
+/// A volume to be.
+#[derive(Debug, Args)]
+pub struct New {
+    /// The tag Name
+    name: String,
+    /// In GiB; the snapshot's size without it
+    #[arg(long, required_unless_present = "snapshot")]
+    size: Option<u32>,
+    /// What it holds when it is new: name, id or a unique beginning
+    #[arg(long, add = names(Kind::Snapshot))]
+    snapshot: Option<String>,
+    /// The class of its pool
+    #[arg(long)]
+    class: Option<String>,
+    /// Watching.
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// A volume on its way to an instance.
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Volume))]
+    volume: String,
+    /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Instance))]
+    instance: String,
+    /// The disk's name; the first free one from /dev/sdf on without it
+    #[arg(long)]
+    device: Option<String>,
+    /// Watching.
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// A volume on its way from its instance.
+#[derive(Debug, Args)]
+pub struct Detach {
+    /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Volume))]
+    volume: String,
+    /// Cut the guest off instead of asking it
+    #[arg(long)]
+    force: bool,
+    /// Watching.
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// Whether and how long to watch.
+#[derive(Debug, Clone, Copy, Args)]
+struct Watch {
+    /// Answer at once; the work goes on
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to watch; then the exit code is 7
+    #[arg(long, default_value = "5m", value_parser = parse_duration, allow_hyphen_values = true)]
+    timeout: Duration,
+}
+
+impl Shown for Volume {
+    const COLUMNS: &'static [&'static str] = &["name", "id", "size", "class", "state", "instance", "device"];
+
+    fn cells(&self) -> Vec<String> {
+        let instance = self.attachment.as_ref().map(|attachment| attachment.instance_id);
+        let device = self.attachment.as_ref().map(|attachment| &attachment.device);
+        let (size, class) = (format!("{} GiB", self.size_gib), self.class.clone());
+        let (name, id) = (or_dash(self.name.as_ref()), self.id.to_string());
+        vec![name, id, size, class, state(self), or_dash(instance.as_ref()), or_dash(device)]
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// How far it is, on its way to or from an instance included.
+fn state(volume: &Volume) -> String {
+    match volume.attachment.as_ref().map(|attachment| attachment.state) {
+        Some(state @ (AttachmentState::Attaching | AttachmentState::Detaching)) => word(&state),
+        Some(AttachmentState::Attached) | None => word(&volume.state),
+    }
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// What the command met.
+pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
+    match verb {
+        Verb::List => {
+            let list = session.call::<ListVolumes>(&[], &Empty {}).await?;
+            session.list(&list.items, "No volumes yet. See: tepui volume create --help")
+        }
+        Verb::Show { volume } => {
+            let volume = session.call::<ShowVolume>(&[&volume], &Empty {}).await?;
+            session.show(&volume)
+        }
+        Verb::Create(new) => create(new, session).await,
+        Verb::Attach(attach) => {
+            let Attach { volume, instance, device, watch } = attach;
+            let request = AttachVolumeRequest { instance, device };
+            let volume = session.call::<AttachVolume>(&[&volume], &request).await?;
+            watch.show(volume, Goal::Attached, session).await
+        }
+        Verb::Detach(Detach { volume, force, watch }) => {
+            let volume = session.call::<DetachVolume>(&[&volume], &DetachVolumeRequest { force }).await?;
+            watch.show(volume, Goal::Available, session).await
+        }
+        Verb::Delete { volume, destroy } => delete(&volume, &destroy, session).await,
+    }
+}
+
+async fn create(new: New, session: &mut Session) -> Result<()> {
+    let request = CreateVolumeRequest {
+        size_gib: new.size,
+        class: new.class,
+        snapshot: new.snapshot,
+        name: Some(new.name),
+        tags: [].into(),
+        client_token: Some(HEXLOWER.encode(&(session.world.random)())),
+    };
+    let volume = session.call::<CreateVolume>(&[], &request).await?;
+    new.watch.show(volume, Goal::Available, session).await
+}
+
+async fn delete(volume: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
+    let found = session.call::<ShowVolume>(&[volume], &Empty {}).await?;
+    let (id, called) = (found.id.to_string(), found.name.clone().unwrap_or_else(|| found.id.to_string()));
+    let inventory = [format!("deletes: volume {called} ({id}, {} GiB) and what is on it", found.size_gib)];
+    if destroy.approve::<DeleteVolume>(session, (&[id.as_str()], &Empty {}), &inventory, &called).await? {
+        session.call::<DeleteVolume>(&[&id], &Empty {}).await?;
+        session.id(&id)?;
+    }
+    Ok(())
+}
+
+/// What to watch for.
+#[derive(Clone, Copy)]
+enum Goal {
+    Available,
+    Attached,
+}
+
+impl Goal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Attached => "attached",
+        }
+    }
+
+    fn reached(self, volume: &Volume) -> bool {
+        let attachment = volume.attachment.as_ref().map(|attachment| attachment.state);
+        match self {
+            Self::Available => volume.state == VolumeState::Available,
+            Self::Attached => attachment == Some(AttachmentState::Attached),
+        }
+    }
+
+    /// Whether it can no longer come without another command.
+    fn out_of_reach(self, volume: &Volume) -> bool {
+        let ends = matches!(volume.state, VolumeState::Error | VolumeState::Deleting);
+        let attachment = volume.attachment.as_ref().map(|attachment| attachment.state);
+        match self {
+            Self::Available => ends,
+            Self::Attached => ends || matches!(attachment, None | Some(AttachmentState::Detaching)),
+        }
+    }
+}
+
+impl Watch {
+    async fn show(self, mut volume: Volume, goal: Goal, session: &mut Session) -> Result<()> {
+        let deadline = Deadline::after(self.timeout);
+        let id = volume.id.to_string();
+        while !self.no_wait && !goal.reached(&volume) {
+            if goal.out_of_reach(&volume) {
+                let message = format!("volume {id} is {} and will not be {}", state(&volume), goal.name());
+                return Err(Failure::failed(message).try_(format!("tepui volume show {id}")));
+            }
+            let what = format!("volume {id} to be {}; it is {}", goal.name(), state(&volume));
+            deadline.pause(&what, &format!("tepui volume show {id}")).await?;
+            volume = session.call::<ShowVolume>(&[&id], &Empty {}).await?;
+        }
+        session.show(&volume)
+    }
+}

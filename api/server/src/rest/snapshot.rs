@@ -1,0 +1,65 @@
+//! Snapshots of volumes.
+
+use tepui_core::{CreateSnapshots, Kind};
+use tepui_db::model::{self, SnapshotRecord};
+use tepui_types::SnapshotId;
+use tepui_types::rest::{CreateSnapshotRequest, Empty, List, Snapshot, SnapshotState};
+
+use super::resolve::pick;
+use super::routes::Call;
+use super::volume;
+use crate::failure::Failure;
+
+/// The snapshot that a text names.
+pub(super) async fn find(call: &Call, text: &str) -> Result<SnapshotId, Failure> {
+    let snapshots = call.cloud().snapshots(&call.caller, &[]).await?;
+    let names = snapshots.into_iter().map(|one| (one.snapshot.id, one.tags.get("Name").cloned()));
+    pick(Kind::Snapshot, text, names)
+}
+
+pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result<Snapshot, Failure> {
+    let of = volume::find(&call, &request.volume).await?;
+    let CreateSnapshotRequest { volume: _, description, name, mut tags } = request;
+    tags.extend(name.map(|name| ("Name".to_owned(), name)));
+    let new = CreateSnapshots { volumes: vec![of], of_instance: false, description, tags };
+    let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
+    let taken = taken.into_iter().next().map(shown);
+    taken.ok_or_else(|| tepui_core::Error::not_found(Kind::Volume, of).into())
+}
+
+pub(super) async fn list(call: Call, _: Empty) -> Result<List<Snapshot>, Failure> {
+    let snapshots = call.cloud().snapshots(&call.caller, &[]).await?;
+    Ok(List { items: snapshots.into_iter().map(shown).collect() })
+}
+
+pub(super) async fn show(call: Call, _: Empty) -> Result<Snapshot, Failure> {
+    let id = find(&call, call.target()).await?;
+    let found = call.cloud().snapshots(&call.caller, &[id]).await?.into_iter().next().map(shown);
+    found.ok_or_else(|| tepui_core::Error::not_found(Kind::Snapshot, id).into())
+}
+
+pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
+    let id = find(&call, call.target()).await?;
+    call.cloud().delete_snapshot(&call.caller, id).await?;
+    Ok(Empty {})
+}
+
+fn shown(record: SnapshotRecord) -> Snapshot {
+    let SnapshotRecord { snapshot, tags } = record;
+    Snapshot {
+        id: snapshot.id,
+        name: tags.get("Name").cloned(),
+        volume_id: snapshot.volume_id,
+        size_gib: snapshot.size_gib,
+        description: snapshot.description,
+        state: match snapshot.state {
+            model::SnapshotState::Pending => SnapshotState::Pending,
+            model::SnapshotState::Completed => SnapshotState::Completed,
+            model::SnapshotState::Deleting => SnapshotState::Deleting,
+            model::SnapshotState::Error => SnapshotState::Error,
+        },
+        trouble: snapshot.message,
+        tags,
+        created_at: snapshot.created_at,
+    }
+}

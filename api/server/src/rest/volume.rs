@@ -1,0 +1,111 @@
+//! Volumes, root disks among them.
+
+use tepui_core::{AttachVolume, AttachmentView, CreateVolume, DetachVolume, InstanceView, Kind, VolumeView};
+use tepui_db::model;
+use tepui_types::VolumeId;
+use tepui_types::rest::{
+    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, List, Volume,
+    VolumeAttachment, VolumeState,
+};
+
+use super::resolve::pick;
+use super::routes::Call;
+use super::{instance, snapshot};
+use crate::failure::Failure;
+
+/// The volume that a text names.
+pub(super) async fn find(call: &Call, text: &str) -> Result<VolumeId, Failure> {
+    let volumes = call.cloud().volumes(&call.caller, &[]).await?;
+    pick(Kind::Volume, text, volumes.into_iter().map(|view| (view.id, view.tags.get("Name").cloned())))
+}
+
+pub(super) async fn create(call: Call, request: CreateVolumeRequest) -> Result<Volume, Failure> {
+    let snapshot_id = match &request.snapshot {
+        Some(text) => Some(snapshot::find(&call, text).await?),
+        None => None,
+    };
+    let CreateVolumeRequest { size_gib, class, snapshot: _, name, mut tags, client_token } = request;
+    tags.extend(name.map(|name| ("Name".to_owned(), name)));
+    let new = CreateVolume { size_gib, class, snapshot_id, client_token, tags };
+    Ok(shown(call.cloud().create_volume(&call.caller, new).await?))
+}
+
+pub(super) async fn list(call: Call, _: Empty) -> Result<List<Volume>, Failure> {
+    let volumes = call.cloud().volumes(&call.caller, &[]).await?;
+    Ok(List { items: volumes.into_iter().map(shown).collect() })
+}
+
+pub(super) async fn show(call: Call, _: Empty) -> Result<Volume, Failure> {
+    let id = find(&call, call.target()).await?;
+    shown_now(&call, id).await
+}
+
+pub(super) async fn attach(call: Call, request: AttachVolumeRequest) -> Result<Volume, Failure> {
+    let volume_id = find(&call, call.target()).await?;
+    let instance = instance::find(&call, &request.instance).await?;
+    let instance_id = instance.record.instance.id;
+    let device = request.device.unwrap_or_else(|| free_device(&instance));
+    let wanted = AttachVolume { volume_id, instance_id, device };
+    call.cloud().attach_volume(&call.caller, wanted).await?;
+    shown_now(&call, volume_id).await
+}
+
+/// The first free name among those that AWS recommends for data disks (EC2 user guide, "Device names on Linux
+/// instances"). Where all are taken the attachment is refused as one too many.
+fn free_device(instance: &InstanceView) -> String {
+    let is_taken = |letter: char| instance.record.attachments.iter().any(|one| one.device.ends_with(letter));
+    let letter = ('f'..='p').find(|letter| !is_taken(*letter)).unwrap_or('f');
+    format!("/dev/sd{letter}")
+}
+
+pub(super) async fn detach(call: Call, request: DetachVolumeRequest) -> Result<Volume, Failure> {
+    let volume_id = find(&call, call.target()).await?;
+    let wanted = DetachVolume { volume_id, instance_id: None, device: None, force: request.force };
+    call.cloud().detach_volume(&call.caller, wanted).await?;
+    shown_now(&call, volume_id).await
+}
+
+pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
+    let id = find(&call, call.target()).await?;
+    call.cloud().delete_volume(&call.caller, id).await?;
+    Ok(Empty {})
+}
+
+async fn shown_now(call: &Call, id: VolumeId) -> Result<Volume, Failure> {
+    Ok(shown(call.cloud().volume(&call.caller, id).await?))
+}
+
+fn shown(view: VolumeView) -> Volume {
+    let state = match (view.state, &view.attachment) {
+        (model::VolumeState::Available, Some(_)) => VolumeState::InUse,
+        (model::VolumeState::Available, None) => VolumeState::Available,
+        (model::VolumeState::Creating, _) => VolumeState::Creating,
+        (model::VolumeState::Deleting, _) => VolumeState::Deleting,
+        (model::VolumeState::Error, _) => VolumeState::Error,
+    };
+    Volume {
+        id: view.id,
+        name: view.tags.get("Name").cloned(),
+        size_gib: view.size_gib,
+        class: view.class,
+        state,
+        snapshot_id: view.snapshot_id,
+        attachment: view.attachment.map(attachment),
+        tags: view.tags,
+        created_at: view.created_at,
+    }
+}
+
+fn attachment(view: AttachmentView) -> VolumeAttachment {
+    VolumeAttachment {
+        instance_id: view.instance_id,
+        device: view.device,
+        state: match view.state {
+            model::AttachmentState::Attaching => AttachmentState::Attaching,
+            model::AttachmentState::Attached => AttachmentState::Attached,
+            model::AttachmentState::Detaching => AttachmentState::Detaching,
+        },
+        delete_on_termination: view.delete_on_termination,
+        since: view.since,
+    }
+}

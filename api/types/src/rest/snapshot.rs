@@ -1,0 +1,62 @@
+//! Snapshots of volumes.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{SnapshotId, Timestamp, VolumeId};
+
+/// The state EC2 shows, in EC2's spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotState {
+    /// Its host takes it.
+    Pending,
+    /// It is there.
+    Completed,
+    /// Its host removes it.
+    Deleting,
+    /// It can never be taken, or is lost.
+    Error,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Snapshot {
+    /// The id.
+    pub id: SnapshotId,
+    /// The tag `Name`.
+    pub name: Option<String>,
+    /// What it was taken of.
+    pub volume_id: VolumeId,
+    /// The size of that volume, in GiB.
+    pub size_gib: u32,
+    /// For people.
+    pub description: String,
+    /// How far it is.
+    pub state: SnapshotState,
+    /// Why it failed.
+    pub trouble: Option<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+/// Takes a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSnapshotRequest {
+    /// Of this volume: its id, name or prefix.
+    pub volume: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The tag `Name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Other tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}

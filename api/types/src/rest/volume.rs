@@ -1,0 +1,118 @@
+//! Volumes.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{InstanceId, SnapshotId, Timestamp, VolumeId};
+
+/// The state EC2 shows, in EC2's spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeState {
+    /// Its host makes it.
+    Creating,
+    /// Nobody uses it.
+    Available,
+    /// An instance has it, or is on its way to or from it.
+    InUse,
+    /// Its host removes it.
+    Deleting,
+    /// It can never be made, or is lost.
+    Error,
+}
+
+/// How far an attachment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachmentState {
+    /// On its way to the guest.
+    Attaching,
+    /// The guest has it.
+    Attached,
+    /// On its way from the guest; nobody else gets it before it is fenced.
+    Detaching,
+}
+
+/// A volume's place in an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeAttachment {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The disk's name, for example `/dev/sdf`.
+    pub device: String,
+    /// How far it is.
+    pub state: AttachmentState,
+    /// The volume goes with the instance.
+    pub delete_on_termination: bool,
+    /// When it was asked for.
+    pub since: Timestamp,
+}
+
+/// A volume: of a pool, or an instance's root disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Volume {
+    /// The id.
+    pub id: VolumeId,
+    /// The tag `Name`.
+    pub name: Option<String>,
+    /// Its size in GiB.
+    pub size_gib: u32,
+    /// The class of its pool.
+    pub class: String,
+    /// How far it is.
+    pub state: VolumeState,
+    /// What it was made from.
+    pub snapshot_id: Option<SnapshotId>,
+    /// Where it is used.
+    pub attachment: Option<VolumeAttachment>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// Creates a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateVolumeRequest {
+    /// In GiB; the snapshot's size when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_gib: Option<u32>,
+    /// The class of the pool; the usual one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// What it holds when it is new: a snapshot's id, name or prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The tag `Name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Other tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Makes a repeat harmless: 1 to 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_token: Option<String>,
+}
+
+/// Attaches a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AttachVolumeRequest {
+    /// The instance: its id, name or prefix.
+    pub instance: String,
+    /// The disk's name, for example `/dev/sdf`; the first free one from there on when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// Detaches a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetachVolumeRequest {
+    /// Fence it at once instead of waiting for the guest to let go.
+    #[serde(default)]
+    pub force: bool,
+}
