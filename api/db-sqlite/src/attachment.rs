@@ -12,7 +12,7 @@ use tepui_types::{InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, exists, first};
 use crate::value::S;
-use crate::verb::Verb;
+use crate::verb::{Undo, Verb};
 
 /// The SELECT list, with `attachment` as a and `instance` as i, that [`read`] reads.
 pub(crate) const ATTACHMENT: &str =
@@ -289,16 +289,19 @@ pub(crate) fn storage_hosts(connection: &Connection, compute: NodeId) -> rusqlit
     all(connection, sql, params![S(compute)], |c| c.stored())
 }
 
-/// Says whether the volume goes with its instance.
+/// Says of these devices whether their volumes go with the instance.
 pub(crate) fn set_delete_on_termination(
     connection: &Connection,
     project: ProjectId,
     instance: InstanceId,
-    device: &str,
-    delete: bool,
-) -> rusqlite::Result<Option<AttachmentState>> {
-    let sql = "UPDATE attachment SET delete_on_termination = ?4
-               WHERE project_id = ?1 AND device = ?3 AND instance_n = (SELECT n FROM instance WHERE id = ?2)
-               RETURNING state";
-    Ok(all(connection, sql, params![S(project), S(instance), device, delete], |c| c.stored())?.pop())
+    devices: &[(String, bool)],
+) -> Verb<Option<String>> {
+    for (device, delete) in devices {
+        let sql = "UPDATE attachment SET delete_on_termination = ?4
+                   WHERE project_id = ?1 AND device = ?3 AND instance_n = (SELECT n FROM instance WHERE id = ?2)";
+        if execute(connection, sql, params![S(project), S(instance), device, delete])? == 0 {
+            return Err(Undo::Answer(Some(device.clone())));
+        }
+    }
+    Ok(None)
 }

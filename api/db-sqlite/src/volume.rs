@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use tepui_db::model::{
-    AttachmentState, NodeState, SnapshotState, Volume, VolumeEvent, VolumeRecord, VolumeState,
-};
+use tepui_db::model::{NodeState, SnapshotState, Volume, VolumeEvent, VolumeRecord, VolumeState};
 use tepui_db::{
     AttachOutcome, DbError, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, TokenUse,
     VolumeDb, VolumeOutcome,
@@ -63,12 +61,11 @@ impl VolumeDb for SqliteDb {
         &self,
         project: ProjectId,
         instance: InstanceId,
-        device: &str,
-        delete: bool,
-    ) -> Result<Option<AttachmentState>, DbError> {
-        let device = device.to_owned();
+        devices: &[(String, bool)],
+    ) -> Result<Option<String>, DbError> {
+        let devices = devices.to_vec();
         self.write(move |connection| {
-            Ok(attachment::set_delete_on_termination(connection, project, instance, &device, delete)?)
+            attachment::set_delete_on_termination(connection, project, instance, &devices)
         })
         .await
     }

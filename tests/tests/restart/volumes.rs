@@ -42,6 +42,7 @@ fn a_volume_is_made_attached_copied_and_removed_once_although_the_control_plane_
     for (attach, detach) in steps("attach_volume").iter().zip(steps("detach_volume")) {
         scene.attachment(&kept, instance, (attach, detach));
     }
+    scene.on_termination(&kept, instance);
     for point in steps("snapshot") {
         scene.snapshot(&kept, point);
     }
@@ -159,6 +160,23 @@ impl Scene {
             Reply::Refused(code) => assert_eq!(code, "IncorrectState", "{detach}: it is detached already"),
             Reply::Lost(why) => unreachable!("{detach}: {why}"),
         }
+        self.wait(volume, "available");
+    }
+
+    /// Whether a volume goes with its instance. No host is woken for it.
+    fn on_termination(&mut self, volume: &Value, instance: &Value) {
+        let parameters = json!({ "VolumeId": volume, "InstanceId": instance, "Device": "/dev/sdf" });
+        self.ec2.call("attach_volume", &parameters).answer();
+        self.wait(volume, "attached");
+        for (delete, point) in [true, false].into_iter().zip(steps("attribute")) {
+            let disk = json!({ "DeviceName": "/dev/sdf", "Ebs": { "DeleteOnTermination": delete } });
+            let parameters = json!({ "InstanceId": instance, "BlockDeviceMappings": [disk] });
+            self.cut_off(point, "modify_instance_attribute", &parameters).answer();
+            let found = self.ec2.call("describe_instances", &json!({ "InstanceIds": [instance] })).answer();
+            let disks = &found["Reservations"][0]["Instances"][0]["BlockDeviceMappings"];
+            assert_eq!(disks[1]["Ebs"]["DeleteOnTermination"], delete, "{point}");
+        }
+        self.ec2.call("detach_volume", &json!({ "VolumeId": volume })).answer();
         self.wait(volume, "available");
     }
 

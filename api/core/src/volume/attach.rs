@@ -65,6 +65,12 @@ impl Cloud {
             .commit(caller, "AttachVolume", resources, async {
                 match self.db.attach_volume(&new, now).await? {
                     AttachOutcome::Attaching(node) => Ok(node),
+                    AttachOutcome::VolumeMissing => {
+                        Err(match self.root_disk_of(caller, new.volume_id).await? {
+                            Some(instance) => in_use(new.volume_id, instance),
+                            None => Error::not_found(Kind::Volume, new.volume_id),
+                        })
+                    }
                     refused => Err(refusal(&new, refused)),
                 }
             })
@@ -94,7 +100,7 @@ impl Cloud {
     /// Detaches a volume. Safe to repeat; `force` counts also when it was asked for without before.
     ///
     /// # Errors
-    /// `NotFound` for the volume, `NotAttached`.
+    /// `NotFound` for the volume, `NotAttached`, `RootDisk`.
     pub async fn detach_volume(
         &self,
         caller: &Caller,
@@ -122,7 +128,12 @@ impl Cloud {
                         };
                         Ok((view, nodes))
                     }
-                    DetachOutcome::VolumeMissing => Err(Error::not_found(Kind::Volume, what.volume_id)),
+                    DetachOutcome::VolumeMissing => {
+                        Err(match self.root_disk_of(caller, what.volume_id).await? {
+                            Some(_) => Error::root_disk(what.volume_id, "detached"),
+                            None => Error::not_found(Kind::Volume, what.volume_id),
+                        })
+                    }
                     DetachOutcome::NotAttached => Err(Error::NotAttached { id: what.volume_id.to_string() }),
                 }
             })
@@ -136,7 +147,7 @@ impl Cloud {
 
 /// Lets the names pass under which EC2 clients attach data volumes, with or without the folder (EC2 user guide,
 /// "Device names on Linux instances"); `a` is the root disk's place.
-fn device_name(text: &str) -> Result<String, Error> {
+pub(super) fn device_name(text: &str) -> Result<String, Error> {
     let name = text.strip_prefix("/dev/").unwrap_or(text);
     let letter = ["sd", "xvd", "vd"].iter().find_map(|prefix| name.strip_prefix(prefix));
     let fits = letter.is_some_and(|rest| matches!(rest.as_bytes(), [b'b'..=b'z']));

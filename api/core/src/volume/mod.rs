@@ -2,6 +2,7 @@
 
 mod attach;
 mod create;
+mod on_termination;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use crate::{Caller, Cloud, Error, Kind, limits};
 
 pub use attach::{AttachVolume, DetachVolume};
 pub use create::CreateVolume;
+pub use on_termination::DiskChange;
 
 /// The class that local root disks are shown with, and that is taken where a client names one of AWS's types
 /// that no pool has.
@@ -147,6 +149,13 @@ impl Cloud {
     pub async fn volume(&self, caller: &Caller, id: VolumeId) -> Result<VolumeView, Error> {
         let found = self.volumes(caller, &[id]).await?.pop();
         found.ok_or_else(|| Error::not_found(Kind::Volume, id))
+    }
+
+    /// The caller's instance whose root disk this is. One that is local to its host is in no pool.
+    async fn root_disk_of(&self, caller: &Caller, id: VolumeId) -> Result<Option<InstanceId>, Error> {
+        let records = self.db.instances(caller.project, &InstanceFilter::default()).await?;
+        let own = records.iter().find(|record| record.root_volume.as_ref().is_some_and(|root| root.id == id));
+        Ok(own.map(|record| record.instance.id))
     }
 
     /// Grows a volume; the size before.

@@ -1,7 +1,8 @@
 //! Pools, volumes and snapshots, with hosts that say what the test wants.
 
 use tepui_core::{
-    AttachVolume, Caller, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, Error, Kind, VolumeView,
+    AttachVolume, Caller, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, DiskChange, Error, Kind,
+    VolumeView,
 };
 use tepui_db::model::{AttachmentState, SnapshotState, VolumeState};
 use tepui_types::agent::{
@@ -115,6 +116,12 @@ impl Site {
         self.serve().await;
         assert_eq!(self.volume(id).await.state, VolumeState::Available);
         id
+    }
+
+    /// The root disk of the instance.
+    async fn root(&self) -> VolumeId {
+        let record = self.t.cloud.instance(&self.t.admin, self.instance).await.unwrap().record;
+        record.root_volume.as_ref().unwrap().id
     }
 
     async fn attach(&self, volume_id: VolumeId, device: &str) -> Result<(), Error> {
@@ -307,6 +314,50 @@ async fn a_volume_lives_as_its_host_says() {
     site.serve().await;
     assert!(matches!(cloud.volume(admin, view.id).await, Err(Error::NotFound { .. })));
     assert_eq!(site.part().await.volumes, []);
+}
+
+#[tokio::test]
+async fn what_becomes_of_disks_with_their_instance_is_said_of_each_that_is_there() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let (id, _) = site.in_use().await;
+    let change = |device: &str, volume_id, delete_on_termination| DiskChange {
+        device: device.into(),
+        volume_id,
+        delete_on_termination,
+    };
+    let set = async |changes: &[DiskChange]| cloud.modify_disks(admin, site.instance, changes).await;
+    let goes = async || site.volume(id).await.attachment.unwrap().delete_on_termination;
+    let root = site.root().await;
+    for (wrong, field) in [
+        (change("/dev/sdg", None, true), "device"),
+        (change("/dev/sdf", Some(root), true), "device"),
+        (change("/dev/sda1", Some(id), true), "device"),
+        (change("nvme1", None, true), "device"),
+        (change("/dev/sda1", None, false), "delete_on_termination"),
+    ] {
+        let error = set(&[change("/dev/sdf", None, true), wrong]).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidInput { field: named, .. } if *named == field), "{error:?}");
+    }
+    assert!(!goes().await, "all or none");
+    set(&[change("/dev/sda1", Some(root), true), change("sdf", Some(id), true)]).await.unwrap();
+    assert!(goes().await);
+    set(&[change("/dev/sdf", None, false)]).await.unwrap();
+    assert!(!goes().await);
+}
+
+#[tokio::test]
+async fn a_root_disk_stays_where_it_is() {
+    let site = Site::new().await;
+    let root = site.root().await;
+    let attached = site.attach(root, "/dev/sdf").await.unwrap_err();
+    assert!(matches!(attached, Error::InUse { kind: Kind::Volume, .. }), "{attached:?}");
+    let detached = site.detach(root, true).await.unwrap_err();
+    assert!(matches!(detached, Error::RootDisk { .. }), "{detached:?}");
+    let stranger = site.t.member("stranger").await;
+    let request = DetachVolume { volume_id: root, instance_id: None, device: None, force: true };
+    let foreign = site.t.cloud.detach_volume(&stranger, request).await.unwrap_err();
+    assert!(matches!(foreign, Error::NotFound { kind: Kind::Volume, .. }), "{foreign:?}");
 }
 
 #[tokio::test]

@@ -449,12 +449,16 @@ pub async fn volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should(d
     let (kept, goes) = (site.volume(1).await, site.volume(1).await);
     let exports =
         [site.attached(kept, instance, "/dev/sdf").await, site.attached(goes, instance, "/dev/sdg").await];
-    let set = async |project, device| {
-        world.db.set_delete_on_termination(project, instance, device, true).await.unwrap()
+    let set = async |project, devices: &[&str]| {
+        let devices: Vec<_> = devices.iter().map(|device| ((*device).to_owned(), true)).collect();
+        world.db.set_delete_on_termination(project, instance, &devices).await.unwrap()
     };
-    assert_eq!(set(tenant.project, "/dev/sdx").await, None);
-    assert_eq!(set(world.tenant("beta").await.project, "/dev/sdg").await, None);
-    assert_eq!(set(tenant.project, "/dev/sdg").await, Some(AttachmentState::Attached));
+    let missing = |device: &str| Some(device.to_owned());
+    assert_eq!(set(tenant.project, &["/dev/sdf", "/dev/sdx"]).await, missing("/dev/sdx"));
+    assert!(!site.attachment(kept).await.unwrap().delete_on_termination, "all or none");
+    assert_eq!(set(world.tenant("beta").await.project, &["/dev/sdg"]).await, missing("/dev/sdg"));
+    assert_eq!(set(tenant.project, &["/dev/sdg"]).await, None);
+    assert!(site.attachment(goes).await.unwrap().delete_on_termination);
     let before = site.generation().await;
     world.terminate(tenant, instance).await;
     assert!(site.generation().await > before);
