@@ -127,7 +127,12 @@ fn power(state: Option<&PlacementState>) -> Option<Power> {
 }
 
 fn told(disk: &WantedDisk, state: DiskState) -> DiskObserved {
-    DiskObserved { export_id: disk.export_id, state }
+    let size_bytes = match (&disk.wanted, &state) {
+        // It was told, or will be when it starts.
+        (DiskPart::Attached(spec), DiskState::Attached) => spec.size_bytes,
+        (DiskPart::Attached(_) | DiskPart::Absent, _) => 0,
+    };
+    DiskObserved { export_id: disk.export_id, state, size_bytes }
 }
 
 fn off(disk: &WantedDisk) -> DiskState {
@@ -181,6 +186,7 @@ fn data_disk(disk: &WantedDisk, spec: &DiskSpec) -> DataDisk {
         serial: disk.volume_id.to_string().replace('-', ""),
         source: source(disk.export_id, spec),
         read_only: spec.read_only,
+        least_bytes: spec.size_bytes,
     }
 }
 
@@ -227,6 +233,7 @@ mod tests {
                 source: VolumeSource::Iscsi { portal, target, lun: 1 },
                 secret: Some("secret".into()),
                 read_only: false,
+                size_bytes: 4 << 30,
             })),
         )
     }
@@ -257,5 +264,9 @@ mod tests {
         let gone = WantedDisk { wanted: DiskPart::Absent, ..one.clone() };
         assert_eq!(on(&gone, &[live(&one)]), DiskState::Detaching);
         assert_eq!(on(&gone, &[live(&two)]), DiskState::Absent);
+        let size = |disk: &WantedDisk, state| told(disk, state).size_bytes;
+        assert_eq!(size(&one, DiskState::Attached), 4 << 30, "the size that was wanted when it was set");
+        assert_eq!(size(&one, DiskState::Failed { message: "no".into() }), 0);
+        assert_eq!(size(&gone, DiskState::Absent), 0);
     }
 }

@@ -173,12 +173,13 @@ pub trait VolumeDb: Send + Sync {
     /// A project's volumes, by id.
     async fn volumes(&self, project: ProjectId) -> Result<Vec<VolumeRecord>, DbError>;
 
-    /// Grows a volume, in use or not.
+    /// Grows a volume, in use or not. It is a new modification, whether the last one has ended or not.
     async fn grow_volume(
         &self,
         project: ProjectId,
         id: VolumeId,
         size_gib: u32,
+        now: Timestamp,
     ) -> Result<VolumeOutcome, DbError>;
 
     /// Deletes a volume that is not in use.

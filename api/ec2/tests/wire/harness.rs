@@ -18,7 +18,7 @@ use tepui_types::agent::{
     DiskObserved, DiskPart, DiskState, EnrolRequest, ExportObserved, ExportPart, ExportState, NodeCapacity,
     NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementPart, PlacementState, PoolBackend,
     PoolObserved, PoolState, Report, SnapshotObserved, SnapshotPart, StorageObserved, StoragePart,
-    StoredState, VolumeObserved, VolumePart, VolumeSource,
+    StoredState, VolumeObserved, VolumePart, VolumeSource, WantedDisk,
 };
 use tepui_types::{Digest, Epoch, NodeId, Timestamp};
 use uuid::Uuid;
@@ -222,10 +222,16 @@ fn disks_of(wanted: &PlacementPart) -> Vec<DiskObserved> {
         DiskPart::Attached(_) => DiskState::Attached,
         DiskPart::Absent => DiskState::Absent,
     };
-    spec.disks
-        .iter()
-        .map(|disk| DiskObserved { export_id: disk.export_id, state: state(&disk.wanted) })
-        .collect()
+    let size = |wanted: &DiskPart| match wanted {
+        DiskPart::Attached(spec) => spec.size_bytes,
+        DiskPart::Absent => 0,
+    };
+    let seen = |disk: &WantedDisk| DiskObserved {
+        export_id: disk.export_id,
+        state: state(&disk.wanted),
+        size_bytes: size(&disk.wanted),
+    };
+    spec.disks.iter().map(seen).collect()
 }
 
 /// What a host says that has done all that its storage part says.

@@ -130,6 +130,8 @@ fn matrix<'a>(
         ),
         ("DetachVolume", vec![("VolumeId", &theirs.data)], "InvalidVolume.NotFound"),
         ("DetachVolume", vec![("VolumeId", &theirs.volume)], "InvalidVolume.NotFound"),
+        ("ModifyVolume", vec![("VolumeId", &theirs.data), ("Size", "9")], "InvalidVolume.NotFound"),
+        ("DescribeVolumesModifications", vec![("VolumeId.1", &theirs.data)], "InvalidVolume.NotFound"),
         (
             "ModifyInstanceAttribute",
             vec![

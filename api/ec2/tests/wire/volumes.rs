@@ -212,6 +212,80 @@ async fn a_root_disk_is_attached_detached_and_modified_by_nobody() {
     assert_eq!(client.refused("AttachVolume", &attach).await, ("VolumeInUse".into(), 400));
     let detach = client.refused("DetachVolume", &[("VolumeId", &root)]).await;
     assert_eq!(detach, ("OperationNotPermitted".into(), 400));
+    let modify = client.refused("ModifyVolume", &[("VolumeId", &root), ("Size", "900")]).await;
+    assert_eq!(modify, ("OperationNotPermitted".into(), 400));
+}
+
+#[tokio::test]
+async fn a_volume_is_modified_and_its_modification_described() {
+    let harness = Harness::new().await;
+    let (instance, _) = scene(&harness).await;
+    let client = &harness.admin;
+    let volume = attached(&harness, &instance, "/dev/sdf").await;
+    let untouched = attached(&harness, &instance, "/dev/sdg").await;
+    let own = [("VolumeId.1", volume.as_str())];
+    let described = async || {
+        let found = client.ok("DescribeVolumesModifications", &own).await;
+        let at = |name: &str| {
+            let [item] = found.items("volumeModificationSet") else { panic!("{found:?}") };
+            item.text_at(name).to_owned()
+        };
+        ["modificationState", "progress", "originalSize", "targetSize"].map(at).join(" ")
+    };
+    assert_eq!(
+        client.refused("DescribeVolumesModifications", &own).await.0,
+        "InvalidVolumeModification.NotFound"
+    );
+    for (params, code) in [
+        (vec![("Size", "0")], "InvalidParameterValue"),
+        (vec![("Size", "20000")], "InvalidParameterValue"),
+        (vec![("Size", "-1")], "InvalidParameterValue"),
+        (vec![("VolumeType", "io2")], "InvalidParameterValue"),
+        (vec![("Size", "3"), ("Iops", "4000")], "UnsupportedOperation"),
+        (vec![("Size", "3"), ("Throughput", "500")], "UnsupportedOperation"),
+    ] {
+        let all = [&[("VolumeId", volume.as_str())], &params[..]].concat();
+        assert_eq!(client.refused("ModifyVolume", &all).await.0, code, "{params:?}");
+    }
+    let grow = [
+        ("VolumeId", volume.as_str()),
+        ("Size", "3"),
+        ("VolumeType", "gp3"),
+        ("Iops", "3000"),
+        ("Throughput", "125"),
+    ];
+    let dry = client.refused("ModifyVolume", &[&grow[..], &[("DryRun", "true")]].concat()).await;
+    assert_eq!(dry.0, "DryRunOperation");
+    let begun = client.ok("ModifyVolume", &grow).await;
+    let at = |name: &str| begun.text_at(&format!("volumeModification.{name}")).to_owned();
+    assert_eq!((at("modificationState"), at("targetSize")), ("modifying".into(), "3".into()));
+    assert_eq!(at("targetVolumeType"), "gp3");
+    assert_eq!(described().await, "modifying 0 1 3");
+    let less = client.refused("ModifyVolume", &[("VolumeId", &volume), ("Size", "2")]).await;
+    assert_eq!(less.0, "InvalidParameterValue");
+    // The volume's host first, then its guest's.
+    harness.settle().await;
+    harness.settle().await;
+    assert_eq!(described().await, "completed 100 1 3");
+    let shown = client.ok("DescribeVolumes", &own).await;
+    assert_eq!(shown.text_at("volumeSet.item.size"), "3");
+    let all = client.ok("DescribeVolumesModifications", &[]).await;
+    assert_eq!(all.items("volumeModificationSet").len(), 1, "{untouched} was not modified");
+    let found = async |name: &str, value: &str| {
+        let filter = [("Filter.1.Name", name), ("Filter.1.Value.1", value)];
+        client.ok("DescribeVolumesModifications", &filter).await.items("volumeModificationSet").len()
+    };
+    for (filter, value, count) in [
+        ("modification-state", "completed", 1),
+        ("modification-state", "modifying", 0),
+        ("original-size", "1", 1),
+        ("target-size", "1", 0),
+        ("start-time", "20*", 1),
+        ("volume-id", &volume, 1),
+        ("volume-id", &untouched, 0),
+    ] {
+        assert_eq!(found(filter, value).await, count, "{filter}={value}");
+    }
 }
 
 #[tokio::test]
