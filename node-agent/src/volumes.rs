@@ -128,7 +128,13 @@ fn power(state: Option<&PlacementState>) -> Option<Power> {
 }
 
 fn told(disk: &WantedDisk, state: Option<DiskState>) -> Option<DiskObserved> {
-    state.map(|state| DiskObserved { export_id: disk.export_id, state })
+    let state = state?;
+    let size_bytes = match (&disk.wanted, &state) {
+        // It was told, or will be when it starts.
+        (DiskPart::Attached(spec), DiskState::Attached) => spec.size_bytes,
+        (DiskPart::Attached(_) | DiskPart::Awaited | DiskPart::Absent, _) => 0,
+    };
+    Some(DiskObserved { export_id: disk.export_id, state, size_bytes })
 }
 
 /// `None` of one of which there is nothing to say yet.
@@ -187,6 +193,7 @@ fn data_disk(disk: &WantedDisk, spec: &DiskSpec) -> DataDisk {
         serial: disk.volume_id.to_string().replace('-', ""),
         source: source(disk.export_id, spec),
         read_only: spec.read_only,
+        least_bytes: spec.size_bytes,
     }
 }
 
@@ -233,6 +240,7 @@ mod tests {
                 source: VolumeSource::Iscsi { portal, target, lun: 1 },
                 secret: Some("secret".into()),
                 read_only: false,
+                size_bytes: 4 << 30,
             })),
         )
     }
@@ -270,5 +278,9 @@ mod tests {
         assert_eq!(on(&gone, &[live(&two)]), Some(DiskState::Absent));
         let awaited = WantedDisk { wanted: DiskPart::Awaited, ..one.clone() };
         assert_eq!(on(&awaited, &[live(&two)]), None);
+        let size = |disk: &WantedDisk, state| told(disk, Some(state)).unwrap().size_bytes;
+        assert_eq!(size(&one, DiskState::Attached), 4 << 30, "the size that was wanted when it was set");
+        assert_eq!(size(&one, DiskState::Failed { message: "no".into() }), 0);
+        assert_eq!(size(&gone, DiskState::Absent), 0);
     }
 }

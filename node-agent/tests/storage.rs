@@ -21,7 +21,7 @@ use tepui_types::agent::{
     ExportPart, ExportState, PoolBackend, PoolPart, PoolState, SnapshotPart, StorageObserved, StoragePart,
     StoredState, VolumePart, VolumeSource, WantedExport, WantedSnapshot, WantedVolume,
 };
-use tepui_types::{ExportId, Timestamp};
+use tepui_types::{ExportId, Timestamp, failpoint};
 use tokio::runtime::Runtime;
 
 const SECRET: &str = "0123456789ABCDEF";
@@ -228,6 +228,31 @@ fn a_writer_goes_on_through_a_restart_of_the_agent_and_an_end_of_tgtd() {
         writer.perform("write -P 3 8k 4k");
         let read = initiator.perform(&["read -P 2 4k 4k", "read -P 3 8k 4k"], true);
         assert!(read.status.success(), "{}", told(&read));
+    });
+}
+
+#[test]
+fn a_volume_has_grown_once_what_serves_it_shows_the_size() {
+    host(|host, path| {
+        host.want_volume(1, present(16));
+        host.want_export(1, open());
+        let seen = host.apply();
+        let initiator = host.initiator(&seen, path);
+        let length = || told(&initiator.perform(&["length"], true));
+        assert!(length().contains("16 MiB"), "{}", length());
+        host.want_volume(1, present(64));
+        failpoint::arm("storage::enlarge::unit", failpoint::Effect::Error);
+        let seen = host.runtime.block_on(host.pools.apply(&host.part));
+        assert!(matches!(&seen.exports[0].state, ExportState::Failed { .. }), "{seen:?}");
+        let grown = &seen.volumes[0].state;
+        assert!(
+            matches!(grown, StoredState::Failed { permanent: false, .. }),
+            "no guest is told of it: {seen:?}"
+        );
+        failpoint::disarm("storage::enlarge::unit");
+        let seen = host.apply();
+        assert_eq!(seen.volumes[0].state, StoredState::Present { size_bytes: 64 * MIB });
+        assert!(length().contains("64 MiB"), "{}", length());
     });
 }
 

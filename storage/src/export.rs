@@ -176,7 +176,7 @@ pub trait Backend: Send + Sync {
     /// The server cannot be made to run.
     async fn recover(&self, exports: &[Export]) -> Result<Vec<(ExportId, ExportError)>, ExportError>;
 
-    /// Opens an export.
+    /// Opens an export, and one that is open already in the size that its file has by now.
     ///
     /// # Errors
     /// Another writer of the volume is not gone yet; the server refuses.

@@ -64,7 +64,8 @@ impl Pool {
         self.made(id, bytes)
     }
 
-    /// Gives a volume more room, which reads zero. A server that has the file open sees it when it opens it anew.
+    /// Gives a volume more room, which reads zero. A server that has the file open sees it when it opens it anew,
+    /// which [`crate::Backend::ensure`] sees to.
     ///
     /// # Errors
     /// No such volume, a wrong size or a smaller one, a full pool.

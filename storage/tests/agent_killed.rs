@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::lab::{Initiator, Lab, PATIENCE, export, lab};
+use support::lab::{Initiator, Lab, PATIENCE, export, lab, told};
+use support::{MIB, volume};
 use tepui_storage::iscsi::{STEPS, Settings, Tgt};
 use tepui_storage::{Access, Backend as _, Export, Revoked};
 use tepui_types::failpoint;
@@ -31,7 +32,7 @@ async fn the_agent_that_dies() {
     let export = export(PathBuf::from(text(DISK)), number, Access::ReadWrite);
     match text(OPERATION).as_str() {
         "recover" => drop(tgt.recover(&[export]).await.unwrap()),
-        "export" => drop(tgt.ensure(&export).await.unwrap()),
+        "export" | "enlarge" => drop(tgt.ensure(&export).await.unwrap()),
         "revoke" => drop(tgt.revoke(export.id, PATIENCE).await.unwrap()),
         other => unreachable!("no operation {other}"),
     }
@@ -55,25 +56,30 @@ fn die(lab: &Lab, operation: &str, export: &Export, point: &str) {
 fn each_operation_is_finished_by_the_next_agent_wherever_the_first_one_died() {
     lab(|lab| {
         lab.recover(&[]);
-        let mut number = 0;
+        let (mut number, mut megabytes) = (0, 64);
         for (operation, steps) in STEPS {
             for step in *steps {
                 let point = format!("storage::{operation}::{step}");
                 number += 1;
                 let export = lab.export(number, Access::ReadWrite);
-                if *operation == "revoke" {
+                if *operation != "export" {
                     let source = lab.ensure(&export);
                     lab.initiator(&export, &source).opens();
+                }
+                if *operation == "enlarge" {
+                    megabytes *= 2;
+                    lab.pool.grow_volume(volume(1), megabytes * MIB).unwrap();
                 }
                 die(lab, operation, &export, &point);
                 let without_secret =
                     Initiator { account: None, ..lab.initiator(&export, &lab.source_of(&export)) };
                 without_secret.refusal();
                 lab.tgt = Tgt::new(lab.settings.clone());
-                if *operation == "export" {
+                if *operation != "revoke" {
                     for _ in 0..2 {
                         let source = lab.ensure(&export);
-                        lab.initiator(&export, &source).opens();
+                        let seen = lab.initiator(&export, &source).perform(&["length"], true);
+                        assert!(told(&seen).contains(&size(megabytes)), "{point}: {}", told(&seen));
                     }
                 }
                 let source = lab.source_of(&export);
@@ -90,6 +96,11 @@ fn each_operation_is_finished_by_the_next_agent_wherever_the_first_one_died() {
             }
         }
     });
+}
+
+/// So many MiB as qemu-io shows them.
+fn size(megabytes: u64) -> String {
+    format!("{megabytes} MiB")
 }
 
 /// What tgt's own tool shows of accounts.

@@ -95,6 +95,50 @@ fn a_guest_sees_serial_and_size_may_discard_and_does_not_write_what_is_read_only
 }
 
 #[test]
+fn a_volume_that_grows_under_its_writer_shows_the_new_size_and_loses_no_write() {
+    lab(|lab| {
+        let export = lab.export(1, ReadWrite);
+        lab.recover(&[]);
+        let source = lab.ensure(&export);
+        let initiator = lab.initiator(&export, &source);
+        let mut writer = initiator.connect();
+        writer.perform("write -P 1 0 64k");
+        for number in 0..40_u64 {
+            // It is under way, or waits for the connection, while the unit is made anew.
+            writer.send(&format!("write -P {} {}k 64k", 2 + number, 64 * (1 + number)));
+            if number % 8 == 0 {
+                lab.pool.grow_volume(volume(1), (128 + 8 * number) * MIB).unwrap();
+                assert_eq!(lab.ensure(&export), source);
+            }
+            assert!(writer.is_done(PATIENCE), "write {number}");
+        }
+        assert_eq!(connected(lab).matches("I_T nexus:").count(), 1, "the writer is back");
+        for number in 0..40_u64 {
+            let (wanted, offset) = (u8::try_from(2 + number).unwrap(), (1 + number) << 16);
+            assert_eq!(lab.content(offset, 1 << 16), vec![wanted; 1 << 16], "write {number}");
+        }
+        drop(writer);
+        let output = initiator.perform(&["length", "write -P 9 383M 1M", "read -P 9 383M 1M"], false);
+        assert!(told(&output).contains("384 MiB") && output.status.success(), "{}", told(&output));
+
+        // Nobody is disturbed where nothing has grown.
+        let mut writer = initiator.connect();
+        writer.perform("write -P 1 0 64k");
+        let before = connected(lab);
+        lab.ensure(&export);
+        assert_eq!(connected(lab), before);
+    });
+}
+
+/// The sessions of the only target, by their numbers.
+fn connected(lab: &Lab) -> String {
+    let mut show = Command::new("tgtadm");
+    show.env("TGT_IPC_SOCKET", lab.settings.run_dir.join("tgt"));
+    let shown = support::call(show.args(["--lld", "iscsi", "--op", "show", "--mode", "target"]));
+    shown.lines().filter(|line| line.contains("I_T nexus:")).collect()
+}
+
+#[test]
 fn a_revoked_writer_is_cut_off_and_none_of_its_late_bytes_lands() {
     lab(|lab| {
         let first = lab.export(1, ReadWrite);

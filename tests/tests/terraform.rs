@@ -1,10 +1,11 @@
-//! Terraform with the stock AWS provider: apply, "No changes", destroy.
+//! Terraform with the stock AWS provider: apply, "No changes", another size, destroy.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tepui_tests::{Cloud, Hypervisor, Output};
+use serde_json::Value;
+use tepui_tests::{Cloud, Hypervisor, Output, file_system, until};
 
 /// Plugins of a local mirror; no public registry may be reachable.
 const MIRROR: &str = "/opt/tf-plugins";
@@ -19,22 +20,102 @@ fn terraform_applies_plans_no_changes_and_destroys() {
     };
     let cloud = Cloud::start(Hypervisor::Libvirt, 1);
     cloud.import("tiny", "root");
+    pool(&cloud);
     let folder = cloud.scratch().join("terraform");
     let prepared = std::fs::create_dir_all(&folder).and_then(|()| {
-        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform/main.tf"), folder.join("main.tf"))
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform");
+        ["main.tf", "volumes.tf"]
+            .into_iter()
+            .try_for_each(|name| std::fs::copy(source.join(name), folder.join(name)).map(drop))
     });
     assert!(prepared.is_ok(), "{prepared:?}");
     let plugins = format!("-plugin-dir={}", mirror.display());
     terraform(&cloud, &folder, &["init", "-input=false", &plugins]).ok();
-    terraform(&cloud, &folder, &["apply", "-auto-approve", "-input=false"]).ok();
-    let plan = terraform(&cloud, &folder, &["plan", "-input=false", "-detailed-exitcode"]);
-    assert_eq!(plan.code, Some(0), "the plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
-    assert!(plan.stdout.contains("No changes"), "{}", plan.stdout);
+    apply(&cloud, &folder, 1);
+    assert_eq!(volumes(&cloud), [("copy".to_owned(), 1), ("data".to_owned(), 1)]);
+    wait(&cloud, "volume-in-use", "--volume-ids", &ids(&cloud, "data"));
+    let snapshots = cloud.ec2(&["describe-snapshots", "--owner-ids", "self"]);
+    let snapshot = snapshots["Snapshots"][0]["SnapshotId"].as_str().unwrap_or_default();
+    wait(&cloud, "snapshot-completed", "--snapshot-ids", &[snapshot.to_owned()]);
+    wait(&cloud, "volume-available", "--volume-ids", &ids(&cloud, "copy"));
+
+    apply(&cloud, &folder, 2);
+    assert_eq!(volumes(&cloud), [("copy".to_owned(), 1), ("data".to_owned(), 2)]);
+    until("the guest sees the new size", 60, || {
+        let found = cloud.ec2(&["describe-volumes-modifications"]);
+        let modification = &found["VolumesModifications"][0];
+        let sizes = (&modification["OriginalSize"], &modification["TargetSize"]);
+        (modification["ModificationState"] == "completed" && *sizes.0 == 1 && *sizes.1 == 2).then_some(())
+    });
+
+    let gone: Vec<_> = ["data", "copy"].iter().flat_map(|name| ids(&cloud, name)).collect();
     terraform(&cloud, &folder, &["destroy", "-auto-approve", "-input=false"]).ok();
+    wait(&cloud, "volume-deleted", "--volume-ids", &gone);
     let groups = cloud.ec2(&["describe-security-groups", "--filters", "Name=group-name,Values=terraform"]);
     assert_eq!(groups["SecurityGroups"].as_array().map(Vec::len), Some(0));
+    until("nothing is left in the pool", 60, || {
+        let pools = cloud.tepui_json(&["pool", "list"]);
+        (pools[0]["volumes"] == 0 && pools[0]["snapshots"] == 0).then_some(())
+    });
     cloud.assert_healthy();
     cloud.down();
+}
+
+fn pool(cloud: &Cloud) {
+    let path = file_system(cloud, &cloud.host(1));
+    let create = ["pool", "create", "fast", "--backend", "iscsi", "--node", "node-1", "--path", &path];
+    cloud.tepui(&create).ok();
+    until("the pool is there", 60, || {
+        cloud.tepui_json(&["pool", "list"])[0]["usage"].is_object().then_some(())
+    });
+}
+
+/// Applies it with a volume of this size; nothing is left to plan then.
+fn apply(cloud: &Cloud, folder: &Path, gib: u32) {
+    let size = format!("-var=size={gib}");
+    terraform(cloud, folder, &["apply", "-auto-approve", "-input=false", &size]).ok();
+    let plan = terraform(cloud, folder, &["plan", "-input=false", "-detailed-exitcode", &size]);
+    assert_eq!(plan.code, Some(0), "the plan is not empty:\n{}\n{}", plan.stdout, plan.stderr);
+    assert!(plan.stdout.contains("No changes"), "{}", plan.stdout);
+}
+
+/// The volumes in the pool, by their names in the configuration, with their sizes.
+fn volumes(cloud: &Cloud) -> Vec<(String, u64)> {
+    let mut found: Vec<_> = described(cloud)
+        .iter()
+        .map(|volume| (name(volume).to_owned(), volume["Size"].as_u64().unwrap_or_default()))
+        .collect();
+    found.sort();
+    found
+}
+
+fn ids(cloud: &Cloud, named: &str) -> Vec<String> {
+    let all = described(cloud);
+    let own = all.iter().filter(|volume| name(volume) == named);
+    own.map(|volume| volume["VolumeId"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// All volumes but root disks.
+fn described(cloud: &Cloud) -> Vec<Value> {
+    let found = cloud.ec2(&["describe-volumes"]);
+    let all = found["Volumes"].as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|volume| volume["Attachments"][0]["Device"] != "/dev/sda1").collect()
+}
+
+/// The copy is made from a snapshot, and the other one is not.
+fn name(volume: &Value) -> &'static str {
+    match volume["SnapshotId"].as_str() {
+        Some("") | None => "data",
+        Some(_) => "copy",
+    }
+}
+
+/// One of the AWS CLI's waiters.
+fn wait(cloud: &Cloud, waiter: &str, option: &str, ids: &[String]) {
+    assert!(!ids.is_empty(), "{waiter}");
+    let mut arguments = vec!["wait", waiter, option];
+    arguments.extend(ids.iter().map(String::as_str));
+    cloud.aws(cloud.variables(), "ec2", &arguments).ok();
 }
 
 fn mirror() -> Option<PathBuf> {

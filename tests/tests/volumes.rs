@@ -1,14 +1,16 @@
 //! Volumes of a pool on one host, used by guests of two: real XFS, real tgtd, QEMU's own initiator.
 
 use serde_json::{Value, json};
-use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, until};
+use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, file_system, until};
 
 const PATIENCE: u64 = 120;
 
-/// Waits for the volume and writes to it.
+/// Waits for the volume and writes to it, and again behind what was its end when that has moved.
 const WRITER: &str = "#!/bin/sh
 while [ ! -b /dev/vdb ]; do sleep 1; done
 echo 'the first owner was here' > /dev/vdb && sync && echo 'volume written'
+while [ $(cat /sys/class/block/vdb/size) -lt 4194304 ]; do sleep 1; done
+echo 'and here' | dd of=/dev/vdb bs=1048576 seek=1500 2>/dev/null && sync && echo 'volume has grown'
 ";
 /// Waits for the volume and tells what is on it.
 const READER: &str = "#!/bin/sh
@@ -45,6 +47,15 @@ fn a_volume_keeps_its_bytes_from_one_guest_to_another_on_another_host() {
         (found["Snapshots"][0]["State"] == "completed").then_some(())
     });
 
+    // It grows under its guest.
+    ec2.call("modify_volume", &json!({ "VolumeId": volume, "Size": 2 })).answer();
+    until("its guest sees the new size", PATIENCE, || {
+        let own = json!({ "VolumeIds": [volume] });
+        let found = ec2.call("describe_volumes_modifications", &own).answer();
+        (found["VolumesModifications"][0]["ModificationState"] == "completed").then_some(())
+    });
+    ec2.wait_console(&writer, "volume has grown", PATIENCE);
+
     ec2.call("detach_volume", &json!({ "VolumeId": volume })).answer();
     wait(&mut ec2, &volume, "available");
     attach(&mut ec2, &volume, &reader);
@@ -78,20 +89,6 @@ fn a_volume_keeps_its_bytes_from_one_guest_to_another_on_another_host() {
     cloud.tepui(&["pool", "delete", "fast", "--yes"]).ok();
     cloud.assert_healthy();
     cloud.down();
-}
-
-/// An XFS of its own, mounted where only this host sees it; goes with the host.
-fn file_system(cloud: &Cloud, host: &Host) -> String {
-    let image = cloud.scratch().join("pool.xfs");
-    let path = host.run_dir().join("pool");
-    let (image, path) = (image.display().to_string(), path.display().to_string());
-    host.run("truncate", &["--size", "2G", &image]).ok();
-    host.run("mkfs.xfs", &["-q", "-m", "reflink=1", &image]).ok();
-    host.run("mkdir", &["-p", &path]).ok();
-    host.run("mount", &["-o", "loop", &image, &path]).ok();
-    let folder = format!("{path}/volumes");
-    host.run("mkdir", &["-p", &folder]).ok();
-    folder
 }
 
 fn zone(ec2: &mut Ec2Session) -> String {

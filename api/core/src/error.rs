@@ -138,6 +138,14 @@ pub enum Error {
         /// `disable_api_stop` or `disable_api_termination`.
         attribute: &'static str,
     },
+    /// An instance's root disk is local to its host, and stays as it is until the instance ends.
+    #[error("the root disk '{id}' is local to the host of its instance and cannot be {what}")]
+    RootDisk {
+        /// The volume.
+        id: String,
+        /// What cannot be done with it, for example `detached`.
+        what: &'static str,
+    },
     /// No node can hold it now.
     #[error("no node can hold {wanted}")]
     NoCapacity {
@@ -289,6 +297,10 @@ impl Error {
         Self::NotFound { kind, id: id.to_string() }
     }
 
+    pub(crate) fn root_disk(id: impl ToString, what: &'static str) -> Self {
+        Self::RootDisk { id: id.to_string(), what }
+    }
+
     /// A refused field.
     pub fn invalid(field: &'static str, value: impl ToString, rule: impl Into<String>) -> Self {
         let value = value.to_string().chars().take(128).collect();
@@ -308,6 +320,7 @@ impl Error {
             Self::NotFound { id, .. }
             | Self::WrongState { id, .. }
             | Self::Protected { id, .. }
+            | Self::RootDisk { id, .. }
             | Self::NodeFull { id }
             | Self::NotAttached { id }
             | Self::AlreadyExists { id, .. }
@@ -344,6 +357,7 @@ impl Error {
             Self::NotFound { .. } => "not_found",
             Self::WrongState { .. } => "wrong_state",
             Self::Protected { .. } => "protected",
+            Self::RootDisk { .. } => "root_disk",
             Self::NoCapacity { .. } | Self::NodeFull { .. } => "no_capacity",
             Self::PoolsFull { .. } => "no_pool",
             Self::NotAttached { .. } => "not_attached",

@@ -72,6 +72,7 @@ pub const CALLS: &[(&str, Course)] = &[
     ("DrainPool", Whole(ONE)),
     ("UndrainPool", Whole(ONE)),
     ("CreateVolume", Steps("volume")),
+    ("ModifyVolume", Steps("volume")),
     ("DeleteVolume", Steps("volume")),
     ("AttachVolume", Steps("attach_volume")),
     ("DetachVolume", Steps("detach_volume")),

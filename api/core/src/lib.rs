@@ -76,4 +76,7 @@ pub use security_group::{
     NameOrId, NewRule, NewSecurityGroup, RuleSelector, authorize_action, revoke_action,
 };
 pub use snapshot::CreateSnapshots;
-pub use volume::{AttachVolume, AttachmentView, CreateVolume, DetachVolume, VolumeView};
+pub use volume::{
+    AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, ModificationState,
+    ModificationView, ModifyVolume, VolumeView,
+};

@@ -12,12 +12,13 @@ use tepui_types::{InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, exists, first};
 use crate::value::S;
-use crate::verb::Verb;
+use crate::verb::{Undo, Verb};
 
 /// The SELECT list, with `attachment` as a and `instance` as i, that [`read`] reads.
 pub(crate) const ATTACHMENT: &str =
     "a.id, a.volume_id, i.id, a.device, a.delete_on_termination, a.state, a.since,
-    a.export_id, a.placement_id, a.wrapped_secret, a.export_state, a.source, a.message";
+    a.export_id, a.placement_id, a.wrapped_secret, a.export_state, a.source, a.message,
+    (SELECT actual_gib FROM volume WHERE id = a.volume_id), a.guest_gib";
 /// Where [`ATTACHMENT`] is selected from.
 pub(crate) const FROM: &str = "attachment a JOIN instance i ON i.n = a.instance_n";
 
@@ -37,6 +38,8 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Attachment> {
         export_state: c.stored()?,
         source: c.optional()?,
         message: c.plain()?,
+        size_gib: c.plain()?,
+        guest_gib: c.plain()?,
     })
 }
 
@@ -72,6 +75,14 @@ pub(crate) fn by_instance(
 pub(crate) fn user(connection: &Connection, volume: VolumeId) -> rusqlite::Result<Option<InstanceId>> {
     let sql = format!("SELECT i.id FROM {FROM} WHERE a.volume_id = ?1");
     first(connection, &sql, params![S(volume)], |c| c.stored())
+}
+
+/// The node that is told to give the volume to its guest.
+pub(crate) fn compute_of(connection: &Connection, volume: VolumeId) -> rusqlite::Result<Option<NodeId>> {
+    let sql = "SELECT l.node_id FROM attachment a
+               JOIN placement l ON l.id = a.placement_id AND l.gone_at IS NULL
+               WHERE a.volume_id = ?1 AND a.state <> 'detaching' AND a.source IS NOT NULL";
+    first(connection, sql, params![S(volume)], |c| c.stored())
 }
 
 /// What an attachment depends on, of the volume's side.
@@ -292,16 +303,19 @@ pub(crate) fn storage_hosts(connection: &Connection, compute: NodeId) -> rusqlit
     all(connection, sql, params![S(compute)], |c| c.stored())
 }
 
-/// Says whether the volume goes with its instance.
+/// Says of these devices whether their volumes go with the instance.
 pub(crate) fn set_delete_on_termination(
     connection: &Connection,
     project: ProjectId,
     instance: InstanceId,
-    device: &str,
-    delete: bool,
-) -> rusqlite::Result<Option<AttachmentState>> {
-    let sql = "UPDATE attachment SET delete_on_termination = ?4
-               WHERE project_id = ?1 AND device = ?3 AND instance_n = (SELECT n FROM instance WHERE id = ?2)
-               RETURNING state";
-    Ok(all(connection, sql, params![S(project), S(instance), device, delete], |c| c.stored())?.pop())
+    devices: &[(String, bool)],
+) -> Verb<Option<String>> {
+    for (device, delete) in devices {
+        let sql = "UPDATE attachment SET delete_on_termination = ?4
+                   WHERE project_id = ?1 AND device = ?3 AND instance_n = (SELECT n FROM instance WHERE id = ?2)";
+        if execute(connection, sql, params![S(project), S(instance), device, delete])? == 0 {
+            return Err(Undo::Answer(Some(device.clone())));
+        }
+    }
+    Ok(None)
 }

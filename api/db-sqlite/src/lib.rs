@@ -19,6 +19,7 @@ mod image;
 mod instance;
 mod key_pair;
 mod lock;
+mod modification;
 mod network;
 mod node;
 mod node_loads;

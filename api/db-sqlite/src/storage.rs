@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{
     Attachment, AttachmentState, ExportState, InstanceState, SnapshotState, VolumeEvent, VolumeState,
@@ -14,6 +15,7 @@ use tepui_types::{ExportId, Generation, NodeId, ProjectId, SnapshotId, VolumeId}
 use crate::SqliteDb;
 use crate::attachment::{self, ATTACHMENT};
 use crate::generation::Touched;
+use crate::modification;
 use crate::pool::{self, POOL};
 use crate::row::{all, execute, first};
 use crate::snapshot::{self, SNAPSHOT};
@@ -30,9 +32,14 @@ impl StorageDb for SqliteDb {
         self.read(move |connection| part(connection, node)).await
     }
 
-    async fn apply_storage_news(&self, node: NodeId, news: &[StorageNews]) -> Result<Vec<NodeId>, DbError> {
+    async fn apply_storage_news(
+        &self,
+        node: NodeId,
+        news: &[StorageNews],
+        now: Timestamp,
+    ) -> Result<Vec<NodeId>, DbError> {
         let news = news.to_vec();
-        self.write(move |connection| Ok(News::of(connection, node).apply(&news)?)).await
+        self.write(move |connection| Ok(News::of(connection, node, now).apply(&news)?)).await
     }
 }
 
@@ -71,6 +78,7 @@ fn part(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Storag
 struct News<'a> {
     connection: &'a Connection,
     node: NodeId,
+    now: Timestamp,
     touched: Touched,
     wake: BTreeSet<NodeId>,
 }
@@ -84,8 +92,8 @@ struct Known {
 }
 
 impl<'a> News<'a> {
-    fn of(connection: &'a Connection, node: NodeId) -> Self {
-        Self { connection, node, touched: Touched::default(), wake: BTreeSet::new() }
+    fn of(connection: &'a Connection, node: NodeId, now: Timestamp) -> Self {
+        Self { connection, node, now, touched: Touched::default(), wake: BTreeSet::new() }
     }
 
     fn apply(mut self, news: &[StorageNews]) -> rusqlite::Result<Vec<NodeId>> {
@@ -100,6 +108,7 @@ impl<'a> News<'a> {
                 StorageNews::ExportOpen(id, source) => self.export_open(*id, source)?,
                 StorageNews::ExportGone(id) => self.export_gone(*id)?,
                 StorageNews::DiskAttached(id) => self.disk_attached(*id)?,
+                StorageNews::DiskSized(id, gib) => self.disk_sized(*id, *gib)?,
                 StorageNews::DiskAbsent(id) => self.disk_absent(*id)?,
                 StorageNews::Failed(id, message) => self.failed(*id, message)?,
             }
@@ -123,6 +132,9 @@ impl<'a> News<'a> {
         if next != state || actual != gib {
             let sql = "UPDATE volume SET state = ?2, actual_gib = ?3, message = NULL WHERE id = ?1";
             execute(self.connection, sql, params![S(id), S(next), gib])?;
+            // What its guest is to see of it.
+            self.tell(attachment::compute_of(self.connection, id)?);
+            modification::settle(self.connection, id, self.now)?;
         }
         if next != state {
             // It must not be made a second time.
@@ -240,6 +252,7 @@ impl<'a> News<'a> {
         };
         let attachment = &known.attachment;
         execute(self.connection, "DELETE FROM attachment WHERE export_id = ?1", params![S(export)])?;
+        modification::settle(self.connection, attachment.volume_id, self.now)?;
         if attachment.delete_on_termination && ends(known.instance) {
             volume::begin_deletion(self.connection, attachment.volume_id)?;
             self.wake.insert(self.node);
@@ -254,6 +267,16 @@ impl<'a> News<'a> {
         if known.attachment.state == AttachmentState::Attaching {
             let sql = "UPDATE attachment SET state = ?2, message = NULL WHERE export_id = ?1";
             execute(self.connection, sql, params![S(export), S(AttachmentState::Attached)])?;
+        }
+        Ok(())
+    }
+
+    fn disk_sized(&self, export: ExportId, gib: u32) -> rusqlite::Result<()> {
+        let Some(Known { attachment, .. }) = self.own_disk(export)? else { return Ok(()) };
+        if attachment.guest_gib != gib {
+            let sql = "UPDATE attachment SET guest_gib = ?2 WHERE export_id = ?1";
+            execute(self.connection, sql, params![S(export), gib])?;
+            modification::settle(self.connection, attachment.volume_id, self.now)?;
         }
         Ok(())
     }

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use tepui_db::model::{
-    AttachmentState, NodeState, SnapshotState, Volume, VolumeEvent, VolumeRecord, VolumeState,
-};
+use tepui_db::model::{NodeState, SnapshotState, Volume, VolumeEvent, VolumeRecord, VolumeState};
 use tepui_db::{
     AttachOutcome, DbError, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, TokenUse,
     VolumeDb, VolumeOutcome,
@@ -18,7 +16,7 @@ use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::verb::Verb;
-use crate::{SqliteDb, attachment, node, project, tag};
+use crate::{SqliteDb, attachment, modification, node, project, tag};
 
 /// The SELECT list, with `volume` as v, that [`read`] reads.
 pub(crate) const VOLUME: &str =
@@ -41,8 +39,9 @@ impl VolumeDb for SqliteDb {
         project: ProjectId,
         id: VolumeId,
         size_gib: u32,
+        now: Timestamp,
     ) -> Result<VolumeOutcome, DbError> {
-        self.write(move |connection| grow(connection, project, id, size_gib)).await
+        self.write(move |connection| grow(connection, project, id, size_gib, now)).await
     }
 
     async fn delete_volume(&self, project: ProjectId, id: VolumeId) -> Result<VolumeOutcome, DbError> {
@@ -63,12 +62,11 @@ impl VolumeDb for SqliteDb {
         &self,
         project: ProjectId,
         instance: InstanceId,
-        device: &str,
-        delete: bool,
-    ) -> Result<Option<AttachmentState>, DbError> {
-        let device = device.to_owned();
+        devices: &[(String, bool)],
+    ) -> Result<Option<String>, DbError> {
+        let devices = devices.to_vec();
         self.write(move |connection| {
-            Ok(attachment::set_delete_on_termination(connection, project, instance, &device, delete)?)
+            attachment::set_delete_on_termination(connection, project, instance, &devices)
         })
         .await
     }
@@ -94,6 +92,7 @@ fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<V
     let mut attachments: BTreeMap<_, _> = attachments.into_iter().map(|a| (a.volume_id, a)).collect();
     // The bounds hold the texts that begin with "vol-".
     let mut tags = tag::of_kind(connection, project, "vol-", "vol.")?;
+    let mut modifications = modification::of_project(connection, project)?;
     let sql = format!(
         "SELECT {VOLUME}, p.class FROM volume v JOIN pool p ON p.id = v.pool_id
          WHERE v.project_id = ?1 ORDER BY v.id"
@@ -102,6 +101,7 @@ fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<V
     let record = |(volume, class): (Volume, String)| VolumeRecord {
         class,
         attachment: attachments.remove(&volume.id),
+        modification: modifications.remove(&volume.id),
         tags: tags.remove(&volume.id.to_string()).unwrap_or_default(),
         volume,
     };
@@ -229,7 +229,13 @@ fn own(
     first(connection, &sql, params![S(id), S(project)], |c| Ok((read(c)?, c.stored()?)))
 }
 
-fn grow(connection: &Connection, project: ProjectId, id: VolumeId, size_gib: u32) -> Verb<VolumeOutcome> {
+fn grow(
+    connection: &Connection,
+    project: ProjectId,
+    id: VolumeId,
+    size_gib: u32,
+    now: Timestamp,
+) -> Verb<VolumeOutcome> {
     let Some((volume, node)) = own(connection, project, id)? else { return Ok(VolumeOutcome::NotFound) };
     match volume.state {
         VolumeState::Available => {}
@@ -247,6 +253,7 @@ fn grow(connection: &Connection, project: ProjectId, id: VolumeId, size_gib: u32
         return Ok(VolumeOutcome::QuotaExceeded { limit, used });
     }
     execute(connection, "UPDATE volume SET size_gib = ?2 WHERE id = ?1", params![S(id), size_gib])?;
+    modification::begin(connection, &volume, size_gib, now)?;
     let mut touched = Touched::default();
     touched.storage(node);
     touched.grow(connection)?;

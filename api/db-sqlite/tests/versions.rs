@@ -194,7 +194,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     let token = Some(TokenUse { token: "t".into(), parameters_sha256: [1; 32] });
     let new = NewVolume { volume, token, tags: vec![("Name".into(), "data".into())] };
     world.db.create_volume(&new).await.unwrap();
-    world.db.apply_storage_news(node, &[StorageNews::VolumePresent(id, 4)]).await.unwrap();
+    world.db.apply_storage_news(node, &[StorageNews::VolumePresent(id, 4)], world.now()).await.unwrap();
     let export_id = ExportId::from_random(world.bits());
     let attachment = NewAttachment {
         id: AttachmentId::from_random(world.bits()),
@@ -210,7 +210,9 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     world.db.attach_volume(&attachment, world.now()).await.unwrap();
     let portal = "192.0.2.1:3260".parse().unwrap();
     let source = VolumeSource::Iscsi { portal, target: "iqn.2026-11.test:1".into(), lun: 1 };
-    world.db.apply_storage_news(node, &[StorageNews::ExportOpen(export_id, source)]).await.unwrap();
+    let open = [StorageNews::ExportOpen(export_id, source)];
+    world.db.apply_storage_news(node, &open, world.now()).await.unwrap();
+    world.db.grow_volume(tenant.project, id, 6, world.now()).await.unwrap();
     let snapshot = Snapshot {
         id: SnapshotId::from_random(world.bits()),
         project_id: tenant.project,

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tepui_types::agent::VolumeSource;
 use tepui_types::{ExportId, Generation, NodeId, SnapshotId, VolumeId};
 
@@ -45,6 +46,8 @@ pub enum StorageNews {
     ExportGone(ExportId),
     /// The placement's domain has the disk.
     DiskAttached(ExportId),
+    /// The placement's domain sees the disk with so many GiB, or will when it starts.
+    DiskSized(ExportId, u32),
     /// The placement's domain does not have the disk any more.
     DiskAbsent(ExportId),
     /// What is wanted of the export or disk failed for now.
@@ -63,5 +66,10 @@ pub trait StorageDb: Send + Sync {
     /// Applies what `node` says. News of a volume, snapshot or export counts if the node has its pool, news of a
     /// disk if it has its placement; what says nothing new, or does not fit the state, changes nothing. Returns
     /// the nodes for which something else is wanted now.
-    async fn apply_storage_news(&self, node: NodeId, news: &[StorageNews]) -> Result<Vec<NodeId>, DbError>;
+    async fn apply_storage_news(
+        &self,
+        node: NodeId,
+        news: &[StorageNews],
+        now: Timestamp,
+    ) -> Result<Vec<NodeId>, DbError>;
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tepui_types::{AttachmentId, ExportId, InstanceId, NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
-use crate::model::{AttachmentState, InstanceState, Volume, VolumeRecord, VolumeState};
+use crate::model::{InstanceState, Volume, VolumeRecord, VolumeState};
 use crate::{DbError, TokenUse};
 
 /// One `CreateVolume`.
@@ -175,12 +175,13 @@ pub trait VolumeDb: Send + Sync {
     /// A project's volumes, by id.
     async fn volumes(&self, project: ProjectId) -> Result<Vec<VolumeRecord>, DbError>;
 
-    /// Grows a volume, in use or not.
+    /// Grows a volume, in use or not. It is a new modification, whether the last one has ended or not.
     async fn grow_volume(
         &self,
         project: ProjectId,
         id: VolumeId,
         size_gib: u32,
+        now: Timestamp,
     ) -> Result<VolumeOutcome, DbError>;
 
     /// Deletes a volume that is not in use.
@@ -192,12 +193,12 @@ pub trait VolumeDb: Send + Sync {
     /// Detaches a volume. Asked again, it changes nothing, but that `force` is remembered.
     async fn detach_volume(&self, what: &Detachment) -> Result<DetachOutcome, DbError>;
 
-    /// Says whether the volume goes with its instance; `None` when it is not attached there.
+    /// Says of these devices whether their volumes go with the instance, of all or of none; the first one at which
+    /// nothing is attached.
     async fn set_delete_on_termination(
         &self,
         project: ProjectId,
         instance: InstanceId,
-        device: &str,
-        delete: bool,
-    ) -> Result<Option<AttachmentState>, DbError>;
+        devices: &[(String, bool)],
+    ) -> Result<Option<String>, DbError>;
 }

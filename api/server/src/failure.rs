@@ -209,6 +209,7 @@ fn domain_code(error: &Error) -> ErrorCode {
         Error::WrongState { .. }
         | Error::NotAttached { .. }
         | Error::Protected { .. }
+        | Error::RootDisk { .. }
         | Error::InUse { .. }
         | Error::CannotDelete { .. }
         | Error::InstancesTerminated { .. }

@@ -26,6 +26,8 @@ pub struct DataDisk {
     pub source: DiskSource,
     /// The guest cannot write to it.
     pub read_only: bool,
+    /// A guest that runs and sees fewer bytes is told of so many, which must be there.
+    pub least_bytes: u64,
 }
 
 /// Where the bytes of a data disk are.
@@ -138,8 +140,8 @@ pub(crate) fn tell_secrets(connect: &Connect, disks: &[DataDisk]) -> Outcome<()>
     Ok(())
 }
 
-/// Gives a running domain the disks that it lacks and asks it to let go of all others; what it has then. A domain
-/// that is off has none: its next start gives it what is wanted.
+/// Gives a running domain the disks that it lacks, in the sizes that they have by now, and asks it to let go of all
+/// others; what it has then. A domain that is off has none: its next start gives it what is wanted.
 pub(crate) fn set_disks(connect: &Connect, id: PlacementId, wanted: &[Prepared]) -> Outcome<Vec<LiveDisk>> {
     let Some(domain) = lookup(connect, id)? else { return Ok(Vec::new()) };
     let Some(live) = live_disks(&domain)? else { return Ok(Vec::new()) };
@@ -157,7 +159,21 @@ pub(crate) fn set_disks(connect: &Connect, id: PlacementId, wanted: &[Prepared])
         tell_secrets(connect, std::slice::from_ref(&disk.disk))?;
         tolerate(&domain, domain.attach_device_flags(&disk.xml, sys::VIR_DOMAIN_AFFECT_LIVE))?;
     }
-    Ok(live_disks(&domain)?.unwrap_or_default())
+    let Some(live) = live_disks(&domain)? else { return Ok(Vec::new()) };
+    for disk in wanted.iter().filter(|wanted| live.iter().any(|live| wanted.is(live))) {
+        tolerate(&domain, grow(&domain, &disk.disk))?;
+    }
+    Ok(live)
+}
+
+/// Tells a guest of the size that a disk of it has by now. QEMU asks the target or file itself, and refuses a size
+/// that is not there.
+fn grow(domain: &Domain, disk: &DataDisk) -> Outcome<u32> {
+    let device = disk.device();
+    match domain.get_block_info(&device, 0)?.capacity < disk.least_bytes {
+        true => domain.block_resize(&device, disk.least_bytes, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES),
+        false => Ok(0),
+    }
 }
 
 /// A disk with the XML that was made of it where a mistake could still be told.

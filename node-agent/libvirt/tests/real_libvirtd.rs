@@ -62,7 +62,13 @@ async fn a_guest_starts_once_resets_obeys_the_power_button_and_is_forgotten() {
 fn volume(host: &PrivateHost, letter: char) -> DataDisk {
     let path = host.path().join(format!("{letter}.raw"));
     fs::File::create(&path).unwrap().set_len(16 << 20).unwrap();
-    DataDisk { letter, serial: format!("vol{letter}"), source: DiskSource::File(path), read_only: false }
+    DataDisk {
+        letter,
+        serial: format!("vol{letter}"),
+        source: DiskSource::File(path),
+        read_only: false,
+        least_bytes: 0,
+    }
 }
 
 #[tokio::test]
@@ -82,6 +88,14 @@ async fn a_guest_has_the_volumes_that_are_wanted_from_its_start_and_while_it_run
     for _ in 0..2 {
         assert_eq!(set(&[&b, &c]).await, [b.live(), c.live()]);
     }
+    // QEMU grows a file by itself where it has not grown yet.
+    let larger = DataDisk { least_bytes: 32 << 20, ..c.clone() };
+    for _ in 0..2 {
+        assert_eq!(set(&[&b, &larger]).await, [b.live(), c.live()]);
+        let DiskSource::File(path) = &c.source else { panic!("{c:?}") };
+        assert_eq!(fs::metadata(path).unwrap().len(), 32 << 20);
+    }
+    assert_eq!(set(&[&b, &c]).await, [b.live(), c.live()], "it never shrinks");
     // The guest lets go of them by itself, in its own time.
     let begun = Instant::now();
     while set(&[&c, &d]).await != [c.live(), d.live()] {

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use tepui_storage::iscsi::{Settings, Tgt};
 use tepui_storage::{Local, Pool, PoolError, Watermarks};
 use tepui_types::agent::{
-    ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotObserved, SnapshotPart,
-    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSnapshot, WantedVolume,
+    ExportObserved, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotObserved,
+    SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSnapshot,
+    WantedVolume,
 };
 use tepui_types::{PoolId, Timestamp};
 use tokio::sync::Mutex;
@@ -85,6 +86,7 @@ impl Storage for LocalPools {
         let mut volumes = work(open.clone(), made, move |pool, one| volume(pool, one, now)).await;
         let served = |id: &PoolId| open.get(id).map(|held| (held.part.backend, Arc::clone(&held.pool)));
         let exports = self.serve(part, served).await;
+        volumes.iter_mut().for_each(|seen| unless_unserved(seen, part, &exports));
         let is_served = |one: &WantedVolume| {
             part.exports.iter().any(|export| {
                 let gone = exports.iter().any(|seen| seen.id == export.id && seen.state == ExportState::Gone);
@@ -113,6 +115,22 @@ impl Storage for LocalPools {
             std::future::pending::<()>().await;
         }
         self.served.lock().await.tgt_ended();
+    }
+}
+
+/// A volume has its size once what serves it shows that size. Its guest is told of it then; earlier, QEMU would stand
+/// still with all of the guest while it asked a server that does not answer it.
+fn unless_unserved(seen: &mut VolumeObserved, part: &StoragePart, exports: &[ExportObserved]) {
+    let own = part.exports.iter().filter(|wanted| wanted.volume_id == seen.id);
+    let failed =
+        own.filter_map(|wanted| exports.iter().find(|export| export.id == wanted.id)).find_map(|export| {
+            match &export.state {
+                ExportState::Failed { message } => Some(message.clone()),
+                ExportState::Open { .. } | ExportState::Closing { .. } | ExportState::Gone => None,
+            }
+        });
+    if let (Some(message), StoredState::Present { .. }) = (failed, &seen.state) {
+        seen.state = StoredState::Failed { message, permanent: false };
     }
 }
 

@@ -154,6 +154,12 @@ impl Control {
         self.call("new logical unit", request.text(format!("path={path}"))).await.map(drop)
     }
 
+    /// tgtd refuses it while a command of the unit is under way.
+    pub(super) async fn delete_unit(&self, target: i32, unit: u64) -> Result<(), TgtError> {
+        let request = Request::new(Mode::Device, Op::Delete).target(target).unit(unit);
+        self.call("delete logical unit", request).await.map(drop)
+    }
+
     pub(super) async fn set_unit(&self, target: i32, unit: u64, parameters: String) -> Result<(), TgtError> {
         let request = Request::new(Mode::Device, Op::Update).target(target).unit(unit).text(parameters);
         self.call("update logical unit", request).await.map(drop)

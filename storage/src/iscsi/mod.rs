@@ -1,6 +1,7 @@
 //! iSCSI by tgt: one target for each export.
 //!
 //! ```text
+//!   enlarge: shut ─ close… ─ unit, then as for a half-made one
 //!   ensure: target ─ unit ─ parameters ─ account ─ bind ─ admit          revoke: shut ─ close… ─ target ─ account
 //!                                                    └ from here on open          └ from here on shut
 //! ```
@@ -44,10 +45,13 @@ const TARGETS: &str = "iqn.2026-11.cloud.tepui:";
 const UNIT: u64 = 1;
 /// Between two looks at connections that are told to close.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long an export that is to be enlarged waits for its connection to end; the next call goes on.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The fail points of each operation, as `storage::OPERATION::STEP`; each stands behind the step it names.
 pub const STEPS: &[(&str, &[&str])] = &[
     ("export", &["target", "unit", "parameters", "account", "bind", "admit"]),
+    ("enlarge", &["shut", "unit"]),
     ("revoke", &["shut", "target", "account"]),
 ];
 
@@ -242,6 +246,7 @@ impl<'a> Inventory<'a> {
         } else if target.number != number {
             return Err(ExportError::Conflict { id, what: "number", found: target.number.to_string() });
         }
+        let target = self.without_outgrown(export, path, target).await?;
         self.build_unit(export, path, &target).await?;
 
         let is_bound = target.accounts.contains(&account);
@@ -262,6 +267,67 @@ impl<'a> Inventory<'a> {
         point("export", "bind")?;
         control.admit(number, &initiator).await?;
         Ok(point("export", "admit")?)
+    }
+
+    /// Removes a unit whose file has grown, to be made anew with the new size: tgtd keeps the size that the file had
+    /// when it opened it. It could open it anew, but that closes the file under reads and writes of its other threads,
+    /// and lets a write land nowhere. So whoever is connected is sent away first, and its initiator comes again and
+    /// repeats what was not answered; and tgtd removes no unit with a command under way.
+    async fn without_outgrown(
+        &self,
+        export: &Export,
+        path: &str,
+        mut target: Target,
+    ) -> Result<Target, ExportError> {
+        if !target.units.iter().any(|unit| unit.path.as_deref() == Some(path)) {
+            return Ok(target);
+        }
+        let file = |source| ExportError::File { path: export.path.clone(), source };
+        let bytes = std::fs::metadata(path).map_err(file)?.len();
+        let (control, id, number) = (self.control, export.id, target_number(export.id));
+        if !self.is_outgrown(number, bytes) {
+            return Ok(target);
+        }
+        for initiator in &target.admitted {
+            unless(control.shut_out(number, initiator).await, &[Code::NO_ADMISSION])?;
+        }
+        point("enlarge", "shut")?;
+        self.send_away(id).await?;
+        match control.delete_unit(number, UNIT).await {
+            Err(error) if error.code() == Some(Code::UNIT_ACTIVE) => {
+                return Err(ExportError::Held { id, holder: "a command that is under way".into() });
+            }
+            other => other?,
+        }
+        point("enlarge", "unit")?;
+        target.units.retain(|unit| unit.number != UNIT);
+        target.admitted.clear();
+        Ok(target)
+    }
+
+    /// Whether all that tgtd shows of a target's file is below this size. Who forges lines of it can add a small unit
+    /// and cannot take the true one away.
+    fn is_outgrown(&self, number: i32, bytes: u64) -> bool {
+        let shown = self.targets.iter().filter(|target| target.number == number);
+        let mut shown = shown.flat_map(|target| &target.units).filter(|unit| unit.path.is_some()).peekable();
+        shown.peek().is_some() && shown.all(|unit| unit.megabytes < whole_megabytes(bytes))
+    }
+
+    /// Closes every connection of an export that lets nobody in, and waits until its sessions are gone.
+    async fn send_away(&self, id: ExportId) -> Result<(), ExportError> {
+        let (control, number) = (self.control, target_number(id));
+        let (deadline, mut told) = (Instant::now() + PATIENCE, BTreeSet::new());
+        loop {
+            let sessions = control.connections(number).await?;
+            let Some(first) = sessions.first() else { return Ok(()) };
+            if Instant::now() >= deadline {
+                return Err(ExportError::Held { id, holder: first.initiator.clone() });
+            }
+            for one in sessions.iter().filter(|one| told.insert(one.number)) {
+                unless(control.close(number, one).await, &[Code::NO_SESSION, Code::NO_CONNECTION])?;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn build_unit(&self, export: &Export, path: &str, target: &Target) -> Result<(), ExportError> {
@@ -315,6 +381,11 @@ fn check(export: &Export) -> Result<&str, ExportError> {
     path.ok_or_else(|| {
         invalid("path", "must be absolute, below 1024 bytes of UTF-8, without comma and line end")
     })
+}
+
+/// The least that tgtd shows as megabytes of a file of this size: it rounds.
+fn whole_megabytes(bytes: u64) -> u64 {
+    bytes / 1_000_000
 }
 
 fn target_name(id: ExportId) -> String {

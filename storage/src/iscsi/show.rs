@@ -34,6 +34,8 @@ pub(super) struct Unit {
     pub(super) serial: String,
     pub(super) read_only: bool,
     pub(super) thin: bool,
+    /// Its size in millions of bytes, rounded.
+    pub(super) megabytes: u64,
     pub(super) path: Option<String>,
 }
 
@@ -136,6 +138,7 @@ fn unit(units: &mut Vec<Unit>, line: &str) {
     let Some(unit) = units.last_mut() else { return };
     match key {
         "SCSI SN" => value.clone_into(&mut unit.serial),
+        "Size" => unit.megabytes = value.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default(),
         "Readonly" => unit.read_only = value == "Yes",
         "Thin-provisioning" => unit.thin = value == "Yes",
         "Backing store path" => unit.path = Some(value).filter(|path| *path != "None").map(str::to_owned),
@@ -171,6 +174,8 @@ mod tests {
         " alias: ",
         "IP Address",
         "SCSI SN",
+        "Size",
+        " MB",
         "Backing store path",
         "Portal: ",
         "ä",
@@ -185,6 +190,7 @@ mod tests {
             serial: "vol0123456789abcdef0".into(),
             read_only: false,
             thin: true,
+            megabytes: 67,
             path: Some("/pool/volumes/vol-0123456789abcdef0/disk.raw".into()),
         };
         let session = Session {

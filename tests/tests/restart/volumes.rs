@@ -42,6 +42,7 @@ fn a_volume_is_made_attached_copied_and_removed_once_although_the_control_plane_
     for (attach, detach) in steps("attach_volume").iter().zip(steps("detach_volume")) {
         scene.attachment(&kept, instance, (attach, detach));
     }
+    scene.on_termination(&kept, instance);
     for point in steps("snapshot") {
         scene.snapshot(&kept, point);
     }
@@ -124,6 +125,10 @@ impl Scene {
         let id = self.cut_off(point, "create_volume", &parameters).answer()["VolumeId"].clone();
         assert_eq!(self.volumes().len(), 2, "{point}: made once");
         self.wait(&id, "available");
+        let larger = json!({ "VolumeId": id, "Size": 3 });
+        let begun = self.cut_off(point, "modify_volume", &larger).answer();
+        assert_eq!(begun["VolumeModification"]["OriginalSize"], 2, "{point}: it is one modification");
+        self.wait_grown(&id);
         let parameters = json!({ "VolumeId": id });
         match self.cut_off(point, "delete_volume", &parameters) {
             Reply::Answer(_) => {}
@@ -133,7 +138,15 @@ impl Scene {
         self.wait_gone("describe_volumes", &json!({ "VolumeIds": [id] }));
     }
 
-    /// The host's word that a volume is there, and that it is gone.
+    fn wait_grown(&mut self, volume: &Value) {
+        until(&format!("{volume} has grown"), 60, || {
+            let own = json!({ "VolumeIds": [volume] });
+            let found = self.ec2.call("describe_volumes_modifications", &own).answer();
+            (found["VolumesModifications"][0]["ModificationState"] == "completed").then_some(())
+        });
+    }
+
+    /// The host's word that a volume is there, that it has grown, and that it is gone.
     fn cut_off_report(&mut self, point: &str) {
         let armed = self.cloud.start_armed(Daemon::Api, point);
         let parameters = json!({ "AvailabilityZone": self.zone, "Size": 2, "ClientToken": point });
@@ -141,6 +154,13 @@ impl Scene {
         armed.assert_died(30);
         self.cloud.up();
         let id = self.create(point);
+        let armed = self.cloud.start_armed(Daemon::Api, point);
+        let larger = json!({ "VolumeId": id, "Size": 3 });
+        let _ = self.ec2.call("modify_volume", &larger);
+        armed.assert_died(30);
+        self.cloud.up();
+        self.ec2.call("modify_volume", &larger).answer();
+        self.wait_grown(&id);
         let armed = self.cloud.start_armed(Daemon::Api, point);
         let _ = self.ec2.call("delete_volume", &json!({ "VolumeId": id }));
         armed.assert_died(30);
@@ -159,6 +179,23 @@ impl Scene {
             Reply::Refused(code) => assert_eq!(code, "IncorrectState", "{detach}: it is detached already"),
             Reply::Lost(why) => unreachable!("{detach}: {why}"),
         }
+        self.wait(volume, "available");
+    }
+
+    /// Whether a volume goes with its instance. No host is woken for it.
+    fn on_termination(&mut self, volume: &Value, instance: &Value) {
+        let parameters = json!({ "VolumeId": volume, "InstanceId": instance, "Device": "/dev/sdf" });
+        self.ec2.call("attach_volume", &parameters).answer();
+        self.wait(volume, "attached");
+        for (delete, point) in [true, false].into_iter().zip(steps("attribute")) {
+            let disk = json!({ "DeviceName": "/dev/sdf", "Ebs": { "DeleteOnTermination": delete } });
+            let parameters = json!({ "InstanceId": instance, "BlockDeviceMappings": [disk] });
+            self.cut_off(point, "modify_instance_attribute", &parameters).answer();
+            let found = self.ec2.call("describe_instances", &json!({ "InstanceIds": [instance] })).answer();
+            let disks = &found["Reservations"][0]["Instances"][0]["BlockDeviceMappings"];
+            assert_eq!(disks[1]["Ebs"]["DeleteOnTermination"], delete, "{point}");
+        }
+        self.ec2.call("detach_volume", &json!({ "VolumeId": volume })).answer();
         self.wait(volume, "available");
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use data_encoding::BASE64;
 use tepui_db::NodePartState;
 use tepui_db::model::{
-    Instance, InstanceRecord, InstanceState, NetworkInterface, RootVolume, SecurityGroup, Subnet, Vpc,
+    Attachment, AttachmentState, Instance, InstanceRecord, InstanceState, NetworkInterface, RootVolume,
+    SecurityGroup, Subnet, Vpc,
 };
 use tepui_types::agent::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
@@ -99,7 +100,7 @@ impl Cloud {
             public_keys: public_keys(instance),
             security_groups: interface.group_ids.iter().map(group_name).collect(),
             interfaces: vec![metadata_interface(interface, around)?],
-            block_devices: block_devices(),
+            block_devices: block_devices(&record.attachments),
             tags: record.tags.clone(),
             identity_document: identity.document,
             identity_signature: identity.signature,
@@ -130,10 +131,25 @@ fn public_keys(instance: &Instance) -> BTreeMap<String, String> {
     instance.key_name.clone().zip(instance.public_key.clone()).into_iter().collect()
 }
 
-/// The names are AWS's; the device is what the guest sees on virtio.
-fn block_devices() -> Vec<MetadataBlockDevice> {
-    let device = |name: &str| MetadataBlockDevice { name: name.into(), device: "/dev/vda".into() };
-    vec![device("ami"), device("root")]
+/// The names are AWS's; the root disk's device is what the guest sees on virtio, a volume's is what it was attached
+/// as, since the guest alone knows under what name it comes.
+fn block_devices(attachments: &[Attachment]) -> Vec<MetadataBlockDevice> {
+    let device = |name: String, device: &str| MetadataBlockDevice { name, device: device.into() };
+    let root = ["ami", "root"].map(|name| device(name.into(), "/dev/vda"));
+    let volumes = attachments.iter().filter(|attachment| is_wanted(attachment)).enumerate();
+    let volumes = volumes.map(|(index, attachment)| {
+        let name = attachment.device.strip_prefix("/dev/").unwrap_or(&attachment.device);
+        device(format!("ebs{}", index + 1), name)
+    });
+    root.into_iter().chain(volumes).collect()
+}
+
+/// Whether the guest's host is told to give it to the guest.
+fn is_wanted(attachment: &Attachment) -> bool {
+    match attachment.state {
+        AttachmentState::Attaching | AttachmentState::Attached => attachment.source.is_some(),
+        AttachmentState::Detaching => false,
+    }
 }
 
 fn metadata_interface(

@@ -8,8 +8,8 @@ use tepui_db::model::{
 };
 use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
 use tepui_types::agent::{
-    DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, PlacementObserved, PoolPart,
-    SnapshotPart, StorageObserved, StoragePart, StoredState, VolumePart, VolumeSource, WantedDisk,
+    DiskObserved, DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, PlacementObserved,
+    PoolPart, SnapshotPart, StorageObserved, StoragePart, StoredState, VolumePart, VolumeSource, WantedDisk,
     WantedExport, WantedSnapshot, WantedVolume,
 };
 use tepui_types::{ExportId, InstanceId, NodeId, VolumeId};
@@ -74,7 +74,13 @@ impl Cloud {
             VolumeSource::Iscsi { .. } => Some(self.secret_of(attachment)?),
             VolumeSource::Nfs { .. } | VolumeSource::Local { .. } => None,
         };
-        Ok(DiskSpec { device: attachment.device.clone(), source: source.clone(), secret, read_only: false })
+        Ok(DiskSpec {
+            device: attachment.device.clone(),
+            source: source.clone(),
+            secret,
+            read_only: false,
+            size_bytes: u64::from(attachment.size_gib) * GIB,
+        })
     }
 
     /// Applies what a storage host says of its pools.
@@ -109,7 +115,7 @@ impl Cloud {
         if news.is_empty() {
             return Ok(());
         }
-        let concerned = self.db.apply_storage_news(node, news).await?;
+        let concerned = self.db.apply_storage_news(node, news, self.now()).await?;
         let passed = pass("core::storage_news::applied")?;
         self.wakes.wake(passed, concerned);
         pass("core::storage_news::woken")?;
@@ -191,7 +197,7 @@ fn failed_launches(state: &StoragePartState, news: &[StorageNews]) -> Vec<(Volum
 fn volume_news(volume: &Volume, seen: &StoredState) -> Option<StorageNews> {
     match seen {
         StoredState::Present { size_bytes } => {
-            let gib = u32::try_from(size_bytes / GIB).unwrap_or(u32::MAX);
+            let gib = gib(*size_bytes);
             let news = volume.state == VolumeState::Creating || volume.actual_gib != gib;
             news.then_some(StorageNews::VolumePresent(volume.id, gib))
         }
@@ -252,9 +258,20 @@ pub(super) fn disk_news(records: &[InstanceRecord], seen: &[PlacementObserved]) 
         for disk in &seen.disks {
             let known = attachments.iter().find(|attachment| attachment.export_id == disk.export_id);
             news.extend(known.and_then(|attachment| one_disk(attachment, &disk.state)));
+            news.extend(known.and_then(|attachment| disk_size(attachment, disk)));
         }
     }
     news
+}
+
+fn disk_size(attachment: &Attachment, seen: &DiskObserved) -> Option<StorageNews> {
+    let gib = gib(seen.size_bytes);
+    let news = seen.state == DiskState::Attached && attachment.guest_gib != gib;
+    news.then_some(StorageNews::DiskSized(attachment.export_id, gib))
+}
+
+fn gib(bytes: u64) -> u32 {
+    u32::try_from(bytes / GIB).unwrap_or(u32::MAX)
 }
 
 fn one_disk(attachment: &Attachment, seen: &DiskState) -> Option<StorageNews> {

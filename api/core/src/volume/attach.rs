@@ -66,6 +66,12 @@ impl Cloud {
             .commit(caller, "AttachVolume", resources, async {
                 match self.db.attach_volume(&new, now).await? {
                     AttachOutcome::Attaching(node) => Ok(node),
+                    AttachOutcome::VolumeMissing => {
+                        Err(match self.root_disk_of(caller, new.volume_id).await? {
+                            Some(instance) => in_use(new.volume_id, instance),
+                            None => Error::not_found(Kind::Volume, new.volume_id),
+                        })
+                    }
                     refused => Err(refusal(&new, refused)),
                 }
             })
@@ -95,7 +101,7 @@ impl Cloud {
     /// Detaches a volume. Safe to repeat; `force` counts also when it was asked for without before.
     ///
     /// # Errors
-    /// `NotFound` for the volume, `NotAttached`.
+    /// `NotFound` for the volume, `NotAttached`, `RootDisk`.
     pub async fn detach_volume(
         &self,
         caller: &Caller,
@@ -123,7 +129,12 @@ impl Cloud {
                         };
                         Ok((view, nodes))
                     }
-                    DetachOutcome::VolumeMissing => Err(Error::not_found(Kind::Volume, what.volume_id)),
+                    DetachOutcome::VolumeMissing => {
+                        Err(match self.root_disk_of(caller, what.volume_id).await? {
+                            Some(_) => Error::root_disk(what.volume_id, "detached"),
+                            None => Error::not_found(Kind::Volume, what.volume_id),
+                        })
+                    }
                     DetachOutcome::NotAttached => Err(Error::NotAttached { id: what.volume_id.to_string() }),
                 }
             })

@@ -2,6 +2,8 @@
 
 pub(crate) mod attach;
 pub(crate) mod create;
+mod modify;
+mod on_termination;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +16,8 @@ use crate::{Caller, Cloud, Error, Kind, limits};
 
 pub use attach::{AttachVolume, DetachVolume};
 pub use create::CreateVolume;
+pub use modify::{ModificationState, ModificationView, ModifyVolume};
+pub use on_termination::DiskChange;
 
 /// The class that local root disks are shown with, and that is taken where a client names one of AWS's types
 /// that no pool has.
@@ -36,6 +40,8 @@ pub struct VolumeView {
     pub snapshot_id: Option<SnapshotId>,
     /// Where it is used.
     pub attachment: Option<AttachmentView>,
+    /// The last change of its size.
+    pub modification: Option<ModificationView>,
     /// When it was created.
     pub created_at: Timestamp,
     /// Its tags.
@@ -74,7 +80,8 @@ impl AttachmentView {
 
 impl VolumeView {
     fn of_pool(record: VolumeRecord) -> Self {
-        let VolumeRecord { volume, class, attachment, tags } = record;
+        let VolumeRecord { volume, class, attachment, modification, tags } = record;
+        let modification = modification.map(|row| ModificationView::of(&volume, &class, &row));
         Self {
             id: volume.id,
             size_gib: volume.size_gib,
@@ -83,6 +90,7 @@ impl VolumeView {
             state: volume.state,
             snapshot_id: volume.snapshot_id,
             attachment: attachment.as_ref().map(AttachmentView::of),
+            modification,
             created_at: volume.created_at,
             tags,
         }
@@ -106,6 +114,7 @@ impl VolumeView {
             state: VolumeState::Available,
             snapshot_id: None,
             attachment: Some(attachment),
+            modification: None,
             created_at: volume.created_at,
             tags: BTreeMap::new(),
         })
@@ -149,23 +158,11 @@ impl Cloud {
         found.ok_or_else(|| Error::not_found(Kind::Volume, id))
     }
 
-    /// Grows a volume; the size before.
-    ///
-    /// # Errors
-    /// `NotFound`, `WrongState`, `InvalidInput` for a size below the present one, `QuotaExceeded`.
-    pub async fn grow_volume(&self, caller: &Caller, id: VolumeId, size_gib: u32) -> Result<u32, Error> {
-        check_size(size_gib)?;
-        let before = self.volume(caller, id).await?.size_gib;
-        let node = self
-            .commit(caller, "ModifyVolume", id.to_string(), async {
-                let outcome = self.db.grow_volume(caller.project, id, size_gib).await?;
-                changed(id, outcome, u64::from(size_gib.saturating_sub(before)))
-            })
-            .await?;
-        let passed = pass("core::volume::committed")?;
-        self.wakes.wake(passed, node);
-        pass("core::volume::woken")?;
-        Ok(before)
+    /// The caller's instance whose root disk this is. One that is local to its host is in no pool.
+    async fn root_disk_of(&self, caller: &Caller, id: VolumeId) -> Result<Option<InstanceId>, Error> {
+        let records = self.db.instances(caller.project, &InstanceFilter::default()).await?;
+        let own = records.iter().find(|record| record.root_volume.as_ref().is_some_and(|root| root.id == id));
+        Ok(own.map(|record| record.instance.id))
     }
 
     /// Deletes a volume that is not in use.
@@ -179,7 +176,7 @@ impl Cloud {
         }
         let node = self
             .commit(caller, "DeleteVolume", id.to_string(), async {
-                changed(id, self.db.delete_volume(caller.project, id).await?, 0)
+                changed(id, self.db.delete_volume(caller.project, id).await?, 0, 0)
             })
             .await?;
         let passed = pass("core::volume::committed")?;
@@ -190,7 +187,7 @@ impl Cloud {
 }
 
 /// The node that carries a change out, if there is anything to do.
-fn changed(id: VolumeId, outcome: VolumeOutcome, asked: u64) -> Result<Option<NodeId>, Error> {
+fn changed(id: VolumeId, outcome: VolumeOutcome, size_gib: u32, asked: u64) -> Result<Option<NodeId>, Error> {
     match outcome {
         VolumeOutcome::Changed(node) => Ok(Some(node)),
         VolumeOutcome::Unchanged => Ok(None),
@@ -200,7 +197,7 @@ fn changed(id: VolumeId, outcome: VolumeOutcome, asked: u64) -> Result<Option<No
         }
         VolumeOutcome::InUse(instance) => Err(in_use(id, instance)),
         VolumeOutcome::WouldShrink(now) => {
-            Err(Error::invalid("size", "", format!("is at least {now}: a volume never shrinks")))
+            Err(Error::invalid("size", size_gib, format!("is at least {now} GiB: a volume never shrinks")))
         }
         VolumeOutcome::QuotaExceeded { limit, used } => {
             Err(Error::QuotaExceeded { quota: "volume_gib", limit, used, asked })

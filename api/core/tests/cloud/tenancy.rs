@@ -4,9 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tepui_core::{
-    AttachVolume, Caller, Cloud, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, Error,
-    ImportRequest, ImportedImage, InstanceChange, NameOrId, NewRule, NewSecurityGroup, RuleSelector,
-    RunInstances,
+    AttachVolume, Caller, Cloud, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, DiskChange, Error,
+    ImportRequest, ImportedImage, InstanceChange, ModifyVolume, NameOrId, NewRule, NewSecurityGroup,
+    RuleSelector, RunInstances,
 };
 use tepui_db::model::{KeyKind, PlacementStrategy, Quota, RulePeer};
 use tepui_types::agent::{
@@ -70,7 +70,8 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| volumes(&[of.volume]);
     |cloud, caller, of| volume(of.data);
     |cloud, caller, of| create_volume(CreateVolume { snapshot_id: Some(of.snapshot), ..CreateVolume::default() });
-    |cloud, caller, of| grow_volume(of.data, 9);
+    |cloud, caller, of| modify_volume(grow(of));
+    |cloud, caller, of| modify_disks(of.instance, &[of_termination()]);
     |cloud, caller, of| delete_volume(of.data);
     |cloud, caller, of| attach_volume(attach(of));
     |cloud, caller, of| detach_volume(detach(of));
@@ -152,6 +153,14 @@ fn imported() -> ImportedImage {
 
 fn group_in(vpc: VpcId) -> NewSecurityGroup {
     NewSecurityGroup { name: "g".into(), description: "d".into(), vpc_id: Some(vpc), tags: [].into() }
+}
+
+fn grow(of: &Owned) -> ModifyVolume {
+    ModifyVolume { volume_id: of.data, size_gib: Some(9), class: None }
+}
+
+fn of_termination() -> DiskChange {
+    DiskChange { device: "/dev/sdf".into(), volume_id: None, delete_on_termination: true }
 }
 
 fn attach(of: &Owned) -> AttachVolume {

@@ -1,13 +1,15 @@
 //! Pools, volumes and snapshots, with hosts that say what the test wants.
 
+use tepui_core::ModificationState::{Completed, Modifying, Optimizing};
 use tepui_core::{
-    AttachVolume, Caller, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, Error, Kind, VolumeView,
+    AttachVolume, Caller, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, DiskChange, Error, Kind,
+    ModifyVolume, VolumeView,
 };
 use tepui_db::model::{AttachmentState, SnapshotState, VolumeState};
 use tepui_types::agent::{
     DiskObserved, DiskPart, DiskState, ExportObserved, ExportPart, ExportState, NodeObserved, PartBody,
-    PlacementState, PoolBackend, PoolObserved, PoolState, SnapshotObserved, SnapshotPart, StorageObserved,
-    StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource,
+    PlacementPart, PlacementSpec, PlacementState, PoolBackend, PoolObserved, PoolState, SnapshotObserved,
+    SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource,
 };
 use tepui_types::{ExportId, InstanceId, PlacementId, PoolId, VolumeId};
 
@@ -84,8 +86,20 @@ impl Site {
         self.compute.report_as(1, observed).await;
     }
 
+    /// What the guest finds below `block-device-mapping`.
+    async fn metadata(&self) -> Vec<String> {
+        let spec = self.spec().await.unwrap();
+        spec.metadata.block_devices.iter().map(|one| format!("{}={}", one.name, one.device)).collect()
+    }
+
     /// What is wanted of the guest's disks.
     async fn disks(&self) -> Vec<(ExportId, DiskPart)> {
+        let disks = self.spec().await.map(|spec| spec.disks).unwrap_or_default();
+        disks.into_iter().map(|disk| (disk.export_id, disk.wanted)).collect()
+    }
+
+    /// What is wanted of the guest.
+    async fn spec(&self) -> Option<PlacementSpec> {
         let parts = self.compute.poll().await.parts;
         let node = parts.into_iter().find_map(|part| match part.body {
             PartBody::Node(node) => Some(node),
@@ -93,10 +107,8 @@ impl Site {
         });
         let mut placements = node.unwrap().placements;
         match placements.remove(0).wanted {
-            tepui_types::agent::PlacementPart::Present(spec) => {
-                spec.disks.into_iter().map(|disk| (disk.export_id, disk.wanted)).collect()
-            }
-            tepui_types::agent::PlacementPart::Absent { .. } => Vec::new(),
+            PlacementPart::Present(spec) => Some(*spec),
+            PlacementPart::Absent { .. } => None,
         }
     }
 
@@ -115,6 +127,12 @@ impl Site {
         self.serve().await;
         assert_eq!(self.volume(id).await.state, VolumeState::Available);
         id
+    }
+
+    /// The root disk of the instance.
+    async fn root(&self) -> VolumeId {
+        let record = self.t.cloud.instance(&self.t.admin, self.instance).await.unwrap().record;
+        record.root_volume.as_ref().unwrap().id
     }
 
     async fn attach(&self, volume_id: VolumeId, device: &str) -> Result<(), Error> {
@@ -139,8 +157,12 @@ impl Site {
     }
 }
 
+fn larger(volume_id: VolumeId, size_gib: u32) -> ModifyVolume {
+    ModifyVolume { volume_id, size_gib: Some(size_gib), class: None }
+}
+
 fn seen(export_id: ExportId, state: DiskState) -> DiskObserved {
-    DiskObserved { export_id, state }
+    DiskObserved { export_id, state, size_bytes: 4 * GIB }
 }
 
 /// What a host says that has done all that its part says.
@@ -287,16 +309,28 @@ async fn a_volume_lives_as_its_host_says() {
     );
     site.serve().await;
     assert_eq!(site.volume(view.id).await.state, VolumeState::Available);
-    assert_eq!(cloud.grow_volume(admin, view.id, 6).await.unwrap(), 4);
-    let shrink = cloud.grow_volume(admin, view.id, 5).await.unwrap_err();
-    assert!(matches!(shrink, Error::InvalidInput { field: "size", .. }), "{shrink:?}");
+    let grow = |caller, size| cloud.modify_volume(caller, larger(view.id, size));
+    let nothing = grow(admin, 4).await.unwrap();
+    assert_eq!((nothing.original_gib, nothing.target_gib, nothing.state), (4, 4, Completed));
+    let begun = grow(admin, 6).await.unwrap();
+    assert_eq!((begun.original_gib, begun.target_gib, begun.state), (4, 6, Modifying));
+    let shrink = grow(admin, 5).await.unwrap_err();
+    let Error::InvalidInput { field: "size", value, rule } = &shrink else { panic!("{shrink:?}") };
+    assert_eq!((value.as_str(), rule.as_str()), ("5", "is at least 6 GiB: a volume never shrinks"));
+    assert_eq!(grow(admin, 6).await.unwrap(), begun, "asked twice");
+    let moved = ModifyVolume { class: Some("io2".into()), ..larger(view.id, 6) };
+    let moved = cloud.modify_volume(admin, moved).await.unwrap_err();
+    assert!(matches!(moved, Error::InvalidInput { field: "volume_type", .. }), "{moved:?}");
+    let same = ModifyVolume { class: Some("gp3".into()), size_gib: None, volume_id: view.id };
+    assert_eq!(cloud.modify_volume(admin, same).await.unwrap(), begun);
     assert_eq!((site.volume(view.id).await.size_gib, site.volume(view.id).await.actual_gib), (6, 4));
     site.serve().await;
     assert_eq!(site.volume(view.id).await.actual_gib, 6);
+    assert_eq!(site.volume(view.id).await.modification.unwrap().state, Completed);
     let stranger = site.t.member("stranger").await;
     for refused in [
         cloud.volume(&stranger, view.id).await.map(|_| ()),
-        cloud.grow_volume(&stranger, view.id, 9).await.map(|_| ()),
+        grow(&stranger, 9).await.map(|_| ()),
         cloud.delete_volume(&stranger, view.id).await,
     ] {
         assert!(matches!(refused, Err(Error::NotFound { kind: Kind::Volume, .. })), "{refused:?}");
@@ -307,6 +341,80 @@ async fn a_volume_lives_as_its_host_says() {
     site.serve().await;
     assert!(matches!(cloud.volume(admin, view.id).await, Err(Error::NotFound { .. })));
     assert_eq!(site.part().await.volumes, []);
+}
+
+#[tokio::test]
+async fn a_volume_in_use_grows_first_on_its_host_and_then_in_its_guest() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let (id, export) = site.in_use().await;
+    let size = async || {
+        let DiskPart::Attached(spec) = site.disks().await.remove(0).1 else { panic!("it is absent") };
+        spec.size_bytes / GIB
+    };
+    let state = async || site.volume(id).await.modification.unwrap().state;
+    assert_eq!(cloud.modify_volume(admin, larger(id, 6)).await.unwrap().state, Modifying);
+    assert_eq!(size().await, 4, "its host has no more of it");
+    site.serve().await;
+    assert_eq!((size().await, state().await), (6, Optimizing));
+    let sees = |gib| DiskObserved { size_bytes: gib * GIB, ..seen(export, DiskState::Attached) };
+    assert_eq!(site.metadata().await, ["ami=/dev/vda", "root=/dev/vda", "ebs1=sdf"]);
+    let refused = DiskState::Failed { message: "Cannot grow device".into() };
+    site.running(&[DiskObserved { state: refused, ..sees(6) }]).await;
+    assert_eq!(state().await, Optimizing);
+    site.running(&[sees(4)]).await;
+    assert_eq!(state().await, Optimizing);
+    site.running(&[sees(6)]).await;
+    assert_eq!(state().await, Completed);
+    assert!(site.volume(id).await.modification.unwrap().ended_at.is_some());
+}
+
+#[tokio::test]
+async fn what_becomes_of_disks_with_their_instance_is_said_of_each_that_is_there() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let (id, _) = site.in_use().await;
+    let change = |device: &str, volume_id, delete_on_termination| DiskChange {
+        device: device.into(),
+        volume_id,
+        delete_on_termination,
+    };
+    let set = async |changes: &[DiskChange]| cloud.modify_disks(admin, site.instance, changes).await;
+    let goes = async || site.volume(id).await.attachment.unwrap().delete_on_termination;
+    let root = site.root().await;
+    for (wrong, field) in [
+        (change("/dev/sdg", None, true), "device"),
+        (change("/dev/sdf", Some(root), true), "device"),
+        (change("/dev/sda1", Some(id), true), "device"),
+        (change("nvme1", None, true), "device"),
+        (change("/dev/sda1", None, false), "delete_on_termination"),
+    ] {
+        let error = set(&[change("/dev/sdf", None, true), wrong]).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidInput { field: named, .. } if *named == field), "{error:?}");
+    }
+    assert!(!goes().await, "all or none");
+    set(&[change("/dev/sda1", Some(root), true), change("sdf", Some(id), true)]).await.unwrap();
+    assert!(goes().await);
+    set(&[change("/dev/sdf", None, false)]).await.unwrap();
+    assert!(!goes().await);
+}
+
+#[tokio::test]
+async fn a_root_disk_stays_where_it_is() {
+    let site = Site::new().await;
+    let root = site.root().await;
+    let attached = site.attach(root, "/dev/sdf").await.unwrap_err();
+    assert!(matches!(attached, Error::InUse { kind: Kind::Volume, .. }), "{attached:?}");
+    for refused in [
+        site.detach(root, true).await,
+        site.t.cloud.modify_volume(&site.t.admin, larger(root, 900)).await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(Error::RootDisk { .. })), "{refused:?}");
+    }
+    let stranger = site.t.member("stranger").await;
+    let request = DetachVolume { volume_id: root, instance_id: None, device: None, force: true };
+    let foreign = site.t.cloud.detach_volume(&stranger, request).await.unwrap_err();
+    assert!(matches!(foreign, Error::NotFound { kind: Kind::Volume, .. }), "{foreign:?}");
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ macro_rules! conformance_suite {
             volume: pools_have_their_own_name_and_folder,
                 a_volume_is_there_once_its_host_says_so_and_gone_once_it_says_that,
                 a_volume_that_can_never_be_made_says_why_and_can_be_deleted, a_token_creates_one_volume,
-                a_refused_volume_leaves_nothing, a_volume_grows_and_never_shrinks,
+                a_refused_volume_leaves_nothing, a_volume_grows_and_never_shrinks, a_volume_in_use_has_grown_once_its_guest_sees_it,
                 an_attachment_is_free_again_only_once_its_export_is_fenced,
                 by_force_a_volume_is_fenced_without_its_guest,
                 what_was_never_open_is_detached_without_its_guest, a_detachment_names_what_is_attached,

@@ -8,7 +8,7 @@ use tepui_types::{AttachmentId, ExportId, Generation, InstanceId, NodeId, PoolId
 use super::world::{CAPACITY, Tenant, World};
 use crate::model::{
     Attachment, AttachmentState, ExportState, InstanceState, NodeState, Pool, Snapshot, SnapshotState,
-    StateReason, Volume, VolumeRecord, VolumeState,
+    StateReason, Volume, VolumeModification, VolumeRecord, VolumeState,
 };
 use crate::{
     AttachOutcome, CreateOutcome, Db, DeleteOutcome, DetachOutcome, Detachment, ExpungeOutcome,
@@ -67,7 +67,7 @@ impl Site {
     }
 
     pub(super) async fn says(&self, node: NodeId, news: StorageNews) -> Vec<NodeId> {
-        self.world.db.apply_storage_news(node, &[news]).await.unwrap()
+        self.world.db.apply_storage_news(node, &[news], self.world.now()).await.unwrap()
     }
 
     pub(super) async fn records(&self) -> Vec<VolumeRecord> {
@@ -76,6 +76,10 @@ impl Site {
 
     pub(super) async fn record(&self, id: VolumeId) -> Option<VolumeRecord> {
         self.records().await.into_iter().find(|record| record.volume.id == id)
+    }
+
+    async fn modification(&self, id: VolumeId) -> Option<VolumeModification> {
+        self.record(id).await.and_then(|record| record.modification)
     }
 
     async fn attachment(&self, id: VolumeId) -> Option<Attachment> {
@@ -277,22 +281,84 @@ pub async fn a_refused_volume_leaves_nothing(db: Arc<dyn Db>) {
 pub async fn a_volume_grows_and_never_shrinks(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
     let id = site.volume(4).await;
-    let grow = async |gib| site.world.db.grow_volume(site.tenant.project, id, gib).await.unwrap();
+    let (project, now) = (site.tenant.project, site.world.now());
+    let grow = async |gib| site.world.db.grow_volume(project, id, gib, now).await.unwrap();
     let before = site.generation().await;
     assert_eq!(grow(4).await, VolumeOutcome::Unchanged);
     assert_eq!(grow(3).await, VolumeOutcome::WouldShrink(4));
     assert_eq!(grow(60_000).await, VolumeOutcome::QuotaExceeded { limit: 51_200, used: 4 });
     assert_eq!(site.generation().await, before);
+    assert_eq!(site.modification(id).await, None, "nothing was changed");
     assert_eq!(grow(9).await, VolumeOutcome::Changed(site.storage));
     assert!(site.generation().await > before);
     let volume = site.record(id).await.unwrap().volume;
     assert_eq!((volume.size_gib, volume.actual_gib), (9, 4), "its host has not said so yet");
-    site.says(site.storage, StorageNews::VolumePresent(id, 9)).await;
+    let begun = VolumeModification { original_gib: 4, target_gib: 9, started_at: now, ended_at: None };
+    assert_eq!(site.modification(id).await, Some(begun.clone()));
+    site.says(site.storage, StorageNews::VolumePresent(id, 4)).await;
+    assert_eq!(site.modification(id).await, Some(begun.clone()), "an old word");
+    assert_eq!(site.says(site.storage, StorageNews::VolumePresent(id, 9)).await, [], "no guest has it");
     assert_eq!(site.record(id).await.unwrap().volume.actual_gib, 9);
+    let done = site.modification(id).await.unwrap();
+    assert_eq!(done, VolumeModification { ended_at: done.ended_at, ..begun.clone() });
+    assert!(done.ended_at.is_some_and(|ended| ended > now), "{done:?}");
+    site.says(site.storage, StorageNews::VolumePresent(id, 9)).await;
+    assert_eq!(site.modification(id).await, Some(done), "said twice");
+    assert_eq!(grow(9).await, VolumeOutcome::Unchanged);
+    assert_eq!(grow(12).await, VolumeOutcome::Changed(site.storage));
+    let next = VolumeModification { original_gib: 9, target_gib: 12, ..begun };
+    assert_eq!(site.modification(id).await, Some(next), "the last one is kept");
     let foreign = site.world.tenant("beta").await.project;
-    assert_eq!(site.world.db.grow_volume(foreign, id, 10).await.unwrap(), VolumeOutcome::NotFound);
+    assert_eq!(site.world.db.grow_volume(foreign, id, 10, now).await.unwrap(), VolumeOutcome::NotFound);
     assert_eq!(site.world.db.delete_volume(foreign, id).await.unwrap(), VolumeOutcome::NotFound);
     site.assert_books().await;
+}
+
+pub async fn a_volume_in_use_has_grown_once_its_guest_sees_it(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let id = site.volume(4).await;
+    let instance = world.running(tenant, *compute).await;
+    let grow = async |gib| world.db.grow_volume(tenant.project, id, gib, world.now()).await.unwrap();
+    let ended = async || site.modification(id).await.unwrap().ended_at.is_some();
+    let told = async || world.node_generation(*compute).await;
+    let export = site.attached(id, instance, "/dev/sdf").await;
+    let attachment = site.attachment(id).await.unwrap();
+    assert_eq!((attachment.size_gib, attachment.guest_gib), (4, 0));
+    site.says(*compute, StorageNews::DiskSized(export, 4)).await;
+    let before = told().await;
+    grow(6).await;
+    assert_eq!(told().await, before, "its host has not grown it");
+    assert_eq!(site.says(*storage, StorageNews::VolumePresent(id, 6)).await, [*compute]);
+    assert!(told().await > before);
+    let record = world.record(tenant, instance).await.attachments.remove(0);
+    assert_eq!((record.size_gib, record.guest_gib), (6, 4));
+    assert!(!ended().await, "its guest does not see it");
+    site.says(*storage, StorageNews::DiskSized(export, 6)).await;
+    assert!(!ended().await, "not its placement");
+    site.says(*compute, StorageNews::DiskSized(export, 6)).await;
+    assert!(ended().await);
+    assert_eq!(site.attachment(id).await.unwrap().guest_gib, 6);
+
+    // A guest that has let go of it need not see it.
+    grow(8).await;
+    site.says(*storage, StorageNews::VolumePresent(id, 8)).await;
+    site.detach(id, true).await;
+    assert!(!ended().await);
+    site.says(*storage, StorageNews::ExportGone(export)).await;
+    assert!(ended().await);
+
+    // Nor does one that lets go of it end what its host has not done.
+    let export = site.attached(id, instance, "/dev/sdf").await;
+    grow(10).await;
+    site.detach(id, true).await;
+    site.says(*storage, StorageNews::ExportGone(export)).await;
+    assert!(!ended().await);
+    site.says(*storage, StorageNews::VolumePresent(id, 10)).await;
+    assert!(ended().await);
+    assert_eq!(site.delete(id).await, VolumeOutcome::Changed(*storage));
+    site.says(*storage, StorageNews::VolumeGone(id)).await;
+    assert_eq!(site.record(id).await, None);
 }
 
 pub async fn an_attachment_is_free_again_only_once_its_export_is_fenced(db: Arc<dyn Db>) {
@@ -456,12 +522,16 @@ pub async fn volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should(d
     let (kept, goes) = (site.volume(1).await, site.volume(1).await);
     let exports =
         [site.attached(kept, instance, "/dev/sdf").await, site.attached(goes, instance, "/dev/sdg").await];
-    let set = async |project, device| {
-        world.db.set_delete_on_termination(project, instance, device, true).await.unwrap()
+    let set = async |project, devices: &[&str]| {
+        let devices: Vec<_> = devices.iter().map(|device| ((*device).to_owned(), true)).collect();
+        world.db.set_delete_on_termination(project, instance, &devices).await.unwrap()
     };
-    assert_eq!(set(tenant.project, "/dev/sdx").await, None);
-    assert_eq!(set(world.tenant("beta").await.project, "/dev/sdg").await, None);
-    assert_eq!(set(tenant.project, "/dev/sdg").await, Some(AttachmentState::Attached));
+    let missing = |device: &str| Some(device.to_owned());
+    assert_eq!(set(tenant.project, &["/dev/sdf", "/dev/sdx"]).await, missing("/dev/sdx"));
+    assert!(!site.attachment(kept).await.unwrap().delete_on_termination, "all or none");
+    assert_eq!(set(world.tenant("beta").await.project, &["/dev/sdg"]).await, missing("/dev/sdg"));
+    assert_eq!(set(tenant.project, &["/dev/sdg"]).await, None);
+    assert!(site.attachment(goes).await.unwrap().delete_on_termination);
     let before = site.generation().await;
     world.terminate(tenant, instance).await;
     assert!(site.generation().await > before);

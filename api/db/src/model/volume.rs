@@ -88,6 +88,10 @@ pub struct Attachment {
     pub source: Option<VolumeSource>,
     /// What last failed, for administrators.
     pub message: Option<String>,
+    /// The size that the volume's host confirmed.
+    pub size_gib: u32,
+    /// The size that the instance's host has given to the guest; 0 before its word.
+    pub guest_gib: u32,
 }
 
 /// Without the secret.
@@ -104,8 +108,23 @@ impl std::fmt::Debug for Attachment {
             .field("export_state", &self.export_state)
             .field("source", &self.source)
             .field("message", &self.message)
+            .field("size_gib", &self.size_gib)
+            .field("guest_gib", &self.guest_gib)
             .finish_non_exhaustive()
     }
+}
+
+/// A change of a volume's size, the last one that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeModification {
+    /// The size before.
+    pub original_gib: u32,
+    /// The size that was asked for.
+    pub target_gib: u32,
+    /// When it was asked for.
+    pub started_at: Timestamp,
+    /// When the volume's host, and the guest that uses it, had the size.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// A volume with what `DescribeVolumes` shows of it.
@@ -117,6 +136,8 @@ pub struct VolumeRecord {
     pub class: String,
     /// Where it is used.
     pub attachment: Option<Attachment>,
+    /// The last change of its size.
+    pub modification: Option<VolumeModification>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }

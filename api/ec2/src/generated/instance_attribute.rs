@@ -16,6 +16,21 @@ impl Read for DescribeInstanceAttributeRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct EbsInstanceBlockDeviceSpecification {
+    pub(crate) delete_on_termination: Option<bool>,
+    pub(crate) volume_id: Option<Text>,
+}
+
+impl Read for EbsInstanceBlockDeviceSpecification {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self {
+            delete_on_termination: from.optional("DeleteOnTermination")?,
+            volume_id: from.optional("VolumeId")?,
+        }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct InstanceAttribute {
     pub(crate) block_device_mappings: Vec<super::InstanceBlockDeviceMapping>,
     pub(crate) disable_api_stop: Option<super::AttributeBooleanValue>,
@@ -59,8 +74,21 @@ impl Write for InstanceAttribute {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct InstanceBlockDeviceMappingSpecification {
+    pub(crate) device_name: Option<Text>,
+    pub(crate) ebs: Option<super::EbsInstanceBlockDeviceSpecification>,
+}
+
+impl Read for InstanceBlockDeviceMappingSpecification {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self { device_name: from.optional("DeviceName")?, ebs: from.optional("Ebs")? }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ModifyInstanceAttributeRequest {
     pub(crate) attribute: Option<Text>,
+    pub(crate) block_device_mappings: Vec<super::InstanceBlockDeviceMappingSpecification>,
     pub(crate) disable_api_stop: Option<super::AttributeBooleanValue>,
     pub(crate) disable_api_termination: Option<super::AttributeBooleanValue>,
     pub(crate) groups: Vec<Text>,
@@ -75,6 +103,7 @@ impl Read for ModifyInstanceAttributeRequest {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
         Ok(Some(Self {
             attribute: from.optional("Attribute")?,
+            block_device_mappings: from.list("BlockDeviceMapping")?,
             disable_api_stop: from.optional("DisableApiStop")?,
             disable_api_termination: from.optional("DisableApiTermination")?,
             groups: from.list("GroupId")?,

@@ -78,6 +78,7 @@ pub(crate) const ACTIONS: &[&str] = &[
     "DescribeVolumeAttribute",
     "DescribeVolumeStatus",
     "DescribeVolumes",
+    "DescribeVolumesModifications",
     "DescribeVpcAttribute",
     "DescribeVpcs",
     "DetachVolume",
@@ -87,6 +88,7 @@ pub(crate) const ACTIONS: &[&str] = &[
     "ImportKeyPair",
     "ModifyInstanceAttribute",
     "ModifyInstanceMetadataOptions",
+    "ModifyVolume",
     "RebootInstances",
     "RevokeSecurityGroupEgress",
     "RevokeSecurityGroupIngress",
@@ -166,6 +168,9 @@ pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Opti
         }
         (Service::Ec2, "DescribeVolumeStatus") => Box::pin(call.run::<DescribeVolumeStatusRequest>()).await,
         (Service::Ec2, "DescribeVolumes") => Box::pin(call.run::<DescribeVolumesRequest>()).await,
+        (Service::Ec2, "DescribeVolumesModifications") => {
+            Box::pin(call.run::<DescribeVolumesModificationsRequest>()).await
+        }
         (Service::Ec2, "DescribeVpcAttribute") => Box::pin(call.run::<DescribeVpcAttributeRequest>()).await,
         (Service::Ec2, "DescribeVpcs") => Box::pin(call.run::<DescribeVpcsRequest>()).await,
         (Service::Ec2, "DetachVolume") => Box::pin(call.run::<DetachVolumeRequest>()).await,
@@ -179,6 +184,7 @@ pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Opti
         (Service::Ec2, "ModifyInstanceMetadataOptions") => {
             Box::pin(call.run::<ModifyInstanceMetadataOptionsRequest>()).await
         }
+        (Service::Ec2, "ModifyVolume") => Box::pin(call.run::<ModifyVolumeRequest>()).await,
         (Service::Ec2, "RebootInstances") => Box::pin(call.run::<RebootInstancesRequest>()).await,
         (Service::Ec2, "RevokeSecurityGroupEgress") => {
             Box::pin(call.run::<RevokeSecurityGroupEgressRequest>()).await

@@ -189,6 +189,30 @@ impl Write for DescribeVolumeStatusResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DescribeVolumesModificationsRequest {
+    pub(crate) volume_ids: Vec<Text>,
+}
+
+impl Read for DescribeVolumesModificationsRequest {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self { volume_ids: from.list("VolumeId")? }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DescribeVolumesModificationsResult {
+    pub(crate) next_token: Option<Text>,
+    pub(crate) volumes_modifications: Vec<super::VolumeModification>,
+}
+
+impl Write for DescribeVolumesModificationsResult {
+    fn write(&self, to: &mut Xml) {
+        to.optional("nextToken", &self.next_token);
+        to.list("volumeModificationSet", &self.volumes_modifications);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct DescribeVolumesRequest {
     pub(crate) volume_ids: Vec<Text>,
 }
@@ -245,6 +269,34 @@ impl Read for InstanceSpecification {
             exclude_data_volume_ids: from.list("ExcludeDataVolumeId")?,
             instance_id: from.optional("InstanceId")?,
         }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ModifyVolumeRequest {
+    pub(crate) size: Option<i64>,
+    pub(crate) volume_id: Text,
+    pub(crate) volume_type: Option<Text>,
+}
+
+impl Read for ModifyVolumeRequest {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self {
+            size: from.optional("Size")?,
+            volume_id: from.required("VolumeId")?,
+            volume_type: from.optional("VolumeType")?,
+        }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ModifyVolumeResult {
+    pub(crate) volume_modification: Option<super::VolumeModification>,
+}
+
+impl Write for ModifyVolumeResult {
+    fn write(&self, to: &mut Xml) {
+        to.optional("volumeModification", &self.volume_modification);
     }
 }
 
@@ -362,6 +414,47 @@ impl Write for VolumeAttachment {
         to.optional("device", &self.device);
         to.optional("instanceId", &self.instance_id);
         to.optional("status", &self.state);
+        to.optional("volumeId", &self.volume_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct VolumeModification {
+    pub(crate) end_time: Option<Timestamp>,
+    pub(crate) modification_state: Option<Text>,
+    pub(crate) original_iops: Option<i64>,
+    pub(crate) original_multi_attach_enabled: Option<bool>,
+    pub(crate) original_size: Option<i64>,
+    pub(crate) original_throughput: Option<i64>,
+    pub(crate) original_volume_type: Option<Text>,
+    pub(crate) progress: Option<i64>,
+    pub(crate) start_time: Option<Timestamp>,
+    pub(crate) status_message: Option<Text>,
+    pub(crate) target_iops: Option<i64>,
+    pub(crate) target_multi_attach_enabled: Option<bool>,
+    pub(crate) target_size: Option<i64>,
+    pub(crate) target_throughput: Option<i64>,
+    pub(crate) target_volume_type: Option<Text>,
+    pub(crate) volume_id: Option<Text>,
+}
+
+impl Write for VolumeModification {
+    fn write(&self, to: &mut Xml) {
+        to.optional("endTime", &self.end_time);
+        to.optional("modificationState", &self.modification_state);
+        to.optional("originalIops", &self.original_iops);
+        to.optional("originalMultiAttachEnabled", &self.original_multi_attach_enabled);
+        to.optional("originalSize", &self.original_size);
+        to.optional("originalThroughput", &self.original_throughput);
+        to.optional("originalVolumeType", &self.original_volume_type);
+        to.optional("progress", &self.progress);
+        to.optional("startTime", &self.start_time);
+        to.optional("statusMessage", &self.status_message);
+        to.optional("targetIops", &self.target_iops);
+        to.optional("targetMultiAttachEnabled", &self.target_multi_attach_enabled);
+        to.optional("targetSize", &self.target_size);
+        to.optional("targetThroughput", &self.target_throughput);
+        to.optional("targetVolumeType", &self.target_volume_type);
         to.optional("volumeId", &self.volume_id);
     }
 }
@@ -587,6 +680,21 @@ impl Operation for super::DescribeVolumesRequest {
     };
 }
 
+impl Operation for super::DescribeVolumesModificationsRequest {
+    type Reply = super::DescribeVolumesModificationsResult;
+    const RULES: Rules = Rules {
+        action: "DescribeVolumesModifications",
+        service: Service::Ec2,
+        dry_run: true,
+        paginated: true,
+        filters: Some("Filter"),
+        token: None,
+        ids: &["VolumeId"],
+        accepted: &[("IncludeManagedResources", &["*"])],
+        parameters: &["DryRun", "Filter", "IncludeManagedResources", "MaxResults", "NextToken", "VolumeId"],
+    };
+}
+
 impl Operation for super::DetachVolumeRequest {
     type Reply = super::VolumeAttachment;
     const RULES: Rules = Rules {
@@ -599,5 +707,20 @@ impl Operation for super::DetachVolumeRequest {
         ids: &[],
         accepted: &[],
         parameters: &["Device", "DryRun", "Force", "InstanceId", "VolumeId"],
+    };
+}
+
+impl Operation for super::ModifyVolumeRequest {
+    type Reply = super::ModifyVolumeResult;
+    const RULES: Rules = Rules {
+        action: "ModifyVolume",
+        service: Service::Ec2,
+        dry_run: true,
+        paginated: false,
+        filters: None,
+        token: None,
+        ids: &[],
+        accepted: &[("Iops", &["3000"]), ("MultiAttachEnabled", &["false"]), ("Throughput", &["125"])],
+        parameters: &["DryRun", "Iops", "MultiAttachEnabled", "Size", "Throughput", "VolumeId", "VolumeType"],
     };
 }

@@ -16,6 +16,7 @@ mod snapshot;
 mod subnet;
 mod tag;
 mod volume;
+mod volume_modification;
 mod vpc;
 
 pub(crate) use instance::{Fragments, InstanceListing};

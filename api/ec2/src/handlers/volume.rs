@@ -16,6 +16,11 @@ use crate::mechanism::{Field, apply, flag, many, one, parse_id, parse_ids, shown
 use crate::operation::{Context, Handle, Void};
 use crate::wire::{Text, timestamp};
 
+/// The figures every gp3 volume begins with; a disk is not throttled at all.
+pub(super) const IOPS: i64 = 3000;
+/// In MiB a second.
+pub(super) const THROUGHPUT: i64 = 125;
+
 const FILTERS: &[Field<Shape>] = &[
     ("attachment.attach-time", |v| v.attachments.iter().filter_map(|a| a.attach_time).map(time).collect()),
     ("attachment.delete-on-termination", |v| {
@@ -73,7 +78,7 @@ fn snapshot_id(text: Option<&str>) -> Result<Option<SnapshotId>, ApiError> {
     text.filter(|text| !text.is_empty()).map(|text| parse_id(Kind::Snapshot, text)).transpose()
 }
 
-fn gib(parameter: &str, size: i64) -> Result<u32, ApiError> {
+pub(super) fn gib(parameter: &str, size: i64) -> Result<u32, ApiError> {
     u32::try_from(size)
         .map_err(|_| ApiError::invalid_value(parameter, &size.to_string(), "It is a number of GiB above 0."))
 }
@@ -162,14 +167,13 @@ fn shape(zone: &str, view: &VolumeView) -> Shape {
         availability_zone: text(zone),
         create_time: Some(view.created_at),
         encrypted: Some(false),
-        // The figures every gp3 volume begins with; a local disk is not throttled at all.
-        iops: Some(3000),
+        iops: Some(IOPS),
         multi_attach_enabled: Some(false),
         size: Some(view.size_gib.into()),
         snapshot_id: view.snapshot_id.map_or_else(|| fixed(""), text),
         state: fixed(state(view)),
         tags: shown_tags(&view.tags),
-        throughput: Some(125),
+        throughput: Some(THROUGHPUT),
         volume_id: text(view.id),
         volume_type: text(&view.class),
     }

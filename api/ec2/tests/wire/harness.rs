@@ -223,9 +223,13 @@ fn disks_of(wanted: &PlacementPart) -> Vec<DiskObserved> {
         DiskPart::Attached(_) => Some(DiskState::Attached),
         DiskPart::Absent => Some(DiskState::Absent),
     };
+    let size_bytes = |wanted: &DiskPart| match wanted {
+        DiskPart::Attached(spec) => spec.size_bytes,
+        DiskPart::Awaited | DiskPart::Absent => 0,
+    };
     let seen = |disk: &WantedDisk| {
-        let state = state(&disk.wanted)?;
-        Some(DiskObserved { export_id: disk.export_id, state })
+        let (state, size_bytes) = (state(&disk.wanted)?, size_bytes(&disk.wanted));
+        Some(DiskObserved { export_id: disk.export_id, state, size_bytes })
     };
     spec.disks.iter().filter_map(seen).collect()
 }

@@ -129,6 +129,18 @@ fn matrix<'a>(
             "InvalidVolume.NotFound",
         ),
         ("DetachVolume", vec![("VolumeId", &theirs.data)], "InvalidVolume.NotFound"),
+        ("DetachVolume", vec![("VolumeId", &theirs.volume)], "InvalidVolume.NotFound"),
+        ("ModifyVolume", vec![("VolumeId", &theirs.data), ("Size", "9")], "InvalidVolume.NotFound"),
+        ("DescribeVolumesModifications", vec![("VolumeId.1", &theirs.data)], "InvalidVolume.NotFound"),
+        (
+            "ModifyInstanceAttribute",
+            vec![
+                ("InstanceId", &theirs.instance),
+                ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+                ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+            ],
+            instance,
+        ),
         ("CreateSnapshot", vec![("VolumeId", &theirs.data)], "InvalidVolume.NotFound"),
         (
             "CreateSnapshots",

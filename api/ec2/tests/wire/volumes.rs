@@ -90,6 +90,204 @@ async fn a_volume_is_made_attached_snapshotted_detached_and_deleted() {
     assert_eq!(gone.0, "InvalidSnapshot.NotFound");
 }
 
+/// A pool, a running instance and its root disk.
+async fn scene(harness: &Harness) -> (String, String) {
+    harness.pool().await;
+    let client = &harness.admin;
+    let image = harness.image(client, "debian").await;
+    let run = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1")];
+    let instance = client.ok("RunInstances", &run).await.text_at("instancesSet.item.instanceId").to_owned();
+    harness.settle().await;
+    let shown = client.ok("DescribeInstances", &[]).await;
+    let root = "reservationSet.item.instancesSet.item.blockDeviceMapping.item.ebs.volumeId";
+    (instance, shown.text_at(root).to_owned())
+}
+
+/// A volume of one GiB that is attached there.
+async fn attached(harness: &Harness, instance: &str, device: &str) -> String {
+    let client = &harness.admin;
+    let volume = client.ok("CreateVolume", &[("Size", "1")]).await.text_at("volumeId").to_owned();
+    harness.settle().await;
+    let attach = [("VolumeId", volume.as_str()), ("InstanceId", instance), ("Device", device)];
+    client.ok("AttachVolume", &attach).await;
+    harness.settle().await;
+    harness.settle().await;
+    volume
+}
+
+#[tokio::test]
+async fn an_instance_shows_its_volumes_and_says_which_go_with_it() {
+    let harness = Harness::new().await;
+    let (instance, root) = scene(&harness).await;
+    let client = &harness.admin;
+    let late = attached(&harness, &instance, "/dev/sdh").await;
+    let early = attached(&harness, &instance, "/dev/sdf").await;
+    let own = [("InstanceId", instance.as_str()), ("Attribute", "blockDeviceMapping")];
+    let shown = async || {
+        let all = client.ok("DescribeInstances", &[]).await;
+        let mapping = "reservationSet.item.instancesSet.item.blockDeviceMapping";
+        let attribute = client.ok("DescribeInstanceAttribute", &own).await;
+        let of = |items: &[crate::reply::Element]| {
+            let told = |item: &crate::reply::Element| {
+                assert!(item.text_at("ebs.attachTime").ends_with('Z'));
+                ["deviceName", "ebs.volumeId", "ebs.status", "ebs.deleteOnTermination"]
+                    .map(|at| item.text_at(at).to_owned())
+                    .join(" ")
+            };
+            items.iter().map(told).collect::<Vec<_>>()
+        };
+        let (all, attribute) = (of(all.items(mapping)), of(attribute.items("blockDeviceMapping")));
+        assert_eq!(all, attribute);
+        all
+    };
+    let disk = |device: &str, volume: &str, goes| format!("{device} {volume} attached {goes}");
+    let root_disk = disk("/dev/sda1", &root, true);
+    let before = [root_disk.clone(), disk("/dev/sdf", &early, false), disk("/dev/sdh", &late, false)];
+    assert_eq!(shown().await, before);
+
+    let found = async |name: &str, value: &str| {
+        let filter = [("Filter.1.Name", name), ("Filter.1.Value.1", value)];
+        client.ok("DescribeInstances", &filter).await.items("reservationSet").len()
+    };
+    for (filter, value, count) in [
+        ("block-device-mapping.device-name", "/dev/sdh", 1),
+        ("block-device-mapping.device-name", "/dev/sdg", 0),
+        ("block-device-mapping.volume-id", &late, 1),
+        ("block-device-mapping.status", "attached", 1),
+        ("block-device-mapping.status", "detaching", 0),
+        ("block-device-mapping.delete-on-termination", "false", 1),
+        ("block-device-mapping.attach-time", "20*", 1),
+        ("block-device-mapping.attach-time", "19*", 0),
+    ] {
+        assert_eq!(found(filter, value).await, count, "{filter}={value}");
+    }
+
+    let goes = [
+        ("InstanceId", instance.as_str()),
+        ("BlockDeviceMapping.1.DeviceName", "/dev/sdh"),
+        ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+    ];
+    client.ok("ModifyInstanceAttribute", &goes).await;
+    let after = [root_disk, disk("/dev/sdf", &early, false), disk("/dev/sdh", &late, true)];
+    assert_eq!(shown().await, after);
+    for (params, code) in [
+        (vec![("BlockDeviceMapping.1.DeviceName", "/dev/sdh")], "MissingParameter"),
+        (vec![("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true")], "MissingParameter"),
+        (
+            vec![
+                ("BlockDeviceMapping.1.DeviceName", "/dev/sdx"),
+                ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+            ],
+            "InvalidParameterValue",
+        ),
+        (
+            vec![
+                ("BlockDeviceMapping.1.DeviceName", "/dev/sdh"),
+                ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+                ("DisableApiStop.Value", "true"),
+            ],
+            "InvalidParameterCombination",
+        ),
+    ] {
+        let all = [&[("InstanceId", instance.as_str())], &params[..]].concat();
+        assert_eq!(client.refused("ModifyInstanceAttribute", &all).await.0, code, "{params:?}");
+    }
+
+    client.ok("TerminateInstances", &[("InstanceId.1", &instance)]).await;
+    for _ in 0..3 {
+        harness.settle().await;
+    }
+    let left = client.ok("DescribeVolumes", &[("VolumeId.1", &early)]).await;
+    assert_eq!(left.text_at("volumeSet.item.status"), "available");
+    let gone = client.refused("DescribeVolumes", &[("VolumeId.1", &late)]).await;
+    assert_eq!(gone.0, "InvalidVolume.NotFound");
+}
+
+#[tokio::test]
+async fn a_root_disk_is_attached_detached_and_modified_by_nobody() {
+    let harness = Harness::new().await;
+    let (instance, root) = scene(&harness).await;
+    let client = &harness.admin;
+    let attach = [("VolumeId", root.as_str()), ("InstanceId", &instance), ("Device", "/dev/sdf")];
+    assert_eq!(client.refused("AttachVolume", &attach).await, ("VolumeInUse".into(), 400));
+    let detach = client.refused("DetachVolume", &[("VolumeId", &root)]).await;
+    assert_eq!(detach, ("OperationNotPermitted".into(), 400));
+    let modify = client.refused("ModifyVolume", &[("VolumeId", &root), ("Size", "900")]).await;
+    assert_eq!(modify, ("OperationNotPermitted".into(), 400));
+}
+
+#[tokio::test]
+async fn a_volume_is_modified_and_its_modification_described() {
+    let harness = Harness::new().await;
+    let (instance, _) = scene(&harness).await;
+    let client = &harness.admin;
+    let volume = attached(&harness, &instance, "/dev/sdf").await;
+    let untouched = attached(&harness, &instance, "/dev/sdg").await;
+    let own = [("VolumeId.1", volume.as_str())];
+    let described = async || {
+        let found = client.ok("DescribeVolumesModifications", &own).await;
+        let at = |name: &str| {
+            let [item] = found.items("volumeModificationSet") else { panic!("{found:?}") };
+            item.text_at(name).to_owned()
+        };
+        ["modificationState", "progress", "originalSize", "targetSize"].map(at).join(" ")
+    };
+    assert_eq!(
+        client.refused("DescribeVolumesModifications", &own).await.0,
+        "InvalidVolumeModification.NotFound"
+    );
+    for (params, code) in [
+        (vec![("Size", "0")], "InvalidParameterValue"),
+        (vec![("Size", "20000")], "InvalidParameterValue"),
+        (vec![("Size", "-1")], "InvalidParameterValue"),
+        (vec![("VolumeType", "io2")], "InvalidParameterValue"),
+        (vec![("Size", "3"), ("Iops", "4000")], "UnsupportedOperation"),
+        (vec![("Size", "3"), ("Throughput", "500")], "UnsupportedOperation"),
+    ] {
+        let all = [&[("VolumeId", volume.as_str())], &params[..]].concat();
+        assert_eq!(client.refused("ModifyVolume", &all).await.0, code, "{params:?}");
+    }
+    let grow = [
+        ("VolumeId", volume.as_str()),
+        ("Size", "3"),
+        ("VolumeType", "gp3"),
+        ("Iops", "3000"),
+        ("Throughput", "125"),
+    ];
+    let dry = client.refused("ModifyVolume", &[&grow[..], &[("DryRun", "true")]].concat()).await;
+    assert_eq!(dry.0, "DryRunOperation");
+    let begun = client.ok("ModifyVolume", &grow).await;
+    let at = |name: &str| begun.text_at(&format!("volumeModification.{name}")).to_owned();
+    assert_eq!((at("modificationState"), at("targetSize")), ("modifying".into(), "3".into()));
+    assert_eq!(at("targetVolumeType"), "gp3");
+    assert_eq!(described().await, "modifying 0 1 3");
+    let less = client.refused("ModifyVolume", &[("VolumeId", &volume), ("Size", "2")]).await;
+    assert_eq!(less.0, "InvalidParameterValue");
+    // The volume's host first, then its guest's.
+    harness.settle().await;
+    harness.settle().await;
+    assert_eq!(described().await, "completed 100 1 3");
+    let shown = client.ok("DescribeVolumes", &own).await;
+    assert_eq!(shown.text_at("volumeSet.item.size"), "3");
+    let all = client.ok("DescribeVolumesModifications", &[]).await;
+    assert_eq!(all.items("volumeModificationSet").len(), 1, "{untouched} was not modified");
+    let found = async |name: &str, value: &str| {
+        let filter = [("Filter.1.Name", name), ("Filter.1.Value.1", value)];
+        client.ok("DescribeVolumesModifications", &filter).await.items("volumeModificationSet").len()
+    };
+    for (filter, value, count) in [
+        ("modification-state", "completed", 1),
+        ("modification-state", "modifying", 0),
+        ("original-size", "1", 1),
+        ("target-size", "1", 0),
+        ("start-time", "20*", 1),
+        ("volume-id", &volume, 1),
+        ("volume-id", &untouched, 0),
+    ] {
+        assert_eq!(found(filter, value).await, count, "{filter}={value}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_volume_cannot_be_is_refused_by_name() {
     let harness = Harness::new().await;

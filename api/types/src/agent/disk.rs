@@ -87,6 +87,9 @@ pub struct DiskSpec {
     pub secret: Option<String>,
     /// The guest cannot write to it.
     pub read_only: bool,
+    /// The guest must see so many bytes, or more: its host has them. 0 where nothing is said of it.
+    #[serde(default)]
+    pub size_bytes: u64,
 }
 
 impl std::fmt::Debug for DiskSpec {
@@ -95,6 +98,7 @@ impl std::fmt::Debug for DiskSpec {
             .field("device", &self.device)
             .field("source", &self.source)
             .field("read_only", &self.read_only)
+            .field("size_bytes", &self.size_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -107,6 +111,9 @@ pub struct DiskObserved {
     pub export_id: ExportId,
     /// Its state.
     pub state: DiskState,
+    /// The wanted size that the guest sees, or will when it starts; 0 where nothing is said of it.
+    #[serde(default)]
+    pub size_bytes: u64,
 }
 
 /// The state of a volume on its instance's node.

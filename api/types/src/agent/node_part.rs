@@ -146,7 +146,7 @@ pub struct InstanceMetadata {
     pub security_groups: Vec<String>,
     /// The interfaces; the first is the primary one.
     pub interfaces: Vec<MetadataInterface>,
-    /// Block devices by their virtual name (`ami`, `root`).
+    /// Block devices by their virtual name (`ami`, `root`, `ebs1`).
     pub block_devices: Vec<MetadataBlockDevice>,
     /// Tags of the instance.
     pub tags: BTreeMap<String, String>,
@@ -160,9 +160,9 @@ pub struct InstanceMetadata {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetadataBlockDevice {
-    /// For example `ami` or `root`.
+    /// For example `ami`, `root` or `ebs1`.
     pub name: String,
-    /// For example `/dev/vda`.
+    /// For example `/dev/vda`, or `sdf` as it was attached.
     pub device: String,
 }
 

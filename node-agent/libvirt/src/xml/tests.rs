@@ -51,7 +51,7 @@ fn a_hardware_guest_on_a_qcow2_base() {
 }
 
 fn data_disk(letter: char, source: DiskSource) -> DataDisk {
-    DataDisk { letter, serial: "vol0123456789abcdef1".into(), source, read_only: false }
+    DataDisk { letter, serial: "vol0123456789abcdef1".into(), source, read_only: false, least_bytes: 0 }
 }
 
 fn unit() -> IscsiSource {

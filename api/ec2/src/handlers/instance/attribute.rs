@@ -1,15 +1,15 @@
 //! One attribute of an instance, read or changed; and its metadata options.
 
 use data_encoding::BASE64;
-use tepui_core::{InstanceChange, InstanceView, Kind, MetadataChange};
+use tepui_core::{DiskChange, InstanceChange, InstanceView, Kind, MetadataChange};
 use tepui_db::model::ShutdownBehavior;
 
 use super::view::{metadata_options, shape};
 use crate::error::ApiError;
 use crate::generated::{
     AttributeBooleanValue, AttributeValue, DescribeInstanceAttributeRequest, EnclaveOptions,
-    InstanceAttribute, ModifyInstanceAttributeRequest, ModifyInstanceMetadataOptionsRequest,
-    ModifyInstanceMetadataOptionsResult,
+    InstanceAttribute, InstanceBlockDeviceMappingSpecification, ModifyInstanceAttributeRequest,
+    ModifyInstanceMetadataOptionsRequest, ModifyInstanceMetadataOptionsResult,
 };
 use crate::handlers::text;
 use crate::mechanism::{parse_id, parse_ids};
@@ -84,13 +84,18 @@ pub(super) fn behavior(name: &str) -> Result<ShutdownBehavior, ApiError> {
 }
 
 impl Handle for ModifyInstanceAttributeRequest {
-    async fn handle(self, cx: &Context) -> Result<Void, ApiError> {
+    async fn handle(mut self, cx: &Context) -> Result<Void, ApiError> {
         let id = parse_id(Kind::Instance, &self.instance_id)?;
+        let disks = std::mem::take(&mut self.block_device_mappings);
         let mut changes = self.changes()?;
-        let (Some(change), true) = (changes.pop(), changes.is_empty()) else {
-            return Err(ApiError::combination("Give exactly one attribute to modify."));
-        };
-        cx.cloud.modify_instance(&cx.caller, id, vec![change]).await?;
+        match (changes.pop(), changes.is_empty(), disks.is_empty()) {
+            (Some(change), true, true) => cx.cloud.modify_instance(&cx.caller, id, vec![change]).await?,
+            (None, _, false) => {
+                let disks = disks.into_iter().map(disk_change).collect::<Result<Vec<_>, _>>()?;
+                cx.cloud.modify_disks(&cx.caller, id, &disks).await?;
+            }
+            _ => return Err(ApiError::combination("Give exactly one attribute to modify.")),
+        }
         Ok(Void)
     }
 }
@@ -118,6 +123,16 @@ impl ModifyInstanceAttributeRequest {
         }
         Ok(changes)
     }
+}
+
+/// What becomes of a disk with its instance; nothing else of it can be changed.
+fn disk_change(from: InstanceBlockDeviceMappingSpecification) -> Result<DiskChange, ApiError> {
+    let missing = |member| ApiError::missing(&format!("BlockDeviceMapping.{member}"));
+    let device = from.device_name.ok_or_else(|| missing("DeviceName"))?.to_string();
+    let ebs = from.ebs.ok_or_else(|| missing("Ebs.DeleteOnTermination"))?;
+    let delete = ebs.delete_on_termination.ok_or_else(|| missing("Ebs.DeleteOnTermination"))?;
+    let volume_id = ebs.volume_id.map(|id| parse_id(Kind::Volume, &id)).transpose()?;
+    Ok(DiskChange { device, volume_id, delete_on_termination: delete })
 }
 
 /// Empty user data is none.

@@ -2,7 +2,7 @@
 
 use tepui_core::InstanceView;
 
-use crate::generated::{Instance, InstanceNetworkInterface, Reservation};
+use crate::generated::{EbsInstanceBlockDevice, Instance, InstanceNetworkInterface, Reservation};
 use crate::mechanism::{Field, flag, many, one};
 use crate::wire::{Text, timestamp};
 
@@ -16,10 +16,11 @@ pub(super) struct Row {
 pub(super) const FILTERS: &[Field<Row>] = &[
     ("architecture", |r| one(&r.instance.architecture)),
     ("availability-zone", |r| r.instance.placement.iter().flat_map(|p| one(&p.availability_zone)).collect()),
+    ("block-device-mapping.attach-time", |r| disks(r, |d| d.attach_time.map(|t| timestamp(t).into()))),
+    ("block-device-mapping.delete-on-termination", |r| disks(r, |d| flag(d.delete_on_termination).pop())),
     ("block-device-mapping.device-name", |r| many(&r.instance.block_device_mappings, |m| &m.device_name)),
-    ("block-device-mapping.volume-id", |r| {
-        r.instance.block_device_mappings.iter().filter_map(|m| m.ebs.as_ref()?.volume_id.clone()).collect()
-    }),
+    ("block-device-mapping.status", |r| disks(r, |d| d.status.clone())),
+    ("block-device-mapping.volume-id", |r| disks(r, |d| d.volume_id.clone())),
     ("boot-mode", |r| one(&r.instance.boot_mode)),
     ("dns-name", |r| one(&r.instance.public_dns_name)),
     ("group-id", |r| many(&r.instance.security_groups, |g| &g.group_id)),
@@ -64,6 +65,10 @@ pub(super) const FILTERS: &[Field<Row>] = &[
     ("virtualization-type", |r| one(&r.instance.virtualization_type)),
     ("vpc-id", |r| one(&r.instance.vpc_id)),
 ];
+
+fn disks(row: &Row, field: fn(&EbsInstanceBlockDevice) -> Option<Text>) -> Vec<Text> {
+    row.instance.block_device_mappings.iter().filter_map(|m| field(m.ebs.as_ref()?)).collect()
+}
 
 fn interfaces(row: &Row, field: fn(&InstanceNetworkInterface) -> &Option<Text>) -> Vec<Text> {
     many(&row.instance.network_interfaces, field)

@@ -4,7 +4,9 @@
 //! is a change it plans for ever.
 
 use tepui_core::{Cloud, InstanceView};
-use tepui_db::model::{Instance as Row, MetadataSettings, NetworkInterface, RootVolume};
+use tepui_db::model::{
+    Attachment, Instance as Row, InstanceRecord, MetadataSettings, NetworkInterface, RootVolume,
+};
 
 use super::state;
 use crate::generated::{
@@ -29,7 +31,7 @@ pub(super) fn shape(cloud: &Cloud, view: &InstanceView) -> Instance {
     Instance {
         ami_launch_index: Some(row.launch_index.into()),
         architecture: fixed("x86_64"),
-        block_device_mappings: volume.map(block_device).into_iter().collect(),
+        block_device_mappings: block_devices(&view.record),
         boot_mode: fixed("legacy-bios"),
         capacity_reservation_specification: Some(CapacityReservationSpecificationResponse {
             capacity_reservation_preference: fixed("open"),
@@ -73,7 +75,12 @@ pub(super) fn shape(cloud: &Cloud, view: &InstanceView) -> Instance {
     }
 }
 
-fn block_device(volume: &RootVolume) -> InstanceBlockDeviceMapping {
+/// The root disk, then the volumes in the order of their devices.
+fn block_devices(record: &InstanceRecord) -> Vec<InstanceBlockDeviceMapping> {
+    record.root_volume.iter().map(root_device).chain(record.attachments.iter().map(data_device)).collect()
+}
+
+fn root_device(volume: &RootVolume) -> InstanceBlockDeviceMapping {
     InstanceBlockDeviceMapping {
         device_name: text(&volume.device),
         ebs: Some(EbsInstanceBlockDevice {
@@ -81,6 +88,18 @@ fn block_device(volume: &RootVolume) -> InstanceBlockDeviceMapping {
             delete_on_termination: Some(volume.delete_on_termination),
             status: fixed("attached"),
             volume_id: text(volume.id),
+        }),
+    }
+}
+
+fn data_device(attachment: &Attachment) -> InstanceBlockDeviceMapping {
+    InstanceBlockDeviceMapping {
+        device_name: text(&attachment.device),
+        ebs: Some(EbsInstanceBlockDevice {
+            attach_time: Some(attachment.since),
+            delete_on_termination: Some(attachment.delete_on_termination),
+            status: fixed(attachment.state.name()),
+            volume_id: text(attachment.volume_id),
         }),
     }
 }

@@ -1,0 +1,135 @@
+//! Growing a volume.
+//!
+//! ```text
+//!   asked ──▶ modifying ──its host has the size──▶ optimizing ──its guest sees it──▶ completed
+//!                 └──its host is given up──▶ failed ◀───┘
+//! ```
+//! The names are EC2's (API reference, "VolumeModification"). A volume that no guest has is completed at once when its
+//! host has the size.
+
+use tepui_db::model::{Volume, VolumeModification, VolumeState};
+use tepui_types::{Timestamp, VolumeId};
+
+use super::{VolumeView, changed, check_size};
+use crate::failpoint::pass;
+use crate::{Caller, Cloud, Error};
+
+/// What is to be changed of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModifyVolume {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The new size; `None` leaves it.
+    pub size_gib: Option<u32>,
+    /// The class of its pool, which it keeps; `None` does not ask.
+    pub class: Option<String>,
+}
+
+/// How far a modification is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModificationState {
+    /// The volume's host has not grown it.
+    Modifying,
+    /// Its guest does not see the new size.
+    Optimizing,
+    /// Everybody has the new size.
+    Completed,
+    /// The volume is lost.
+    Failed,
+}
+
+/// The last change of a volume's size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModificationView {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The class of its pool.
+    pub class: String,
+    /// How far it is.
+    pub state: ModificationState,
+    /// The size before.
+    pub original_gib: u32,
+    /// The size that was asked for.
+    pub target_gib: u32,
+    /// When it was asked for.
+    pub started_at: Timestamp,
+    /// When it was completed.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl ModificationView {
+    pub(super) fn of(volume: &Volume, class: &str, row: &VolumeModification) -> Self {
+        Self {
+            volume_id: volume.id,
+            class: class.to_owned(),
+            state: state(volume, row),
+            original_gib: row.original_gib,
+            target_gib: row.target_gib,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+        }
+    }
+
+    /// Of a volume that has what was asked for, and never had anything else.
+    fn nothing(volume: VolumeView, now: Timestamp) -> Self {
+        Self {
+            volume_id: volume.id,
+            class: volume.class,
+            state: ModificationState::Completed,
+            original_gib: volume.size_gib,
+            target_gib: volume.size_gib,
+            started_at: now,
+            ended_at: Some(now),
+        }
+    }
+}
+
+fn state(volume: &Volume, row: &VolumeModification) -> ModificationState {
+    match (row.ended_at, volume.state) {
+        (Some(_), _) => ModificationState::Completed,
+        (None, VolumeState::Error) => ModificationState::Failed,
+        (None, VolumeState::Creating | VolumeState::Available | VolumeState::Deleting) => {
+            match volume.actual_gib < row.target_gib {
+                true => ModificationState::Modifying,
+                false => ModificationState::Optimizing,
+            }
+        }
+    }
+}
+
+impl Cloud {
+    /// Grows a volume, in use or not; its last modification, which this one is if it changes something.
+    ///
+    /// # Errors
+    /// `NotFound`, `RootDisk`, `WrongState`, `InvalidInput` for a size below the present one or another class,
+    /// `QuotaExceeded`.
+    pub async fn modify_volume(
+        &self,
+        caller: &Caller,
+        request: ModifyVolume,
+    ) -> Result<ModificationView, Error> {
+        let id = request.volume_id;
+        let volume = self.volume(caller, id).await?;
+        if self.root_disk_of(caller, id).await?.is_some() {
+            return Err(Error::root_disk(id, "modified"));
+        }
+        if let Some(other) = request.class.filter(|class| *class != volume.class) {
+            let rule = format!("is {}, what it has: a volume stays in its pool", volume.class);
+            return Err(Error::invalid("volume_type", other, rule));
+        }
+        let size_gib = request.size_gib.unwrap_or(volume.size_gib);
+        check_size(size_gib)?;
+        let (now, more) = (self.now(), u64::from(size_gib.saturating_sub(volume.size_gib)));
+        let node = self
+            .commit(caller, "ModifyVolume", id.to_string(), async {
+                let outcome = self.db.grow_volume(caller.project, id, size_gib, now).await?;
+                changed(id, outcome, size_gib, more)
+            })
+            .await?;
+        let passed = pass("core::volume::committed")?;
+        self.wakes.wake(passed, node);
+        pass("core::volume::woken")?;
+        let mut volume = self.volume(caller, id).await?;
+        Ok(volume.modification.take().unwrap_or_else(|| ModificationView::nothing(volume, now)))
+    }
+}
