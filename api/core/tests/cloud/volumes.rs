@@ -14,8 +14,8 @@ use tepui_types::{ExportId, InstanceId, PlacementId, PoolId, VolumeId};
 use crate::harness::{GIB, Harness, Host};
 
 /// A cloud with a storage host that does at once what its part says, and a host with one running guest.
-struct Site {
-    t: Harness,
+pub(crate) struct Site {
+    pub(crate) t: Harness,
     storage: Host,
     compute: Host,
     pool: PoolId,
@@ -40,7 +40,7 @@ fn source(id: ExportId) -> VolumeSource {
 }
 
 impl Site {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let t = Harness::new().await;
         let compute = t.host(1).await;
         let instance = t.run_one(&t.admin).await.instances[0].record.instance.id;
@@ -56,7 +56,7 @@ impl Site {
         site
     }
 
-    async fn part(&self) -> StoragePart {
+    pub(crate) async fn part(&self) -> StoragePart {
         let parts = self.storage.poll().await.parts;
         let found = parts.into_iter().find_map(|part| match part.body {
             PartBody::Storage(storage) => Some(storage),
@@ -66,12 +66,12 @@ impl Site {
     }
 
     /// The storage host has done all that its part says.
-    async fn serve(&self) {
+    pub(crate) async fn serve(&self) {
         let done = done(&self.part().await);
         self.tell(done).await;
     }
 
-    async fn tell(&self, storage: StorageObserved) {
+    pub(crate) async fn tell(&self, storage: StorageObserved) {
         let observed = NodeObserved { storage: Some(storage), ..self.storage.observed(Vec::new()) };
         self.storage.report_as(1, observed).await;
     }
@@ -105,19 +105,19 @@ impl Site {
         self.t.cloud.create_volume(&self.t.admin, request).await
     }
 
-    async fn volume(&self, id: VolumeId) -> VolumeView {
+    pub(crate) async fn volume(&self, id: VolumeId) -> VolumeView {
         self.t.cloud.volume(&self.t.admin, id).await.unwrap()
     }
 
     /// A volume that is there.
-    async fn available(&self) -> VolumeId {
+    pub(crate) async fn available(&self) -> VolumeId {
         let id = self.create(4).await.unwrap().id;
         self.serve().await;
         assert_eq!(self.volume(id).await.state, VolumeState::Available);
         id
     }
 
-    async fn attach(&self, volume_id: VolumeId, device: &str) -> Result<(), Error> {
+    pub(crate) async fn attach(&self, volume_id: VolumeId, device: &str) -> Result<(), Error> {
         let request = AttachVolume { volume_id, instance_id: self.instance, device: device.into() };
         self.t.cloud.attach_volume(&self.t.admin, request).await.map(|_| ())
     }
@@ -144,7 +144,7 @@ fn seen(export_id: ExportId, state: DiskState) -> DiskObserved {
 }
 
 /// What a host says that has done all that its part says.
-fn done(part: &StoragePart) -> StorageObserved {
+pub(crate) fn done(part: &StoragePart) -> StorageObserved {
     let ready = PoolState::Ready { total_bytes: 100 * GIB, used_bytes: 10 * GIB };
     let volume = |wanted: &VolumePart| match wanted {
         VolumePart::Present { size_bytes, .. } => StoredState::Present { size_bytes: *size_bytes },
