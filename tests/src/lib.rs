@@ -17,6 +17,7 @@ mod session;
 mod slow;
 mod underlay;
 mod until;
+mod volumes;
 mod way;
 
 pub use ask::ask;
@@ -31,3 +32,4 @@ pub use process::{Output, kill, run};
 pub use session::{Ec2Session, Reply};
 pub use underlay::{Fault, Underlay};
 pub use until::until;
+pub use volumes::Pool;
