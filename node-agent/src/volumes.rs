@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 use crate::hypervisor::Hypervisor;
 
+pub use tepui_libvirt::{GIVE_STEPS, TAKE_STEPS};
+
 /// Names of passwords in libvirtd begin so; an export's 68 bits follow.
 const SECRETS: u128 = 0x7465_7075_6900_4000 << 68;
 
@@ -93,7 +95,7 @@ impl VolumeKeeper {
     }
 
     async fn set(&self, id: PlacementId, wanted: &[WantedDisk]) -> Vec<DiskObserved> {
-        match self.hypervisor.set_disks(id, data_disks(wanted)).await {
+        match self.hypervisor.set_disks(id, data_disks(wanted), leaving(wanted)).await {
             Ok(live) => wanted.iter().filter_map(|disk| told(disk, on(disk, &live))).collect(),
             Err(error) => {
                 let message = crate::chain(&error);
@@ -159,15 +161,26 @@ fn on(disk: &WantedDisk, live: &[LiveDisk]) -> Option<DiskState> {
                 }
             }
         }
-        // What it was made from is not named any more, but its name is in the target's or the file's.
         DiskPart::Absent => {
-            let (export, volume) = (disk.export_id.to_string(), disk.volume_id.to_string());
-            let is_left =
-                live.iter().any(|live| live.source.contains(&export) || live.source.contains(&volume));
+            let names = names(disk);
+            let is_left = live.iter().any(|live| names.iter().any(|name| live.source.contains(name)));
             if is_left { DiskState::Detaching } else { DiskState::Absent }
         }
     };
     Some(state)
+}
+
+/// What it was made from is not said any more of a disk that is to go, but one of these is in the target's name or
+/// the file's.
+fn names(disk: &WantedDisk) -> [String; 2] {
+    [disk.export_id.to_string(), disk.volume_id.to_string()]
+}
+
+/// The names of what is to go. A disk that no part names is not among them: its server has shut it out, and QEMU,
+/// asked to let go of it, would wait for that server's answer and stand still for ever. It goes when the guest stops.
+fn leaving(wanted: &[WantedDisk]) -> Vec<String> {
+    let absent = wanted.iter().filter(|disk| disk.wanted == DiskPart::Absent);
+    absent.flat_map(names).collect()
 }
 
 /// The disks with which a domain starts.
@@ -215,6 +228,9 @@ fn source(id: ExportId, spec: &DiskSpec) -> DiskSource {
 }
 
 #[cfg(test)]
+mod leaving;
+
+#[cfg(test)]
 mod tests {
     use std::net::SocketAddrV4;
 
@@ -230,7 +246,7 @@ mod tests {
         }
     }
 
-    fn attached(number: u128, device: &str) -> WantedDisk {
+    pub(super) fn attached(number: u128, device: &str) -> WantedDisk {
         let portal: SocketAddrV4 = "10.0.0.1:3260".parse().unwrap();
         let target = format!("iqn.2026-11.cloud.tepui:{}", ExportId::from_random(number));
         wanted(

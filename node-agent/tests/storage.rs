@@ -270,6 +270,10 @@ fn a_volume_goes_only_after_its_export_and_that_only_after_its_connections() {
         assert_eq!(seen.volumes, [], "it is in use: nothing is said of it yet");
         writer.perform("write -P 2 0 4k");
         host.want_export(1, ExportPart::Absent);
+        let seen = host.apply();
+        assert_eq!(seen.exports[0].state, ExportState::Closing { connections: 1 });
+        writer.perform("write -P 2 4k 4k");
+        initiator.refusal();
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             let seen = host.apply();

@@ -76,6 +76,11 @@ impl Host {
         self.run_dir().join("data")
     }
 
+    /// The same, as the machine sees it.
+    pub(crate) fn agent_folder(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// Where its agent finds the control plane.
     pub(crate) fn control_plane(&self) -> SocketAddrV4 {
         let text = fs::read_to_string(self.folder.join("node.toml")).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! receives. The kernel of a test machine may have no netem: there is loss, and delay only by [`Host::slow_down`].
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 
 use crate::process::feed;
 use crate::{Cloud, Host};
@@ -19,12 +20,15 @@ pub enum Fault {
     Deaf,
     /// So many of a hundred are lost, each way.
     Loss(u8),
+    /// None gets through between it and the control plane; to other hosts it is as before.
+    Orphaned,
 }
 
 /// The underlay of a cloud with libvirt. It stays as it is when this is dropped.
 #[derive(Debug)]
 pub struct Underlay {
     namespace: String,
+    control_plane: SocketAddrV4,
     faults: BTreeMap<u16, Fault>,
 }
 
@@ -32,9 +36,9 @@ impl Cloud {
     /// The network between the hosts.
     #[track_caller]
     pub fn underlay(&self) -> Underlay {
-        let first = self.host(1).network();
-        let namespace = format!("{}-ul", first.trim_end_matches("-n1"));
-        Underlay { namespace, faults: BTreeMap::new() }
+        let first = self.host(1);
+        let namespace = format!("{}-ul", first.network().trim_end_matches("-n1"));
+        Underlay { namespace, control_plane: first.control_plane(), faults: BTreeMap::new() }
     }
 }
 
@@ -78,6 +82,11 @@ impl Underlay {
     fn rules(&self, port: &str, meets: impl Fn(Fault) -> bool) -> String {
         let rule = |(host, fault): (&u16, &Fault)| match fault {
             Fault::Loss(percent) => format!("{port} \"n{host}\" numgen random mod 100 < {percent} drop\n"),
+            Fault::Orphaned => {
+                let (address, its) = (self.control_plane.ip(), self.control_plane.port());
+                let (far, end) = if port == "iifname" { ("daddr", "dport") } else { ("saddr", "sport") };
+                format!("{port} \"n{host}\" ip {far} {address} tcp {end} {its} drop\n")
+            }
             Fault::Cut | Fault::Mute | Fault::Deaf => format!("{port} \"n{host}\" drop\n"),
         };
         self.faults.iter().filter(|(_, fault)| meets(**fault)).map(rule).collect()

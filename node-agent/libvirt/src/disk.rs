@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use tepui_types::PlacementId;
+use tepui_types::failpoint::{self, Tripped};
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
@@ -14,6 +15,11 @@ use virt::sys;
 use crate::host::{Outcome, is_invalid, lookup, present};
 use crate::spec::{check_path, is_name, require};
 use crate::{Error, xml};
+
+/// The fail points of giving a running domain a disk; each stands behind the step it names.
+pub const GIVE_STEPS: &[&str] = &["agent::disks::told", "agent::disks::given"];
+/// Those of asking it to let go of one.
+pub const TAKE_STEPS: &[&str] = &["agent::disks::asked"];
 
 /// One disk beside the root disk, a raw volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,30 +146,46 @@ pub(crate) fn tell_secrets(connect: &Connect, disks: &[DataDisk]) -> Outcome<()>
     Ok(())
 }
 
-/// Gives a running domain the disks that it lacks, in the sizes that they have by now, and asks it to let go of all
-/// others; what it has then. A domain that is off has none: its next start gives it what is wanted.
-pub(crate) fn set_disks(connect: &Connect, id: PlacementId, wanted: &[Prepared]) -> Outcome<Vec<LiveDisk>> {
-    let Some(domain) = lookup(connect, id)? else { return Ok(Vec::new()) };
-    let Some(live) = live_disks(&domain)? else { return Ok(Vec::new()) };
-    for disk in live.iter().filter(|live| !wanted.iter().any(|wanted| wanted.is(live))) {
+/// Gives a running domain the disks that it lacks, in the sizes that they have by now, and asks it to let go of those
+/// that are `leaving`; what it has then. A domain that is off has none: its next start gives it what is wanted.
+pub(crate) fn set_disks(
+    connect: &Connect,
+    id: PlacementId,
+    wanted: &[Prepared],
+    leaving: &[String],
+) -> Outcome<Result<Vec<LiveDisk>, Tripped>> {
+    let Some(domain) = lookup(connect, id)? else { return Ok(Ok(Vec::new())) };
+    let Some(live) = live_disks(&domain)? else { return Ok(Ok(Vec::new())) };
+    let is_wanted = |live: &LiveDisk| wanted.iter().any(|wanted| wanted.is(live));
+    let leaves = |live: &LiveDisk| leaving.iter().any(|name| live.source.contains(name));
+    for disk in live.iter().filter(|live| leaves(live) && !is_wanted(live)) {
         let xml = xml::detach_xml(&disk.device);
         // It may have let go of it by itself, or have ended.
         tolerate(&domain, domain.detach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE))?;
+        if let Err(tripped) = failpoint::hit("agent::disks::asked") {
+            return Ok(Err(tripped));
+        }
     }
-    let Some(live) = live_disks(&domain)? else { return Ok(Vec::new()) };
+    let Some(live) = live_disks(&domain)? else { return Ok(Ok(Vec::new())) };
     for disk in wanted.iter().filter(|wanted| !live.iter().any(|live| wanted.is(live))) {
         // The place is another's until that is gone.
         if live.iter().any(|live| live.device == disk.disk.device()) {
             continue;
         }
         tell_secrets(connect, std::slice::from_ref(&disk.disk))?;
+        if let Err(tripped) = failpoint::hit("agent::disks::told") {
+            return Ok(Err(tripped));
+        }
         tolerate(&domain, domain.attach_device_flags(&disk.xml, sys::VIR_DOMAIN_AFFECT_LIVE))?;
+        if let Err(tripped) = failpoint::hit("agent::disks::given") {
+            return Ok(Err(tripped));
+        }
     }
-    let Some(live) = live_disks(&domain)? else { return Ok(Vec::new()) };
+    let Some(live) = live_disks(&domain)? else { return Ok(Ok(Vec::new())) };
     for disk in wanted.iter().filter(|wanted| live.iter().any(|live| wanted.is(live))) {
         tolerate(&domain, grow(&domain, &disk.disk))?;
     }
-    Ok(live)
+    Ok(Ok(live))
 }
 
 /// Tells a guest of the size that a disk of it has by now. QEMU asks the target or file itself, and refuses a size

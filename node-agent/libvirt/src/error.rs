@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tepui_types::PlacementId;
+use tepui_types::failpoint::Tripped;
 
 /// Why a verb of [`LibvirtHost`](crate::LibvirtHost) failed. Every verb is idempotent, so after any
 /// of these the caller may repeat it.
@@ -57,6 +58,9 @@ pub enum Error {
         /// What the field must be.
         rule: &'static str,
     },
+    /// A test made it fail.
+    #[error(transparent)]
+    Failpoint(#[from] Tripped),
 }
 
 impl Error {
@@ -67,7 +71,9 @@ impl Error {
             Self::Deadline { .. } | Self::Silent { .. } => true,
             // libvirt waits half a minute for the call before it on the same domain.
             Self::Refused { code, .. } => *code == virt::sys::VIR_ERR_OPERATION_TIMEOUT,
-            Self::Unavailable { .. } | Self::NoSuchDomain { .. } | Self::Spec { .. } => false,
+            Self::Unavailable { .. } | Self::NoSuchDomain { .. } | Self::Spec { .. } | Self::Failpoint(_) => {
+                false
+            }
         }
     }
 }

@@ -71,11 +71,19 @@ impl LibvirtHost {
         self.pool.call(self.slow("start", id), start).await
     }
 
-    /// Gives a running domain the data disks that it lacks, asks it to let go of all others, and returns those that
-    /// it has then. A guest may take its time, or never let go: ask again. A domain that is off has none.
-    pub async fn set_disks(&self, id: PlacementId, disks: Vec<DataDisk>) -> Result<Vec<LiveDisk>, Error> {
+    /// Gives a running domain the data disks that it lacks, asks it to let go of those whose sources have one of the
+    /// names in `leaving`, and returns those that it has then. A guest may take its time, or never let go: ask again.
+    /// A domain that is off has none. QEMU flushes a disk before it lets go of it, and stands still until the
+    /// server has answered: the disk's server must still know it.
+    pub async fn set_disks(
+        &self,
+        id: PlacementId,
+        disks: Vec<DataDisk>,
+        leaving: Vec<String>,
+    ) -> Result<Vec<LiveDisk>, Error> {
         let wanted = disks.into_iter().map(Prepared::of).collect::<Result<Vec<_>, _>>()?;
-        self.pool.call(self.slow("set disks", id), move |connect| set_disks(connect, id, &wanted)).await
+        let call = self.slow("set disks", id);
+        Ok(self.pool.call(call, move |connect| set_disks(connect, id, &wanted, &leaving)).await??)
     }
 
     /// Asks the guest to power off, by its power button and by its guest agent if it has one. It

@@ -78,7 +78,8 @@ async fn a_guest_has_the_volumes_that_are_wanted_from_its_start_and_while_it_run
     let (id, [b, c, d]) = (guest.id(), ['b', 'c', 'd'].map(|letter| volume(&host, letter)));
     let libvirt = host.connect(2, DEADLINE).await;
     let set = async |disks: &[&DataDisk]| {
-        libvirt.set_disks(id, disks.iter().map(|disk| (*disk).clone()).collect()).await.unwrap()
+        let all = [&b, &c, &d].map(DataDisk::source_name);
+        libvirt.set_disks(id, disks.iter().map(|disk| (*disk).clone()).collect(), all.to_vec()).await.unwrap()
     };
     assert_eq!(set(&[&b]).await, [], "there is no domain");
     guest.spec.disks = vec![b.clone()];
@@ -106,6 +107,8 @@ async fn a_guest_has_the_volumes_that_are_wanted_from_its_start_and_while_it_run
     while set(&[&moved]).await != [moved.live()] {
         assert!(begun.elapsed() < PATIENCE, "a place that was another's is not taken");
     }
+    let none = libvirt.set_disks(id, vec![], vec![]).await.unwrap();
+    assert_eq!(none, [moved.live()], "one that nobody asks it to let go of stays");
     libvirt.force_off(id).await.unwrap();
     assert_eq!(set(&[&b]).await, [], "it has what it starts with next");
     libvirt.start(&guest.spec).await.unwrap();

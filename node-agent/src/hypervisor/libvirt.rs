@@ -72,8 +72,9 @@ impl Hypervisor for LibvirtHypervisor {
         &self,
         id: PlacementId,
         disks: Vec<DataDisk>,
+        leaving: Vec<String>,
     ) -> Result<Vec<LiveDisk>, HypervisorError> {
-        self.host.set_disks(id, disks).await.map_err(domain("set the disks of", id))
+        self.host.set_disks(id, disks, leaving).await.map_err(domain("set the disks of", id))
     }
 
     /// A libvirtd that restarts while it cannot write a guest's state ends the guest (libvirt issue 549).

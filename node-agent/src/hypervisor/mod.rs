@@ -47,12 +47,14 @@ pub trait Hypervisor: Send + Sync {
     async fn reset(&self, id: PlacementId) -> Result<(), HypervisorError>;
     /// Removes the definition of a domain that is off. An unknown domain is a success.
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError>;
-    /// Gives a running domain the disks that it lacks, asks it to let go of all others, and returns those that it has
-    /// then. A domain that is off has none. Guests of a simulation take any disk and let go of any at once.
+    /// Gives a running domain the disks that it lacks, asks it to let go of those whose sources have one of the names
+    /// in `leaving`, and returns those that it has then. A domain that is off has none. Guests of a simulation take
+    /// any disk and let go of any at once.
     async fn set_disks(
         &self,
         _: PlacementId,
         disks: Vec<DataDisk>,
+        _leaving: Vec<String>,
     ) -> Result<Vec<LiveDisk>, HypervisorError> {
         Ok(disks.iter().map(DataDisk::live).collect())
     }

@@ -9,23 +9,35 @@ use tepui_types::agent::{
     ExportObserved, ExportPart, ExportState, PoolBackend, StoragePart, VolumeSource, WantedExport,
 };
 use tepui_types::{ExportId, PoolId, VolumeId};
+use tokio::time::Instant;
 
 use super::pools::{Backing, LocalPools};
 
 /// How long a pass waits for those who are connected to what is to go; the next one goes on.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long nobody is thrown out who is connected to what is to go. Where it was taken by force from a host that is
+/// well, its guest lets go of it meanwhile: a QEMU that is thrown out first waits for its answers for ever. libvirt
+/// gives a guest five seconds to let go, and a host that is called a moment later asks it once more.
+const GRACE: Duration = Duration::from_secs(12);
 
 /// What this process knows of its servers.
 #[derive(Default)]
 pub(super) struct Served {
     /// tgtd runs, with everything that was open when it was taken over or started.
     recovered: bool,
+    /// Since when the exports are to go that are not gone yet. A new process begins anew.
+    leaving: BTreeMap<ExportId, Instant>,
 }
 
 impl Served {
     /// Whether there is a tgtd to watch.
     pub(super) fn by_tgt(&self) -> bool {
         self.recovered
+    }
+
+    /// Whether the time is over in which those who are connected may go by themselves.
+    fn is_overdue(&mut self, id: ExportId) -> bool {
+        self.leaving.entry(id).or_insert_with(Instant::now).elapsed() >= GRACE
     }
 
     /// Its targets are gone with it.
@@ -111,8 +123,15 @@ impl LocalPools {
     /// Where the volume's pool is gone, the export is looked for everywhere.
     async fn revoke(&self, id: ExportId, backend: Option<PoolBackend>) -> ExportState {
         let by_tgt = matches!(backend, Some(PoolBackend::Iscsi) | None);
-        let revoked =
-            if by_tgt { self.tgt.revoke(id, PATIENCE).await } else { self.local.revoke(id, PATIENCE).await };
+        let is_overdue = self.served.lock().await.is_overdue(id);
+        let revoked = match (by_tgt, is_overdue) {
+            (true, false) => self.tgt.see_off(id).await,
+            (true, true) => self.tgt.revoke(id, PATIENCE).await,
+            (false, _) => self.local.revoke(id, PATIENCE).await,
+        };
+        if matches!(revoked, Ok(Revoked::Gone)) {
+            self.served.lock().await.leaving.remove(&id);
+        }
         state_after(revoked)
     }
 }

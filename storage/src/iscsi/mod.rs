@@ -123,13 +123,8 @@ impl Backend for Tgt {
     }
 
     async fn revoke(&self, id: ExportId, patience: Duration) -> Result<Revoked, ExportError> {
-        match self.close(id, Instant::now() + patience).await {
-            // Whoever removed the socket of a tgtd that runs did not end its connections.
-            Err(ExportError::Tgt(error)) if error.is_absence() && !self.daemon.serves().await => {
-                Ok(Revoked::Gone)
-            }
-            other => other,
-        }
+        let closed = self.close(id, Instant::now() + patience).await;
+        self.gone_with_tgtd(closed).await
     }
 
     async fn list(&self) -> Result<Vec<Found>, ExportError> {
@@ -141,6 +136,37 @@ impl Backend for Tgt {
 
 /// Revoking.
 impl Tgt {
+    /// As [`Backend::revoke`], but it closes no connection and does not wait: who is there may go by itself.
+    ///
+    /// # Errors
+    /// Those of [`Backend::revoke`].
+    pub async fn see_off(&self, id: ExportId) -> Result<Revoked, ExportError> {
+        let seen_off = self.remove_unused(id).await;
+        self.gone_with_tgtd(seen_off).await
+    }
+
+    /// Whoever removed the socket of a tgtd that runs did not end its connections.
+    async fn gone_with_tgtd(&self, revoked: Result<Revoked, ExportError>) -> Result<Revoked, ExportError> {
+        match revoked {
+            Err(ExportError::Tgt(error)) if error.is_absence() && !self.daemon.serves().await => {
+                Ok(Revoked::Gone)
+            }
+            other => other,
+        }
+    }
+
+    async fn remove_unused(&self, id: ExportId) -> Result<Revoked, ExportError> {
+        self.shut(id).await?;
+        let _gate = self.gate.lock().await;
+        let number = target_number(id);
+        if self.delete(number).await? {
+            self.forget(id).await?;
+            return Ok(Revoked::Gone);
+        }
+        let left = self.control().connections(number).await?;
+        Ok(Revoked::StillConnected(left.iter().map(connection).collect()))
+    }
+
     async fn close(&self, id: ExportId, deadline: Instant) -> Result<Revoked, ExportError> {
         self.shut(id).await?;
         let mut told = BTreeSet::new();
@@ -189,11 +215,15 @@ impl Tgt {
             }
             return Ok(Some(connections.iter().map(connection).collect()));
         }
-        point("revoke", "target")?;
-        // Last: without it the target would ask for no secret.
-        unless(control.delete_account(&iscsi_account(id)).await, &[Code::NO_ACCOUNT])?;
-        point("revoke", "account")?;
+        self.forget(id).await?;
         Ok(None)
+    }
+
+    /// The account goes last: without it the target would ask for no secret.
+    async fn forget(&self, id: ExportId) -> Result<(), ExportError> {
+        point("revoke", "target")?;
+        unless(self.control().delete_account(&iscsi_account(id)).await, &[Code::NO_ACCOUNT])?;
+        Ok(point("revoke", "account")?)
     }
 
     /// Whether the target is gone.

@@ -4,6 +4,7 @@
 
 mod agent;
 mod api;
+mod disks;
 mod hosts;
 mod libvirt;
 mod operations;

@@ -127,7 +127,7 @@ async fn an_instance_ends_also_when_its_volume_failed_before() {
     let record = site.launch(&[volume("/dev/sdf")]).await.unwrap();
     let id = record.attachments[0].volume_id;
     let news = tepui_db::StorageNews::VolumeFailed(id, "no room".into());
-    tepui_db::StorageDb::apply_storage_news(site.t.db.as_ref(), site.storage.id, &[news]).await.unwrap();
+    tepui_db::StorageDb::apply_storage_news(site.t.db.as_ref(), site.storage.id, &[news], site.t.clock.now()).await.unwrap();
     assert_eq!(site.state(&record).await, InstanceState::Pending);
     let mut says = done(&site.part().await);
     says.exports.clear();

@@ -25,4 +25,5 @@ mod nodes;
 mod races;
 mod retention;
 mod tenancy;
+mod volume_races;
 mod volumes;

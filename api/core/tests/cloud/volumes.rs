@@ -135,7 +135,7 @@ impl Site {
         record.root_volume.as_ref().unwrap().id
     }
 
-    async fn attach(&self, volume_id: VolumeId, device: &str) -> Result<(), Error> {
+    pub(crate) async fn attach(&self, volume_id: VolumeId, device: &str) -> Result<(), Error> {
         let request = AttachVolume { volume_id, instance_id: self.instance, device: device.into() };
         self.t.cloud.attach_volume(&self.t.admin, request).await.map(|_| ())
     }

@@ -1,0 +1,168 @@
+//! Pools on hosts and volumes in them: what is done through EC2, and what is in the files and domains behind it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::cloud::text;
+use crate::{Cloud, Ec2Session, Host, until};
+
+/// How long a step to the next state may take, in seconds.
+const PATIENCE: u64 = 120;
+/// What mkfs.xfs makes besides, and a volume.
+const BYTES: &str = "2G";
+
+/// A pool on a host, on an XFS in a loop file that is mounted where only this host sees it.
+#[derive(Debug)]
+pub struct Pool {
+    host: Host,
+    image: PathBuf,
+}
+
+impl Cloud {
+    /// Makes a pool named `fast` on a host and waits until it can be used.
+    ///
+    /// # Panics
+    /// When it cannot within two minutes.
+    #[track_caller]
+    pub fn make_pool(&self, host: &Host) -> Pool {
+        let pool = Pool::on(self, host);
+        let path = pool.folder();
+        let create =
+            ["pool", "create", "fast", "--backend", "iscsi", "--node", &host.name(), "--path", &path];
+        self.tepui(&create).ok();
+        until("the pool is there", PATIENCE, || {
+            self.tepui_json(&["pool", "list"])[0]["usage"].is_object().then_some(())
+        });
+        pool
+    }
+}
+
+/// An XFS of its own, mounted where only this host sees it; goes with the host. A folder in it, for a pool.
+#[track_caller]
+pub fn file_system(cloud: &Cloud, host: &Host) -> String {
+    Pool::on(cloud, host).folder()
+}
+
+impl Pool {
+    fn on(cloud: &Cloud, host: &Host) -> Self {
+        let image = cloud.scratch().join("pool.xfs");
+        let file = image.display().to_string();
+        host.run("truncate", &["--size", BYTES, &file]).ok();
+        host.run("mkfs.xfs", &["-q", "-m", "reflink=1", &file]).ok();
+        let pool = Self { host: host.clone(), image };
+        pool.mount();
+        host.run("mkdir", &["-p", &pool.folder()]).ok();
+        pool
+    }
+
+    /// Mounts it, as a host that boots again does.
+    #[track_caller]
+    pub fn mount(&self) {
+        let path = self.host.run_dir().join("pool").display().to_string();
+        self.host.run("mkdir", &["-p", &path]).ok();
+        self.host.run("mount", &["-o", "loop", &self.image.display().to_string(), &path]).ok();
+    }
+
+    fn folder(&self) -> String {
+        self.host.run_dir().join("pool/volumes").display().to_string()
+    }
+
+    fn file(&self, volume: &str) -> String {
+        format!("{}/volumes/{volume}/disk.raw", self.folder())
+    }
+
+    /// The SHA-256 of all bytes of a volume, as the pool's host has them now.
+    #[track_caller]
+    pub fn digest(&self, volume: &str) -> String {
+        let told = self.host.run("openssl", &["dgst", "-sha256", "-r", &self.file(volume)]).ok();
+        told.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// What the lines of text say with which these blocks of 4 KiB are filled, each block by one.
+    #[track_caller]
+    pub fn blocks(&self, volume: &str, first: u64, count: u64) -> Vec<String> {
+        let (skip, count) = (format!("skip={first}"), format!("count={count}"));
+        let from = format!("if={}", self.file(volume));
+        let words = self.host.run("dd", &[&from, "bs=4096", &skip, &count, "status=none"]).stdout;
+        let blocks = words.as_bytes().chunks(4096).map(|block| String::from_utf8_lossy(block).into_owned());
+        blocks.map(one_line).collect()
+    }
+}
+
+/// The line that a block is full of; all of it where it holds different ones.
+fn one_line(block: String) -> String {
+    let line = block.lines().next().unwrap_or_default().to_owned();
+    let is_full = !line.is_empty() && format!("{line}\n").repeat(4096).starts_with(&block);
+    if is_full { line } else { block }
+}
+
+impl Host {
+    /// What the serial consoles of its guests said, read on the host: also while nobody else reaches it.
+    pub fn consoles(&self) -> String {
+        let entries = fs::read_dir(self.agent_folder().join("consoles")).into_iter().flatten().flatten();
+        entries
+            .map(|file| String::from_utf8_lossy(&fs::read(file.path()).unwrap_or_default()).into_owned())
+            .collect()
+    }
+
+    /// The sources of the disks that its running guests have, as libvirt tells them.
+    ///
+    /// # Panics
+    /// When libvirt does not answer.
+    #[track_caller]
+    pub fn live_disks(&self) -> Vec<String> {
+        let virsh =
+            |arguments: &[&str]| self.run("virsh", &[&["-c", "qemu:///system"], arguments].concat()).ok();
+        let names = virsh(&["list", "--name"]);
+        let listed = names.split_whitespace().map(|name| virsh(&["domblklist", name]));
+        let lines = listed.flat_map(|table| table.lines().skip(2).map(str::to_owned).collect::<Vec<_>>());
+        lines.filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned)).collect()
+    }
+}
+
+impl Ec2Session {
+    /// A volume of one GiB, once it is available.
+    ///
+    /// # Panics
+    /// When it is not within two minutes.
+    #[track_caller]
+    pub fn make_volume(&mut self) -> String {
+        let zones = self.call("describe_availability_zones", &json!({})).answer();
+        let zone = &zones["AvailabilityZones"][0]["ZoneName"];
+        let made = self.call("create_volume", &json!({ "AvailabilityZone": zone, "Size": 1 })).answer();
+        let volume = text(&made["VolumeId"]);
+        self.wait_volume(&volume, "available");
+        volume
+    }
+
+    /// The volume as DescribeVolumes shows it.
+    #[track_caller]
+    pub fn volume(&mut self, id: &str) -> Value {
+        self.call("describe_volumes", &json!({ "VolumeIds": [id] })).answer()["Volumes"][0].clone()
+    }
+
+    /// Waits until it, or its attachment, is in a state.
+    ///
+    /// # Panics
+    /// When it is not within two minutes.
+    #[track_caller]
+    pub fn wait_volume(&mut self, id: &str, state: &str) {
+        until(&format!("{id} is {state}"), PATIENCE, || {
+            let found = self.volume(id);
+            (found["State"] == state || found["Attachments"][0]["State"] == state).then_some(())
+        });
+    }
+
+    /// Attaches a volume to an instance, and waits until that has it.
+    ///
+    /// # Panics
+    /// When it has not within two minutes.
+    #[track_caller]
+    pub fn attach(&mut self, volume: &str, instance: &str, device: &str) {
+        let parameters = json!({ "VolumeId": volume, "InstanceId": instance, "Device": device });
+        self.call("attach_volume", &parameters).answer();
+        self.wait_volume(volume, "attached");
+    }
+}
