@@ -38,7 +38,7 @@ pub struct NewAccessKey {
 pub struct QuotaUse {
     /// The limits.
     pub limit: Quota,
-    /// What instances that are not terminated take.
+    /// What instances that are not terminated take, and volumes until their bytes are gone.
     pub used: Quota,
 }
 
@@ -121,7 +121,14 @@ impl Cloud {
     /// `NotFound` when the project was deleted.
     pub async fn quota(&self, caller: &Caller) -> Result<QuotaUse, Error> {
         let limit = self.project(caller, caller.project).await?.quota;
-        let mut used = Quota { instances: 0, vcpus: 0, memory_mib: 0 };
+        let volumes = self.db.volumes(caller.project).await?;
+        let mut used = Quota {
+            instances: 0,
+            vcpus: 0,
+            memory_mib: 0,
+            volumes: u32::try_from(volumes.len()).unwrap_or(u32::MAX),
+            volume_gib: volumes.iter().map(|record| u64::from(record.volume.size_gib)).sum(),
+        };
         for record in self.db.instances(caller.project, &InstanceFilter::default()).await? {
             if record.instance.state != InstanceState::Terminated {
                 used.instances += 1;

@@ -138,7 +138,13 @@ impl CloudConfig {
             overcommit: Overcommit { vcpus: 4.0, memory: 1.0, disk: 2.0 },
             public_pool: None,
             consoles_dir: consoles_dir.into(),
-            default_quota: Quota { instances: 10_000, vcpus: 20_000, memory_mib: 64 << 20 },
+            default_quota: Quota {
+                instances: 10_000,
+                vcpus: 20_000,
+                memory_mib: 64 << 20,
+                volumes: 5_000,
+                volume_gib: 51_200,
+            },
             audits_waiting: 1000,
             join_token_life: HOUR,
             retention: Retention {

@@ -21,7 +21,13 @@ async fn main() -> outcome::Result {
     let db: Arc<dyn Db> = Arc::new(SqliteDb::open(&path, Options::default())?);
     let world = World::new(db);
     let tenant = world.tenant_in("figures", "172.31.0.0/16").await;
-    let quota = tepui_db::model::Quota { instances: 1 << 30, vcpus: 1 << 30, memory_mib: 1 << 50 };
+    let quota = tepui_db::model::Quota {
+        instances: 1 << 30,
+        vcpus: 1 << 30,
+        memory_mib: 1 << 50,
+        volumes: 5_000,
+        volume_gib: 51_200,
+    };
     world.db.set_quota(tenant.project, quota).await?;
     let node = world.node(HUGE).await;
     fill(&world, &tenant, node, 20).await;

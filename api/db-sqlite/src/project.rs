@@ -11,14 +11,21 @@ use crate::verb::Verb;
 use crate::{network, security_group};
 
 /// The SELECT list that [`read`] reads.
-pub(crate) const COLUMNS: &str = "id, name, quota_instances, quota_vcpus, quota_memory_mib, created_at";
+pub(crate) const COLUMNS: &str = "id, name, quota_instances, quota_vcpus, quota_memory_mib, quota_volumes,
+    quota_volume_gib, created_at";
 
 /// Reads a project's row.
 pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Project> {
     Ok(Project {
         id: c.stored()?,
         name: c.plain()?,
-        quota: Quota { instances: c.plain()?, vcpus: c.plain()?, memory_mib: c.stored()? },
+        quota: Quota {
+            instances: c.plain()?,
+            vcpus: c.plain()?,
+            memory_mib: c.stored()?,
+            volumes: c.plain()?,
+            volume_gib: c.stored()?,
+        },
         created_at: c.stored()?,
     })
 }
@@ -38,10 +45,20 @@ pub(crate) fn create(
     if let Some(taken) = first(connection, sql, params![project.name], |c| c.stored())? {
         return Ok(CreateOutcome::NameTaken(taken));
     }
-    let sql = "INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, created_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let Quota { instances, vcpus, memory_mib } = project.quota;
-    let values = params![S(project.id), project.name, instances, vcpus, S(memory_mib), S(project.created_at)];
+    let sql = "INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, quota_volumes,
+                                    quota_volume_gib, created_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let Quota { instances, vcpus, memory_mib, volumes, volume_gib } = project.quota;
+    let values = params![
+        S(project.id),
+        project.name,
+        instances,
+        vcpus,
+        S(memory_mib),
+        volumes,
+        S(volume_gib),
+        S(project.created_at)
+    ];
     execute(connection, sql, values)?;
     network::insert_vpc(connection, &network.vpc)?;
     network::insert_subnet(connection, &network.subnet)?;
@@ -51,9 +68,11 @@ pub(crate) fn create(
 
 /// Sets the quota; what is taken already stays.
 pub(crate) fn set_quota(connection: &Connection, id: ProjectId, quota: Quota) -> Verb<bool> {
-    let sql =
-        "UPDATE project SET quota_instances = ?2, quota_vcpus = ?3, quota_memory_mib = ?4 WHERE id = ?1";
-    let values = params![S(id), quota.instances, quota.vcpus, S(quota.memory_mib)];
+    let sql = "UPDATE project SET quota_instances = ?2, quota_vcpus = ?3, quota_memory_mib = ?4,
+                   quota_volumes = ?5, quota_volume_gib = ?6
+               WHERE id = ?1";
+    let Quota { instances, vcpus, memory_mib, volumes, volume_gib } = quota;
+    let values = params![S(id), instances, vcpus, S(memory_mib), volumes, S(volume_gib)];
     Ok(execute(connection, sql, values)? > 0)
 }
 

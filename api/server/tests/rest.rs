@@ -147,7 +147,7 @@ async fn a_key_that_was_deleted_ends_at_once() {
 async fn quotas_are_set_and_shown() {
     let kit = Kit::start().await;
     let admin = kit.admin();
-    let quota = Quota { instances: 2, vcpus: 4, memory_mib: 4096 };
+    let quota = Quota { instances: 2, vcpus: 4, memory_mib: 4096, volumes: 5_000, volume_gib: 51_200 };
     let project = admin.call::<SetQuota>(&["default"], &quota).await.unwrap();
     assert_eq!(project.quota, quota);
     let unknown = ProjectId::from_random(7).to_string();
@@ -228,7 +228,7 @@ async fn a_rehearsed_change_is_answered_as_the_change_would_be_and_not_made() {
     admin.rehearse::<DeleteSecurityGroup>(&["web"], &Empty {}).await.unwrap();
     let project = CreateProjectRequest { name: "research".into(), quota: None };
     admin.rehearse::<CreateProject>(&[], &project).await.unwrap();
-    let quota = Quota { instances: 1, vcpus: 1, memory_mib: 1 };
+    let quota = Quota { instances: 1, vcpus: 1, memory_mib: 1, volumes: 5_000, volume_gib: 51_200 };
     admin.rehearse::<SetQuota>(&["default"], &quota).await.unwrap();
     let new_key = CreateAccessKeyRequest { user: Some("ada".into()), project: None };
     admin.rehearse::<CreateAccessKey>(&[], &new_key).await.unwrap();

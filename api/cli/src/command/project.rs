@@ -45,7 +45,8 @@ pub enum Verb {
 }
 
 impl Shown for Project {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "instances", "vcpus", "memory", "created"];
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "instances", "vcpus", "memory", "volumes", "created"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -54,6 +55,7 @@ impl Shown for Project {
             self.quota.instances.to_string(),
             self.quota.vcpus.to_string(),
             format!("{} MiB", self.quota.memory_mib),
+            format!("{} ({} GiB)", self.quota.volumes, self.quota.volume_gib),
             when(self.created_at),
         ]
     }

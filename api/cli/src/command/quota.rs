@@ -37,6 +37,12 @@ pub struct Limits {
     /// Memory in MiB
     #[arg(long, allow_negative_numbers = true)]
     memory_mib: Option<u64>,
+    /// Volumes of pools
+    #[arg(long, allow_negative_numbers = true)]
+    volumes: Option<u32>,
+    /// The sum of their sizes in GiB
+    #[arg(long, allow_negative_numbers = true)]
+    volume_gib: Option<u64>,
 }
 
 /// New limits of a project.
@@ -75,6 +81,8 @@ impl Limits {
             instances: self.instances.unwrap_or(present.instances),
             vcpus: self.vcpus.unwrap_or(present.vcpus),
             memory_mib: self.memory_mib.unwrap_or(present.memory_mib),
+            volumes: self.volumes.unwrap_or(present.volumes),
+            volume_gib: self.volume_gib.unwrap_or(present.volume_gib),
         }
     }
 }

@@ -159,7 +159,8 @@ async fn as_many_as_quota_and_addresses_allow_between_min_and_max() {
     assert!(matches!(error, Error::PoolExhausted), "{error}");
     let made = t.cloud.run_instances(&t.admin, want(2, true)).await.unwrap();
     assert_eq!(made.instances.len(), 6, "a /29 has six hosts");
-    let quota = Quota { instances: 100, vcpus: 6 * 2 + 5, memory_mib: 1 << 20 };
+    let quota =
+        Quota { instances: 100, vcpus: 6 * 2 + 5, memory_mib: 1 << 20, volumes: 5_000, volume_gib: 51_200 };
     t.cloud.set_quota(&t.admin, t.admin.project, quota).await.unwrap();
     let error = t.cloud.run_instances(&t.admin, want(3, false)).await.unwrap_err();
     assert!(matches!(error, Error::QuotaExceeded { quota: "vcpus", .. }), "{error}");
@@ -225,7 +226,7 @@ async fn the_quota_is_told_with_its_numbers() {
     let t = Harness::new().await;
     t.host(1).await;
     let image = t.image(&t.admin, "i").await;
-    let quota = Quota { instances: 3, vcpus: 5, memory_mib: 4096 };
+    let quota = Quota { instances: 3, vcpus: 5, memory_mib: 4096, volumes: 5_000, volume_gib: 51_200 };
     t.cloud.set_quota(&t.admin, t.admin.project, quota).await.unwrap();
     t.cloud.run_instances(&t.admin, RunInstances::new(image, "t3.nano")).await.unwrap();
     let two = RunInstances { min_count: 2, max_count: 2, ..RunInstances::new(image, "t3.nano") };

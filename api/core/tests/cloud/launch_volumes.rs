@@ -1,6 +1,6 @@
 //! Volumes that are made with their instance.
 
-use tepui_core::{CreatePool, CreateSnapshots, Error, Kind, LaunchVolumeRequest, RunInstances};
+use tepui_core::{Clock as _, CreatePool, CreateSnapshots, Error, Kind, LaunchVolumeRequest, RunInstances};
 use tepui_db::model::{AttachmentState, InstanceRecord, InstanceState, VolumeState};
 use tepui_types::agent::{
     DiskObserved, DiskPart, DiskState, PartBody, PlacementPart, PlacementState, PoolBackend, StoredState,
@@ -127,7 +127,9 @@ async fn an_instance_ends_also_when_its_volume_failed_before() {
     let record = site.launch(&[volume("/dev/sdf")]).await.unwrap();
     let id = record.attachments[0].volume_id;
     let news = tepui_db::StorageNews::VolumeFailed(id, "no room".into());
-    tepui_db::StorageDb::apply_storage_news(site.t.db.as_ref(), site.storage.id, &[news], site.t.clock.now()).await.unwrap();
+    tepui_db::StorageDb::apply_storage_news(site.t.db.as_ref(), site.storage.id, &[news], site.t.clock.now())
+        .await
+        .unwrap();
     assert_eq!(site.state(&record).await, InstanceState::Pending);
     let mut says = done(&site.part().await);
     says.exports.clear();

@@ -111,7 +111,8 @@ async fn no_more_than_the_quota_is_placed_also_at_once() {
     let t = Harness::new().await;
     hosts(&t, 10, 50).await;
     let image = t.image(&t.admin, "i").await;
-    let quota = Quota { instances: 1000, vcpus: 101, memory_mib: 1 << 30 };
+    let quota =
+        Quota { instances: 1000, vcpus: 101, memory_mib: 1 << 30, volumes: 5_000, volume_gib: 51_200 };
     t.cloud.set_quota(&t.admin, t.admin.project, quota).await.unwrap();
     let outcomes = at_once(&t, RunInstances::new(image, "t3.micro"), 200).await;
     let refusal = |error: &Error| matches!(error, Error::QuotaExceeded { quota: "vcpus", limit: 101, .. });

@@ -90,7 +90,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| delete_tags(&[of.volume.to_string()], &[]);
     |cloud, caller, _of| delete_placement_group("theirs");
     |cloud, caller, of| project(of.project);
-    |cloud, caller, of| set_quota(of.project, Quota { instances: 9, vcpus: 9, memory_mib: 9 });
+    |cloud, caller, of| set_quota(of.project, Quota { instances: 9, vcpus: 9, memory_mib: 9, volumes: 5_000, volume_gib: 51_200 });
     |cloud, caller, of| delete_project(of.project);
     |cloud, caller, of| create_access_key(caller.user_id, of.project);
     |cloud, caller, of| access_keys(of.project);

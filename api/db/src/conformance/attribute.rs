@@ -26,10 +26,24 @@ pub async fn sizes_and_user_data_need_a_stopped_instance(db: Arc<dyn Db>) {
     let before = world.node_generation(node).await;
     let done = PowerOutcome::Changed(vec![(id, Stopped, Stopped)]);
     assert_eq!(change(&world, &alpha, id, user_data()).await, done);
-    world.db.set_quota(alpha.project, Quota { instances: 1, vcpus: 1, memory_mib: 9999 }).await.unwrap();
+    world
+        .db
+        .set_quota(
+            alpha.project,
+            Quota { instances: 1, vcpus: 1, memory_mib: 9999, volumes: 5_000, volume_gib: 51_200 },
+        )
+        .await
+        .unwrap();
     let exceeded = change(&world, &alpha, id, bigger()).await;
     assert_eq!(exceeded, PowerOutcome::QuotaExceeded("vcpus", 1, 1));
-    world.db.set_quota(alpha.project, Quota { instances: 1, vcpus: 2, memory_mib: 9999 }).await.unwrap();
+    world
+        .db
+        .set_quota(
+            alpha.project,
+            Quota { instances: 1, vcpus: 2, memory_mib: 9999, volumes: 5_000, volume_gib: 51_200 },
+        )
+        .await
+        .unwrap();
     assert_eq!(change(&world, &alpha, id, bigger()).await, done);
     assert_eq!(world.used(node).await, (0, 0, 8), "a stopped instance takes no more than its disk");
     world.start(&alpha, id).await;

@@ -20,7 +20,7 @@ pub async fn a_project_comes_with_its_network(db: Arc<dyn Db>) {
     assert_eq!(world.db.vpcs(beta.project).await.unwrap()[0].vni, 2);
     assert_eq!(world.db.subnets(alpha.project).await.unwrap()[0].id, alpha.subnet);
     assert_eq!(world.db.security_groups(alpha.project).await.unwrap()[0].name, "default");
-    let quota = Quota { instances: 1, vcpus: 2, memory_mib: 3 };
+    let quota = Quota { instances: 1, vcpus: 2, memory_mib: 3, volumes: 5_000, volume_gib: 51_200 };
     assert!(world.db.set_quota(alpha.project, quota).await.unwrap());
     assert_eq!(world.db.project(alpha.project).await.unwrap().unwrap().quota, quota);
     assert_eq!(world.db.projects().await.unwrap().len(), 2);

@@ -170,9 +170,17 @@ pub async fn quotas_count_stopped_instances(db: Arc<dyn Db>) {
     let id = world.stopped(&alpha, node).await;
     let launch = async || world.try_launch(&world.launch(&alpha, vec![world.instance(&alpha, node)])).await;
     let quotas = [
-        ("instances", Quota { instances: 1, vcpus: 9, memory_mib: 9999 }, 1),
-        ("vcpus", Quota { instances: 9, vcpus: 1, memory_mib: 9999 }, 1),
-        ("memory_mib", Quota { instances: 9, vcpus: 9, memory_mib: 1023 }, 512),
+        (
+            "instances",
+            Quota { instances: 1, vcpus: 9, memory_mib: 9999, volumes: 5_000, volume_gib: 51_200 },
+            1,
+        ),
+        ("vcpus", Quota { instances: 9, vcpus: 1, memory_mib: 9999, volumes: 5_000, volume_gib: 51_200 }, 1),
+        (
+            "memory_mib",
+            Quota { instances: 9, vcpus: 9, memory_mib: 1023, volumes: 5_000, volume_gib: 51_200 },
+            512,
+        ),
     ];
     for (name, quota, taken) in quotas {
         world.db.set_quota(alpha.project, quota).await.unwrap();

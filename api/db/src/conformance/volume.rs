@@ -7,7 +7,7 @@ use tepui_types::{AttachmentId, ExportId, Generation, InstanceId, NodeId, PoolId
 
 use super::world::{CAPACITY, Tenant, World};
 use crate::model::{
-    Attachment, AttachmentState, ExportState, InstanceState, NodeState, Pool, Snapshot, SnapshotState,
+    Attachment, AttachmentState, ExportState, InstanceState, NodeState, Pool, Quota, Snapshot, SnapshotState,
     StateReason, Volume, VolumeModification, VolumeRecord, VolumeState,
 };
 use crate::{
@@ -259,6 +259,12 @@ pub async fn a_refused_volume_leaves_nothing(db: Arc<dyn Db>) {
     let large = site.new_volume(60_000);
     let limit = NewVolumeOutcome::QuotaExceeded { quota: "volume_gib", limit: 51_200, used: 0 };
     refused(large, limit).await;
+    let quota = Quota { instances: 9, vcpus: 9, memory_mib: 9, volumes: 0, volume_gib: 60_000 };
+    let set = async |quota| assert!(site.world.db.set_quota(site.tenant.project, quota).await.unwrap());
+    set(quota).await;
+    let none = NewVolumeOutcome::QuotaExceeded { quota: "volumes", limit: 0, used: 0 };
+    refused(site.new_volume(60_000), none).await;
+    set(Quota { volumes: 9, ..quota }).await;
     let pool = PoolId::from_random(site.world.bits());
     let mut elsewhere = site.new_volume(1);
     elsewhere.volume.pool_id = pool;

@@ -80,7 +80,8 @@ impl World {
     }
 
     pub fn project(&self, tenant: &Tenant, name: &str) -> Project {
-        let quota = Quota { instances: 1000, vcpus: 1000, memory_mib: 1_000_000 };
+        let quota =
+            Quota { instances: 1000, vcpus: 1000, memory_mib: 1_000_000, volumes: 5_000, volume_gib: 51_200 };
         Project { id: tenant.project, name: name.into(), quota, created_at: self.now() }
     }
 

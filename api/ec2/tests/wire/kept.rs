@@ -158,7 +158,8 @@ async fn a_long_reply_says_how_long_it_is_once_most_of_it_was_written_before() {
     let harness = Harness::new().await;
     let client = &harness.admin;
     let caller = harness.caller(&client.key_id).await;
-    let quota = Quota { instances: 1000, vcpus: 1000, memory_mib: 1 << 20 };
+    let quota =
+        Quota { instances: 1000, vcpus: 1000, memory_mib: 1 << 20, volumes: 5_000, volume_gib: 51_200 };
     harness.cloud.set_quota(&caller, caller.project, quota).await.unwrap();
     let image = harness.image(client, "debian").await;
     let run = |count: &'static str| {

@@ -118,11 +118,13 @@ pub(super) fn shown_project(project: model::Project) -> Project {
 }
 
 pub(super) fn shown_quota(quota: model::Quota) -> Quota {
-    Quota { instances: quota.instances, vcpus: quota.vcpus, memory_mib: quota.memory_mib }
+    let model::Quota { instances, vcpus, memory_mib, volumes, volume_gib } = quota;
+    Quota { instances, vcpus, memory_mib, volumes, volume_gib }
 }
 
 fn stored_quota(quota: Quota) -> model::Quota {
-    model::Quota { instances: quota.instances, vcpus: quota.vcpus, memory_mib: quota.memory_mib }
+    let Quota { instances, vcpus, memory_mib, volumes, volume_gib } = quota;
+    model::Quota { instances, vcpus, memory_mib, volumes, volume_gib }
 }
 
 pub(super) fn shown_user(user: model::User) -> User {

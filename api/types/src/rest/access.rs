@@ -26,6 +26,10 @@ pub struct Quota {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// Volumes of pools.
+    pub volumes: u32,
+    /// The sum of their sizes in GiB.
+    pub volume_gib: u64,
 }
 
 /// Creates a project.
