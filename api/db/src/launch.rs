@@ -202,6 +202,8 @@ impl LaunchVolume {
             export_state: ExportState::Making,
             source: None,
             message: None,
+            size_gib: volume.actual_gib,
+            guest_gib: 0,
         }
     }
 }

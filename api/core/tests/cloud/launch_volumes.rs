@@ -77,7 +77,11 @@ async fn an_instance_starts_with_the_volumes_of_its_launch_and_takes_them_along(
     site.serve().await;
     let disks = site.wanted(&record).await.unwrap();
     assert!(disks.iter().all(|disk| matches!(disk.wanted, DiskPart::Attached(_))), "{disks:?}");
-    let seen = |disk: &WantedDisk| DiskObserved { export_id: disk.export_id, state: DiskState::Attached };
+    let seen = |disk: &WantedDisk| DiskObserved {
+        export_id: disk.export_id,
+        state: DiskState::Attached,
+        size_bytes: 4 << 30,
+    };
     let running = PlacementState::Running { start_seq: 1, reboot_seq: 0 };
     site.says(&record, running, disks.iter().map(seen).collect()).await;
     assert_eq!(site.state(&record).await, InstanceState::Running);
