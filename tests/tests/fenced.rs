@@ -148,7 +148,10 @@ impl Scene {
         self.rid(first);
     }
 
+    /// By force: QEMU cannot end by itself while a disk owes it an answer.
     fn end(&mut self, guests: &[String]) {
+        self.ec2.call("stop_instances", &json!({ "InstanceIds": guests, "Force": true })).answer();
+        self.ec2.wait_state(guests, "stopped", PATIENCE);
         self.ec2.act("terminate_instances", guests);
         self.ec2.wait_state(guests, "terminated", PATIENCE);
     }

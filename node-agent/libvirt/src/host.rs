@@ -155,6 +155,10 @@ fn wake(domain: &Domain) -> Outcome<()> {
 /// The button comes first because it returns at once, also when the agent hangs. An agent that
 /// obeys never answers, so what its call returns says nothing.
 fn request_shutdown(domain: &Domain) -> Outcome<()> {
+    // It obeys already; a disk that does not answer may hold its QEMU up.
+    if domain.get_state()?.0 == sys::VIR_DOMAIN_SHUTDOWN {
+        return Ok(());
+    }
     domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)?;
     if let Err(error) = domain.qemu_agent_command(AGENT_SHUTDOWN, AGENT_SECONDS, 0) {
         tracing::debug!(%error, "the guest agent did not answer");
