@@ -9,6 +9,8 @@
 set -euo pipefail
 
 readonly BACKPORTS_LIST=/etc/apt/sources.list.d/tepui-backports.sources
+# Whether packages may start their services (invoke-rc.d(8)); one that is there is the machine's own.
+readonly POLICY=/usr/sbin/policy-rc.d
 readonly RUN_PACKAGES=(
   build-essential pkg-config ca-certificates curl
   libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients libvirt-dev
@@ -20,6 +22,7 @@ readonly RUN_PACKAGES=(
 readonly TEST_PACKAGES=(
   iputils-arping iputils-ping libfaketime strace
   tgt xfsprogs btrfs-progs qemu-block-extra libiscsi-bin
+  nfs-ganesha nfs-ganesha-vfs rpcbind nfs-common
 )
 
 main() {
@@ -54,8 +57,14 @@ main() {
     add_backports
     suite=(-t bookworm-backports)
   fi
-  # No service may start by itself: the demo runs a libvirtd of its own and never the machine's.
-  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+  # No service may start by itself: the demo runs a libvirtd of its own and never the machine's, and tests servers of
+  # volumes of their own, whose ports the machine's would have.
+  if [ ! -e "$POLICY" ]; then
+    trap 'rm -f "$POLICY"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+    chmod 755 "$POLICY"
+  fi
+  DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "${suite[@]}" "${missing[@]}" \
     -o Dpkg::Use-Pty=0 >/dev/null
   echo "packages: installed ${#missing[@]}"

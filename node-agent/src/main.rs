@@ -179,7 +179,7 @@ async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
                 hypervisor: hypervisor(uri, *connections)?,
                 network: network(config).await?,
                 disks: DiskChoice::Local(limits(config)),
-                storage: Arc::new(LocalPools::new(iscsi(config)?, now)),
+                storage: Arc::new(LocalPools::new(iscsi(config)?, nfs(config), now)),
                 metadata: true,
                 boot_id,
                 capacity,
@@ -210,6 +210,15 @@ fn iscsi(config: &NodeConfig) -> anyhow::Result<tepui_storage::iscsi::Settings> 
     std::fs::create_dir_all(&run_dir)?;
     let portal = SocketAddr::from((config.underlay_address, tepui_storage::iscsi::PORT));
     Ok(tepui_storage::iscsi::Settings::new(run_dir, portal))
+}
+
+/// Its numbers must outlive a boot: `data_dir` does.
+fn nfs(config: &NodeConfig) -> tepui_storage::nfs::Settings {
+    tepui_storage::nfs::Settings {
+        run_dir: config.run_dir.join("nfs"),
+        state_dir: config.data_dir.join("nfs"),
+        address: config.underlay_address,
+    }
 }
 
 async fn network(config: &NodeConfig) -> anyhow::Result<Arc<dyn Network>> {

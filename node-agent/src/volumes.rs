@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tepui_libvirt::{DataDisk, DiskSource, IscsiSource, LiveDisk};
+use tepui_libvirt::{DataDisk, DiskSource, IscsiSource, LiveDisk, NfsSource};
 use tepui_types::agent::{
     DiskObserved, DiskPart, DiskSpec, DiskState, NodePart, PlacementObserved, PlacementPart, PlacementSpec,
     PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
@@ -222,8 +222,9 @@ fn source(id: ExportId, spec: &DiskSpec) -> DiskSource {
             password: spec.secret.clone().unwrap_or_default(),
             secret: Uuid::from_u128(SECRETS | id.bits()),
         }),
-        // No control plane of this version makes any.
-        VolumeSource::Nfs { path, .. } => DiskSource::File(path.into()),
+        VolumeSource::Nfs { server, path, uid, gid } => {
+            DiskSource::Nfs(NfsSource { server: *server, path: path.clone(), user: *uid, group: *gid })
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pools of a host on a real file system, served by a real tgtd.
+//! The pools of a host on a real file system, served by a real tgtd and a real ganesha.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,9 +14,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::lab::{Initiator, PATIENCE, free_port, told};
+use support::nfs::{self, NfsClient, OWN};
 use support::{BYTES, MIB, XFS, on, pool_id, snapshot, volume};
 use tepui_agent::storage::{LocalPools, Storage};
-use tepui_storage::iscsi::Settings;
+use tepui_storage::Backend as _;
+use tepui_storage::iscsi::{Settings, Tgt};
+use tepui_storage::nfs::Ganesha;
 use tepui_types::agent::{
     ExportPart, ExportState, PoolBackend, PoolPart, PoolState, SnapshotPart, StorageObserved, StoragePart,
     StoredState, VolumePart, VolumeSource, WantedExport, WantedSnapshot, WantedVolume,
@@ -37,28 +40,45 @@ struct Host {
 /// Runs a test on a host with an empty pool.
 fn host(test: impl FnOnce(&mut Host, &Path) + Send + 'static) {
     on(XFS, BYTES, move |path| {
+        let mut host = Host::with(path, PoolBackend::Iscsi);
+        test(&mut host, path);
+        host.runtime.block_on(Tgt::new(host.settings.clone()).end()).unwrap();
+    });
+}
+
+/// Runs a test on a host with an empty pool that is served over NFS.
+fn nfs_host(test: impl FnOnce(&mut Host, &Path) + Send + 'static) {
+    nfs::host(|path| {
+        let mut host = Host::with(path, PoolBackend::Nfs);
+        test(&mut host, path);
+        host.runtime.block_on(Ganesha::new(nfs::settings()).end()).unwrap();
+    });
+}
+
+fn pools(iscsi: &Settings) -> LocalPools {
+    LocalPools::new(iscsi.clone(), nfs::settings(), || Timestamp::UNIX_EPOCH)
+}
+
+impl Host {
+    fn with(path: &Path, backend: PoolBackend) -> Self {
         std::fs::create_dir(path.join("pool")).unwrap();
         let mut settings = Settings::new(path.join("run"), free_port());
         (settings.ping_seconds, settings.lost_pings) = (3, 2);
         let pool = PoolPart {
             id: pool_id(),
-            backend: PoolBackend::Iscsi,
+            backend,
             path: path.join("pool").display().to_string(),
             soft_percent: 80,
             hard_percent: 95,
         };
-        let mut host = Host {
-            pools: LocalPools::new(settings.clone(), || Timestamp::UNIX_EPOCH),
+        Self {
+            pools: pools(&settings),
             settings,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             part: StoragePart { pools: vec![pool], ..StoragePart::default() },
-        };
-        test(&mut host, path);
-        host.runtime.block_on(tepui_storage::iscsi::Tgt::new(host.settings.clone()).end()).unwrap();
-    });
-}
+        }
+    }
 
-impl Host {
     /// Does what is wanted, twice: the second time nothing is left to do.
     fn apply(&self) -> StorageObserved {
         self.runtime.block_on(self.pools.apply(&self.part));
@@ -67,7 +87,7 @@ impl Host {
 
     /// The agent ends and starts again.
     fn restart(&mut self) {
-        self.pools = LocalPools::new(self.settings.clone(), || Timestamp::UNIX_EPOCH);
+        self.pools = pools(&self.settings);
     }
 
     fn want_volume(&mut self, number: u128, wanted: VolumePart) {
@@ -218,7 +238,7 @@ fn a_writer_goes_on_through_a_restart_of_the_agent_and_an_end_of_tgtd() {
         assert_eq!(host.apply().exports, seen.exports, "another agent finds the same");
         writer.perform("write -P 2 4k 4k");
 
-        let killed = tepui_storage::iscsi::Tgt::new(host.settings.clone());
+        let killed = Tgt::new(host.settings.clone());
         host.runtime.block_on(async {
             let ended = host.pools.ended();
             let end = async { killed.end().await.unwrap() };
@@ -286,6 +306,59 @@ fn a_volume_goes_only_after_its_export_and_that_only_after_its_connections() {
         initiator.refusal();
         writer.send("write -P 3 0 4k");
         assert!(!writer.is_done(Duration::from_millis(100)), "a late write was taken");
+    });
+}
+
+/// A client as a compute host makes one of an open export.
+fn client(seen: &StorageObserved) -> NfsClient {
+    let ExportState::Open { source: VolumeSource::Nfs { server: OWN, path, uid, gid } } =
+        &seen.exports[0].state
+    else {
+        panic!("{seen:?}")
+    };
+    assert_eq!(uid, gid);
+    NfsClient { path: path.into(), user: *uid }
+}
+
+#[test]
+fn over_nfs_a_writer_goes_on_until_its_export_is_to_go_and_the_volume_goes_after_that() {
+    nfs_host(|host, _| {
+        host.want_volume(1, present(16));
+        let wanted =
+            ExportPart::Open { node_address: OWN, secret: "nobody is asked for it".into(), read_only: false };
+        host.want_export(1, wanted);
+        let seen = host.apply();
+        let client = client(&seen);
+        let mut writer = client.connect();
+        writer.perform("write -P 1 0 4k");
+        host.restart();
+        assert_eq!(host.apply().exports, seen.exports, "another agent finds the same");
+        writer.perform("write -P 2 4k 4k");
+        let killed = Ganesha::new(nfs::settings());
+        host.runtime.block_on(async {
+            let ended = host.pools.ended();
+            let end = async { killed.end().await.unwrap() };
+            tokio::time::timeout(PATIENCE, async { tokio::join!(ended, end) }).await.unwrap();
+        });
+        assert_eq!(host.apply().exports, seen.exports, "a new ganesha serves the same");
+        writer.perform("write -P 3 8k 4k");
+
+        host.want_volume(1, VolumePart::Absent);
+        assert_eq!(host.apply().volumes, [], "it is in use: nothing is said of it yet");
+        // The pool's disk is away for a while: the export is found by its own name.
+        let pool = std::mem::take(&mut host.part.pools);
+        host.want_export(1, ExportPart::Absent);
+        assert_eq!(host.apply().exports[0].state, ExportState::Gone);
+        host.part.pools = pool;
+        let seen = host.apply();
+        assert_eq!(
+            (&seen.exports[0].state, &seen.volumes[0].state),
+            (&ExportState::Gone, &StoredState::Gone)
+        );
+        client.refusal();
+        writer.send("write -P 66 0 4k");
+        assert!(writer.fails(PATIENCE), "a late write was taken");
+        assert_eq!(host.runtime.block_on(killed.list()).unwrap(), []);
     });
 }
 

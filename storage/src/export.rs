@@ -8,11 +8,11 @@
 //!   (none) ──ensure──▶ open ──revoke──▶ shut ──no connection left──▶ gone
 //!                                        └──deadline──▶ StillConnected, to be revoked again
 //! ```
-//! The trait is made for tgt, LIO, Ceph RBD (a key and a lock per export) and NFS (a folder of its own
-//! per export, admitted by the host's address as NFS knows no password).
+//! The trait is made for tgt, ganesha (a folder of its own per export, admitted by the host's address as NFS knows no
+//! password), LIO and Ceph RBD (a key and a lock per export).
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tepui_types::failpoint::Tripped;
 use tepui_types::{ExportId, VolumeId};
 
 use crate::iscsi::TgtError;
+use crate::nfs::NfsError;
 
 /// Whether a host may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,17 @@ pub enum Source {
         account: String,
         /// The name under which the initiator must come.
         initiator: String,
+    },
+    /// A file in an export over NFS 3.
+    Nfs {
+        /// The server, at the protocol's ports.
+        server: Ipv4Addr,
+        /// The file as the server names it.
+        path: PathBuf,
+        /// Who its clients say that they are; the server takes all for this user.
+        user: u32,
+        /// The user's group.
+        group: u32,
     },
 }
 
@@ -160,6 +172,9 @@ pub enum ExportError {
     /// tgtd refused or does not answer.
     #[error(transparent)]
     Tgt(#[from] TgtError),
+    /// ganesha refused or does not answer.
+    #[error(transparent)]
+    Nfs(#[from] NfsError),
     /// A test made it fail.
     #[error(transparent)]
     Failpoint(#[from] Tripped),

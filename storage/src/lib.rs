@@ -7,13 +7,15 @@
 //! The functions of a pool block on the disk; an asynchronous caller puts them on a blocking thread.
 //!
 //! A [`Backend`] serves a volume's file to one compute host at a time: an [`Export`] has a credential of
-//! its own, and never comes back once it is gone. There are [`iscsi::Tgt`] and [`Local`].
+//! its own, and never comes back once it is gone. There are [`iscsi::Tgt`],
+//! [`nfs::Ganesha`] and [`Local`].
 
 mod durable;
 mod error;
 mod export;
 pub mod iscsi;
 mod local;
+pub mod nfs;
 mod pool;
 mod reflink;
 mod shelf;

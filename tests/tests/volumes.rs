@@ -1,94 +1,142 @@
-//! Volumes of a pool on one host, used by guests of two: real XFS, real tgtd, QEMU's own initiator.
+//! Volumes of pools on one host, used by guests of two: real XFS, real tgtd and ganesha, QEMU's own clients.
 
 use serde_json::{Value, json};
 use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, file_system, until};
 
 const PATIENCE: u64 = 120;
 
-/// Waits for the volume and writes to it, and again behind what was its end when that has moved.
+/// The backends of the two pools, which are also their classes, and the places of their volumes.
+const BACKENDS: [(&str, &str); 2] = [("iscsi", "/dev/sdf"), ("nfs", "/dev/sdg")];
+
+/// Waits for the volumes and writes to each of them, and again behind what was its end when that has moved.
 const WRITER: &str = "#!/bin/sh
-while [ ! -b /dev/vdb ]; do sleep 1; done
-echo 'the first owner was here' > /dev/vdb && sync && echo 'volume written'
-while [ $(cat /sys/class/block/vdb/size) -lt 4194304 ]; do sleep 1; done
-echo 'and here' | dd of=/dev/vdb bs=1048576 seek=1500 2>/dev/null && sync && echo 'volume has grown'
+while [ ! -b /dev/vdb ] || [ ! -b /dev/vdc ]; do sleep 1; done
+echo 'its owner was here' > /dev/vdb; echo 'its owner was there' > /dev/vdc; sync && echo 'volumes written'
+for disk in vdb vdc; do
+  while [ $(cat /sys/class/block/$disk/size) -lt 4194304 ]; do sleep 1; done
+  echo 'and here' | dd of=/dev/$disk bs=1048576 seek=1500 2>/dev/null && sync && echo \"$disk has grown\"
+done
 ";
-/// Waits for the volume and tells what is on it.
+/// Waits for the volumes and tells what is on them.
 const READER: &str = "#!/bin/sh
-while [ ! -b /dev/vdb ]; do sleep 1; done
-echo \"volume says: [$(head -n 1 /dev/vdb)]\"
+while [ ! -b /dev/vdb ] || [ ! -b /dev/vdc ]; do sleep 1; done
+echo \"volumes say: [$(head -n 1 /dev/vdb), $(head -n 1 /dev/vdc)]\"
 ";
+/// Waits for nothing and tells what is on the volumes.
+const LOOKER: &str = "#!/bin/sh
+echo \"volumes say: [$(head -n 1 /dev/vdb), $(head -n 1 /dev/vdc)]\"
+";
+/// What a reader says of volumes that a writer has had.
+const READ: &str = "volumes say: [its owner was here, its owner was there]";
 
 #[test]
-fn a_volume_keeps_its_bytes_from_one_guest_to_another_on_another_host() {
+fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     let cloud = Cloud::start(Hypervisor::Libvirt, 2);
     cloud.import("tiny", "root");
     let image = cloud.image_id("tiny");
     let mut ec2 = Ec2Session::start(&cloud, std::time::Duration::from_secs(60));
-    let path = file_system(&cloud, &cloud.host(1));
-    let create = ["pool", "create", "fast", "--backend", "iscsi", "--node", "node-1", "--path", &path];
-    cloud.tepui(&create).ok();
-    until("the pool is there", PATIENCE, || {
+    let mount = file_system(&cloud, &cloud.host(1));
+    for (backend, _) in BACKENDS {
+        let path = format!("{mount}/{backend}");
+        cloud.host(1).run("mkdir", &[&path]).ok();
+        let create =
+            ["pool", "create", backend, "--class", backend, "--backend", backend, "--node", "node-1"];
+        cloud.tepui(&[&create[..], &["--path", &path]].concat()).ok();
+    }
+    until("the pools are there", PATIENCE, || {
         let pools = cloud.tepui_json(&["pool", "list"]);
-        pools[0]["usage"].is_object().then_some(())
+        (pools[0]["usage"].is_object() && pools[1]["usage"].is_object()).then_some(())
     });
     let zone = zone(&mut ec2);
-    let made = ec2.call("create_volume", &json!({ "AvailabilityZone": zone, "Size": 1 })).answer();
-    let volume = made["VolumeId"].as_str().unwrap_or_default().to_owned();
-    wait(&mut ec2, &volume, "available");
+    let volumes = BACKENDS.map(|(backend, _)| {
+        create(&mut ec2, &json!({ "AvailabilityZone": zone, "Size": 1, "VolumeType": backend }))
+    });
 
     let writer = launch(&mut ec2, &image, WRITER);
     let reader = launch(&mut ec2, &image, READER);
-    attach(&mut ec2, &volume, &writer);
-    ec2.wait_console(&writer, "volume written", PATIENCE);
-    let taken = ec2.call("create_snapshot", &json!({ "VolumeId": volume })).answer();
-    let snapshot = taken["SnapshotId"].as_str().unwrap_or_default().to_owned();
-    until("the snapshot is there", PATIENCE, || {
-        let found = ec2.call("describe_snapshots", &json!({ "SnapshotIds": [snapshot] })).answer();
-        (found["Snapshots"][0]["State"] == "completed").then_some(())
+    attach(&mut ec2, &volumes, &writer);
+    ec2.wait_console(&writer, "volumes written", PATIENCE);
+    let snapshots = volumes.clone().map(|volume| {
+        let taken = ec2.call("create_snapshot", &json!({ "VolumeId": volume })).answer();
+        taken["SnapshotId"].as_str().unwrap_or_default().to_owned()
+    });
+    until("the snapshots are there", PATIENCE, || {
+        let found = ec2.call("describe_snapshots", &json!({ "SnapshotIds": snapshots })).answer();
+        let states = [0, 1].map(|number| found["Snapshots"][number]["State"].clone());
+        (states == ["completed", "completed"]).then_some(())
     });
 
-    // It grows under its guest.
-    ec2.call("modify_volume", &json!({ "VolumeId": volume, "Size": 2 })).answer();
-    until("its guest sees the new size", PATIENCE, || {
-        let own = json!({ "VolumeIds": [volume] });
-        let found = ec2.call("describe_volumes_modifications", &own).answer();
-        (found["VolumesModifications"][0]["ModificationState"] == "completed").then_some(())
-    });
-    ec2.wait_console(&writer, "volume has grown", PATIENCE);
+    // They grow under their guest.
+    for volume in &volumes {
+        ec2.call("modify_volume", &json!({ "VolumeId": volume, "Size": 2 })).answer();
+        until("its guest sees the new size", PATIENCE, || {
+            let own = json!({ "VolumeIds": [volume] });
+            let found = ec2.call("describe_volumes_modifications", &own).answer();
+            (found["VolumesModifications"][0]["ModificationState"] == "completed").then_some(())
+        });
+    }
+    for disk in ["vdb", "vdc"] {
+        ec2.wait_console(&writer, &format!("{disk} has grown"), PATIENCE);
+    }
 
-    ec2.call("detach_volume", &json!({ "VolumeId": volume })).answer();
-    wait(&mut ec2, &volume, "available");
-    attach(&mut ec2, &volume, &reader);
-    let heard = ec2.wait_console(&reader, "volume says: [", PATIENCE);
-    assert!(heard.contains("volume says: [the first owner was here]"), "{heard}");
+    for volume in &volumes {
+        ec2.call("detach_volume", &json!({ "VolumeId": volume })).answer();
+        wait(&mut ec2, volume, "available");
+    }
+    attach(&mut ec2, &volumes, &reader);
+    let heard = ec2.wait_console(&reader, "volumes say: [", PATIENCE);
+    assert!(heard.contains(READ), "{heard}");
     for host in [cloud.host(1), cloud.host(2)] {
         assert_no_secret(&host);
     }
 
-    // It outlives its instance, and is another's once nobody can write to it any more.
+    // They outlive their instance, and are another's once nobody can write to them any more.
     ec2.act("terminate_instances", std::slice::from_ref(&reader));
-    wait(&mut ec2, &volume, "available");
-    let again = launch(&mut ec2, &image, READER);
-    let from = json!({ "AvailabilityZone": zone, "SnapshotId": snapshot });
-    let clone = ec2.call("create_volume", &from).answer()["VolumeId"].as_str().unwrap_or_default().to_owned();
-    wait(&mut ec2, &clone, "available");
-    attach(&mut ec2, &clone, &again);
-    let heard = ec2.wait_console(&again, "volume says: [", PATIENCE);
-    assert!(heard.contains("volume says: [the first owner was here]"), "{heard}");
+    for volume in &volumes {
+        wait(&mut ec2, volume, "available");
+    }
+    // Others made from the snapshots are there from their guest's first second on.
+    let mappings = [0, 1].map(|number| {
+        let (class, device) = BACKENDS[number];
+        json!({ "DeviceName": device, "Ebs": { "SnapshotId": snapshots[number], "VolumeType": class } })
+    });
+    let parameters = json!({ "UserData": LOOKER, "BlockDeviceMappings": mappings });
+    let again = ec2.launch(&image, 1, parameters)[0].clone();
+    ec2.wait_state(std::slice::from_ref(&again), "running", PATIENCE);
+    let heard = ec2.wait_console(&again, "volumes say: [", PATIENCE);
+    assert!(heard.contains(READ), "{heard}");
+
+    // A guest starts with what it has.
+    ec2.act("stop_instances", std::slice::from_ref(&again));
+    ec2.wait_state(std::slice::from_ref(&again), "stopped", PATIENCE);
+    ec2.act("start_instances", std::slice::from_ref(&again));
+    ec2.wait_state(std::slice::from_ref(&again), "running", PATIENCE);
 
     ec2.act("terminate_instances", &[writer, again]);
-    for id in [&volume, &clone] {
+    for id in &volumes {
         wait(&mut ec2, id, "available");
         ec2.call("delete_volume", &json!({ "VolumeId": id })).answer();
     }
-    ec2.call("delete_snapshot", &json!({ "SnapshotId": snapshot })).answer();
-    until("nothing is left in the pool", PATIENCE, || {
+    for snapshot in &snapshots {
+        ec2.call("delete_snapshot", &json!({ "SnapshotId": snapshot })).answer();
+    }
+    until("nothing is left in the pools", PATIENCE, || {
         let pools = cloud.tepui_json(&["pool", "list"]);
-        (pools[0]["volumes"] == 0 && pools[0]["snapshots"] == 0).then_some(())
+        let empty = |number: usize| pools[number]["volumes"] == 0 && pools[number]["snapshots"] == 0;
+        (empty(0) && empty(1)).then_some(())
     });
-    cloud.tepui(&["pool", "delete", "fast", "--yes"]).ok();
+    for (backend, _) in BACKENDS {
+        cloud.tepui(&["pool", "delete", backend, "--yes"]).ok();
+    }
     cloud.assert_healthy();
     cloud.down();
+}
+
+fn create(ec2: &mut Ec2Session, parameters: &Value) -> String {
+    let made = ec2.call("create_volume", parameters).answer();
+    let volume = made["VolumeId"].as_str().unwrap_or_default().to_owned();
+    wait(ec2, &volume, "available");
+    volume
 }
 
 fn zone(ec2: &mut Ec2Session) -> String {
@@ -102,13 +150,16 @@ fn launch(ec2: &mut Ec2Session, image: &str, script: &str) -> String {
     ids[0].clone()
 }
 
-fn attach(ec2: &mut Ec2Session, volume: &str, instance: &str) {
-    let parameters = json!({ "VolumeId": volume, "InstanceId": instance, "Device": "/dev/sdf" });
-    ec2.call("attach_volume", &parameters).answer();
-    until("the volume is attached", PATIENCE, || {
-        let state = &describe(ec2, volume)["Attachments"][0]["State"];
-        (state == "attached").then_some(())
-    });
+/// One after the other: so the guest numbers them in this order.
+fn attach(ec2: &mut Ec2Session, volumes: &[String; 2], instance: &str) {
+    for (volume, (_, device)) in volumes.iter().zip(BACKENDS) {
+        let parameters = json!({ "VolumeId": volume, "InstanceId": instance, "Device": device });
+        ec2.call("attach_volume", &parameters).answer();
+        until("the volume is attached", PATIENCE, || {
+            let state = &describe(ec2, volume)["Attachments"][0]["State"];
+            (state == "attached").then_some(())
+        });
+    }
 }
 
 fn describe(ec2: &mut Ec2Session, volume: &str) -> Value {

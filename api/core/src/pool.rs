@@ -170,18 +170,16 @@ pub(crate) fn used_percent(total: u64, used: u64) -> u64 {
 fn check(request: &CreatePool) -> Result<(), Error> {
     limits::check_name("name", &request.name, 64)?;
     limits::check_name("class", &request.class, 64)?;
-    if request.backend == PoolBackend::Nfs {
-        return Err(Error::invalid(
-            "backend",
-            "nfs",
-            "is iscsi or local: no agent of this version serves NFS",
-        ));
-    }
     let path = &request.path;
     let plain = path.starts_with('/') && path.len() > 1 && path.len() <= 255 && !path.contains("//");
     let steps_back = path.split('/').any(|part| part == ".." || part == ".");
     if !plain || steps_back || path.chars().any(char::is_control) {
         let rule = "is an absolute path of up to 255 characters, without . and ..";
+        return Err(Error::invalid("path", path, rule));
+    }
+    if request.backend == PoolBackend::Nfs && path.contains(['"', '\\', '(', ')']) {
+        // Ganesha's configuration and log could not carry it.
+        let rule = "is without quotes, backslash and parentheses where the backend is nfs";
         return Err(Error::invalid("path", path, rule));
     }
     let (soft, hard) = (request.soft_percent, request.hard_percent);

@@ -1,7 +1,7 @@
 //! Disks beside the root disk: what they are made from, and how a running domain gets and loses them.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
 use tepui_types::PlacementId;
@@ -41,6 +41,8 @@ pub struct DataDisk {
 pub enum DiskSource {
     /// Behind an iSCSI target, to which QEMU speaks by itself.
     Iscsi(IscsiSource),
+    /// In a file of an NFS server, to which QEMU speaks by itself.
+    Nfs(NfsSource),
     /// In a file of this host.
     File(PathBuf),
 }
@@ -62,6 +64,19 @@ pub struct IscsiSource {
     pub password: String,
     /// Names the password in libvirtd. No two accounts have one.
     pub secret: Uuid,
+}
+
+/// A file of an NFS server, and who its client says that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NfsSource {
+    /// Where the server listens.
+    pub server: Ipv4Addr,
+    /// The file as the server names it: the export's path and the file in it.
+    pub path: String,
+    /// The client's user.
+    pub user: u32,
+    /// The client's group.
+    pub group: u32,
 }
 
 /// Without the password.
@@ -101,6 +116,7 @@ impl DataDisk {
     pub fn source_name(&self) -> String {
         match &self.source {
             DiskSource::Iscsi(source) => source.unit(),
+            DiskSource::Nfs(source) => source.path.clone(),
             DiskSource::File(path) => path.display().to_string(),
         }
     }
@@ -116,6 +132,7 @@ impl DataDisk {
         require("serial", &self.serial, is_name(&self.serial, 20, "-_"), rule)?;
         match &self.source {
             DiskSource::File(path) => check_path("file", path),
+            DiskSource::Nfs(source) => check_path("path", source.path.as_ref()),
             DiskSource::Iscsi(source) => {
                 // RFC 7143, 4.2.7.1: at most 223 bytes.
                 let rule = "must be 1 to 223 letters, digits, '-', '.' or ':'";

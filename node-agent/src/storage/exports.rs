@@ -15,6 +15,7 @@ use super::pools::{Backing, LocalPools};
 
 /// How long a pass waits for those who are connected to what is to go; the next one goes on.
 const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long nobody is thrown out who is connected to what is to go. Where it was taken by force from a host that is
 /// well, its guest lets go of it meanwhile: a QEMU that is thrown out first waits for its answers for ever. libvirt
 /// gives a guest five seconds to let go, and a host that is called a moment later asks it once more.
@@ -23,26 +24,18 @@ const GRACE: Duration = Duration::from_secs(12);
 /// What this process knows of its servers.
 #[derive(Default)]
 pub(super) struct Served {
-    /// tgtd runs, with everything that was open when it was taken over or started.
-    recovered: bool,
+    /// tgtd was made run, with everything that is to be open.
+    tgt: bool,
+    /// So was ganesha.
+    ganesha: bool,
     /// Since when the exports are to go that are not gone yet. A new process begins anew.
     leaving: BTreeMap<ExportId, Instant>,
 }
 
 impl Served {
-    /// Whether there is a tgtd to watch.
-    pub(super) fn by_tgt(&self) -> bool {
-        self.recovered
-    }
-
     /// Whether the time is over in which those who are connected may go by themselves.
     fn is_overdue(&mut self, id: ExportId) -> bool {
         self.leaving.entry(id).or_insert_with(Instant::now).elapsed() >= GRACE
-    }
-
-    /// Its targets are gone with it.
-    pub(super) fn tgt_ended(&mut self) {
-        self.recovered = false;
     }
 }
 
@@ -60,51 +53,59 @@ impl LocalPools {
         for wanted in &part.exports {
             let backing = pools.get(&wanted.volume_id).and_then(&backing);
             match (export(wanted, backing.as_ref()), backing) {
-                (Ok(None), backing) => absent.push((wanted.id, backing.map(|(backend, _)| backend))),
+                (Ok(None), Some((backend, _))) => absent.push((wanted.id, backend)),
+                (Ok(None), None) => absent.push((wanted.id, self.server_of(wanted.id))),
                 (Ok(Some(export)), Some((backend, _))) => open.push((backend, export)),
                 (Err(message), _) => seen.push(failed(wanted.id, message)),
                 (Ok(Some(_)), None) => seen.push(failed(wanted.id, "its pool cannot be used".into())),
             }
         }
-        if let Some(message) = self.recover(&open, &absent).await {
-            let ids = open.iter().map(|(_, export)| export.id).chain(absent.iter().map(|(id, _)| *id));
-            seen.extend(ids.map(|id| failed(id, message.clone())));
-            return seen;
-        }
+        let away = self.recover(&open, &absent).await;
         for (id, backend) in absent {
-            seen.push(ExportObserved { id, state: self.revoke(id, backend).await });
+            let state = match away.of(backend) {
+                Some(message) => ExportState::Failed { message: message.clone() },
+                None => self.revoke(id, backend).await,
+            };
+            seen.push(ExportObserved { id, state });
         }
         for (backend, export) in open {
-            seen.push(ExportObserved { id: export.id, state: self.ensure(backend, &export).await });
+            let state = match away.of(backend) {
+                Some(message) => ExportState::Failed { message: message.clone() },
+                None => self.ensure(backend, &export).await,
+            };
+            seen.push(ExportObserved { id: export.id, state });
         }
         seen.sort_unstable_by_key(|one| one.id);
         seen
     }
 
-    /// Makes tgtd run where something needs it, and lets nobody in before everything is there; what went wrong.
-    async fn recover(
-        &self,
-        open: &[(PoolBackend, Export)],
-        absent: &[(ExportId, Option<PoolBackend>)],
-    ) -> Option<String> {
-        let is_iscsi = |backend: PoolBackend| backend == PoolBackend::Iscsi;
+    /// Makes the servers run that something needs, and lets nobody in before everything is there.
+    async fn recover(&self, open: &[(PoolBackend, Export)], absent: &[(ExportId, PoolBackend)]) -> Away {
         let mut served = self.served.lock().await;
-        let needed = open.iter().any(|(backend, _)| is_iscsi(*backend))
-            || absent.iter().any(|(_, backend)| backend.is_none_or(is_iscsi));
-        if served.recovered || !needed {
-            return None;
+        let wanted = |server: PoolBackend| {
+            let own = open.iter().filter(move |(backend, _)| *backend == server);
+            let is_needed =
+                own.clone().next().is_some() || absent.iter().any(|(_, backend)| *backend == server);
+            is_needed.then(|| own.map(|(_, export)| export.clone()).collect::<Vec<Export>>())
+        };
+        Away {
+            tgt: start(&self.tgt, wanted(PoolBackend::Iscsi), &mut served.tgt).await,
+            ganesha: start(&self.ganesha, wanted(PoolBackend::Nfs), &mut served.ganesha).await,
         }
-        let exports: Vec<Export> =
-            open.iter().filter(|(backend, _)| is_iscsi(*backend)).map(|(_, export)| export.clone()).collect();
-        match self.tgt.recover(&exports).await {
-            Ok(refused) => {
-                for (id, error) in refused {
-                    tracing::error!(export = %id, message = crate::chain(&error), "not served after a start of tgtd");
-                }
-                served.recovered = true;
-                None
+    }
+
+    /// Returns when a server has ended that this process made run; it is to be made run again.
+    pub(super) async fn server_ended(&self) {
+        let (by_tgt, by_ganesha) = {
+            let served = self.served.lock().await;
+            (served.tgt, served.ganesha)
+        };
+        tokio::select! {
+            () = watched("tgtd", self.tgt.ended()), if by_tgt => self.served.lock().await.tgt = false,
+            () = watched("ganesha", self.ganesha.ended()), if by_ganesha => {
+                self.served.lock().await.ganesha = false;
             }
-            Err(error) => Some(crate::chain(&error)),
+            else => std::future::pending().await,
         }
     }
 
@@ -112,7 +113,7 @@ impl LocalPools {
         let made = match backend {
             PoolBackend::Iscsi => self.tgt.ensure(export).await,
             PoolBackend::Local => self.local.ensure(export).await,
-            PoolBackend::Nfs => return ExportState::Failed { message: NFS.into() },
+            PoolBackend::Nfs => self.ganesha.ensure(export).await,
         };
         match made.map_err(|error| crate::chain(&error)).and_then(|source| volume_source(&source)) {
             Ok(source) => ExportState::Open { source },
@@ -120,23 +121,65 @@ impl LocalPools {
         }
     }
 
-    /// Where the volume's pool is gone, the export is looked for everywhere.
-    async fn revoke(&self, id: ExportId, backend: Option<PoolBackend>) -> ExportState {
-        let by_tgt = matches!(backend, Some(PoolBackend::Iscsi) | None);
+    async fn revoke(&self, id: ExportId, backend: PoolBackend) -> ExportState {
         let is_overdue = self.served.lock().await.is_overdue(id);
-        let revoked = match (by_tgt, is_overdue) {
-            (true, false) => self.tgt.see_off(id).await,
-            (true, true) => self.tgt.revoke(id, PATIENCE).await,
-            (false, _) => self.local.revoke(id, PATIENCE).await,
+        let revoked = match (backend, is_overdue) {
+            (PoolBackend::Iscsi, false) => self.tgt.see_off(id).await,
+            (PoolBackend::Iscsi, true) => self.tgt.revoke(id, PATIENCE).await,
+            // ganesha does not know who is connected.
+            (PoolBackend::Nfs, _) => self.ganesha.revoke(id, PATIENCE).await,
+            (PoolBackend::Local, _) => self.local.revoke(id, PATIENCE).await,
         };
         if matches!(revoked, Ok(Revoked::Gone)) {
             self.served.lock().await.leaving.remove(&id);
         }
         state_after(revoked)
     }
+
+    /// Who may have an export whose pool is gone: ganesha if it is in its ledger, or that cannot be read; else tgtd.
+    fn server_of(&self, id: ExportId) -> PoolBackend {
+        if self.ganesha.has(id).unwrap_or(true) { PoolBackend::Nfs } else { PoolBackend::Iscsi }
+    }
 }
 
-const NFS: &str = "this agent serves no NFS";
+/// Why a server does not run that something needs.
+struct Away {
+    tgt: Option<String>,
+    ganesha: Option<String>,
+}
+
+impl Away {
+    /// What keeps an export of this backend from being opened or ended.
+    fn of(&self, backend: PoolBackend) -> Option<&String> {
+        match backend {
+            PoolBackend::Iscsi => self.tgt.as_ref(),
+            PoolBackend::Nfs => self.ganesha.as_ref(),
+            PoolBackend::Local => None,
+        }
+    }
+}
+
+/// Makes a server run once, if something needs it; what went wrong.
+async fn start(server: &dyn Backend, exports: Option<Vec<Export>>, runs: &mut bool) -> Option<String> {
+    let exports = exports.filter(|_| !*runs)?;
+    match server.recover(&exports).await {
+        Ok(refused) => {
+            for (id, error) in refused {
+                tracing::error!(export = %id, message = crate::chain(&error), "not served after a start of its server");
+            }
+            *runs = true;
+            None
+        }
+        Err(error) => Some(crate::chain(&error)),
+    }
+}
+
+async fn watched<E: std::error::Error>(name: &str, end: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = end.await {
+        tracing::error!(message = crate::chain(&error), "{name} cannot be watched");
+        std::future::pending::<()>().await;
+    }
+}
 
 fn state_after(revoked: Result<Revoked, ExportError>) -> ExportState {
     match revoked {
@@ -178,6 +221,12 @@ fn volume_source(source: &Source) -> Result<VolumeSource, String> {
             let lun = u32::try_from(*lun).map_err(|_| "the unit's number is too large".to_owned())?;
             Ok(VolumeSource::Iscsi { portal: *portal, target: target.clone(), lun })
         }
+        Source::Nfs { server, path, user, group } => match path.to_str() {
+            Some(path) => {
+                Ok(VolumeSource::Nfs { server: *server, path: path.to_owned(), uid: *user, gid: *group })
+            }
+            None => Err(format!("{} is not UTF-8", path.display())),
+        },
         other => Err(format!("no agent can use {other:?}")),
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tepui_storage::iscsi::{Settings, Tgt};
+use tepui_storage::iscsi::{self, Tgt};
+use tepui_storage::nfs::{self, Ganesha};
 use tepui_storage::{Local, Pool, PoolError, Watermarks};
 use tepui_types::agent::{
     ExportObserved, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotObserved,
@@ -28,6 +29,7 @@ pub struct LocalPools {
     open: Mutex<BTreeMap<PoolId, OpenPool>>,
     pub(super) served: Mutex<Served>,
     pub(super) tgt: Tgt,
+    pub(super) ganesha: Ganesha,
     pub(super) local: Local,
 }
 
@@ -39,13 +41,14 @@ struct OpenPool {
 }
 
 impl LocalPools {
-    /// Pools that are served by a tgtd as `iscsi` says. `clock` dates what is removed.
-    pub fn new(iscsi: Settings, clock: fn() -> Timestamp) -> Self {
+    /// Pools that are served by a tgtd as `iscsi` says, or a ganesha as `nfs` does. `clock` dates what is removed.
+    pub fn new(iscsi: iscsi::Settings, nfs: nfs::Settings, clock: fn() -> Timestamp) -> Self {
         Self {
             clock,
             open: Mutex::default(),
             served: Mutex::default(),
             tgt: Tgt::new(iscsi),
+            ganesha: Ganesha::new(nfs),
             local: Local::default(),
         }
     }
@@ -107,14 +110,7 @@ impl Storage for LocalPools {
     }
 
     async fn ended(&self) {
-        if !self.served.lock().await.by_tgt() {
-            return std::future::pending().await;
-        }
-        if let Err(error) = self.tgt.ended().await {
-            tracing::error!(message = crate::chain(&error), "tgtd cannot be watched");
-            std::future::pending::<()>().await;
-        }
-        self.served.lock().await.tgt_ended();
+        self.server_ended().await;
     }
 }
 

@@ -200,11 +200,7 @@ impl Initiator {
 
     /// A client that stays connected.
     pub(crate) fn connect(&self) -> Client {
-        let mut command = self.qemu_io();
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Client { child, input, lines: lines(output) }
+        Client::start(self.qemu_io())
     }
 }
 
@@ -230,6 +226,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Starts qemu-io without commands.
+    pub(crate) fn start(mut qemu_io: Command) -> Self {
+        let mut child =
+            qemu_io.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, input, lines: lines(output) }
+    }
+
     /// Gives it a command without waiting.
     pub(crate) fn send(&mut self, command: &str) {
         writeln!(self.input, "{command}").unwrap();
@@ -237,11 +241,20 @@ impl Client {
 
     /// Whether the command sent last was carried out within `patience`.
     pub(crate) fn is_done(&mut self, patience: Duration) -> bool {
+        self.hears(&["wrote ", "read "], patience)
+    }
+
+    /// Whether the command sent last failed within `patience`.
+    pub(crate) fn fails(&mut self, patience: Duration) -> bool {
+        self.hears(&["failed: "], patience)
+    }
+
+    fn hears(&mut self, words: &[&str], patience: Duration) -> bool {
         let deadline = std::time::Instant::now() + patience;
         while let Ok(line) =
             self.lines.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now()))
         {
-            if line.contains("wrote ") || line.contains("read ") {
+            if words.iter().any(|word| line.contains(word)) {
                 return true;
             }
         }

@@ -8,6 +8,7 @@
 
 pub(crate) mod lab;
 pub(crate) mod login;
+pub(crate) mod nfs;
 pub(crate) mod proxy;
 
 use std::fs::File;

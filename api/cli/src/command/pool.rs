@@ -90,6 +90,8 @@ pub struct New {
 pub enum Backend {
     /// Over iSCSI, to any node
     Iscsi,
+    /// Over NFS, to any node; admits the node's address, as NFS knows no password
+    Nfs,
     /// As files, to instances on the pool's own node
     Local,
 }
@@ -98,6 +100,7 @@ impl From<Backend> for PoolBackend {
     fn from(backend: Backend) -> Self {
         match backend {
             Backend::Iscsi => Self::Iscsi,
+            Backend::Nfs => Self::Nfs,
             Backend::Local => Self::Local,
         }
     }

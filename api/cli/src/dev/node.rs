@@ -19,6 +19,11 @@ const BINDS: [(&str, &str); 4] = [
     ("/var/cache/libvirt", "libvirt/cache"),
     ("/var/log/libvirt", "libvirt/log"),
 ];
+/// The host's own `/run`, with the machine's directories in it: what lies beside them, as the socket and the lock of
+/// rpcbind, each host has for itself. `$1` is where it is made.
+const OWN_RUN: &str = "mount -t tmpfs -o mode=755 tmpfs \"$1\";
+for d in /run/*/; do d=${d%/}; mkdir \"$1/${d##*/}\"; mount --rbind \"$d\" \"$1/${d##*/}\"; done;
+mount --move \"$1\" /run; shift;";
 /// Where a host's programs read which boot of it this is (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Settings with which several libvirtd live on one machine: no other daemon for consoles, no
@@ -56,7 +61,7 @@ impl Host<'_> {
                 .try_("sudo packaging/install-packages.sh run"));
         }
         let (dir, run_dir) = (self.names.node_dir(self.number), self.names.node_run(self.number));
-        for folder in ["data", "libvirt/lib", "libvirt/cache", "libvirt/log"] {
+        for folder in ["data", "slash-run", "libvirt/lib", "libvirt/cache", "libvirt/log"] {
             make(&dir.join(folder))?;
         }
         for folder in ["data", "run", "libvirt"] {
@@ -93,6 +98,7 @@ impl Host<'_> {
         shared::ensure_libvirt_dir()?;
         let (dir, run_dir) = (self.names.node_dir(self.number), self.names.node_run(self.number));
         let mut script = format!("set -eu; hostname node-{}; mount -t sysfs sysfs /sys;", self.number);
+        script += OWN_RUN;
         let mut words = Vec::new();
         for (target, source) in BINDS {
             words.push((dir.join(source), PathBuf::from(target)));
@@ -106,7 +112,7 @@ impl Host<'_> {
         let mut command = Command::new("nsenter");
         command.arg(self.net_option()).arg("unshare").arg(format!("--mount={}", self.pin("mnt").display()));
         command.arg(format!("--uts={}", self.pin("uts").display())).args(["--propagation", "private"]);
-        command.args(["sh", "-c", &script, "sh"]);
+        command.args(["sh", "-c", &script, "sh"]).arg(dir.join("slash-run"));
         for (source, target) in words {
             command.arg(source).arg(target);
         }

@@ -41,8 +41,17 @@ fn source(id: ExportId) -> VolumeSource {
     VolumeSource::Iscsi { portal: "10.0.0.1:3260".parse().unwrap(), target: format!("iqn:{id}"), lun: 1 }
 }
 
+fn nfs(id: ExportId) -> VolumeSource {
+    let path = format!("/srv/fast/{id}/disk.raw");
+    VolumeSource::Nfs { server: "10.0.0.2".parse().unwrap(), path, uid: 7, gid: 8 }
+}
+
 impl Site {
     pub(crate) async fn new() -> Self {
+        Self::with(PoolBackend::Iscsi).await
+    }
+
+    async fn with(backend: PoolBackend) -> Self {
         let t = Harness::new().await;
         let compute = t.host(1).await;
         let instance = t.run_one(&t.admin).await.instances[0].record.instance.id;
@@ -51,7 +60,8 @@ impl Site {
         storage.report(Vec::new()).await;
         let placement =
             t.cloud.instance(&t.admin, instance).await.unwrap().record.placement.clone().unwrap().id;
-        let pool = t.cloud.create_pool(&t.admin, request(&storage, "fast", "gp3")).await.unwrap();
+        let request = CreatePool { backend, ..request(&storage, "fast", "gp3") };
+        let pool = t.cloud.create_pool(&t.admin, request).await.unwrap();
         let site = Self { t, storage, compute, pool: pool.load.pool.id, instance, placement };
         site.running(&[]).await;
         site.serve().await;
@@ -177,6 +187,9 @@ pub(crate) fn done(part: &StoragePart) -> StorageObserved {
         SnapshotPart::Absent => StoredState::Gone,
     };
     let export = |id: ExportId, wanted: &ExportPart| match wanted {
+        ExportPart::Open { .. } if part.pools[0].backend == PoolBackend::Nfs => {
+            ExportState::Open { source: nfs(id) }
+        }
         ExportPart::Open { .. } => ExportState::Open { source: source(id) },
         ExportPart::Absent => ExportState::Gone,
     };
@@ -221,6 +234,7 @@ async fn pools_are_the_administrators_and_their_fields_are_checked() {
         ("path", |pool| pool.path = "srv".into()),
         ("path", |pool| pool.path = "/".into()),
         ("path", |pool| pool.path = "/srv/../etc".into()),
+        ("path", |pool| (pool.backend, pool.path) = (PoolBackend::Nfs, "/srv/a (b)".into())),
         ("soft_percent", |pool| pool.soft_percent = 91),
         ("soft_percent", |pool| pool.soft_percent = 0),
         ("soft_percent", |pool| pool.hard_percent = 101),
@@ -459,6 +473,24 @@ async fn a_volume_reaches_its_guest_and_leaves_it_before_anybody_else_gets_it() 
     assert_eq!(site.volume(id).await.attachment, None);
     assert_eq!(site.disks().await, []);
     assert!(matches!(site.detach(id, false).await, Err(Error::NotAttached { .. })));
+}
+
+#[tokio::test]
+async fn over_nfs_the_guests_host_is_admitted_and_told_no_password() {
+    let site = Site::with(PoolBackend::Nfs).await;
+    let (id, export) = site.in_use().await;
+    let part = site.part().await;
+    let wanted = &part.exports[0].wanted;
+    assert!(
+        matches!(wanted, ExportPart::Open { node_address, .. } if node_address.to_string() == "10.0.0.1")
+    );
+    let disks = site.disks().await;
+    let (_, DiskPart::Attached(spec)) = &disks[0] else { panic!("{disks:?}") };
+    assert_eq!((&spec.source, &spec.secret), (&nfs(export), &None));
+    site.detach(id, false).await.unwrap();
+    site.running(&[seen(export, DiskState::Absent)]).await;
+    site.serve().await;
+    assert_eq!(site.volume(id).await.attachment, None);
 }
 
 #[tokio::test]

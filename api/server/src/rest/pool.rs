@@ -1,6 +1,6 @@
 //! Pools, for administrators.
 
-use tepui_core::{CreatePool, Error, Kind, PoolView};
+use tepui_core::{CreatePool, Kind, PoolView};
 use tepui_db::model::NodeState;
 use tepui_types::rest::{CreatePoolRequest, Empty, List, Pool, PoolBackend, PoolUsage};
 use tepui_types::{PoolId, agent};
@@ -22,6 +22,7 @@ pub(super) async fn create(call: Call, request: CreatePoolRequest) -> Result<Poo
     let CreatePoolRequest { name, class, backend, node: _, path, soft_percent, hard_percent } = request;
     let backend = match backend {
         PoolBackend::Iscsi => agent::PoolBackend::Iscsi,
+        PoolBackend::Nfs => agent::PoolBackend::Nfs,
         PoolBackend::Local => agent::PoolBackend::Local,
     };
     let new = CreatePool { name, class, backend, node_id, path, soft_percent, hard_percent };
@@ -74,9 +75,8 @@ fn shown(view: PoolView) -> Result<Pool, Failure> {
     let trouble = trouble(load.node_state, state);
     let backend = match pool.backend {
         agent::PoolBackend::Iscsi => PoolBackend::Iscsi,
+        agent::PoolBackend::Nfs => PoolBackend::Nfs,
         agent::PoolBackend::Local => PoolBackend::Local,
-        // None is made.
-        agent::PoolBackend::Nfs => return Err(Error::not_found(Kind::Pool, pool.id).into()),
     };
     Ok(Pool {
         id: pool.id,

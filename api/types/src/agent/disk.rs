@@ -23,9 +23,9 @@ pub enum VolumeSource {
     Nfs {
         /// Where it listens.
         server: Ipv4Addr,
-        /// The file below the export.
+        /// The file, below the export's path.
         path: String,
-        /// Whom the server takes the writer for.
+        /// Who the client says that it is; the server takes every client of the export for it.
         uid: u32,
         /// Its group.
         gid: u32,

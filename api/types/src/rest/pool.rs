@@ -11,6 +11,8 @@ use crate::{NodeId, PoolId, Timestamp};
 pub enum PoolBackend {
     /// Over iSCSI, to any node.
     Iscsi,
+    /// Over NFS, to any node; it knows no password, and admits the node's address.
+    Nfs,
     /// As files, to instances on the pool's own node.
     Local,
 }

@@ -8,14 +8,14 @@ use uuid::Uuid;
 use super::elements::Target;
 use super::write;
 use crate::Error;
-use crate::disk::{DataDisk, DiskSource, IscsiSource, LiveDisk};
+use crate::disk::{DataDisk, DiskSource, IscsiSource, LiveDisk, NfsSource};
 
 /// A raw volume over the network or in a file.
 ///
 /// - `none` asks the host's page cache for nothing: a volume may be opened on another host next, and nothing of it
 ///   may linger here.
-/// - A failed write stops the guest instead of telling it. Without the connection QEMU's initiator retries for
-///   ever, and stops nobody.
+/// - A failed write stops the guest instead of telling it. Without the connection QEMU's clients retry for ever, and
+///   stop nobody.
 #[derive(Serialize)]
 #[serde(rename = "disk")]
 pub(super) struct VolumeDisk<'a> {
@@ -69,14 +69,26 @@ struct Source<'a> {
     auth: Option<Auth<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     initiator: Option<Initiator<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Identity>,
 }
 
 #[derive(Serialize)]
 struct Host {
     #[serde(rename = "@name")]
     name: String,
-    #[serde(rename = "@port")]
-    port: u16,
+    /// NFS has its own, which its client asks the server for.
+    #[serde(rename = "@port", skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+}
+
+/// Numbers of this host's, as libvirt would look for a name otherwise.
+#[derive(Serialize)]
+struct Identity {
+    #[serde(rename = "@user")]
+    user: String,
+    #[serde(rename = "@group")]
+    group: String,
 }
 
 #[derive(Serialize)]
@@ -139,6 +151,7 @@ pub(super) fn volume_disk(disk: &DataDisk) -> VolumeDisk<'_> {
     let (kind, source) = match &disk.source {
         DiskSource::File(_) => ("file", file(disk)),
         DiskSource::Iscsi(source) => ("network", unit(source)),
+        DiskSource::Nfs(source) => ("network", served(source)),
     };
     VolumeDisk {
         kind,
@@ -166,6 +179,19 @@ fn file(disk: &DataDisk) -> Source<'_> {
         host: None,
         auth: None,
         initiator: None,
+        identity: None,
+    }
+}
+
+fn served(source: &NfsSource) -> Source<'_> {
+    Source {
+        file: None,
+        protocol: Some("nfs"),
+        name: Some(source.path.clone()),
+        host: Some(Host { name: source.server.to_string(), port: None }),
+        auth: None,
+        initiator: None,
+        identity: Some(Identity { user: format!("+{}", source.user), group: format!("+{}", source.group) }),
     }
 }
 
@@ -175,9 +201,10 @@ fn unit(source: &IscsiSource) -> Source<'_> {
         file: None,
         protocol: Some("iscsi"),
         name: Some(source.unit()),
-        host: Some(Host { name: source.portal.ip().to_string(), port: source.portal.port() }),
+        host: Some(Host { name: source.portal.ip().to_string(), port: Some(source.portal.port()) }),
         auth: Some(Auth { username: &source.account, secret }),
         initiator: Some(Initiator { iqn: Name { name: &source.initiator } }),
+        identity: None,
     }
 }
 

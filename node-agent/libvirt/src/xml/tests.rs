@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::{data_disks, detach_xml, domain_xml, secret_xml};
 use crate::{
-    Accelerator, DataDisk, DiskFormat, DiskSource, DomainSpec, Error, IscsiSource, domain_name, system_uuid,
+    Accelerator, DataDisk, DiskFormat, DiskSource, DomainSpec, Error, IscsiSource, NfsSource, domain_name,
+    system_uuid,
 };
 
 fn spec() -> DomainSpec {
@@ -66,10 +67,16 @@ fn unit() -> IscsiSource {
     }
 }
 
+fn served(path: &str) -> DiskSource {
+    let server = "10.9.0.1".parse().unwrap();
+    DiskSource::Nfs(NfsSource { server, path: path.into(), user: 64055, group: 64056 })
+}
+
 #[test]
 fn a_guest_with_volumes() {
     let file = DataDisk { read_only: true, ..data_disk('c', DiskSource::File("/srv/a & b/disk.raw".into())) };
-    let disks = vec![data_disk('b', DiskSource::Iscsi(unit())), file];
+    let disks =
+        vec![data_disk('b', DiskSource::Iscsi(unit())), file, data_disk('d', served("/pool/e/disk.raw"))];
     let live: Vec<_> = disks.iter().map(DataDisk::live).collect();
     let xml = domain_xml(&DomainSpec { disks, ..spec() }).unwrap();
     assert!(!xml.contains("NEVERSHOWN"), "no password in the XML");
@@ -104,6 +111,7 @@ fn a_bad_field_of_a_disk_is_named_with_its_value_and_rule() {
         iscsi(|source| source.target = "iqn/../x".into()),
         iscsi(|source| source.initiator.clear()),
         iscsi(|source| source.account = "a,b".into()),
+        refused(data_disk('b', served("pool/disk.raw"))),
     ];
     insta::assert_snapshot!(messages.join("\n"));
 }
