@@ -362,12 +362,12 @@ async fn the_shell_is_offered_commands_and_the_clouds_names_and_nothing_when_it_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_is_not_named_stays() {
     let cloud = Cloud::start().await;
-    let before = cloud.tepui("quota show default --json").await.json();
-    let after = cloud.tepui("quota set default --vcpus 3 --json").await.json();
-    assert_eq!(
-        after,
-        json!({"vcpus": 3, "instances": before["instances"], "memory_mib": before["memory_mib"]})
-    );
+    let mut wanted = cloud.tepui("quota show default --json").await.json();
+    for (option, field) in [("--vcpus", "vcpus"), ("--volumes", "volumes"), ("--volume-gib", "volume_gib")] {
+        let after = cloud.tepui(&format!("quota set default {option} 3 --json")).await.json();
+        wanted[field] = json!(3);
+        assert_eq!(after, wanted);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
