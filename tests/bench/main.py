@@ -12,10 +12,12 @@ import placements
 import report
 import scale
 import sigv4
+import volumes
 
 VERDICTS = {True: "met", False: "NOT met", None: ""}
 PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "placements": placements.measure,
-         "disks": disks.measure, "host": host.measure, "agent": agent.measure, "fleet": fleet.measure, "scale": scale.measure}
+         "disks": disks.measure, "host": host.measure, "agent": agent.measure, "fleet": fleet.measure, "scale": scale.measure,
+         "volumes": volumes.measure}
 
 
 def main():
