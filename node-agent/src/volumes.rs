@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tepui_libvirt::{DataDisk, DiskSource, IscsiSource, LiveDisk, NfsSource};
+use tepui_libvirt::{DataDisk, DiskSource, IscsiSource, LiveDisks, NfsSource};
 use tepui_types::agent::{
     DiskObserved, DiskPart, DiskSpec, DiskState, NodePart, PlacementObserved, PlacementPart, PlacementSpec,
     PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
@@ -149,21 +149,23 @@ fn off(disk: &WantedDisk) -> Option<DiskState> {
 }
 
 /// `None` of one of which there is nothing to say yet.
-fn on(disk: &WantedDisk, live: &[LiveDisk]) -> Option<DiskState> {
+fn on(disk: &WantedDisk, live: &LiveDisks) -> Option<DiskState> {
     let state = match &disk.wanted {
         DiskPart::Awaited => return None,
         DiskPart::Attached(spec) => {
             let own = data_disk(disk, spec);
-            match live.iter().any(|live| own.source_name() == live.source) {
-                true => DiskState::Attached,
-                false => {
+            let outgrown = live.outgrown.iter().find(|(device, _)| *device == own.device());
+            match (live.disks.iter().any(|live| own.source_name() == live.source), outgrown) {
+                (true, None) => DiskState::Attached,
+                (true, Some((_, why))) => DiskState::Failed { message: why.clone() },
+                (false, _) => {
                     DiskState::Failed { message: "its place is taken until another disk has left it".into() }
                 }
             }
         }
         DiskPart::Absent => {
             let names = names(disk);
-            let is_left = live.iter().any(|live| names.iter().any(|name| live.source.contains(name)));
+            let is_left = live.disks.iter().any(|live| names.iter().any(|name| live.source.contains(name)));
             if is_left { DiskState::Detaching } else { DiskState::Absent }
         }
     };
@@ -237,6 +239,8 @@ mod tests {
 
     use tepui_types::VolumeId;
 
+    use tepui_libvirt::LiveDisk;
+
     use super::*;
 
     fn wanted(number: u128, wanted: DiskPart) -> WantedDisk {
@@ -262,10 +266,11 @@ mod tests {
         )
     }
 
-    fn live(of: &WantedDisk) -> LiveDisk {
+    fn live(of: &WantedDisk) -> LiveDisks {
         let DiskPart::Attached(spec) = &of.wanted else { panic!("absent") };
         let disk = data_disk(of, spec);
-        LiveDisk { device: format!("vd{}", disk.letter), source: disk.source_name() }
+        let live = LiveDisk { device: disk.device(), source: disk.source_name() };
+        LiveDisks { disks: vec![live], outgrown: Vec::new() }
     }
 
     #[test]
@@ -288,13 +293,16 @@ mod tests {
     #[test]
     fn a_disk_is_attached_or_gone_once_the_domain_says_so() {
         let (one, two) = (attached(1, "/dev/sdb"), attached(2, "/dev/sdb"));
-        assert_eq!(on(&one, &[live(&one)]), Some(DiskState::Attached));
-        assert!(matches!(on(&two, &[live(&one)]), Some(DiskState::Failed { .. })), "its place is another's");
+        assert_eq!(on(&one, &live(&one)), Some(DiskState::Attached));
+        assert!(matches!(on(&two, &live(&one)), Some(DiskState::Failed { .. })), "its place is another's");
         let gone = WantedDisk { wanted: DiskPart::Absent, ..one.clone() };
-        assert_eq!(on(&gone, &[live(&one)]), Some(DiskState::Detaching));
-        assert_eq!(on(&gone, &[live(&two)]), Some(DiskState::Absent));
+        assert_eq!(on(&gone, &live(&one)), Some(DiskState::Detaching));
+        assert_eq!(on(&gone, &live(&two)), Some(DiskState::Absent));
+        let outgrown = LiveDisks { outgrown: vec![("vdb".into(), "no answer".into())], ..live(&one) };
+        assert_eq!(on(&one, &outgrown), Some(DiskState::Failed { message: "no answer".into() }));
+        assert_eq!(on(&gone, &outgrown), Some(DiskState::Detaching));
         let awaited = WantedDisk { wanted: DiskPart::Awaited, ..one.clone() };
-        assert_eq!(on(&awaited, &[live(&two)]), None);
+        assert_eq!(on(&awaited, &live(&two)), None);
         let size = |disk: &WantedDisk, state| told(disk, Some(state)).unwrap().size_bytes;
         assert_eq!(size(&one, DiskState::Attached), 4 << 30, "the size that was wanted when it was set");
         assert_eq!(size(&one, DiskState::Failed { message: "no".into() }), 0);

@@ -77,6 +77,12 @@ impl Backend for Local {
 }
 
 impl Local {
+    /// Takes over an export that is to go and that a process before this one may have opened, so that it is gone only
+    /// once nobody has its file open.
+    pub async fn take_over(&self, id: ExportId, path: PathBuf) {
+        self.exports.lock().await.entry(id).or_insert((path, Access::ReadWrite));
+    }
+
     /// Forgets an export that nobody has open; else returns who has.
     async fn part(&self, id: ExportId) -> Result<Vec<Connection>, ExportError> {
         let mut exports = self.exports.lock().await;

@@ -40,3 +40,21 @@ async fn a_file_is_gone_from_its_host_once_no_process_has_it_open() {
     assert!(matches!(&error, ExportError::File { path, .. } if *path == missing.path), "{error}");
     assert_eq!(local.list().await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn an_export_of_a_process_before_is_gone_only_once_nobody_has_its_file_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.raw");
+    fs::write(&path, [0; 4096]).unwrap();
+    let (first, next) =
+        (export(path.clone(), 1, Access::ReadWrite), export(path.clone(), 2, Access::ReadWrite));
+    let open = File::open(&path).unwrap();
+    let local = Local::default();
+    local.take_over(first.id, path).await;
+    let still = local.revoke(first.id, Duration::ZERO).await.unwrap();
+    assert!(matches!(still, Revoked::StillConnected(_)), "{still:?}");
+    assert!(matches!(local.ensure(&next).await, Err(ExportError::Held { .. })));
+    drop(open);
+    assert_eq!(local.revoke(first.id, Duration::ZERO).await.unwrap(), Revoked::Gone);
+    local.ensure(&next).await.unwrap();
+}

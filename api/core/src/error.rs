@@ -172,6 +172,12 @@ pub enum Error {
         /// The volume.
         id: String,
     },
+    /// The volume's last growth has not ended.
+    #[error("'{id}' is still growing to the size that it was given last")]
+    Growing {
+        /// The volume.
+        id: String,
+    },
     /// The project's quota is used up.
     #[error("quota {quota}: {used} of {limit} used, {asked} more asked for")]
     QuotaExceeded {
@@ -323,6 +329,7 @@ impl Error {
             | Self::RootDisk { id, .. }
             | Self::NodeFull { id }
             | Self::NotAttached { id }
+            | Self::Growing { id }
             | Self::AlreadyExists { id, .. }
             | Self::InUse { id, .. }
             | Self::CannotDelete { id, .. }
@@ -361,6 +368,7 @@ impl Error {
             Self::NoCapacity { .. } | Self::NodeFull { .. } => "no_capacity",
             Self::PoolsFull { .. } => "no_pool",
             Self::NotAttached { .. } => "not_attached",
+            Self::Growing { .. } => "growing",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::LimitExceeded { .. } => "limit_exceeded",
             Self::AlreadyExists { .. } => "already_exists",

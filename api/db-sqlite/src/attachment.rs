@@ -239,6 +239,9 @@ pub(crate) fn detach(connection: &Connection, what: &Detachment) -> Verb<DetachO
     };
     let mut touched = Touched::default();
     let mut nodes = BTreeSet::new();
+    // Its owner took it from the instance: it does not go with that, should it end before the volume is free.
+    let sql = "UPDATE attachment SET delete_on_termination = 0 WHERE volume_id = ?1";
+    execute(connection, sql, params![S(attachment.volume_id)])?;
     if attachment.state != AttachmentState::Detaching {
         set_state(connection, attachment.volume_id, AttachmentState::Detaching)?;
         nodes.extend(compute);
@@ -256,7 +259,7 @@ pub(crate) fn detach(connection: &Connection, what: &Detachment) -> Verb<DetachO
         instance_id: attachment.instance_id,
         device: attachment.device,
         since: attachment.since,
-        delete_on_termination: attachment.delete_on_termination,
+        delete_on_termination: false,
         nodes: nodes.into_iter().collect(),
     })
 }
@@ -274,6 +277,13 @@ fn set_state(connection: &Connection, volume: VolumeId, state: AttachmentState) 
 pub(crate) fn close(connection: &Connection, volume: VolumeId) -> rusqlite::Result<()> {
     let sql = "UPDATE attachment SET state = 'detaching', export_state = 'closing' WHERE volume_id = ?1";
     execute(connection, sql, params![S(volume)])?;
+    Ok(())
+}
+
+/// No volume of a placement goes with its instance.
+pub(crate) fn keep_all(connection: &Connection, placement: PlacementId) -> rusqlite::Result<()> {
+    let sql = "UPDATE attachment SET delete_on_termination = 0 WHERE placement_id = ?1";
+    execute(connection, sql, params![S(placement)])?;
     Ok(())
 }
 
@@ -308,13 +318,14 @@ pub(crate) fn set_delete_on_termination(
     connection: &Connection,
     project: ProjectId,
     instance: InstanceId,
-    devices: &[(String, bool)],
-) -> Verb<Option<String>> {
-    for (device, delete) in devices {
+    disks: &[(VolumeId, bool)],
+) -> Verb<Option<VolumeId>> {
+    for (volume, delete) in disks {
         let sql = "UPDATE attachment SET delete_on_termination = ?4
-                   WHERE project_id = ?1 AND device = ?3 AND instance_n = (SELECT n FROM instance WHERE id = ?2)";
-        if execute(connection, sql, params![S(project), S(instance), device, delete])? == 0 {
-            return Err(Undo::Answer(Some(device.clone())));
+                   WHERE project_id = ?1 AND volume_id = ?3 AND instance_n = (SELECT n FROM instance WHERE id = ?2)
+                       AND state <> 'detaching'";
+        if execute(connection, sql, params![S(project), S(instance), S(*volume), delete])? == 0 {
+            return Err(Undo::Answer(Some(*volume)));
         }
     }
     Ok(None)

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use tepui_db::model::{Volume, VolumeModification};
 use tepui_types::{ProjectId, VolumeId};
 
-use crate::row::{all, execute};
+use crate::row::{all, execute, exists};
 use crate::value::S;
 
 /// Those of a project's volumes.
@@ -24,6 +24,12 @@ pub(crate) fn of_project(
         Ok((id, VolumeModification { original_gib, target_gib, started_at, ended_at }))
     })?;
     Ok(rows.into_iter().collect())
+}
+
+/// Whether the volume's last modification has not ended.
+pub(crate) fn is_under_way(connection: &Connection, volume: VolumeId) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM volume_modification WHERE volume_id = ?1 AND ended_at IS NULL";
+    exists(connection, sql, params![S(volume)])
 }
 
 /// A volume is to have `target_gib`, from what it had.

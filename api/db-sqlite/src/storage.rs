@@ -102,7 +102,7 @@ impl<'a> News<'a> {
                 StorageNews::VolumePresent(id, gib) => self.volume_present(*id, *gib)?,
                 StorageNews::VolumeFailed(id, message) => self.volume_failed(*id, message)?,
                 StorageNews::VolumeGone(id) => self.volume_gone(*id)?,
-                StorageNews::SnapshotPresent(id) => self.snapshot(*id, VolumeEvent::Made, None)?,
+                StorageNews::SnapshotPresent(id, gib) => self.snapshot_present(*id, *gib)?,
                 StorageNews::SnapshotFailed(id, why) => self.snapshot(*id, VolumeEvent::Failed, Some(why))?,
                 StorageNews::SnapshotGone(id) => self.snapshot_gone(*id)?,
                 StorageNews::ExportOpen(id, source) => self.export_open(*id, source)?,
@@ -167,6 +167,15 @@ impl<'a> News<'a> {
         let sql = "SELECT s.state, s.project_id FROM snapshot s JOIN pool p ON p.id = s.pool_id
                    WHERE s.id = ?1 AND p.node_id = ?2";
         first(self.connection, sql, params![S(id), S(self.node)], |c| Ok((c.stored()?, c.stored()?)))
+    }
+
+    /// Its volume may have grown between the call and the taking.
+    fn snapshot_present(&mut self, id: SnapshotId, gib: u32) -> rusqlite::Result<()> {
+        if let Some((SnapshotState::Pending, _)) = self.own_snapshot(id)? {
+            let sql = "UPDATE snapshot SET size_gib = max(size_gib, ?2) WHERE id = ?1";
+            execute(self.connection, sql, params![S(id), gib])?;
+        }
+        self.snapshot(id, VolumeEvent::Made, None)
     }
 
     fn snapshot(

@@ -62,11 +62,11 @@ impl VolumeDb for SqliteDb {
         &self,
         project: ProjectId,
         instance: InstanceId,
-        devices: &[(String, bool)],
-    ) -> Result<Option<String>, DbError> {
-        let devices = devices.to_vec();
+        disks: &[(VolumeId, bool)],
+    ) -> Result<Option<VolumeId>, DbError> {
+        let disks = disks.to_vec();
         self.write(move |connection| {
-            attachment::set_delete_on_termination(connection, project, instance, &devices)
+            attachment::set_delete_on_termination(connection, project, instance, &disks)
         })
         .await
     }
@@ -248,6 +248,9 @@ fn grow(
     };
     if more == 0 {
         return Ok(VolumeOutcome::Unchanged);
+    }
+    if modification::is_under_way(connection, id)? {
+        return Ok(VolumeOutcome::Growing);
     }
     if let Some((_, limit, used)) = exceeded(connection, project, 0, more.into())? {
         return Ok(VolumeOutcome::QuotaExceeded { limit, used });

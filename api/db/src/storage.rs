@@ -34,8 +34,8 @@ pub enum StorageNews {
     VolumeFailed(VolumeId, String),
     /// The volume's bytes are gone.
     VolumeGone(VolumeId),
-    /// The snapshot is there, durable.
-    SnapshotPresent(SnapshotId),
+    /// The snapshot is there, durable, with so many GiB.
+    SnapshotPresent(SnapshotId, u32),
     /// The snapshot can never be taken.
     SnapshotFailed(SnapshotId, String),
     /// The snapshot's bytes are gone.

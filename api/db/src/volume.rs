@@ -61,6 +61,8 @@ pub enum VolumeOutcome {
     InUse(InstanceId),
     /// It has so many GiB, and a volume never shrinks.
     WouldShrink(u32),
+    /// Its last growth has not ended.
+    Growing,
     /// The project may have only so many GiB, and so many are taken.
     QuotaExceeded {
         /// The limit.
@@ -193,12 +195,12 @@ pub trait VolumeDb: Send + Sync {
     /// Detaches a volume. Asked again, it changes nothing, but that `force` is remembered.
     async fn detach_volume(&self, what: &Detachment) -> Result<DetachOutcome, DbError>;
 
-    /// Says of these devices whether their volumes go with the instance, of all or of none; the first one at which
-    /// nothing is attached.
+    /// Says of these volumes whether they go with the instance, of all or of none; the first one that is not attached
+    /// to it, or leaves it.
     async fn set_delete_on_termination(
         &self,
         project: ProjectId,
         instance: InstanceId,
-        devices: &[(String, bool)],
-    ) -> Result<Option<String>, DbError>;
+        disks: &[(VolumeId, bool)],
+    ) -> Result<Option<VolumeId>, DbError>;
 }

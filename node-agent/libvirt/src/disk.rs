@@ -101,9 +101,18 @@ pub struct LiveDisk {
     pub source: String,
 }
 
+/// What a running domain has for data disks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LiveDisks {
+    /// All of them.
+    pub disks: Vec<LiveDisk>,
+    /// Those that do not show the size that their volume has by now: the device, and why.
+    pub outgrown: Vec<(String, String)>,
+}
+
 impl DataDisk {
     /// Its device in the domain.
-    pub(crate) fn device(&self) -> String {
+    pub fn device(&self) -> String {
         format!("vd{}", self.letter)
     }
 
@@ -164,15 +173,16 @@ pub(crate) fn tell_secrets(connect: &Connect, disks: &[DataDisk]) -> Outcome<()>
 }
 
 /// Gives a running domain the disks that it lacks, in the sizes that they have by now, and asks it to let go of those
-/// that are `leaving`; what it has then. A domain that is off has none: its next start gives it what is wanted.
+/// that are `leaving`; what it has then. A domain that is off has none: its next start gives it what is wanted. One
+/// that does not grow holds up no other.
 pub(crate) fn set_disks(
     connect: &Connect,
     id: PlacementId,
     wanted: &[Prepared],
     leaving: &[String],
-) -> Outcome<Result<Vec<LiveDisk>, Tripped>> {
-    let Some(domain) = lookup(connect, id)? else { return Ok(Ok(Vec::new())) };
-    let Some(live) = live_disks(&domain)? else { return Ok(Ok(Vec::new())) };
+) -> Outcome<Result<LiveDisks, Tripped>> {
+    let Some(domain) = lookup(connect, id)? else { return Ok(Ok(LiveDisks::default())) };
+    let Some(live) = live_disks(&domain)? else { return Ok(Ok(LiveDisks::default())) };
     let is_wanted = |live: &LiveDisk| wanted.iter().any(|wanted| wanted.is(live));
     let leaves = |live: &LiveDisk| leaving.iter().any(|name| live.source.contains(name));
     for disk in live.iter().filter(|live| leaves(live) && !is_wanted(live)) {
@@ -183,7 +193,7 @@ pub(crate) fn set_disks(
             return Ok(Err(tripped));
         }
     }
-    let Some(live) = live_disks(&domain)? else { return Ok(Ok(Vec::new())) };
+    let Some(live) = live_disks(&domain)? else { return Ok(Ok(LiveDisks::default())) };
     for disk in wanted.iter().filter(|wanted| !live.iter().any(|live| wanted.is(live))) {
         // The place is another's until that is gone.
         if live.iter().any(|live| live.device == disk.disk.device()) {
@@ -198,15 +208,18 @@ pub(crate) fn set_disks(
             return Ok(Err(tripped));
         }
     }
-    let Some(live) = live_disks(&domain)? else { return Ok(Ok(Vec::new())) };
+    let Some(live) = live_disks(&domain)? else { return Ok(Ok(LiveDisks::default())) };
+    let mut outgrown = Vec::new();
     for disk in wanted.iter().filter(|wanted| live.iter().any(|live| wanted.is(live))) {
-        tolerate(&domain, grow(&domain, &disk.disk))?;
+        if let Err(error) = tolerate(&domain, grow(&domain, &disk.disk)) {
+            outgrown.push((disk.disk.device(), error.to_string()));
+        }
     }
-    Ok(Ok(live))
+    Ok(Ok(LiveDisks { disks: live, outgrown }))
 }
 
-/// Tells a guest of the size that a disk of it has by now. QEMU asks the target or file itself, and refuses a size
-/// that is not there.
+/// Tells a guest of the size that a disk of it has by now. QEMU asks a target itself, and refuses a size that is not
+/// there; a file it would make as large itself, so that nobody may name a size before the volume's host has made it.
 fn grow(domain: &Domain, disk: &DataDisk) -> Outcome<u32> {
     let device = disk.device();
     match domain.get_block_info(&device, 0)?.capacity < disk.least_bytes {

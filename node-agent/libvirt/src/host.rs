@@ -11,7 +11,7 @@ use crate::disk::{Prepared, set_disks, tell_secrets};
 use crate::identity::domain_name;
 use crate::look::look;
 use crate::pool::{Call, Pool};
-use crate::{DataDisk, DomainSpec, DomainStatus, Error, LiveDisk, xml};
+use crate::{DataDisk, DomainSpec, DomainStatus, Error, LiveDisks, xml};
 
 /// What starting, asking to shut down and forcing off may take longer than a look at a state: QEMU
 /// that hangs in disk I/O takes libvirt ten seconds to kill.
@@ -80,7 +80,7 @@ impl LibvirtHost {
         id: PlacementId,
         disks: Vec<DataDisk>,
         leaving: Vec<String>,
-    ) -> Result<Vec<LiveDisk>, Error> {
+    ) -> Result<LiveDisks, Error> {
         let wanted = disks.into_iter().map(Prepared::of).collect::<Result<Vec<_>, _>>()?;
         let call = self.slow("set disks", id);
         Ok(self.pool.call(call, move |connect| set_disks(connect, id, &wanted, &leaving)).await??)

@@ -20,7 +20,7 @@ mod xml;
 
 pub use accelerator::{Accelerator, AcceleratorPreference, Probe, probe_accelerator};
 pub use console::rotate_console;
-pub use disk::{DataDisk, DiskSource, GIVE_STEPS, IscsiSource, LiveDisk, NfsSource, TAKE_STEPS};
+pub use disk::{DataDisk, DiskSource, GIVE_STEPS, IscsiSource, LiveDisk, LiveDisks, NfsSource, TAKE_STEPS};
 pub use error::Error;
 pub use host::LibvirtHost;
 pub use identity::{domain_name, system_uuid};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
-use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, Error, LibvirtHost, LiveDisk};
+use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, Error, LibvirtHost, LiveDisks};
 use tepui_types::PlacementId;
 
 use super::{Hypervisor, HypervisorError};
@@ -73,7 +73,7 @@ impl Hypervisor for LibvirtHypervisor {
         id: PlacementId,
         disks: Vec<DataDisk>,
         leaving: Vec<String>,
-    ) -> Result<Vec<LiveDisk>, HypervisorError> {
+    ) -> Result<LiveDisks, HypervisorError> {
         self.host.set_disks(id, disks, leaving).await.map_err(domain("set the disks of", id))
     }
 

@@ -4,7 +4,7 @@ mod libvirt;
 mod simulated;
 
 use async_trait::async_trait;
-use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, LiveDisk};
+use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, LiveDisks};
 use tepui_types::PlacementId;
 
 pub use libvirt::{LibvirtHypervisor, STATE_DIR};
@@ -55,8 +55,8 @@ pub trait Hypervisor: Send + Sync {
         _: PlacementId,
         disks: Vec<DataDisk>,
         _leaving: Vec<String>,
-    ) -> Result<Vec<LiveDisk>, HypervisorError> {
-        Ok(disks.iter().map(DataDisk::live).collect())
+    ) -> Result<LiveDisks, HypervisorError> {
+        Ok(LiveDisks { disks: disks.iter().map(DataDisk::live).collect(), outgrown: Vec::new() })
     }
     /// What it is short of on this host, before anything failed for it.
     fn shortage(&self) -> Option<String> {

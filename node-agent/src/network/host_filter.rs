@@ -20,6 +20,10 @@ use super::table::{Hook, Table};
 /// The port VXLAN uses (RFC 7348).
 const VXLAN_PORT: u16 = 4789;
 
+/// The port mapper, NFS and its mount protocol (RFC 1833, RFC 7530, and what storage hosts use). NFS admits by
+/// address alone, and what a router sends out comes from its host's: a guest could open the volumes of others.
+const NFS_PORTS: [u16; 3] = [111, 2049, 20048];
+
 /// Who a tap may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TapIdentity {
@@ -119,6 +123,11 @@ pub(super) fn host(names: &Names, links: Ipv4Net, hosts: &Hosts) -> Table {
     let vxlan = is(field("udp", "dport"), Expression::Number(VXLAN_PORT.into()));
     table.rule("forward", vec![came_by(names.all_bridges()), drop()]);
     table.rule("forward", vec![from_router(), vxlan, drop()]);
+    for (protocol, port) in NFS_PORTS.iter().flat_map(|port| [("tcp", *port), ("udp", *port)]) {
+        let outward = is_not(meta(MetaKey::Oifname), text(names.all_uplinks()));
+        let nfs = is(field(protocol, "dport"), Expression::Number(port.into()));
+        table.rule("forward", vec![from_router(), outward, nfs, drop()]);
+    }
     let to_link = is(field("ip", "daddr"), super::nft::net(links));
     table.rule("forward", vec![from_router(), tracked_as(&["new"]), to_link, drop()]);
     add_hosts(&mut table, names, hosts);

@@ -53,6 +53,15 @@ impl LocalPools {
         for wanted in &part.exports {
             let backing = pools.get(&wanted.volume_id).and_then(&backing);
             match (export(wanted, backing.as_ref()), backing) {
+                (Ok(None), Some((PoolBackend::Local, pool))) => match pool.volume(wanted.volume_id) {
+                    Ok(volume) => {
+                        if let Some(volume) = volume {
+                            self.local.take_over(wanted.id, volume.path).await;
+                        }
+                        absent.push((wanted.id, PoolBackend::Local));
+                    }
+                    Err(error) => seen.push(failed(wanted.id, crate::chain(&error))),
+                },
                 (Ok(None), Some((backend, _))) => absent.push((wanted.id, backend)),
                 (Ok(None), None) => absent.push((wanted.id, self.server_of(wanted.id))),
                 (Ok(Some(export)), Some((backend, _))) => open.push((backend, export)),

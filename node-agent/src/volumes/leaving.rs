@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, LiveDisk};
+use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, LiveDisk, LiveDisks};
 use tepui_types::agent::{Power as Wanted, WantedPlacement};
 
 use super::tests::attached;
@@ -49,7 +49,7 @@ impl Hypervisor for Guest {
         _: PlacementId,
         wanted: Vec<DataDisk>,
         leaving: Vec<String>,
-    ) -> Result<Vec<LiveDisk>, HypervisorError> {
+    ) -> Result<LiveDisks, HypervisorError> {
         let mut disks = self.disks.lock().unwrap();
         let wanted: Vec<_> = wanted.iter().map(DataDisk::live).collect();
         let leaves = |disk: &LiveDisk| leaving.iter().any(|name| disk.source.contains(name));
@@ -59,7 +59,7 @@ impl Hypervisor for Guest {
                 disks.push(disk);
             }
         }
-        Ok(disks.clone())
+        Ok(LiveDisks { disks: disks.clone(), outgrown: Vec::new() })
     }
 }
 

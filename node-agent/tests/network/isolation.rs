@@ -142,6 +142,11 @@ fn the_bridge_forwards_nothing_past_the_router() {
     lab(async |lab: &Lab| {
         open_guests(lab).await;
         assert!(lab.datagram_arrives("tpt1", 5000, "outside", super::lab::OUTSIDE), "by the router");
+        // A host's address is all that a storage host asks for over NFS.
+        assert!(lab.connects("tpt1", "outside", super::lab::OUTSIDE, 2050));
+        for port in [111, 2049, 20048] {
+            assert!(!lab.connects("tpt1", "outside", super::lab::OUTSIDE, port), "port {port}");
+        }
         aim_at_the_bridge(lab, super::lab::OUTSIDE);
         assert!(!lab.datagram_arrives("tpt1", 5001, "outside", super::lab::OUTSIDE));
     });

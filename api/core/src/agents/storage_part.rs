@@ -176,22 +176,27 @@ pub(super) fn storage_news(state: &StoragePartState, seen: &StorageObserved) -> 
     news
 }
 
-/// Volumes that failed and that an instance waits for since its launch: only there can a volume be attached that never
-/// was available. Those that failed before are among them, so that a word that was lost is said again.
+/// Volumes that failed, with why, and that an instance waits for since its launch: only there can a volume be attached
+/// that never was available. Those that failed before are among them, so that a word that was lost is said again.
 fn failed_launches(state: &StoragePartState, news: &[StorageNews]) -> Vec<(Volume, InstanceId)> {
-    let fails = |volume: &Volume| {
-        let is_news = |one: &StorageNews| matches!(one, StorageNews::VolumeFailed(id, _) if *id == volume.id);
-        volume.state == VolumeState::Error || news.iter().any(is_news)
+    let failed = |volume: &Volume| {
+        let told = news.iter().find_map(|one| match one {
+            StorageNews::VolumeFailed(id, why) if *id == volume.id => Some(why.clone()),
+            _ => None,
+        });
+        let is_old = volume.state == VolumeState::Error;
+        (is_old || told.is_some())
+            .then(|| Volume { message: told.or(volume.message.clone()), ..volume.clone() })
     };
     let waits = |attachment: &Attachment| {
         attachment.state == AttachmentState::Attaching && attachment.export_state == ExportState::Making
     };
     let waiting = state.attachments.iter().map(|(attachment, _)| attachment).filter(|one| waits(one));
-    let failed = |attachment: &Attachment| {
+    let of = |attachment: &Attachment| {
         let volume = state.volumes.iter().find(|volume| volume.id == attachment.volume_id)?;
-        fails(volume).then(|| (volume.clone(), attachment.instance_id))
+        Some((failed(volume)?, attachment.instance_id))
     };
-    waiting.filter_map(failed).collect()
+    waiting.filter_map(of).collect()
 }
 
 fn volume_news(volume: &Volume, seen: &StoredState) -> Option<StorageNews> {
@@ -214,7 +219,10 @@ fn volume_news(volume: &Volume, seen: &StoredState) -> Option<StorageNews> {
 fn snapshot_news(snapshot: &Snapshot, seen: &StoredState) -> Option<StorageNews> {
     let (pending, id) = (snapshot.state == SnapshotState::Pending, snapshot.id);
     match seen {
-        StoredState::Present { .. } => pending.then_some(StorageNews::SnapshotPresent(id)),
+        StoredState::Present { size_bytes } => {
+            let gib = u32::try_from(size_bytes / GIB).unwrap_or(u32::MAX);
+            pending.then_some(StorageNews::SnapshotPresent(id, gib))
+        }
         StoredState::Failed { message, permanent } => {
             (*permanent && pending).then(|| StorageNews::SnapshotFailed(id, message.clone()))
         }

@@ -196,6 +196,7 @@ fn changed(id: VolumeId, outcome: VolumeOutcome, size_gib: u32, asked: u64) -> R
             Err(Error::WrongState { id: id.to_string(), state: state.name().into(), wanted: "available" })
         }
         VolumeOutcome::InUse(instance) => Err(in_use(id, instance)),
+        VolumeOutcome::Growing => Err(Error::Growing { id: id.to_string() }),
         VolumeOutcome::WouldShrink(now) => {
             Err(Error::invalid("size", size_gib, format!("is at least {now} GiB: a volume never shrinks")))
         }

@@ -39,7 +39,10 @@ impl Cloud {
         self.commit(caller, "ModifyInstanceAttribute", id.to_string(), async {
             match self.db.set_delete_on_termination(caller.project, id, &checked).await? {
                 None => Ok(()),
-                Some(device) => Err(no_disk(&device)),
+                Some(gone) => {
+                    let change = checked.iter().zip(changes).find(|((volume, _), _)| *volume == gone);
+                    Err(no_disk(change.map_or("", |(_, change)| &change.device)))
+                }
             }
         })
         .await?;
@@ -47,8 +50,8 @@ impl Cloud {
     }
 }
 
-/// The device as the books name it; `None` where nothing is to change.
-fn wanted(record: &InstanceRecord, change: &DiskChange) -> Result<Option<(String, bool)>, Error> {
+/// The volume that is meant; `None` where nothing is to change.
+fn wanted(record: &InstanceRecord, change: &DiskChange) -> Result<Option<(VolumeId, bool)>, Error> {
     let is_meant = |id| change.volume_id.is_none_or(|named| named == id);
     let root = record.root_volume.as_ref().filter(|root| root.device == change.device);
     if let Some(root) = root {
@@ -64,7 +67,7 @@ fn wanted(record: &InstanceRecord, change: &DiskChange) -> Result<Option<(String
     let device = device_name(&change.device)?;
     let found = record.attachments.iter().find(|attachment| attachment.device == device);
     match found.filter(|attachment| is_meant(attachment.volume_id)) {
-        Some(_) => Ok(Some((device, change.delete_on_termination))),
+        Some(found) => Ok(Some((found.volume_id, change.delete_on_termination))),
         None => Err(no_disk(&device)),
     }
 }

@@ -117,6 +117,7 @@ async fn an_instance_ends_whose_volume_can_never_be_made() {
     let shown = site.t.cloud.instance(&site.t.admin, record.instance.id).await.unwrap();
     let reason = shown.record.instance.state_reason.clone().unwrap();
     assert!(reason.message.starts_with(&format!("Server.InternalError: the volume {id} ")), "{reason:?}");
+    assert_eq!(reason.detail.as_deref(), Some("no room"));
     site.says(&record, PlacementState::Gone, Vec::new()).await;
     assert_eq!(site.state(&record).await, InstanceState::Terminated);
     site.serve().await;

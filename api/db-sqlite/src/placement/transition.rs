@@ -200,6 +200,8 @@ fn expunge_placements(
             store_reason(connection, current, Some(reason))?;
             store_state(connection, current, InstanceState::Terminated, now)?;
         }
+        // Its owner did not end it, and did not mean its volumes to end with the host.
+        attachment::keep_all(connection, current.placement)?;
         release(connection, current, now, touched)?;
         touched.node(node);
         touched.vpc(current.vpc);

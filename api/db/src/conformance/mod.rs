@@ -75,6 +75,7 @@ macro_rules! conformance_suite {
                 a_refused_attachment_leaves_nothing, of_parallel_attachments_one_wins,
                 a_local_volume_is_for_instances_on_its_node,
                 volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should,
+                only_its_owners_word_ends_a_volume, a_detached_volume_outlives_its_instance,
                 snapshots_are_taken_together_and_volumes_made_of_them,
                 a_storage_part_has_all_that_is_in_its_pools, what_failed_is_told_and_changes_nothing_else,
                 a_project_with_volumes_is_not_deleted,

@@ -301,6 +301,8 @@ pub async fn a_volume_grows_and_never_shrinks(db: Arc<dyn Db>) {
     assert_eq!((volume.size_gib, volume.actual_gib), (9, 4), "its host has not said so yet");
     let begun = VolumeModification { original_gib: 4, target_gib: 9, started_at: now, ended_at: None };
     assert_eq!(site.modification(id).await, Some(begun.clone()));
+    assert_eq!(grow(10).await, VolumeOutcome::Growing);
+    assert_eq!(grow(9).await, VolumeOutcome::Unchanged, "asked twice");
     site.says(site.storage, StorageNews::VolumePresent(id, 4)).await;
     assert_eq!(site.modification(id).await, Some(begun.clone()), "an old word");
     assert_eq!(site.says(site.storage, StorageNews::VolumePresent(id, 9)).await, [], "no guest has it");
@@ -528,15 +530,15 @@ pub async fn volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should(d
     let (kept, goes) = (site.volume(1).await, site.volume(1).await);
     let exports =
         [site.attached(kept, instance, "/dev/sdf").await, site.attached(goes, instance, "/dev/sdg").await];
-    let set = async |project, devices: &[&str]| {
-        let devices: Vec<_> = devices.iter().map(|device| ((*device).to_owned(), true)).collect();
-        world.db.set_delete_on_termination(project, instance, &devices).await.unwrap()
+    let set = async |project, volumes: &[VolumeId]| {
+        let disks: Vec<_> = volumes.iter().map(|volume| (*volume, true)).collect();
+        world.db.set_delete_on_termination(project, instance, &disks).await.unwrap()
     };
-    let missing = |device: &str| Some(device.to_owned());
-    assert_eq!(set(tenant.project, &["/dev/sdf", "/dev/sdx"]).await, missing("/dev/sdx"));
+    let free = site.volume(1).await;
+    assert_eq!(set(tenant.project, &[kept, free]).await, Some(free));
     assert!(!site.attachment(kept).await.unwrap().delete_on_termination, "all or none");
-    assert_eq!(set(world.tenant("beta").await.project, &["/dev/sdg"]).await, missing("/dev/sdg"));
-    assert_eq!(set(tenant.project, &["/dev/sdg"]).await, None);
+    assert_eq!(set(world.tenant("beta").await.project, &[goes]).await, Some(goes));
+    assert_eq!(set(tenant.project, &[goes]).await, None);
     assert!(site.attachment(goes).await.unwrap().delete_on_termination);
     let before = site.generation().await;
     world.terminate(tenant, instance).await;
@@ -554,6 +556,46 @@ pub async fn volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should(d
     world.db.purge(&crate::Cutoffs::all(world.now()), 100).await.unwrap();
     assert!(world.records(tenant).await.is_empty());
     site.assert_books().await;
+}
+
+pub async fn only_its_owners_word_ends_a_volume(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let instance = world.running(tenant, *compute).await;
+    let (taken, left) = (site.volume(1).await, site.volume(1).await);
+    let mut exports = Vec::new();
+    for (volume, device) in [(taken, "/dev/sdf"), (left, "/dev/sdg")] {
+        exports.push(site.attached(volume, instance, device).await);
+        let set = world.db.set_delete_on_termination(tenant.project, instance, &[(volume, true)]).await;
+        assert_eq!(set.unwrap(), None);
+    }
+    // Taken from the instance, and not yet let go of by the guest.
+    site.detach(taken, false).await;
+    let set = world.db.set_delete_on_termination(tenant.project, instance, &[(taken, true)]).await;
+    assert_eq!(set.unwrap(), Some(taken), "it is on its way out");
+    // The guest's host is given up, with the instance.
+    world.db.set_node_state(*compute, NodeState::Unreachable, world.now()).await.unwrap();
+    let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into(), detail: None };
+    world.db.expunge_node(*compute, &reason, world.now()).await.unwrap();
+    for (volume, export) in [taken, left].into_iter().zip(exports) {
+        site.says(*storage, StorageNews::ExportGone(export)).await;
+        let record = site.record(volume).await.unwrap();
+        assert_eq!((record.volume.state, record.attachment), (VolumeState::Available, None));
+    }
+    site.assert_books().await;
+}
+
+pub async fn a_detached_volume_outlives_its_instance(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let instance = world.running(tenant, *compute).await;
+    let volume = site.volume(1).await;
+    let export = site.attached(volume, instance, "/dev/sdf").await;
+    world.db.set_delete_on_termination(tenant.project, instance, &[(volume, true)]).await.unwrap();
+    site.detach(volume, false).await;
+    world.terminate(tenant, instance).await;
+    site.says(*storage, StorageNews::ExportGone(export)).await;
+    assert_eq!(site.record(volume).await.unwrap().volume.state, VolumeState::Available);
 }
 
 pub async fn snapshots_are_taken_together_and_volumes_made_of_them(db: Arc<dyn Db>) {
@@ -577,10 +619,14 @@ pub async fn snapshots_are_taken_together_and_volumes_made_of_them(db: Arc<dyn D
         new
     };
     assert_eq!(site.create(&from(5)).await, NewVolumeOutcome::SnapshotMissing(id), "it is not taken yet");
-    site.says(site.compute, StorageNews::SnapshotPresent(id)).await;
+    site.says(site.compute, StorageNews::SnapshotPresent(id, 0)).await;
     assert_eq!(site.snapshot(id).await.unwrap().state, SnapshotState::Pending, "another node's word");
-    site.says(*storage, StorageNews::SnapshotPresent(id)).await;
-    assert_eq!(site.create(&from(4)).await, NewVolumeOutcome::SmallerThanSnapshot(5));
+    // Its volume had grown when it was taken.
+    site.says(*storage, StorageNews::SnapshotPresent(id, 6)).await;
+    assert_eq!(site.snapshot(id).await.unwrap().size_gib, 6);
+    site.says(*storage, StorageNews::SnapshotPresent(id, 7)).await;
+    assert_eq!(site.snapshot(id).await.unwrap().size_gib, 6, "what is taken stays");
+    assert_eq!(site.create(&from(5)).await, NewVolumeOutcome::SmallerThanSnapshot(6));
     let new = from(8);
     assert_eq!(site.create(&new).await, NewVolumeOutcome::Created(*storage));
     let delete = async || world.db.delete_snapshot(tenant.project, id).await.unwrap();
@@ -657,7 +703,7 @@ pub async fn what_a_given_up_host_had_is_lost_and_can_be_deleted(db: Arc<dyn Db>
     let snapshots = [site.new_snapshot(used), site.new_snapshot(used), site.new_snapshot(used)];
     let [taken, pending, ending] = snapshots.each_ref().map(|snapshot| snapshot.id);
     world.db.create_snapshots(&snapshots, &[]).await.unwrap();
-    site.says(*storage, StorageNews::SnapshotPresent(taken)).await;
+    site.says(*storage, StorageNews::SnapshotPresent(taken, 0)).await;
     let delete = async |id| world.db.delete_snapshot(tenant.project, id).await.unwrap();
     assert_eq!(delete(ending).await, (DeleteOutcome::Deleted, Some(*storage)));
     assert_eq!(site.delete(goes).await, VolumeOutcome::Changed(*storage));

@@ -261,6 +261,8 @@ async fn a_volume_is_modified_and_its_modification_described() {
     assert_eq!((at("modificationState"), at("targetSize")), ("modifying".into(), "3".into()));
     assert_eq!(at("targetVolumeType"), "gp3");
     assert_eq!(described().await, "modifying 0 1 3");
+    let more = client.refused("ModifyVolume", &[("VolumeId", &volume), ("Size", "99")]).await;
+    assert_eq!(more.0, "IncorrectModificationState");
     let less = client.refused("ModifyVolume", &[("VolumeId", &volume), ("Size", "2")]).await;
     assert_eq!(less.0, "InvalidParameterValue");
     // The volume's host first, then its guest's.
