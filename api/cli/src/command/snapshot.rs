@@ -101,19 +101,24 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
 async fn create(new: New, session: &mut Session) -> Result<()> {
     let New { name, volume, description, no_wait, timeout } = new;
     let request = CreateSnapshotRequest { volume, description, name: Some(name), tags: [].into() };
-    let mut snapshot = session.call::<CreateSnapshot>(&[], &request).await?;
+    let snapshot = session.call::<CreateSnapshot>(&[], &request).await?;
+    let snapshot = if no_wait { snapshot } else { completed(snapshot, timeout, session).await? };
+    session.show(&snapshot)
+}
+
+/// Watches a snapshot until it is there.
+async fn completed(mut snapshot: Snapshot, timeout: Duration, session: &mut Session) -> Result<Snapshot> {
     let (deadline, id) = (Deadline::after(timeout), snapshot.id.to_string());
-    while !no_wait {
+    loop {
         match snapshot.state {
             SnapshotState::Pending => {}
-            SnapshotState::Completed => break,
+            SnapshotState::Completed => return Ok(snapshot),
             SnapshotState::Error | SnapshotState::Deleting => return Err(failed(&snapshot)),
         }
         let what = format!("snapshot {id} to be completed");
         deadline.pause(&what, &format!("tepui snapshot show {id}")).await?;
         snapshot = session.call::<ShowSnapshot>(&[&id], &Empty {}).await?;
     }
-    session.show(&snapshot)
 }
 
 fn failed(snapshot: &Snapshot) -> Failure {
