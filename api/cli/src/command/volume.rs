@@ -185,10 +185,17 @@ async fn create(new: New, session: &mut Session) -> Result<()> {
     new.watch.show(volume, Goal::Available, session).await
 }
 
+/// What is lost with a volume.
+pub(super) fn deletes(volume: &Volume) -> String {
+    let (id, size) = (volume.id.to_string(), volume.size_gib);
+    let called = volume.name.as_ref().unwrap_or(&id);
+    format!("deletes: volume {called} ({id}, {size} GiB) and what is on it")
+}
+
 async fn delete(volume: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
     let found = session.call::<ShowVolume>(&[volume], &Empty {}).await?;
     let (id, called) = (found.id.to_string(), found.name.clone().unwrap_or_else(|| found.id.to_string()));
-    let inventory = [format!("deletes: volume {called} ({id}, {} GiB) and what is on it", found.size_gib)];
+    let inventory = [deletes(&found)];
     if destroy.approve::<DeleteVolume>(session, (&[id.as_str()], &Empty {}), &inventory, &called).await? {
         session.call::<DeleteVolume>(&[&id], &Empty {}).await?;
         session.id(&id)?;
