@@ -240,7 +240,7 @@ async fn a_volume_is_modified_and_its_modification_described() {
         (vec![("Size", "0")], "InvalidParameterValue"),
         (vec![("Size", "20000")], "InvalidParameterValue"),
         (vec![("Size", "-1")], "InvalidParameterValue"),
-        (vec![("VolumeType", "io2")], "InvalidParameterValue"),
+        (vec![("VolumeType", "golden")], "UnknownVolumeType"),
         (vec![("Size", "3"), ("Iops", "4000")], "UnsupportedOperation"),
         (vec![("Size", "3"), ("Throughput", "500")], "UnsupportedOperation"),
     ] {
@@ -250,7 +250,7 @@ async fn a_volume_is_modified_and_its_modification_described() {
     let grow = [
         ("VolumeId", volume.as_str()),
         ("Size", "3"),
-        ("VolumeType", "gp3"),
+        ("VolumeType", "gp2"),
         ("Iops", "3000"),
         ("Throughput", "125"),
     ];
