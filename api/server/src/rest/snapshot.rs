@@ -10,9 +10,12 @@ use super::routes::Call;
 use super::volume;
 use crate::failure::Failure;
 
-/// The snapshot that a text names.
+/// The snapshot that a text names. One that is being deleted only by its id: its name is free again.
 pub(super) async fn find(call: &Call, text: &str) -> Result<SnapshotId, Failure> {
-    let snapshots = call.cloud().snapshots(&call.caller, &[]).await?;
+    let mut snapshots = call.cloud().snapshots(&call.caller, &[]).await?;
+    snapshots.retain(|one| {
+        one.snapshot.state != model::SnapshotState::Deleting || one.snapshot.id.to_string() == text
+    });
     let names = snapshots.into_iter().map(|one| (one.snapshot.id, one.tags.get("Name").cloned()));
     pick(Kind::Snapshot, text, names)
 }
