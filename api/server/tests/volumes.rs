@@ -9,7 +9,8 @@ use tepui_types::agent::{
     PoolObserved, PoolState, SnapshotObserved, StorageObserved, StoredState, VolumeObserved,
 };
 use tepui_types::endpoint::{
-    CreatePool, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, ShowSnapshot, ShowVolume,
+    CreatePool, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, ListSnapshots, ShowSnapshot,
+    ShowVolume,
 };
 use tepui_types::rest::{
     CreatePoolRequest, CreateSnapshotRequest, CreateVolumeRequest, Empty, Pool, PoolBackend, Snapshot,
@@ -99,4 +100,22 @@ async fn a_name_is_free_while_its_volume_or_snapshot_is_being_deleted() {
     assert_eq!(shown.state, VolumeState::Deleting);
     let next = site.volume("data").await;
     assert_eq!(admin.call::<ShowVolume>(&["data"], &Empty {}).await.unwrap().id, next.id);
+}
+
+#[tokio::test]
+async fn what_a_host_says_of_a_snapshot_that_failed_is_for_administrators() {
+    let site = Site::start().await;
+    let (made, snapshot) = site.snapshot("before").await;
+    let why = "reflink of /srv/fast/volumes/1: no space left".to_owned();
+    let state = StoredState::Failed { message: why.clone(), permanent: true };
+    site.says(4, &[made], &[SnapshotObserved { id: snapshot.id, state }]).await;
+    let told = async |client: tepui_client::Client| {
+        let shown = client.call::<ShowSnapshot>(&["before"], &Empty {}).await.unwrap();
+        let listed = client.call::<ListSnapshots>(&[], &Empty {}).await.unwrap().items.remove(0);
+        assert_eq!((shown.state, &shown.trouble), (SnapshotState::Error, &listed.trouble));
+        shown.trouble
+    };
+    assert_eq!(told(site.kit.admin()).await, Some(why));
+    let colleague = site.kit.colleague("mia").await;
+    assert_eq!(told(colleague).await.as_deref(), Some("the snapshot could not be taken"));
 }
