@@ -43,7 +43,7 @@ pub enum Verb {
     /// Detach a volume from its instance
     #[command(before_help = examples!("tepui volume detach data", "tepui volume detach data --force"))]
     #[command(
-        long_about = "Detach a volume from its instance. Unmount it in the guest first. With --force the guest is not asked: its writes are cut off, and what it had not written yet is lost."
+        long_about = "Detach a volume from its instance. Unmount it in the guest first. With --force the guest is asked once more, for up to twelve seconds over iSCSI and not at all over NFS; then it is cut off at the pool's host, and what it had not written yet is lost."
     )]
     Detach(Detach),
     /// Delete a volume that nobody uses
@@ -100,7 +100,7 @@ pub struct Detach {
     /// Name, id or a unique beginning
     #[arg(add = names(Kind::Volume))]
     volume: String,
-    /// Cut the guest off instead of asking it
+    /// Cut the guest off if it does not let go at once
     #[arg(long)]
     force: bool,
     /// Watching.
