@@ -8,6 +8,10 @@ use crate::failpoint::pass;
 use crate::identity::deleted;
 use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
 
+/// All that project members are told of why a snapshot could not be taken: the rest is its host's, and for
+/// administrators.
+pub const SNAPSHOT_FAILED: &str = "the snapshot could not be taken";
+
 /// Snapshots to be taken, of one moment each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreateSnapshots {

@@ -4,101 +4,25 @@
 mod kit;
 
 use kit::Kit;
+use kit::host::{MACHINE, agent, csr, enrol, host, join_token, news, report, url};
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
-use reqwest::{Certificate, Identity, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tepui_server::Server;
 use tepui_types::Digest;
 use tepui_types::endpoint::{
-    CreateAccessKey, CreateJoinToken, CreateSecurityGroup, ExplainInstance, ListEvents, RunInstances,
-    SetInstance, ShowImage, ShowInstance,
+    CreateSecurityGroup, ExplainInstance, ListEvents, RunInstances, SetInstance, ShowImage, ShowInstance,
 };
 use tepui_types::rest::{
-    CreateAccessKeyRequest, CreateSecurityGroupRequest, Empty, Image, Instance, ListEventsRequest,
-    RunInstancesRequest, SetInstanceRequest,
+    CreateSecurityGroupRequest, Empty, Image, Instance, ListEventsRequest, RunInstancesRequest,
+    SetInstanceRequest,
 };
 
-const MACHINE: &str = "6f2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c11";
 const OTHER_MACHINE: &str = "7f2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c12";
-
-async fn join_token(kit: &Kit) -> String {
-    let token = kit.admin().call::<CreateJoinToken>(&[], &Empty {}).await.unwrap().token;
-    let (secret, fingerprint) = token.split_once('.').unwrap();
-    let pem = std::fs::read_to_string(&kit.first.ca_pem_path).unwrap();
-    let (_, der) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
-    assert_eq!(fingerprint, Digest::of(&der.contents).to_string());
-    secret.to_owned()
-}
-
-fn agent(kit: &Kit, identity: Option<(&str, &KeyPair)>) -> reqwest::Client {
-    let pem = std::fs::read(&kit.first.ca_pem_path).unwrap();
-    let builder = reqwest::Client::builder().tls_certs_only([Certificate::from_pem(&pem).unwrap()]);
-    let builder = match identity {
-        None => builder,
-        Some((certificate, key)) => {
-            let pem = format!("{}{certificate}", key.serialize_pem());
-            builder.identity(Identity::from_pem(pem.as_bytes()).unwrap())
-        }
-    };
-    builder.build().unwrap()
-}
-
-fn url(kit: &Kit, path: &str) -> String {
-    format!("https://{}{path}", kit.server.agents_addr)
-}
-
-fn csr(key: &KeyPair) -> String {
-    let mut params = CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.serialize_request(key).unwrap().pem().unwrap()
-}
-
-async fn enrol(kit: &Kit, token: &str, machine: &str, csr_pem: &str) -> (StatusCode, Value) {
-    let request = json!({
-        "token": token, "machine_uuid": machine, "name": "node-1", "csr_pem": csr_pem,
-        "underlay_address": "10.213.0.11",
-        "capacity": { "vcpus": 4, "memory_mib": 8192, "disk_gib": 100 },
-    });
-    let response = agent(kit, None).post(url(kit, "/agent/v1/enrol")).json(&request).send().await.unwrap();
-    (response.status(), response.json().await.unwrap())
-}
 
 async fn poll(kit: &Kit, agent: &reqwest::Client) -> reqwest::Result<StatusCode> {
     let request = json!({ "epoch": 0, "agent_run": 1, "have": [], "wait_ms": 0 });
     Ok(agent.post(url(kit, "/agent/v1/poll")).json(&request).send().await?.status())
-}
-
-async fn epoch(kit: &Kit, agent: &reqwest::Client) -> u64 {
-    news(kit, agent).await["epoch"].as_u64().unwrap()
-}
-
-async fn news(kit: &Kit, agent: &reqwest::Client) -> Value {
-    let request = json!({ "epoch": 0, "agent_run": 1, "have": [], "wait_ms": 0 });
-    let reply = agent.post(url(kit, "/agent/v1/poll")).json(&request).send().await.unwrap();
-    reply.json().await.unwrap()
-}
-
-/// A host that has joined and said what it has.
-async fn host(kit: &Kit) -> reqwest::Client {
-    let key = KeyPair::generate().unwrap();
-    let (_, joined) = enrol(kit, &join_token(kit).await, MACHINE, &csr(&key)).await;
-    let agent = agent(kit, Some((joined["certificate_pem"].as_str().unwrap(), &key)));
-    report(kit, &agent, 1, &[]).await;
-    agent
-}
-
-async fn report(kit: &Kit, agent: &reqwest::Client, sequence: u64, applied: &[Value]) {
-    let report = json!({
-        "epoch": epoch(kit, agent).await, "agent_run": 1, "sequence": sequence,
-        "observed": {
-            "agent_version": "0.1.0", "boot_id": "boot",
-            "capacity": { "vcpus": 4, "memory_mib": 8192, "disk_gib": 100 },
-            "usage": { "disk_free_bytes": 100_u64 << 30 },
-            "applied": applied, "refused": [], "placements": [], "impaired": null,
-        },
-    });
-    let told = agent.post(url(kit, "/agent/v1/report")).json(&report).send().await.unwrap();
-    assert_eq!(told.status(), StatusCode::OK, "{}", told.text().await.unwrap());
 }
 
 async fn run(kit: &Kit, image: &str) -> Instance {
@@ -205,17 +129,10 @@ async fn a_node_is_given_the_images_of_its_own_placements_only() {
     assert_eq!(agent.get(&path).send().await.unwrap().status(), StatusCode::OK);
 }
 
-/// A member with a key for the administrator's own project.
-async fn colleague(kit: &Kit) -> tepui_client::Client {
-    kit.member("mia").await;
-    let request = CreateAccessKeyRequest { user: Some("mia".into()), project: None };
-    kit.client(&kit.admin().call::<CreateAccessKey>(&[], &request).await.unwrap().token)
-}
-
 #[tokio::test]
 async fn the_doctor_is_named_to_administrators_where_something_holds_an_instance_up() {
     let kit = Kit::start().await;
-    let (admin, member, agent) = (kit.admin(), colleague(&kit).await, host(&kit).await);
+    let (admin, member, agent) = (kit.admin(), kit.colleague("mia").await, host(&kit).await);
     image(&kit, "debian").await;
     let id = run(&kit, "debian").await.id.to_string();
     let explain = async |client: &tepui_client::Client| {

@@ -56,7 +56,7 @@ pub enum Verb {
     /// Reboot running instances
     #[command(before_help = examples!("tepui instance reboot web", "tepui instance reboot web db"))]
     Reboot(power::Reboot),
-    /// Terminate instances; their root disks go with them
+    /// Terminate instances; their root disks go with them, and volumes that are to
     #[command(before_help = examples!("tepui instance delete web", "tepui instance delete web db --yes"))]
     Delete(destroy::Delete),
     /// Change attributes of an instance

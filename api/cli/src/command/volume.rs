@@ -43,7 +43,7 @@ pub enum Verb {
     /// Detach a volume from its instance
     #[command(before_help = examples!("tepui volume detach data", "tepui volume detach data --force"))]
     #[command(
-        long_about = "Detach a volume from its instance. Unmount it in the guest first. With --force the guest is not asked: its writes are cut off, and what it had not written yet is lost."
+        long_about = "Detach a volume from its instance. Unmount it in the guest first. With --force the guest is asked once more, for up to twelve seconds over iSCSI and not at all over NFS; then it is cut off at the pool's host, and what it had not written yet is lost."
     )]
     Detach(Detach),
     /// Delete a volume that nobody uses
@@ -100,7 +100,7 @@ pub struct Detach {
     /// Name, id or a unique beginning
     #[arg(add = names(Kind::Volume))]
     volume: String,
-    /// Cut the guest off instead of asking it
+    /// Cut the guest off if it does not let go at once
     #[arg(long)]
     force: bool,
     /// Watching.
@@ -185,10 +185,17 @@ async fn create(new: New, session: &mut Session) -> Result<()> {
     new.watch.show(volume, Goal::Available, session).await
 }
 
+/// What is lost with a volume.
+pub(super) fn deletes(volume: &Volume) -> String {
+    let (id, size) = (volume.id.to_string(), volume.size_gib);
+    let called = volume.name.as_ref().unwrap_or(&id);
+    format!("deletes: volume {called} ({id}, {size} GiB) and what is on it")
+}
+
 async fn delete(volume: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
     let found = session.call::<ShowVolume>(&[volume], &Empty {}).await?;
     let (id, called) = (found.id.to_string(), found.name.clone().unwrap_or_else(|| found.id.to_string()));
-    let inventory = [format!("deletes: volume {called} ({id}, {} GiB) and what is on it", found.size_gib)];
+    let inventory = [deletes(&found)];
     if destroy.approve::<DeleteVolume>(session, (&[id.as_str()], &Empty {}), &inventory, &called).await? {
         session.call::<DeleteVolume>(&[&id], &Empty {}).await?;
         session.id(&id)?;

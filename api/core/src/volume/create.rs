@@ -164,7 +164,7 @@ pub(crate) fn emptiest<'a>(pools: impl Iterator<Item = &'a OpenPool>) -> Option<
 }
 
 /// The class that is meant; one of AWS's types that no pool has stands for the usual one.
-fn class_of(named: Option<&str>, pools: &[PoolLoad]) -> Result<String, Error> {
+pub(super) fn class_of(named: Option<&str>, pools: &[PoolLoad]) -> Result<String, Error> {
     let known = |class: &str| pools.iter().any(|load| load.pool.class == class);
     if let Some(class) = named.filter(|class| known(class)) {
         return Ok(class.to_owned());

@@ -10,6 +10,7 @@
 use tepui_db::model::{Volume, VolumeModification, VolumeState};
 use tepui_types::{Timestamp, VolumeId};
 
+use super::create::class_of;
 use super::{VolumeView, changed, check_size};
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error};
@@ -101,8 +102,8 @@ impl Cloud {
     /// Grows a volume, in use or not; its last modification, which this one is if it changes something.
     ///
     /// # Errors
-    /// `NotFound`, `RootDisk`, `WrongState`, `InvalidInput` for a size below the present one or another class,
-    /// `QuotaExceeded`.
+    /// `NotFound` for the volume or the class, `RootDisk`, `WrongState`, `InvalidInput` for a size below the present
+    /// one or another class, `QuotaExceeded`.
     pub async fn modify_volume(
         &self,
         caller: &Caller,
@@ -113,10 +114,7 @@ impl Cloud {
         if self.root_disk_of(caller, id).await?.is_some() {
             return Err(Error::root_disk(id, "modified"));
         }
-        if let Some(other) = request.class.filter(|class| *class != volume.class) {
-            let rule = format!("is {}, what it has: a volume stays in its pool", volume.class);
-            return Err(Error::invalid("volume_type", other, rule));
-        }
+        self.check_class(&volume.class, request.class).await?;
         let size_gib = request.size_gib.unwrap_or(volume.size_gib);
         check_size(size_gib)?;
         let (now, more) = (self.now(), u64::from(size_gib.saturating_sub(volume.size_gib)));
@@ -131,5 +129,15 @@ impl Cloud {
         pass("core::volume::woken")?;
         let mut volume = self.volume(caller, id).await?;
         Ok(volume.modification.take().unwrap_or_else(|| ModificationView::nothing(volume, now)))
+    }
+
+    /// A class is named as for a new volume: what was made as gp2 where no pool has that is modified as gp2 too.
+    async fn check_class(&self, has: &str, named: Option<String>) -> Result<(), Error> {
+        let Some(other) = named.filter(|class| class != has) else { return Ok(()) };
+        if class_of(Some(&other), &self.db.pools().await?)? == has {
+            return Ok(());
+        }
+        let rule = format!("is {has}, what it has: a volume stays in its pool");
+        Err(Error::invalid("volume_type", other, rule))
     }
 }

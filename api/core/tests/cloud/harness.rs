@@ -177,11 +177,11 @@ impl Harness {
         Host { id, capacity, cloud: Arc::clone(&self.cloud), seen: Mutex::default() }
     }
 
-    /// One `t3.nano` of a fresh image.
     pub(crate) fn random(&self) -> u128 {
         self.entropy.random()
     }
 
+    /// One `t3.nano` of a fresh image.
     pub(crate) async fn run_one(&self, caller: &Caller) -> Reservation {
         let image = self.image(caller, &format!("image-{}", self.random())).await;
         self.cloud.run_instances(caller, RunInstances::new(image, "t3.nano")).await.unwrap()

@@ -1,6 +1,6 @@
 //! Snapshots.
 
-use tepui_core::{CreateSnapshots, Kind};
+use tepui_core::{CreateSnapshots, Kind, SNAPSHOT_FAILED};
 use tepui_db::model::{SnapshotRecord, SnapshotState};
 use tepui_types::{InstanceId, VolumeId};
 
@@ -117,8 +117,7 @@ fn shape(record: &SnapshotRecord) -> Shape {
         snapshot_id: text(snapshot.id),
         start_time: Some(snapshot.created_at),
         state: fixed(state),
-        // Why is the host's, and for administrators.
-        state_message: failed.then(|| Text::new_static("the snapshot could not be taken")),
+        state_message: failed.then(|| Text::new_static(SNAPSHOT_FAILED)),
         storage_tier: fixed("standard"),
         tags: shown_tags(&record.tags),
         volume_id: text(snapshot.volume_id),

@@ -238,9 +238,11 @@ async fn disks_that_a_launch_cannot_have_are_refused_by_name() {
         (data, "BlockDeviceMapping.1.Ebs.Encrypted", "true", "UnsupportedOperation"),
         (data, "BlockDeviceMapping.1.Ebs.SnapshotId", "snap-00000000000000001", "InvalidSnapshot.NotFound"),
         (data, "BlockDeviceMapping.1.Ebs.SnapshotId", "snap-x", "InvalidSnapshotID.Malformed"),
-        (data, "BlockDeviceMapping.1.Ebs.VolumeSize", "-1", "InvalidParameterValue"),
+        (data, "BlockDeviceMapping.1.Ebs.VolumeSize", "-1", "InvalidBlockDeviceMapping"),
+        (data, "BlockDeviceMapping.1.Ebs.VolumeSize", "0", "InvalidBlockDeviceMapping"),
         (data, "BlockDeviceMapping.1.VirtualName", "ephemeral0", "UnsupportedOperation"),
-        ("/dev/nvme0n1", "BlockDeviceMapping.1.Ebs.VolumeSize", "1", "InvalidParameterValue"),
+        (root, "BlockDeviceMapping.1.Ebs.VolumeSize", "1", "InvalidBlockDeviceMapping"),
+        ("/dev/nvme0n1", "BlockDeviceMapping.1.Ebs.VolumeSize", "1", "InvalidBlockDeviceMapping"),
     ] {
         let run = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1"), (name, value)];
         let run = [&run[..], &[("BlockDeviceMapping.1.DeviceName", device)]].concat();

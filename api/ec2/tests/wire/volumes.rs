@@ -68,6 +68,23 @@ async fn a_volume_is_made_attached_snapshotted_detached_and_deleted() {
     assert_eq!(found.text_at("snapshotSet.item.progress"), "100%");
     let foreign = client.ok("DescribeSnapshots", &[("Owner.1", "amazon")]).await;
     assert!(foreign.items("snapshotSet").is_empty());
+    let launch = async |more: [(&str, &str); 3]| {
+        let device = [("BlockDeviceMapping.1.DeviceName", "/dev/sdf")];
+        client.refused("RunInstances", &[&run[..], &device, &more].concat()).await
+    };
+    let wrong = ("InvalidBlockDeviceMapping".to_owned(), 400);
+    let smaller = launch([
+        ("BlockDeviceMapping.1.Ebs.SnapshotId", &snapshot),
+        ("BlockDeviceMapping.1.Ebs.VolumeSize", "1"),
+        ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+    ]);
+    assert_eq!(smaller.await, wrong);
+    let doubled = launch([
+        ("BlockDeviceMapping.1.Ebs.VolumeSize", "1"),
+        ("BlockDeviceMapping.2.DeviceName", "xvdf"),
+        ("BlockDeviceMapping.2.Ebs.VolumeSize", "1"),
+    ]);
+    assert_eq!(doubled.await, wrong);
     let clone = client.ok("CreateVolume", &[("SnapshotId", &snapshot)]).await;
     assert_eq!((clone.text_at("size"), clone.text_at("snapshotId")), ("2", snapshot.as_str()));
 
@@ -178,6 +195,13 @@ async fn an_instance_shows_its_volumes_and_says_which_go_with_it() {
                 ("BlockDeviceMapping.1.DeviceName", "/dev/sdx"),
                 ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
             ],
+            "InvalidInstanceAttributeValue",
+        ),
+        (
+            vec![
+                ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+                ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "false"),
+            ],
             "InvalidParameterValue",
         ),
         (
@@ -240,7 +264,7 @@ async fn a_volume_is_modified_and_its_modification_described() {
         (vec![("Size", "0")], "InvalidParameterValue"),
         (vec![("Size", "20000")], "InvalidParameterValue"),
         (vec![("Size", "-1")], "InvalidParameterValue"),
-        (vec![("VolumeType", "io2")], "InvalidParameterValue"),
+        (vec![("VolumeType", "golden")], "UnknownVolumeType"),
         (vec![("Size", "3"), ("Iops", "4000")], "UnsupportedOperation"),
         (vec![("Size", "3"), ("Throughput", "500")], "UnsupportedOperation"),
     ] {
@@ -250,7 +274,7 @@ async fn a_volume_is_modified_and_its_modification_described() {
     let grow = [
         ("VolumeId", volume.as_str()),
         ("Size", "3"),
-        ("VolumeType", "gp3"),
+        ("VolumeType", "gp2"),
         ("Iops", "3000"),
         ("Throughput", "125"),
     ];

@@ -1,7 +1,7 @@
 //! Snapshots of volumes.
 
-use tepui_core::{CreateSnapshots, Kind};
-use tepui_db::model::{self, SnapshotRecord};
+use tepui_core::{Caller, CreateSnapshots, Kind, SNAPSHOT_FAILED};
+use tepui_db::model::{self, Role, SnapshotRecord};
 use tepui_types::SnapshotId;
 use tepui_types::rest::{CreateSnapshotRequest, Empty, List, Snapshot, SnapshotState};
 
@@ -10,9 +10,12 @@ use super::routes::Call;
 use super::volume;
 use crate::failure::Failure;
 
-/// The snapshot that a text names.
+/// The snapshot that a text names. One that is being deleted only by its id: its name is free again.
 pub(super) async fn find(call: &Call, text: &str) -> Result<SnapshotId, Failure> {
-    let snapshots = call.cloud().snapshots(&call.caller, &[]).await?;
+    let mut snapshots = call.cloud().snapshots(&call.caller, &[]).await?;
+    snapshots.retain(|one| {
+        one.snapshot.state != model::SnapshotState::Deleting || one.snapshot.id.to_string() == text
+    });
     let names = snapshots.into_iter().map(|one| (one.snapshot.id, one.tags.get("Name").cloned()));
     pick(Kind::Snapshot, text, names)
 }
@@ -23,19 +26,21 @@ pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result
     tags.extend(name.map(|name| ("Name".to_owned(), name)));
     let new = CreateSnapshots { volumes: vec![of], of_instance: false, description, tags };
     let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
-    let taken = taken.into_iter().next().map(shown);
+    let taken = taken.into_iter().next().map(|record| shown(&call.caller, record));
     taken.ok_or_else(|| tepui_core::Error::not_found(Kind::Volume, of).into())
 }
 
 pub(super) async fn list(call: Call, _: Empty) -> Result<List<Snapshot>, Failure> {
     let snapshots = call.cloud().snapshots(&call.caller, &[]).await?;
-    Ok(List { items: snapshots.into_iter().map(shown).collect() })
+    Ok(List { items: snapshots.into_iter().map(|record| shown(&call.caller, record)).collect() })
 }
 
 pub(super) async fn show(call: Call, _: Empty) -> Result<Snapshot, Failure> {
     let id = find(&call, call.target()).await?;
-    let found = call.cloud().snapshots(&call.caller, &[id]).await?.into_iter().next().map(shown);
-    found.ok_or_else(|| tepui_core::Error::not_found(Kind::Snapshot, id).into())
+    let found = call.cloud().snapshots(&call.caller, &[id]).await?.into_iter().next();
+    found
+        .map(|record| shown(&call.caller, record))
+        .ok_or_else(|| tepui_core::Error::not_found(Kind::Snapshot, id).into())
 }
 
 pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
@@ -44,7 +49,7 @@ pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
     Ok(Empty {})
 }
 
-fn shown(record: SnapshotRecord) -> Snapshot {
+fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
     let SnapshotRecord { snapshot, tags } = record;
     Snapshot {
         id: snapshot.id,
@@ -58,7 +63,11 @@ fn shown(record: SnapshotRecord) -> Snapshot {
             model::SnapshotState::Deleting => SnapshotState::Deleting,
             model::SnapshotState::Error => SnapshotState::Error,
         },
-        trouble: snapshot.message,
+        trouble: snapshot.message.map(|message| match to.role {
+            Role::Administrator => message,
+            // It is the host's.
+            Role::Member => SNAPSHOT_FAILED.to_owned(),
+        }),
         tags,
         created_at: snapshot.created_at,
     }

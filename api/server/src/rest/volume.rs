@@ -13,9 +13,10 @@ use super::routes::Call;
 use super::{instance, snapshot};
 use crate::failure::Failure;
 
-/// The volume that a text names.
+/// The volume that a text names. One that is being deleted only by its id: its name is free again.
 pub(super) async fn find(call: &Call, text: &str) -> Result<VolumeId, Failure> {
-    let volumes = call.cloud().volumes(&call.caller, &[]).await?;
+    let mut volumes = call.cloud().volumes(&call.caller, &[]).await?;
+    volumes.retain(|view| view.state != model::VolumeState::Deleting || view.id.to_string() == text);
     pick(Kind::Volume, text, volumes.into_iter().map(|view| (view.id, view.tags.get("Name").cloned())))
 }
 

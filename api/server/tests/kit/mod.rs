@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of the kit")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests may")]
 
+pub(crate) mod host;
 pub(crate) mod process;
 pub(crate) mod signer;
 
@@ -87,6 +88,13 @@ impl Kit {
         let key =
             admin.call::<CreateAccessKey>(&[], &CreateAccessKeyRequest { user, project }).await.unwrap();
         self.client(&key.token)
+    }
+
+    /// A member with a key for the administrator's own project.
+    pub(crate) async fn colleague(&self, name: &str) -> Client {
+        self.member(name).await;
+        let request = CreateAccessKeyRequest { user: Some(name.to_owned()), project: None };
+        self.client(&self.admin().call::<CreateAccessKey>(&[], &request).await.unwrap().token)
     }
 }
 

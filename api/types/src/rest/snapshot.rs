@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub description: String,
     /// How far it is.
     pub state: SnapshotState,
-    /// Why it failed.
+    /// Why it failed; in the words of its host for administrators only.
     pub trouble: Option<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,

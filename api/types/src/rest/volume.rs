@@ -112,7 +112,8 @@ pub struct AttachVolumeRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetachVolumeRequest {
-    /// Fence it at once instead of waiting for the guest to let go.
+    /// Cut the guest off at the pool's host if it does not let go at once: over iSCSI it is asked for up to twelve
+    /// seconds, over NFS it is not.
     #[serde(default)]
     pub force: bool,
 }

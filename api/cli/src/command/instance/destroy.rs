@@ -1,13 +1,14 @@
 //! Termination.
 
 use clap::Args;
-use tepui_types::endpoint::TerminateInstance;
-use tepui_types::rest::{Empty, Instance};
+use tepui_types::endpoint::{ListVolumes, TerminateInstance};
+use tepui_types::rest::{Empty, Instance, Volume};
 
 use super::power::{Watch, all, words};
 use super::watch::Target;
 use super::{called, state};
 use crate::aws::ShowAws;
+use crate::command::volume::deletes;
 use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
 use crate::failure::{Failure, Result};
@@ -36,7 +37,8 @@ pub(super) async fn run(delete: Delete, session: &mut Session) -> Result<()> {
     if let Some(instance) = found.iter().find(|instance| instance.disable_api_termination) {
         return Err(protected(instance));
     }
-    let inventory: Vec<String> = found.iter().flat_map(inventory).collect();
+    let volumes = session.call::<ListVolumes>(&[], &Empty {}).await?.items;
+    let inventory: Vec<String> = found.iter().flat_map(|one| inventory(one, &volumes)).collect();
     delete.aws.say(session, &words("terminate-instances", &found));
     for instance in &found {
         session.rehearse::<TerminateInstance>(&[&instance.id.to_string()], &Empty {}).await?;
@@ -59,15 +61,22 @@ fn protected(instance: &Instance) -> Failure {
         .docs("tepui help instance set")
 }
 
-fn inventory(instance: &Instance) -> Vec<String> {
+fn inventory(instance: &Instance, volumes: &[Volume]) -> Vec<String> {
     let kind = format!("{}, {}", instance.instance_type, state(instance));
     let head = format!("deletes: instance {} ({}, {kind})", called(instance), instance.id);
     let disk = instance.root_volume_id.map(|volume| {
         format!("deletes: its root disk ({volume}, {} GiB)", instance.root_gib.unwrap_or_default())
     });
+    let goes = |volume: &&Volume| {
+        let attachment = volume.attachment.as_ref().filter(|one| one.instance_id == instance.id);
+        // The root disk is a volume too, and named above.
+        instance.root_volume_id != Some(volume.id) && attachment.is_some_and(|one| one.delete_on_termination)
+    };
     let private = instance.private_ip.map(|address| format!("releases: its private address {address}"));
     let public = instance.public_ip.map(|address| format!("releases: its public address {address}"));
-    [Some(head), disk, private, public].into_iter().flatten().collect()
+    let disks = disk.into_iter().chain(volumes.iter().filter(goes).map(deletes));
+    let addresses = private.into_iter().chain(public);
+    std::iter::once(head).chain(disks).chain(addresses).collect()
 }
 
 /// What a person types: the one name, or how many.
@@ -75,5 +84,59 @@ fn to_type(found: &[Instance]) -> String {
     match found {
         [one] => called(one),
         several => format!("{} instances", several.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A volume in a place of the instance.
+    fn volume(id: &str, name: Option<&str>, instance: &str, goes: bool) -> Volume {
+        let attachment = json!({
+            "instance_id": instance, "device": "/dev/sdf", "state": "attached",
+            "delete_on_termination": goes, "since": "2026-11-22T04:19:00Z",
+        });
+        let volume = json!({
+            "id": id, "name": name, "size_gib": 20, "class": "gp3", "state": "in-use", "snapshot_id": null,
+            "attachment": attachment, "tags": {}, "created_at": "2026-11-22T04:19:00Z",
+        });
+        serde_json::from_value(volume).unwrap()
+    }
+
+    #[test]
+    fn all_disks_that_go_with_an_instance_are_in_its_inventory() {
+        let (web, other) = ("i-0123456789abcdef0", "i-0fedcba9876543210");
+        let instance = json!({
+            "id": web, "name": "web", "state": "running", "state_reason": null,
+            "state_since": "2026-11-22T04:19:00Z", "health": "ok", "observed": "running",
+            "reservation_id": "r-0123456789abcdef0", "image_id": "ami-0123456789abcdef0",
+            "image_name": "debian-12", "login_user": "debian", "instance_type": "t3.micro", "vcpus": 2,
+            "memory_mib": 1024, "key_name": null, "private_ip": "172.31.0.4", "public_ip": null,
+            "interface_id": "eni-0123456789abcdef0", "group_ids": [], "vpc_id": "vpc-0123456789abcdef0",
+            "subnet_id": "subnet-0123456789abcdef0", "root_volume_id": "vol-00000000000000001",
+            "root_gib": 10, "placement_id": null, "node_id": null, "shutdown_behavior": "stop",
+            "disable_api_termination": false, "disable_api_stop": false, "tags": {},
+            "launched_at": "2026-11-22T04:18:58Z",
+        });
+        let instance: Instance = serde_json::from_value(instance).unwrap();
+        let volumes = [
+            volume("vol-00000000000000001", None, web, true),
+            volume("vol-00000000000000002", Some("data"), web, true),
+            volume("vol-00000000000000003", None, web, true),
+            volume("vol-00000000000000004", Some("kept"), web, false),
+            volume("vol-00000000000000005", Some("others"), other, true),
+        ];
+        let what = "and what is on it";
+        let lines = [
+            "deletes: instance web (i-0123456789abcdef0, t3.micro, running)".to_owned(),
+            "deletes: its root disk (vol-00000000000000001, 10 GiB)".to_owned(),
+            format!("deletes: volume data (vol-00000000000000002, 20 GiB) {what}"),
+            format!("deletes: volume vol-00000000000000003 (vol-00000000000000003, 20 GiB) {what}"),
+            "releases: its private address 172.31.0.4".to_owned(),
+        ];
+        assert_eq!(inventory(&instance, &volumes), lines);
     }
 }

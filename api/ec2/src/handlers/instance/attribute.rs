@@ -1,7 +1,7 @@
 //! One attribute of an instance, read or changed; and its metadata options.
 
 use data_encoding::BASE64;
-use tepui_core::{DiskChange, InstanceChange, InstanceView, Kind, MetadataChange};
+use tepui_core::{DiskChange, Error, InstanceChange, InstanceView, Kind, MetadataChange};
 use tepui_db::model::ShutdownBehavior;
 
 use super::view::{metadata_options, shape};
@@ -92,7 +92,7 @@ impl Handle for ModifyInstanceAttributeRequest {
             (Some(change), true, true) => cx.cloud.modify_instance(&cx.caller, id, vec![change]).await?,
             (None, _, false) => {
                 let disks = disks.into_iter().map(disk_change).collect::<Result<Vec<_>, _>>()?;
-                cx.cloud.modify_disks(&cx.caller, id, &disks).await?;
+                cx.cloud.modify_disks(&cx.caller, id, &disks).await.map_err(not_mapped)?;
             }
             _ => return Err(ApiError::combination("Give exactly one attribute to modify.")),
         }
@@ -133,6 +133,17 @@ fn disk_change(from: InstanceBlockDeviceMappingSpecification) -> Result<DiskChan
     let delete = ebs.delete_on_termination.ok_or_else(|| missing("Ebs.DeleteOnTermination"))?;
     let volume_id = ebs.volume_id.map(|id| parse_id(Kind::Volume, &id)).transpose()?;
     Ok(DiskChange { device, volume_id, delete_on_termination: delete })
+}
+
+/// A device at which the instance has no such disk has a code and words of its own.
+fn not_mapped(error: Error) -> ApiError {
+    match &error {
+        Error::InvalidInput { field: "device", value, rule } => {
+            let message = format!("No device is currently mapped at {value}: it {rule}");
+            ApiError { code: "InvalidInstanceAttributeValue".into(), message, ..error.into() }
+        }
+        _ => error.into(),
+    }
 }
 
 /// Empty user data is none.

@@ -1,12 +1,25 @@
 //! The block-device mappings of `RunInstances`: the root disk, and the volumes that are made with each instance.
 
-use tepui_core::{Kind, LaunchVolumeRequest, RootVolumeRequest};
+use tepui_core::{Error, Kind, LaunchVolumeRequest, RootVolumeRequest};
 
 use crate::error::ApiError;
 use crate::generated::{BlockDeviceMapping, EbsBlockDevice};
 use crate::handlers::image::ROOT_DEVICE;
 use crate::mechanism::parse_id;
 use crate::wire::Text;
+
+/// The code of a device name or a size that a disk cannot have.
+const INVALID: &str = "InvalidBlockDeviceMapping";
+
+/// The refusal of a launch: what is wrong with its disks has a code of its own.
+pub(super) fn refusal(error: Error) -> ApiError {
+    match error {
+        Error::InvalidInput { field: "device" | "size" | "root volume size", .. } => {
+            ApiError { code: INVALID.into(), ..error.into() }
+        }
+        other => other.into(),
+    }
+}
 
 /// The root disk and the others, in the order of the request.
 pub(super) fn disks(
@@ -18,8 +31,7 @@ pub(super) fn disks(
         if device != ROOT_DEVICE {
             volumes.push(volume(device, ebs)?);
         } else if root.replace(root_volume(ebs.unwrap_or_default())?).is_some() {
-            let message = format!("The device name {ROOT_DEVICE} is mapped twice.");
-            return Err(ApiError::new("InvalidBlockDeviceMapping", message));
+            return Err(ApiError::new(INVALID, format!("The device name {ROOT_DEVICE} is mapped twice.")));
         }
     }
     Ok((root.unwrap_or_default(), volumes))
@@ -62,8 +74,9 @@ fn volume(device: Text, ebs: Option<EbsBlockDevice>) -> Result<LaunchVolumeReque
 }
 
 fn gib(size: i64) -> Result<u32, ApiError> {
-    let rule = "It is a number of GiB.";
-    u32::try_from(size).map_err(|_| ApiError::invalid_value("Ebs.VolumeSize", &size.to_string(), rule))
+    let message =
+        || format!("Value ({size}) for parameter Ebs.VolumeSize is invalid. It is a number of GiB.");
+    u32::try_from(size).map_err(|_| ApiError::new(INVALID, message()))
 }
 
 fn refuse_encrypted(ebs: &EbsBlockDevice) -> Result<(), ApiError> {

@@ -7,7 +7,7 @@ use tepui_types::PlacementGroupId;
 
 use super::attribute::{behavior, metadata_change};
 use super::describe::reservation;
-use super::disks::disks;
+use super::disks::{disks, refusal};
 use super::view::shape;
 use crate::error::ApiError;
 use crate::generated::{
@@ -23,7 +23,7 @@ const DEFAULT_TYPE: &str = "t3.micro";
 
 impl Handle for RunInstancesRequest {
     async fn handle(self, cx: &Context) -> Result<Reservation, ApiError> {
-        let made = cx.cloud.run_instances(&cx.caller, self.wanted(cx).await?).await?;
+        let made = cx.cloud.run_instances(&cx.caller, self.wanted(cx).await?).await.map_err(refusal)?;
         let mut reply = made.instances.first().map(reservation).unwrap_or_default();
         reply.instances = made.instances.iter().map(|view| shape(&cx.cloud, view)).collect();
         Ok(reply)

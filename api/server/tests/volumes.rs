@@ -1,0 +1,121 @@
+//! Volumes and snapshots through the REST surface, with a host that says what the test wants.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may")]
+
+mod kit;
+
+use kit::host::{host, tell};
+use kit::{Kit, code};
+use tepui_types::agent::{
+    PoolObserved, PoolState, SnapshotObserved, StorageObserved, StoredState, VolumeObserved,
+};
+use tepui_types::endpoint::{
+    CreatePool, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, ListSnapshots, ShowSnapshot,
+    ShowVolume,
+};
+use tepui_types::rest::{
+    CreatePoolRequest, CreateSnapshotRequest, CreateVolumeRequest, Empty, Pool, PoolBackend, Snapshot,
+    SnapshotState, Volume, VolumeState,
+};
+
+/// A cloud with one pool, and its host.
+struct Site {
+    kit: Kit,
+    agent: reqwest::Client,
+    pool: Pool,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let kit = Kit::start().await;
+        let agent = host(&kit).await;
+        let request = CreatePoolRequest {
+            name: "fast".into(),
+            class: "gp3".into(),
+            backend: PoolBackend::Iscsi,
+            node: "node-1".into(),
+            path: "/srv/fast".into(),
+            soft_percent: 80,
+            hard_percent: 90,
+        };
+        let pool = kit.admin().call::<CreatePool>(&[], &request).await.unwrap();
+        let site = Self { kit, agent, pool };
+        site.says(2, &[], &[]).await;
+        site
+    }
+
+    async fn says(&self, sequence: u64, volumes: &[VolumeObserved], snapshots: &[SnapshotObserved]) {
+        let ready = PoolState::Ready { total_bytes: 100 << 30, used_bytes: 1 << 30 };
+        let storage = StorageObserved {
+            pools: vec![PoolObserved { id: self.pool.id, state: ready }],
+            volumes: volumes.to_vec(),
+            snapshots: snapshots.to_vec(),
+            exports: Vec::new(),
+        };
+        tell(&self.kit, &self.agent, sequence, &[], Some(storage)).await;
+    }
+
+    async fn volume(&self, name: &str) -> Volume {
+        let request = CreateVolumeRequest {
+            size_gib: Some(1),
+            name: Some(name.into()),
+            ..CreateVolumeRequest::default()
+        };
+        self.kit.admin().call::<CreateVolume>(&[], &request).await.unwrap()
+    }
+
+    /// A snapshot of a volume that the host has made.
+    async fn snapshot(&self, name: &str) -> (VolumeObserved, Snapshot) {
+        let volume = self.volume("data").await;
+        let made = VolumeObserved { id: volume.id, state: StoredState::Present { size_bytes: 1 << 30 } };
+        self.says(3, std::slice::from_ref(&made), &[]).await;
+        let request = CreateSnapshotRequest {
+            volume: "data".into(),
+            description: String::new(),
+            name: Some(name.into()),
+            tags: [].into(),
+        };
+        (made, self.kit.admin().call::<CreateSnapshot>(&[], &request).await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_free_while_its_volume_or_snapshot_is_being_deleted() {
+    let site = Site::start().await;
+    let admin = site.kit.admin();
+    let (made, snapshot) = site.snapshot("before").await;
+    let taken = SnapshotObserved { id: snapshot.id, state: StoredState::Present { size_bytes: 0 } };
+    site.says(4, &[made], &[taken]).await;
+    let id = snapshot.id.to_string();
+    admin.call::<DeleteSnapshot>(&["before"], &Empty {}).await.unwrap();
+    assert_eq!(code(admin.call::<ShowSnapshot>(&["before"], &Empty {}).await).0, 404);
+    assert_eq!(code(admin.call::<ShowSnapshot>(&[&id[..12]], &Empty {}).await).0, 404);
+    let shown = admin.call::<ShowSnapshot>(&[&id], &Empty {}).await.unwrap();
+    assert_eq!(shown.state, SnapshotState::Deleting);
+
+    let id = snapshot.volume_id.to_string();
+    admin.call::<DeleteVolume>(&["data"], &Empty {}).await.unwrap();
+    assert_eq!(code(admin.call::<ShowVolume>(&["data"], &Empty {}).await).0, 404);
+    assert_eq!(code(admin.call::<ShowVolume>(&[&id[..12]], &Empty {}).await).0, 404);
+    let shown = admin.call::<ShowVolume>(&[&id], &Empty {}).await.unwrap();
+    assert_eq!(shown.state, VolumeState::Deleting);
+    let next = site.volume("data").await;
+    assert_eq!(admin.call::<ShowVolume>(&["data"], &Empty {}).await.unwrap().id, next.id);
+}
+
+#[tokio::test]
+async fn what_a_host_says_of_a_snapshot_that_failed_is_for_administrators() {
+    let site = Site::start().await;
+    let (made, snapshot) = site.snapshot("before").await;
+    let why = "reflink of /srv/fast/volumes/1: no space left".to_owned();
+    let state = StoredState::Failed { message: why.clone(), permanent: true };
+    site.says(4, &[made], &[SnapshotObserved { id: snapshot.id, state }]).await;
+    let told = async |client: tepui_client::Client| {
+        let shown = client.call::<ShowSnapshot>(&["before"], &Empty {}).await.unwrap();
+        let listed = client.call::<ListSnapshots>(&[], &Empty {}).await.unwrap().items.remove(0);
+        assert_eq!((shown.state, &shown.trouble), (SnapshotState::Error, &listed.trouble));
+        shown.trouble
+    };
+    assert_eq!(told(site.kit.admin()).await, Some(why));
+    let colleague = site.kit.colleague("mia").await;
+    assert_eq!(told(colleague).await.as_deref(), Some("the snapshot could not be taken"));
+}
