@@ -164,7 +164,7 @@ pub struct Detachment {
     pub instance_id: Option<InstanceId>,
     /// Only if it has this name there.
     pub device: Option<String>,
-    /// Fence it at once instead of waiting for the guest to let go.
+    /// Ask the guest once more, for a while at most, and then cut it off.
     pub force: bool,
 }
 

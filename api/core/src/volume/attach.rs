@@ -34,7 +34,7 @@ pub struct DetachVolume {
     pub instance_id: Option<InstanceId>,
     /// Only from this place.
     pub device: Option<String>,
-    /// Fence it at once instead of waiting for the guest to let go.
+    /// Ask the guest once more, for a while at most, and then cut it off.
     pub force: bool,
 }
 
