@@ -5,14 +5,14 @@ mod support;
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::lab::{PATIENCE, told};
 use support::nfs::{FOREIGN, NfsClient, NfsLab, here, kill, nfs_lab};
-use support::{MIB, call, volume};
+use support::{MIB, after_power_cut, call, volume};
 use tepui_storage::{Access, Backend as _, Export, ExportError, Revoked};
 
 use Access::{ReadOnly, ReadWrite};
@@ -221,6 +221,25 @@ fn ganesha_that_was_killed_comes_back_with_everything_also_after_a_boot_and_the_
         assert_eq!(lab.content(0, 8192), [[1; 4096], [2; 4096]].concat());
         assert_eq!(lab.ensure(&export).path, client.path);
         assert_eq!(lab.revoke(&missing), Revoked::Gone);
+    });
+}
+
+#[test]
+fn a_power_cut_of_the_storage_host_takes_nothing_that_was_answered() {
+    nfs_lab(|lab| {
+        let export = lab.export(1, ReadWrite);
+        lab.recover(&[&export]);
+        let mut writer = lab.ensure(&export).connect();
+        // Nothing is flushed.
+        for write in ["write -P 1 0 64k", "write -P 2 4k 4k", "write -z 8k 4k"] {
+            writer.perform(write);
+        }
+        let left = after_power_cut(&lab.path, &export.path);
+        for (offset, expected) in [(0, 1), (4096, 2), (8192, 0), (12288, 1)] {
+            let mut found = [0; 4096];
+            left.read_exact_at(&mut found, offset).unwrap();
+            assert!(found == [expected; 4096], "at {offset}");
+        }
     });
 }
 

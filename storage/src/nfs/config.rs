@@ -12,6 +12,8 @@ use super::ledger::Entry;
 /// - Version 3 alone, which QEMU's driver speaks: no leases, no state, and nothing that a restart would have to wait for.
 /// - Nobody is admitted but the address of an export's client, and that as the export's own group: a handle that a
 ///   client made up leads to no file but its own.
+/// - A write is answered once it is on the disk (`NFS_Commit`): QEMU's driver does not look at the verifier by which
+///   RFC 1813 (3.3.21) tells a client that the server came anew and what it wrote before must be repeated.
 /// - The log is where ganesha says that the last call of an export is done (`EXPORT` at `DEBUG`).
 pub(super) fn text<'a>(settings: &Settings, exports: impl Iterator<Item = &'a Entry>) -> String {
     let (address, recovery) = (settings.address, settings.run_dir.join("recovery"));
@@ -33,7 +35,8 @@ fn block(entry: &Entry) -> String {
     let access = if entry.read_only { "RO" } else { "RW" };
     format!(
         "EXPORT {{ Export_Id = {number}; Path = \"{folder}\"; Anonymous_Uid = {group}; Anonymous_Gid = {group};\n  \
-         FSAL {{ Name = VFS; }} CLIENT {{ Clients = {address}; Access_Type = {access}; Protocols = 3; }} }}\n",
+         NFS_Commit = true; FSAL {{ Name = VFS; }}\n  \
+         CLIENT {{ Clients = {address}; Access_Type = {access}; Protocols = 3; }} }}\n",
         folder = folder.display(),
     )
 }

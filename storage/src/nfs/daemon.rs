@@ -182,7 +182,7 @@ impl Daemon {
         trim().map_err(NfsError::process)
     }
 
-    /// Kills ganesha. What it acknowledged is with the kernel, and its clients wait for the next one.
+    /// Kills ganesha. What it acknowledged is on the disk, and its clients wait for the next one.
     pub(super) async fn end(&self) -> Result<(), NfsError> {
         self.signal(Signal::KILL)?;
         until("ganesha does not end", || Ok(self.process()?.is_none())).await
