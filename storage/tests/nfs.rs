@@ -17,6 +17,9 @@ use tepui_storage::{Access, Backend as _, Export, ExportError, Revoked};
 
 use Access::{ReadOnly, ReadWrite};
 
+/// Longer than ganesha takes where nothing hangs.
+const SHORT: Duration = Duration::from_secs(5);
+
 /// An export of another volume.
 fn other(lab: &NfsLab, number: u128) -> Export {
     let mut export = lab.export(number, ReadWrite);
@@ -137,11 +140,7 @@ fn an_export_is_not_gone_before_its_last_write_is_done() {
         writer.perform("write -P 1 0 4k");
         let frozen = Frozen::at(&lab.path);
         writer.send("write -P 3 0 4k");
-        let deadline = Instant::now() + PATIENCE;
-        while !is_writing(here("ganesha.nfsd")[0]) {
-            assert!(Instant::now() < deadline, "the write does not come");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until_writing();
         let still = lab.run(lab.ganesha.revoke(first.id, Duration::from_millis(300))).unwrap();
         assert!(matches!(&still, Revoked::StillConnected(peers) if peers.len() == 1), "{still:?}");
         let error = lab.run(lab.ganesha.ensure(&second)).unwrap_err();
@@ -179,6 +178,14 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         // It does its work once its input ends.
         let _ = self.0.wait();
+    }
+}
+
+fn until_writing() {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_writing(here("ganesha.nfsd")[0]) {
+        assert!(Instant::now() < deadline, "the write does not come");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -240,6 +247,78 @@ fn a_power_cut_of_the_storage_host_takes_nothing_that_was_answered() {
             left.read_exact_at(&mut found, offset).unwrap();
             assert!(found == [expected; 4096], "at {offset}");
         }
+    });
+}
+
+/// Takes the pool away, as if it was not mounted, or brings it back.
+fn carry(lab: &NfsLab, from: &str, to: &str) {
+    fs::rename(lab.path.join(from), lab.path.join(to)).unwrap();
+}
+
+/// An export of a volume that is in no pool.
+fn elsewhere(lab: &NfsLab, number: u128) -> Export {
+    let mut export = lab.export(number, ReadWrite);
+    let folder = lab.path.join(number.to_string());
+    fs::create_dir(&folder).unwrap();
+    (export.volume, export.path) = (volume(number), folder.join("disk.raw"));
+    fs::File::create(&export.path).unwrap().set_len(MIB).unwrap();
+    export
+}
+
+#[test]
+fn an_export_whose_pool_was_away_is_served_again_and_then_not_gone_before_its_last_write() {
+    nfs_lab(|lab| {
+        let (export, others) = (lab.export(1, ReadWrite), [5, 6].map(|number| elsewhere(lab, number)));
+        lab.recover(&[&export]);
+        lab.ensure(&export).opens();
+        carry(lab, "pool", "aside");
+        // Ganesha drops the one that is away, and lets go of it before the next.
+        for other in &others {
+            lab.ensure(other).opens();
+        }
+        carry(lab, "aside", "pool");
+        let client = lab.ensure(&export);
+        client.opens();
+
+        let mut writer = client.connect();
+        writer.perform("write -P 1 0 4k");
+        let frozen = Frozen::at(&lab.path);
+        writer.send("write -P 3 0 4k");
+        until_writing();
+        let still = lab.run(lab.ganesha.revoke(export.id, Duration::from_millis(300))).unwrap();
+        assert!(matches!(still, Revoked::StillConnected(_)), "{still:?}");
+        drop(frozen);
+        assert_eq!(lab.revoke(&export), Revoked::Gone);
+    });
+}
+
+#[test]
+fn an_export_whose_pool_is_away_can_be_revoked() {
+    nfs_lab(|lab| {
+        let (export, others) = (lab.export(1, ReadWrite), [5, 6, 7].map(|number| elsewhere(lab, number)));
+        let gone = |lab: &NfsLab| {
+            assert_eq!(lab.run(lab.ganesha.revoke(export.id, SHORT)).unwrap(), Revoked::Gone);
+            assert!(!lab.ganesha.has(export.id).unwrap());
+        };
+        lab.recover(&[&export]);
+        carry(lab, "pool", "aside");
+        lab.ensure(&others[0]);
+        // That it is freed is not forgotten with the log.
+        let log = fs::OpenOptions::new().append(true).open(lab.settings.log());
+        log.unwrap().write_all(&vec![b'x'; 2 << 20]).unwrap();
+        lab.ensure(&others[1]).opens();
+        lab.ensure(&others[2]).opens();
+        gone(lab);
+
+        carry(lab, "aside", "pool");
+        lab.ensure(&export).opens();
+        carry(lab, "pool", "aside");
+        kill(here("ganesha.nfsd")[0]);
+        lab.run(lab.ganesha.ended()).unwrap();
+        lab.recover(&[&others[0]]);
+        gone(lab);
+        carry(lab, "aside", "pool");
+        lab.ensure(&lab.export(2, ReadWrite)).opens();
     });
 }
 

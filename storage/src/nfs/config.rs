@@ -53,7 +53,12 @@ pub(super) fn said(log: &Path, from: u64) -> io::Result<String> {
 /// Whether ganesha serves a folder, by the list that it writes after it has read its configuration anew.
 pub(super) fn is_listed(said: &str, folder: &Path) -> bool {
     let list = said.rsplit_once("Exports after update\n").map(|(_, list)| list);
-    list.is_some_and(|list| list.contains(&format!("with path ({}) and tag", folder.display())))
+    list.is_some_and(|list| list.contains(&listed(folder)))
+}
+
+/// How the list names a folder.
+fn listed(folder: &Path) -> String {
+    format!("with path ({}) and tag", folder.display())
 }
 
 /// Whether ganesha will not serve a folder.
@@ -64,10 +69,12 @@ pub(super) fn is_refused(said: &str, folder: &Path) -> bool {
 }
 
 /// Whether the last call of an export that was dropped is done: `free_export_resources` says so with the folder's name
-/// once nobody holds the export, and without it of a block that changes nothing.
+/// once nobody holds the export, and without it of a block that changes nothing. What was said before the folder was
+/// served last, as when its pool had been away, is of an export before this one.
 pub(super) fn is_released(said: &str, folder: &Path) -> bool {
     let name = format!(" path {} pseudo ", folder.display());
-    said.lines().any(|line| line.contains("Goodbye export 0x") && line.contains(&name))
+    let since = said.rfind(&listed(folder)).and_then(|at| said.get(at..)).unwrap_or(said);
+    since.lines().any(|line| line.contains("Goodbye export 0x") && line.contains(&name))
 }
 
 #[cfg(test)]
@@ -79,9 +86,11 @@ mod tests {
 28/11/2026 10:14:29 : vm : [sigmgr] fsal_cfg_commit :CONFIG :CRIT :Could not create export for ((null)) to (/pool/e4)
 28/11/2026 10:14:29 : vm : [sigmgr] reread_exports :EXPORT :INFO :Exports after update
 28/11/2026 10:14:29 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     1 pseudo (/1) with path (/pool/e1) and tag ((null))
+28/11/2026 10:14:29 : vm : [sigmgr] free_export_resources :EXPORT :DEBUG :Goodbye export 0x7f4 path /pool/e3 pseudo No Export
 28/11/2026 10:14:29 : vm : [svc_7] free_export_resources :EXPORT :DEBUG :Goodbye export 0x7f3 path /pool/e1 pseudo No Export
 28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Exports after update
 28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     2 pseudo (/2) with path (/pool/e2) and tag ((null))
+28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     3 pseudo (/3) with path (/pool/e3) and tag ((null))
 ";
 
     #[test]
@@ -92,6 +101,7 @@ mod tests {
         };
         assert_eq!(told("/pool/e1"), [false, false, true], "the last list counts");
         assert_eq!(told("/pool/e2"), [true, false, false]);
+        assert_eq!(told("/pool/e3"), [true, false, false], "it came again after it was gone");
         assert_eq!(told("/pool/e"), [false; 3], "a name that begins another");
         assert_eq!(told("/pool/e4"), [false, true, false]);
         assert!(!is_listed("with path (/pool/e1) and tag", Path::new("/pool/e1")), "no list");
