@@ -383,6 +383,21 @@ fn an_rpcbind_that_was_killed_is_started_again_and_clients_find_the_server() {
 }
 
 #[test]
+fn a_port_mapper_that_came_anew_and_does_not_know_ganesha_is_noticed() {
+    nfs_lab(|lab| {
+        lab.recover(&[]);
+        let ended = |patience| lab.run(async { tokio::time::timeout(patience, lab.ganesha.ended()).await });
+        assert!(ended(Duration::from_secs(6)).is_err(), "it is known");
+        // It would name the port of another version.
+        for version in ["1", "3"] {
+            call(Command::new("rpcinfo").args(["-d", "100005", version]));
+        }
+        ended(Duration::from_secs(20)).unwrap().unwrap();
+        assert_eq!(here("rpcbind").len(), 1);
+    });
+}
+
+#[test]
 fn the_log_of_ganesha_stays_short() {
     nfs_lab(|lab| {
         lab.recover(&[]);
