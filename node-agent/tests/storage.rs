@@ -309,6 +309,22 @@ fn a_volume_goes_only_after_its_export_and_that_only_after_its_connections() {
     });
 }
 
+#[test]
+fn what_is_to_go_is_gone_where_nothing_serves_and_starts_no_server() {
+    nfs_host(|host, path| {
+        host.want_volume(1, present(16));
+        host.want_export(1, ExportPart::Absent);
+        // Of pools that nobody knows any more, nor which server had them.
+        host.want_export(2, ExportPart::Absent);
+        host.part.exports[1].volume_id = volume(2);
+        host.settings.program = "there-is-no-tgtd".into();
+        host.restart();
+        let seen = host.apply();
+        assert!(seen.exports.iter().all(|one| one.state == ExportState::Gone), "{seen:?}");
+        assert!(!path.join("run").exists() && nfs::here("ganesha.nfsd").is_empty());
+    });
+}
+
 /// A client as a compute host makes one of an open export.
 fn client(seen: &StorageObserved) -> NfsClient {
     let ExportState::Open { source: VolumeSource::Nfs { server: OWN, path, uid, gid } } =

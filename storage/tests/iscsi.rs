@@ -6,13 +6,16 @@ mod support;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use support::lab::{Client, Initiator, Lab, PATIENCE, lab, processes, secret_of, told};
 use support::login::HalfLogin;
+use support::nfs::kill;
 use support::proxy::Proxy;
-use support::{MIB, volume};
+use support::{MIB, after_power_cut, volume};
 use tepui_storage::iscsi::Tgt;
 use tepui_storage::{Access, Backend as _, Export, ExportError, Revoked, Source};
 
@@ -132,10 +135,14 @@ fn a_volume_that_grows_under_its_writer_shows_the_new_size_and_loses_no_write() 
 
 /// The sessions of the only target, by their numbers.
 fn connected(lab: &Lab) -> String {
-    let mut show = Command::new("tgtadm");
-    show.env("TGT_IPC_SOCKET", lab.settings.run_dir.join("tgt"));
-    let shown = support::call(show.args(["--lld", "iscsi", "--op", "show", "--mode", "target"]));
+    let shown = tgtadm(lab, &["--op", "show", "--mode", "target"]);
     shown.lines().filter(|line| line.contains("I_T nexus:")).collect()
+}
+
+fn tgtadm(lab: &Lab, words: &[&str]) -> String {
+    let mut tgtadm = Command::new("tgtadm");
+    tgtadm.env("TGT_IPC_SOCKET", lab.settings.run_dir.join("tgt"));
+    support::call(tgtadm.args(["--lld", "iscsi"]).args(words))
 }
 
 #[test]
@@ -288,7 +295,7 @@ fn tgtd_that_was_killed_comes_back_with_everything_and_the_writer_goes_on() {
         let pid = lab.process();
         let ended = |patience| lab.run(async { tokio::time::timeout(patience, lab.tgt.ended()).await });
         assert!(ended(Duration::from_millis(100)).is_err(), "it runs");
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        kill(pid);
         ended(PATIENCE).unwrap().unwrap();
         writer.send("write -P 2 4k 4k");
         assert_eq!(revoke(lab, &lab.export(9, ReadWrite)), Revoked::Gone, "nothing serves");
@@ -302,6 +309,64 @@ fn tgtd_that_was_killed_comes_back_with_everything_and_the_writer_goes_on() {
         assert!(writer.is_done(PATIENCE), "the write that hung is not finished");
         assert_eq!(lab.content(0, 8192), [[1; 4096], [2; 4096]].concat());
     });
+}
+
+#[test]
+fn a_power_cut_of_the_storage_host_takes_nothing_that_was_answered() {
+    lab(|lab| {
+        let export = lab.export(1, ReadWrite);
+        lab.recover(&[&export]);
+        let mut writer = lab.initiator(&export, &lab.ensure(&export)).connect();
+        // Nothing is flushed.
+        for write in ["write -P 1 0 64k", "write -P 2 4k 4k", "write -P 3 1M 64k", "write -z -u 1M 4k"] {
+            writer.perform(write);
+        }
+        let left = after_power_cut(&lab.path, &export.path);
+        for (offset, expected) in [(0, 1), (4096, 2), (8192, 1), (MIB, 0), (MIB + 4096, 3)] {
+            let mut found = [0; 4096];
+            left.read_exact_at(&mut found, offset).unwrap();
+            assert!(found == [expected; 4096], "at {offset}");
+        }
+    });
+}
+
+#[test]
+fn a_unit_that_an_earlier_agent_made_is_made_anew_so_that_its_writes_are_durable() {
+    lab(|lab| {
+        let export = lab.export(1, ReadWrite);
+        lab.recover(&[&export]);
+        let source = lab.ensure(&export);
+        assert!(is_durable(lab, &export));
+        let shown = tgtadm(lab, &["--op", "show", "--mode", "target"]);
+        let number = shown.strip_prefix("Target ").unwrap().split(':').next().unwrap();
+        let unit = ["--mode", "logicalunit", "--tid", number, "--lun", "1"];
+        let change = |words: &[&str]| tgtadm(lab, &[&unit, words].concat());
+        let serial = volume(1).to_string().replace('-', "");
+        change(&["--op", "delete"]);
+        change(&["--op", "new", "--backing-store", export.path.to_str().unwrap()]);
+        change(&["--op", "update", "--params", &format!("scsi_sn={serial},thin_provisioning=1")]);
+        assert!(!is_durable(lab, &export));
+        let mut writer = lab.initiator(&export, &source).connect();
+        writer.perform("write -P 1 0 4k");
+        lab.tgt = Tgt::new(lab.settings.clone());
+        lab.recover(&[&export]);
+        assert!(is_durable(lab, &export));
+        writer.perform("write -P 2 0 4k");
+        assert_eq!(lab.content(0, 4096), [2; 4096]);
+    });
+}
+
+/// Whether tgtd has an export's file open with `O_SYNC`.
+fn is_durable(lab: &Lab, export: &Export) -> bool {
+    let process = format!("/proc/{}", lab.process());
+    let flags = |number: &str| {
+        let shown = fs::read_to_string(format!("{process}/fdinfo/{number}")).unwrap();
+        let flags = shown.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+        i32::from_str_radix(flags, 8).unwrap()
+    };
+    let files = fs::read_dir(format!("{process}/fd")).unwrap().flatten();
+    let file = files.into_iter().find(|file| fs::read_link(file.path()).is_ok_and(|to| to == export.path));
+    flags(file.unwrap().file_name().to_str().unwrap()) & OFlag::O_SYNC.bits() == OFlag::O_SYNC.bits()
 }
 
 #[test]

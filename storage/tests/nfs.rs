@@ -5,17 +5,20 @@ mod support;
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::lab::{PATIENCE, told};
 use support::nfs::{FOREIGN, NfsClient, NfsLab, here, kill, nfs_lab};
-use support::{MIB, call, volume};
+use support::{MIB, after_power_cut, call, volume};
 use tepui_storage::{Access, Backend as _, Export, ExportError, Revoked};
 
 use Access::{ReadOnly, ReadWrite};
+
+/// Longer than ganesha takes where nothing hangs.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// An export of another volume.
 fn other(lab: &NfsLab, number: u128) -> Export {
@@ -137,11 +140,7 @@ fn an_export_is_not_gone_before_its_last_write_is_done() {
         writer.perform("write -P 1 0 4k");
         let frozen = Frozen::at(&lab.path);
         writer.send("write -P 3 0 4k");
-        let deadline = Instant::now() + PATIENCE;
-        while !is_writing(here("ganesha.nfsd")[0]) {
-            assert!(Instant::now() < deadline, "the write does not come");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until_writing();
         let still = lab.run(lab.ganesha.revoke(first.id, Duration::from_millis(300))).unwrap();
         assert!(matches!(&still, Revoked::StillConnected(peers) if peers.len() == 1), "{still:?}");
         let error = lab.run(lab.ganesha.ensure(&second)).unwrap_err();
@@ -179,6 +178,14 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         // It does its work once its input ends.
         let _ = self.0.wait();
+    }
+}
+
+fn until_writing() {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_writing(here("ganesha.nfsd")[0]) {
+        assert!(Instant::now() < deadline, "the write does not come");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -221,6 +228,97 @@ fn ganesha_that_was_killed_comes_back_with_everything_also_after_a_boot_and_the_
         assert_eq!(lab.content(0, 8192), [[1; 4096], [2; 4096]].concat());
         assert_eq!(lab.ensure(&export).path, client.path);
         assert_eq!(lab.revoke(&missing), Revoked::Gone);
+    });
+}
+
+#[test]
+fn a_power_cut_of_the_storage_host_takes_nothing_that_was_answered() {
+    nfs_lab(|lab| {
+        let export = lab.export(1, ReadWrite);
+        lab.recover(&[&export]);
+        let mut writer = lab.ensure(&export).connect();
+        // Nothing is flushed.
+        for write in ["write -P 1 0 64k", "write -P 2 4k 4k", "write -z 8k 4k"] {
+            writer.perform(write);
+        }
+        let left = after_power_cut(&lab.path, &export.path);
+        for (offset, expected) in [(0, 1), (4096, 2), (8192, 0), (12288, 1)] {
+            let mut found = [0; 4096];
+            left.read_exact_at(&mut found, offset).unwrap();
+            assert!(found == [expected; 4096], "at {offset}");
+        }
+    });
+}
+
+/// Takes the pool away, as if it was not mounted, or brings it back.
+fn carry(lab: &NfsLab, from: &str, to: &str) {
+    fs::rename(lab.path.join(from), lab.path.join(to)).unwrap();
+}
+
+/// An export of a volume that is in no pool.
+fn elsewhere(lab: &NfsLab, number: u128) -> Export {
+    let mut export = lab.export(number, ReadWrite);
+    let folder = lab.path.join(number.to_string());
+    fs::create_dir(&folder).unwrap();
+    (export.volume, export.path) = (volume(number), folder.join("disk.raw"));
+    fs::File::create(&export.path).unwrap().set_len(MIB).unwrap();
+    export
+}
+
+#[test]
+fn an_export_whose_pool_was_away_is_served_again_and_then_not_gone_before_its_last_write() {
+    nfs_lab(|lab| {
+        let (export, others) = (lab.export(1, ReadWrite), [5, 6].map(|number| elsewhere(lab, number)));
+        lab.recover(&[&export]);
+        lab.ensure(&export).opens();
+        carry(lab, "pool", "aside");
+        // Ganesha drops the one that is away, and lets go of it before the next.
+        for other in &others {
+            lab.ensure(other).opens();
+        }
+        carry(lab, "aside", "pool");
+        let client = lab.ensure(&export);
+        client.opens();
+
+        let mut writer = client.connect();
+        writer.perform("write -P 1 0 4k");
+        let frozen = Frozen::at(&lab.path);
+        writer.send("write -P 3 0 4k");
+        until_writing();
+        let still = lab.run(lab.ganesha.revoke(export.id, Duration::from_millis(300))).unwrap();
+        assert!(matches!(still, Revoked::StillConnected(_)), "{still:?}");
+        drop(frozen);
+        assert_eq!(lab.revoke(&export), Revoked::Gone);
+    });
+}
+
+#[test]
+fn an_export_whose_pool_is_away_can_be_revoked() {
+    nfs_lab(|lab| {
+        let (export, others) = (lab.export(1, ReadWrite), [5, 6, 7].map(|number| elsewhere(lab, number)));
+        let gone = |lab: &NfsLab| {
+            assert_eq!(lab.run(lab.ganesha.revoke(export.id, SHORT)).unwrap(), Revoked::Gone);
+            assert!(!lab.ganesha.has(export.id).unwrap());
+        };
+        lab.recover(&[&export]);
+        carry(lab, "pool", "aside");
+        lab.ensure(&others[0]);
+        // That it is freed is not forgotten with the log.
+        let log = fs::OpenOptions::new().append(true).open(lab.settings.log());
+        log.unwrap().write_all(&vec![b'x'; 2 << 20]).unwrap();
+        lab.ensure(&others[1]).opens();
+        lab.ensure(&others[2]).opens();
+        gone(lab);
+
+        carry(lab, "aside", "pool");
+        lab.ensure(&export).opens();
+        carry(lab, "pool", "aside");
+        kill(here("ganesha.nfsd")[0]);
+        lab.run(lab.ganesha.ended()).unwrap();
+        lab.recover(&[&others[0]]);
+        gone(lab);
+        carry(lab, "aside", "pool");
+        lab.ensure(&lab.export(2, ReadWrite)).opens();
     });
 }
 
@@ -281,6 +379,21 @@ fn an_rpcbind_that_was_killed_is_started_again_and_clients_find_the_server() {
         client.opens();
         writer.perform("write -P 2 0 4k");
         assert_eq!(lab.content(0, 4096), [2; 4096]);
+    });
+}
+
+#[test]
+fn a_port_mapper_that_came_anew_and_does_not_know_ganesha_is_noticed() {
+    nfs_lab(|lab| {
+        lab.recover(&[]);
+        let ended = |patience| lab.run(async { tokio::time::timeout(patience, lab.ganesha.ended()).await });
+        assert!(ended(Duration::from_secs(6)).is_err(), "it is known");
+        // It would name the port of another version.
+        for version in ["1", "3"] {
+            call(Command::new("rpcinfo").args(["-d", "100005", version]));
+        }
+        ended(Duration::from_secs(20)).unwrap().unwrap();
+        assert_eq!(here("rpcbind").len(), 1);
     });
 }
 

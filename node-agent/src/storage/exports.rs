@@ -69,13 +69,9 @@ impl LocalPools {
                 (Ok(Some(_)), None) => seen.push(failed(wanted.id, "its pool cannot be used".into())),
             }
         }
-        let away = self.recover(&open, &absent).await;
+        let away = self.recover(&open).await;
         for (id, backend) in absent {
-            let state = match away.of(backend) {
-                Some(message) => ExportState::Failed { message: message.clone() },
-                None => self.revoke(id, backend).await,
-            };
-            seen.push(ExportObserved { id, state });
+            seen.push(ExportObserved { id, state: self.revoke(id, backend).await });
         }
         for (backend, export) in open {
             let state = match away.of(backend) {
@@ -88,14 +84,13 @@ impl LocalPools {
         seen
     }
 
-    /// Makes the servers run that something needs, and lets nobody in before everything is there.
-    async fn recover(&self, open: &[(PoolBackend, Export)], absent: &[(ExportId, PoolBackend)]) -> Away {
+    /// Makes the servers run that something needs, and lets nobody in before everything is there. What is to go needs
+    /// none: it is gone where nothing serves.
+    async fn recover(&self, open: &[(PoolBackend, Export)]) -> Away {
         let mut served = self.served.lock().await;
         let wanted = |server: PoolBackend| {
             let own = open.iter().filter(move |(backend, _)| *backend == server);
-            let is_needed =
-                own.clone().next().is_some() || absent.iter().any(|(_, backend)| *backend == server);
-            is_needed.then(|| own.map(|(_, export)| export.clone()).collect::<Vec<Export>>())
+            own.map(|(_, export)| export.clone()).collect::<Vec<Export>>()
         };
         Away {
             tgt: start(&self.tgt, wanted(PoolBackend::Iscsi), &mut served.tgt).await,
@@ -158,7 +153,7 @@ struct Away {
 }
 
 impl Away {
-    /// What keeps an export of this backend from being opened or ended.
+    /// What keeps an export of this backend from being opened.
     fn of(&self, backend: PoolBackend) -> Option<&String> {
         match backend {
             PoolBackend::Iscsi => self.tgt.as_ref(),
@@ -169,8 +164,10 @@ impl Away {
 }
 
 /// Makes a server run once, if something needs it; what went wrong.
-async fn start(server: &dyn Backend, exports: Option<Vec<Export>>, runs: &mut bool) -> Option<String> {
-    let exports = exports.filter(|_| !*runs)?;
+async fn start(server: &dyn Backend, exports: Vec<Export>, runs: &mut bool) -> Option<String> {
+    if *runs || exports.is_empty() {
+        return None;
+    }
     match server.recover(&exports).await {
         Ok(refused) => {
             for (id, error) in refused {

@@ -149,9 +149,11 @@ impl Control {
         self.call("delete target", Request::new(Mode::Target, Op::Delete).target(target)).await.map(drop)
     }
 
+    /// Its writes are answered once they are on the disk (`O_SYNC`).
     pub(super) async fn new_unit(&self, target: i32, unit: u64, path: &str) -> Result<(), TgtError> {
         let request = Request::new(Mode::Device, Op::New).target(target).unit(unit);
-        self.call("new logical unit", request.text(format!("path={path}"))).await.map(drop)
+        let text = format!("path={path},bsoflags=sync");
+        self.call("new logical unit", request.text(text)).await.map(drop)
     }
 
     /// tgtd refuses it while a command of the unit is under way.

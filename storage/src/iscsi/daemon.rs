@@ -180,7 +180,7 @@ impl Daemon {
         last.join("; ")
     }
 
-    /// Kills it. What it acknowledged is with the kernel, so that nothing is lost; it has no gentler end while it has
+    /// Kills it. What it acknowledged is on the disk, so that nothing is lost; it has no gentler end while it has
     /// targets, and ignores SIGTERM.
     pub(super) async fn end(&self) -> Result<(), TgtError> {
         let Some(process) = self.process().await? else { return Ok(()) };

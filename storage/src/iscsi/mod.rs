@@ -11,6 +11,9 @@
 //! of whatever target has the number by then, so that a target's number comes from its name and is never another's.
 //! A target can be removed only when it has no session, and a session lasts as long as a write of it is under way:
 //! when tgtd has removed the target, nothing of that export can land any more.
+//!
+//! A write is answered once it is on the disk: an initiator repeats only what was not answered, so that after a power
+//! cut the guest's next flush would cover bytes that are nowhere.
 
 mod control;
 mod daemon;
@@ -32,7 +35,7 @@ use control::{Control, State};
 use daemon::Daemon;
 pub use daemon::Settings;
 pub use protocol::Code;
-use show::Target;
+use show::{Target, Unit};
 
 use crate::export::refuse_second;
 use crate::{Access, Backend, Connection, Export, ExportError, Found, Revoked, Source};
@@ -276,7 +279,7 @@ impl<'a> Inventory<'a> {
         } else if target.number != number {
             return Err(ExportError::Conflict { id, what: "number", found: target.number.to_string() });
         }
-        let target = self.without_outgrown(export, path, target).await?;
+        let target = self.without_outdated(export, path, target).await?;
         self.build_unit(export, path, &target).await?;
 
         let is_bound = target.accounts.contains(&account);
@@ -299,11 +302,11 @@ impl<'a> Inventory<'a> {
         Ok(point("export", "admit")?)
     }
 
-    /// Removes a unit whose file has grown, to be made anew with the new size: tgtd keeps the size that the file had
-    /// when it opened it. It could open it anew, but that closes the file under reads and writes of its other threads,
-    /// and lets a write land nowhere. So whoever is connected is sent away first, and its initiator comes again and
-    /// repeats what was not answered; and tgtd removes no unit with a command under way.
-    async fn without_outgrown(
+    /// Removes a unit whose file has grown, or which does not write through to the disk, to be made anew: tgtd keeps the
+    /// size and the flags with which it opened the file. It could open it anew, but that closes the file under reads
+    /// and writes of its other threads, and lets a write land nowhere. So whoever is connected is sent away first, and
+    /// its initiator comes again and repeats what was not answered; and tgtd removes no unit with a command under way.
+    async fn without_outdated(
         &self,
         export: &Export,
         path: &str,
@@ -315,7 +318,7 @@ impl<'a> Inventory<'a> {
         let file = |source| ExportError::File { path: export.path.clone(), source };
         let bytes = std::fs::metadata(path).map_err(file)?.len();
         let (control, id, number) = (self.control, export.id, target_number(export.id));
-        if !self.is_outgrown(number, bytes) {
+        if !self.is_outdated(number, bytes) {
             return Ok(target);
         }
         for initiator in &target.admitted {
@@ -335,12 +338,14 @@ impl<'a> Inventory<'a> {
         Ok(target)
     }
 
-    /// Whether all that tgtd shows of a target's file is below this size. Who forges lines of it can add a small unit
-    /// and cannot take the true one away.
-    fn is_outgrown(&self, number: i32, bytes: u64) -> bool {
+    /// Whether all that tgtd shows of a target's file is below this size, or does not write through. Who forges lines of it
+    /// can add a unit and cannot take the true one away.
+    fn is_outdated(&self, number: i32, bytes: u64) -> bool {
         let shown = self.targets.iter().filter(|target| target.number == number);
-        let mut shown = shown.flat_map(|target| &target.units).filter(|unit| unit.path.is_some()).peekable();
-        shown.peek().is_some() && shown.all(|unit| unit.megabytes < whole_megabytes(bytes))
+        let shown: Vec<_> =
+            shown.flat_map(|target| &target.units).filter(|unit| unit.path.is_some()).collect();
+        let is_outgrown = |unit: &&Unit| unit.megabytes < whole_megabytes(bytes);
+        !shown.is_empty() && (shown.iter().all(is_outgrown) || shown.iter().all(|unit| !unit.durable))
     }
 
     /// Closes every connection of an export that lets nobody in, and waits until its sessions are gone.

@@ -37,6 +37,8 @@ pub(super) struct Unit {
     /// Its size in millions of bytes, rounded.
     pub(super) megabytes: u64,
     pub(super) path: Option<String>,
+    /// Its writes are answered once they are on the disk.
+    pub(super) durable: bool,
 }
 
 /// The part of a target that a line belongs to.
@@ -141,6 +143,7 @@ fn unit(units: &mut Vec<Unit>, line: &str) {
         "Size" => unit.megabytes = value.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default(),
         "Readonly" => unit.read_only = value == "Yes",
         "Thin-provisioning" => unit.thin = value == "Yes",
+        "Backing store flags" => unit.durable = value == "sync",
         "Backing store path" => unit.path = Some(value).filter(|path| *path != "None").map(str::to_owned),
         _ => {}
     }
@@ -192,6 +195,7 @@ mod tests {
             thin: true,
             megabytes: 67,
             path: Some("/pool/volumes/vol-0123456789abcdef0/disk.raw".into()),
+            durable: true,
         };
         let session = Session {
             number: 2,

@@ -12,6 +12,8 @@ use super::ledger::Entry;
 /// - Version 3 alone, which QEMU's driver speaks: no leases, no state, and nothing that a restart would have to wait for.
 /// - Nobody is admitted but the address of an export's client, and that as the export's own group: a handle that a
 ///   client made up leads to no file but its own.
+/// - A write is answered once it is on the disk (`NFS_Commit`): QEMU's driver does not look at the verifier by which
+///   RFC 1813 (3.3.21) tells a client that the server came anew and what it wrote before must be repeated.
 /// - The log is where ganesha says that the last call of an export is done (`EXPORT` at `DEBUG`).
 pub(super) fn text<'a>(settings: &Settings, exports: impl Iterator<Item = &'a Entry>) -> String {
     let (address, recovery) = (settings.address, settings.run_dir.join("recovery"));
@@ -33,7 +35,8 @@ fn block(entry: &Entry) -> String {
     let access = if entry.read_only { "RO" } else { "RW" };
     format!(
         "EXPORT {{ Export_Id = {number}; Path = \"{folder}\"; Anonymous_Uid = {group}; Anonymous_Gid = {group};\n  \
-         FSAL {{ Name = VFS; }} CLIENT {{ Clients = {address}; Access_Type = {access}; Protocols = 3; }} }}\n",
+         NFS_Commit = true; FSAL {{ Name = VFS; }}\n  \
+         CLIENT {{ Clients = {address}; Access_Type = {access}; Protocols = 3; }} }}\n",
         folder = folder.display(),
     )
 }
@@ -50,7 +53,12 @@ pub(super) fn said(log: &Path, from: u64) -> io::Result<String> {
 /// Whether ganesha serves a folder, by the list that it writes after it has read its configuration anew.
 pub(super) fn is_listed(said: &str, folder: &Path) -> bool {
     let list = said.rsplit_once("Exports after update\n").map(|(_, list)| list);
-    list.is_some_and(|list| list.contains(&format!("with path ({}) and tag", folder.display())))
+    list.is_some_and(|list| list.contains(&listed(folder)))
+}
+
+/// How the list names a folder.
+fn listed(folder: &Path) -> String {
+    format!("with path ({}) and tag", folder.display())
 }
 
 /// Whether ganesha will not serve a folder.
@@ -61,10 +69,12 @@ pub(super) fn is_refused(said: &str, folder: &Path) -> bool {
 }
 
 /// Whether the last call of an export that was dropped is done: `free_export_resources` says so with the folder's name
-/// once nobody holds the export, and without it of a block that changes nothing.
+/// once nobody holds the export, and without it of a block that changes nothing. What was said before the folder was
+/// served last, as when its pool had been away, is of an export before this one.
 pub(super) fn is_released(said: &str, folder: &Path) -> bool {
     let name = format!(" path {} pseudo ", folder.display());
-    said.lines().any(|line| line.contains("Goodbye export 0x") && line.contains(&name))
+    let since = said.rfind(&listed(folder)).and_then(|at| said.get(at..)).unwrap_or(said);
+    since.lines().any(|line| line.contains("Goodbye export 0x") && line.contains(&name))
 }
 
 #[cfg(test)]
@@ -76,9 +86,11 @@ mod tests {
 28/11/2026 10:14:29 : vm : [sigmgr] fsal_cfg_commit :CONFIG :CRIT :Could not create export for ((null)) to (/pool/e4)
 28/11/2026 10:14:29 : vm : [sigmgr] reread_exports :EXPORT :INFO :Exports after update
 28/11/2026 10:14:29 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     1 pseudo (/1) with path (/pool/e1) and tag ((null))
+28/11/2026 10:14:29 : vm : [sigmgr] free_export_resources :EXPORT :DEBUG :Goodbye export 0x7f4 path /pool/e3 pseudo No Export
 28/11/2026 10:14:29 : vm : [svc_7] free_export_resources :EXPORT :DEBUG :Goodbye export 0x7f3 path /pool/e1 pseudo No Export
 28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Exports after update
 28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     2 pseudo (/2) with path (/pool/e2) and tag ((null))
+28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     3 pseudo (/3) with path (/pool/e3) and tag ((null))
 ";
 
     #[test]
@@ -89,6 +101,7 @@ mod tests {
         };
         assert_eq!(told("/pool/e1"), [false, false, true], "the last list counts");
         assert_eq!(told("/pool/e2"), [true, false, false]);
+        assert_eq!(told("/pool/e3"), [true, false, false], "it came again after it was gone");
         assert_eq!(told("/pool/e"), [false; 3], "a name that begins another");
         assert_eq!(told("/pool/e4"), [false, true, false]);
         assert!(!is_listed("with path (/pool/e1) and tag", Path::new("/pool/e1")), "no list");

@@ -27,6 +27,8 @@ const QUESTION: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Between two looks at processes that should run.
 const WATCH: Duration = Duration::from_millis(500);
+/// Between two questions to the port mapper whether it knows ganesha.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// What may gather in the log.
 const LONGEST_LOG: u64 = 1 << 20;
 /// The mount protocol's program and version (RFC 1813, 5.1), which ganesha tells the port mapper last.
@@ -182,7 +184,7 @@ impl Daemon {
         trim().map_err(NfsError::process)
     }
 
-    /// Kills ganesha. What it acknowledged is with the kernel, and its clients wait for the next one.
+    /// Kills ganesha. What it acknowledged is on the disk, and its clients wait for the next one.
     pub(super) async fn end(&self) -> Result<(), NfsError> {
         self.signal(Signal::KILL)?;
         until("ganesha does not end", || Ok(self.process()?.is_none())).await
@@ -202,9 +204,17 @@ impl Daemon {
         }
     }
 
-    /// Returns once ganesha or the port mapper has ended; at once if they do not run.
+    /// Returns once ganesha or the port mapper has ended; at once if they do not run. A port mapper of the machine may
+    /// have come anew between two looks, as systemd starts one for whoever knocks: it does not know ganesha.
     pub(super) async fn ended(&self) -> Result<(), NfsError> {
+        let mut asked = Instant::now();
         while self.process()?.is_some() && answers() {
+            if asked.elapsed() >= ASK_AGAIN {
+                if !self.is_known().await? {
+                    return Ok(());
+                }
+                asked = Instant::now();
+            }
             sleep(WATCH).await;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! What this host has given out by NFS, in a file that outlives the host's boots: a handle names its export by a number
 //! of 16 bits, so that the number must never lead to another export while a client may still hold the handle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ const GROUPS: u32 = 0x7465_0000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Stage {
-    /// It has its number, and ganesha was never told of it.
+    /// It has its number. The ganesha that runs was never told of it, or has freed it since.
     Made,
     /// Ganesha was told of it, or is about to be.
     Open,
@@ -112,8 +112,13 @@ impl Ledger {
     }
 
     /// What ganesha is to serve.
-    pub(super) fn open(&self) -> impl Iterator<Item = &Entry> {
-        self.exports.values().filter(|entry| entry.stage == Stage::Open)
+    pub(super) fn open(&self) -> impl Iterator<Item = (ExportId, &Entry)> {
+        self.exports.iter().filter(|(_, entry)| entry.stage == Stage::Open).map(|(id, entry)| (*id, entry))
+    }
+
+    /// What ganesha is to serve and cannot, as where a pool is not mounted.
+    pub(super) fn away(&self) -> BTreeSet<ExportId> {
+        self.open().filter(|(_, entry)| !entry.served().exists()).map(|(id, _)| id).collect()
     }
 
     /// Whether somebody else has a file too.

@@ -95,11 +95,30 @@ impl Ganesha {
         ledger.save(&self.daemon.settings.ledger())
     }
 
-    /// Writes what ganesha reads next. What is not there, as where a pool is not mounted, would only be refused.
-    fn configure(&self, ledger: &Ledger) -> Result<(), NfsError> {
+    /// Writes what ganesha reads next. What is away would only be refused and is left out.
+    fn configure(&self, ledger: &mut Ledger, served: &mut BTreeSet<ExportId>) -> Result<(), NfsError> {
+        let away = ledger.away();
+        served.retain(|id| !away.contains(id));
+        self.part_with(ledger, &away)?;
         let settings = &self.daemon.settings;
-        let text = config::text(settings, ledger.open().filter(|entry| entry.served().exists()));
-        write(&settings.config(), &text)
+        let open = ledger.open().filter(|(id, _)| !away.contains(id)).map(|(_, entry)| entry);
+        write(&settings.config(), &config::text(settings, open))
+    }
+
+    /// What is left out and was never told to the ganesha that runs, or is freed, has nothing to wait for.
+    fn part_with(&self, ledger: &mut Ledger, away: &BTreeSet<ExportId>) -> Result<(), NfsError> {
+        if away.is_empty() {
+            return Ok(());
+        }
+        let said = self.daemon.process()?.map(|_| self.daemon.said()).transpose()?;
+        for id in away {
+            if let Some(entry) = ledger.get_mut(*id)
+                && said.as_ref().is_none_or(|said| is_released(said, &entry.folder))
+            {
+                entry.stage = Stage::Made;
+            }
+        }
+        self.save(ledger)
     }
 
     fn source(&self, entry: &Entry) -> Source {
@@ -135,7 +154,7 @@ impl Backend for Ganesha {
             }
         }
         self.save(&ledger)?;
-        self.configure(&ledger)?;
+        self.configure(&mut ledger, &mut served)?;
         self.daemon.ensure().await?;
         named.retain(|id| failed.iter().all(|(failed, _)| failed != id));
         failed.extend(self.reload(&mut ledger, &named, &mut served).await?);
@@ -157,7 +176,7 @@ impl Backend for Ganesha {
             }
             point("nfs_export", "linked")?;
             self.save(&ledger)?;
-            self.configure(&ledger)?;
+            self.configure(&mut ledger, &mut served)?;
             point("nfs_export", "opened")?;
             if let Some((_, error)) = self.reload(&mut ledger, &[id], &mut served).await?.pop() {
                 return Err(error);
@@ -202,7 +221,7 @@ impl Ganesha {
         ids: &[ExportId],
         served: &mut BTreeSet<ExportId>,
     ) -> Result<Vec<(ExportId, ExportError)>, ExportError> {
-        if ledger.ids_at(Stage::Closing).is_empty() {
+        if ledger.ids_at(Stage::Closing).is_empty() && ledger.away().is_empty() {
             self.daemon.trim_log()?;
         }
         let folders: Vec<(ExportId, PathBuf)> =
@@ -232,7 +251,7 @@ impl Ganesha {
         let is_untold = |entry: &Entry| entry.stage == Stage::Open && entry.served().exists();
         if runs && !served.contains(&id) && ledger.get(id).is_some_and(is_untold) {
             // The agent ended before it heard what became of it: an export that was never there is never released.
-            self.configure(&ledger)?;
+            self.configure(&mut ledger, &mut served)?;
             self.reload(&mut ledger, &[id], &mut served).await?;
         }
         served.remove(&id);
@@ -242,7 +261,7 @@ impl Ganesha {
             Stage::Open | Stage::Closing => entry.stage = Stage::Closing,
         }
         self.save(&ledger)?;
-        self.configure(&ledger)?;
+        self.configure(&mut ledger, &mut served)?;
         point("nfs_revoke", "shut")?;
         if runs {
             self.daemon.tell()?;

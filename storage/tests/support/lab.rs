@@ -164,7 +164,7 @@ impl Initiator {
         );
         // It would wait for its target for ever, also without the test.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-io"]);
+        command.args(["--pdeathsig", "KILL", "qemu-io", "-t", "writeback"]);
         if let Some(account) = account {
             options += &format!(",file.user={account},file.password-secret=s");
             command.arg("--object").arg(format!("secret,id=s,file={}", secret.display()));

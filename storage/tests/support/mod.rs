@@ -56,6 +56,19 @@ impl Drop for Mounted {
     }
 }
 
+/// What is left of a file of a file system that [`on`] made when its host loses power: nothing that is not on its disk.
+/// Nobody can use the file system any more.
+pub(crate) fn after_power_cut(point: &Path, file: &Path) -> File {
+    call(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(point));
+    let [image, copy, after] = ["image", "copy", "after"].map(|name| point.with_file_name(name));
+    call(Command::new("cp").args([&image, &copy]));
+    std::fs::create_dir(&after).unwrap();
+    call(Command::new("mount").args(["-o", "loop,nouuid"]).args([&copy, &after]));
+    let left = File::open(after.join(file.strip_prefix(point).unwrap())).unwrap();
+    call(Command::new("umount").arg("--lazy").arg(&after));
+    left
+}
+
 pub(crate) fn call(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);

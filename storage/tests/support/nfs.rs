@@ -179,7 +179,7 @@ impl NfsClient {
         let Self { path, user } = self;
         // It would wait for its server for ever, also without the test.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-io", "--image-opts"]).arg(format!(
+        command.args(["--pdeathsig", "KILL", "qemu-io", "-t", "writeback", "--image-opts"]).arg(format!(
             "driver=raw,file.driver=nfs,file.server.type=inet,file.server.host={OWN},file.path={},\
              file.user={user},file.group={user}",
             path.display()
