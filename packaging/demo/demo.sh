@@ -16,6 +16,7 @@ main() {
     echo "try:   sudo -E make demo" >&2
     exit 1
   fi
+  mkdir -p target
   : >target/.demo-stages
   stage "build release binaries" make --no-print-directory release
   stage "install the AWS SDK for Python" make --no-print-directory venv
