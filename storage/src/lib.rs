@@ -18,6 +18,7 @@ mod local;
 pub mod nfs;
 mod pool;
 mod reflink;
+mod server;
 mod shelf;
 mod snapshot;
 mod trash;

@@ -1,12 +1,11 @@
 //! The process tgtd of one host. It outlives the agent, which finds it again at its management socket: guests go on
 //! writing while an agent is replaced. Its targets are in its memory alone.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,10 +13,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::control::{Control, State, TgtError};
+use crate::server;
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(15);
@@ -25,8 +24,6 @@ const START: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// What tgtd adds to the name of its socket: its control number, of which one is enough in a directory of its own.
 const NUMBER: &str = "0";
-/// What may gather in the log.
-const LONGEST_LOG: u64 = 1 << 20;
 /// The longest path of a socket (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
@@ -125,28 +122,16 @@ impl Daemon {
         }
     }
 
-    /// By way of `setsid`, so that it is no child of the agent: it gets a session of its own, and nobody has to reap
-    /// it. What the last one said is kept.
+    /// What the last one said is kept.
     async fn spawn(&self) -> io::Result<()> {
         fs::create_dir_all(&self.settings.run_dir)?;
         let log = self.settings.log();
-        match fs::rename(&log, log.with_added_extension("old")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let log = OpenOptions::new().create(true).append(true).open(log)?;
-        let status = Command::new("setsid")
-            .arg("--fork")
-            .arg(&self.settings.program)
-            .args(self.settings.arguments())
-            .env("TGT_IPC_SOCKET", self.settings.socket_stem())
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .status()
-            .await?;
-        if status.success() { Ok(()) } else { Err(io::Error::other(format!("setsid: {status}"))) }
+        server::keep_last(&log)?;
+        let socket = self.settings.socket_stem();
+        server::start(&self.settings.program, &log, |command| {
+            command.args(self.settings.arguments()).env("TGT_IPC_SOCKET", socket)
+        })
+        .await
     }
 
     /// tgtd that cannot have its portal serves on every address of the host instead.
@@ -161,23 +146,14 @@ impl Daemon {
         Err(cannot(format!("it serves at {} and not at {wanted}: {}", found.join(", "), self.last_words())))
     }
 
-    /// Empties the log once it is long: whoever reaches the portal can make tgtd write a line, and the log is where
-    /// the host keeps its sockets.
+    /// Empties the log once it is long.
     pub(super) fn trim_log(&self) -> Result<(), TgtError> {
-        let trim = || match OpenOptions::new().write(true).open(self.settings.log()) {
-            Ok(log) if log.metadata()?.len() > LONGEST_LOG => log.set_len(0),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        };
-        trim().map_err(|source| TgtError::Log { path: self.settings.log(), source })
+        let log = self.settings.log();
+        server::trim(&log).map_err(|source| TgtError::Log { path: log, source })
     }
 
     fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.settings.log()).unwrap_or_default();
-        let mut last: Vec<_> = log.lines().rev().take(5).collect();
-        last.reverse();
-        last.join("; ")
+        server::last_words(&self.settings.log(), |_| true)
     }
 
     /// Kills it. What it acknowledged is on the disk, so that nothing is lost; it has no gentler end while it has

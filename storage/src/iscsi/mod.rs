@@ -17,6 +17,7 @@
 
 mod control;
 mod daemon;
+mod names;
 mod protocol;
 mod show;
 
@@ -34,6 +35,7 @@ pub use control::TgtError;
 use control::{Control, State};
 use daemon::Daemon;
 pub use daemon::Settings;
+use names::{export_of, serial, target_name, target_number};
 pub use protocol::Code;
 use show::{Target, Unit};
 
@@ -42,8 +44,6 @@ use crate::{Access, Backend, Connection, Export, ExportError, Found, Revoked, So
 
 /// The port that initiators take where none is named (RFC 7143, 13.2.1).
 pub const PORT: u16 = 3260;
-/// What every target's name begins with.
-const TARGETS: &str = "iqn.2026-11.cloud.tepui:";
 /// The logical unit of the volume; 0 is tgtd's own.
 const UNIT: u64 = 1;
 /// Between two looks at connections that are told to close.
@@ -423,27 +423,8 @@ fn whole_megabytes(bytes: u64) -> u64 {
     bytes / 1_000_000
 }
 
-fn target_name(id: ExportId) -> String {
-    format!("{TARGETS}{id}")
-}
-
-/// The serial by which a guest knows the disk, AWS's form. virtio-blk holds 20 bytes: `vol` and 17 digits.
-fn serial(export: &Export) -> String {
-    export.volume.to_string().replace('-', "")
-}
-
-/// The number of a target in tgtd, above 0. Made of the name alone, so that it never passes to another target: a
-/// login may be between its checks and its session while its target is removed.
-fn target_number(id: ExportId) -> i32 {
-    // FNV-1a, 64 bits; the number needs no secrecy and must be the same in every build of the agent.
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = target_name(id).bytes().fold(0xcbf2_9ce4_8422_2325, step);
-    let folded = (hash ^ (hash >> 32)) & 0x7fff_ffff;
-    i32::try_from(folded).unwrap_or(i32::MAX).max(1)
-}
-
 fn found(target: &Target) -> Found {
-    let id: Option<ExportId> = target.name.strip_prefix(TARGETS).and_then(|name| name.parse().ok());
+    let id = export_of(&target.name);
     let unit = target.units.iter().find(|unit| unit.path.is_some());
     Found {
         name: target.name.clone(),
@@ -481,22 +462,4 @@ fn unless(result: Result<(), TgtError>, codes: &[Code]) -> Result<(), TgtError> 
 
 fn point(operation: &str, step: &str) -> Result<(), failpoint::Tripped> {
     failpoint::hit(&format!("storage::{operation}::{step}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn the_number_of_a_target_is_its_names_and_no_others() {
-        let id = ExportId::from_random;
-        assert_eq!(target_name(id(3)), "iqn.2026-11.cloud.tepui:export-00000000000000003");
-        assert_eq!(iscsi_initiator(id(3)), "iqn.2026-11.cloud.tepui.host:export-00000000000000003");
-        // An agent of another version finds the same.
-        assert_eq!(target_number(id(3)), 2_069_317_075);
-        let numbers: BTreeSet<_> = (0..2000).map(|number| target_number(id(number))).collect();
-        assert!(numbers.len() == 2000 && numbers.iter().all(|number| *number > 0));
-    }
 }

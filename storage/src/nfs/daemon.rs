@@ -1,7 +1,7 @@
 //! The processes of one host that serve NFS: ganesha, and rpcbind, which tells clients its ports. Both outlive the
 //! agent. Ganesha holds a lock on the file with its process number, by which the next agent finds it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::NfsError;
 use super::config::said;
+use crate::server;
 
 /// How long a start, an end or a new configuration may take.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -29,8 +30,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const WATCH: Duration = Duration::from_millis(500);
 /// Between two questions to the port mapper whether it knows ganesha.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// What may gather in the log.
-const LONGEST_LOG: u64 = 1 << 20;
 /// The mount protocol's program and version (RFC 1813, 5.1), which ganesha tells the port mapper last.
 const MOUNT_PROGRAM: [&str; 2] = ["100005", "3"];
 
@@ -99,7 +98,7 @@ impl Daemon {
     pub(super) async fn ensure(&self) -> Result<(), NfsError> {
         if self.process()?.is_none() {
             let log = self.settings.log();
-            keep_last(&log).map_err(NfsError::process)?;
+            server::keep_last(&log).map_err(NfsError::process)?;
             let [config, pid_file, log_file] =
                 [self.settings.config(), self.settings.pid_file(), log.clone()]
                     .map(|p| p.display().to_string());
@@ -129,21 +128,9 @@ impl Daemon {
         }
     }
 
-    /// By way of `setsid`, so that it is no child of the agent.
     async fn spawn(&self, log: &Path, program: &str, words: &[&str]) -> Result<(), NfsError> {
-        let open = || -> io::Result<(File, File)> {
-            fs::create_dir_all(self.settings.run_dir.join("recovery"))?;
-            let log = OpenOptions::new().create(true).append(true).open(log)?;
-            Ok((log.try_clone()?, log))
-        };
-        let (out, err) = open().map_err(NfsError::process)?;
-        let mut command = Command::new("setsid");
-        command.args(["--fork", program]).args(words).current_dir("/");
-        let status = command.stdin(Stdio::null()).stdout(out).stderr(err).status().await;
-        match status.map_err(NfsError::process)? {
-            status if status.success() => Ok(()),
-            status => Err(NfsError::Start { reason: format!("setsid: {status}") }),
-        }
+        fs::create_dir_all(self.settings.run_dir.join("recovery")).map_err(NfsError::process)?;
+        server::start(program, log, |command| command.args(words)).await.map_err(NfsError::process)
     }
 
     /// Tells ganesha to read its configuration anew; the length of its log before.
@@ -175,13 +162,7 @@ impl Daemon {
 
     /// Empties the log once it is long. It holds the word that an export is gone until somebody has heard it.
     pub(super) fn trim_log(&self) -> Result<(), NfsError> {
-        let trim = || match OpenOptions::new().write(true).open(self.settings.log()) {
-            Ok(log) if log.metadata()?.len() > LONGEST_LOG => log.set_len(0),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        };
-        trim().map_err(NfsError::process)
+        server::trim(&self.settings.log()).map_err(NfsError::process)
     }
 
     /// Kills ganesha. What it acknowledged is on the disk, and its clients wait for the next one.
@@ -221,11 +202,9 @@ impl Daemon {
     }
 
     fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.settings.log()).unwrap_or_default();
-        let told = |line: &&str| [":CRIT :", ":FATAL :", ":MAJ :"].iter().any(|level| line.contains(level));
-        let mut last: Vec<_> = log.lines().rev().filter(told).take(5).collect();
-        last.reverse();
-        last.join("; ")
+        let is_grave =
+            |line: &str| [":CRIT :", ":FATAL :", ":MAJ :"].iter().any(|level| line.contains(level));
+        server::last_words(&self.settings.log(), is_grave)
     }
 }
 
@@ -242,13 +221,6 @@ async fn until(trouble: &str, done: impl Fn() -> Result<bool, NfsError>) -> Resu
         sleep(LOOK_AGAIN).await;
     }
     Ok(())
-}
-
-fn keep_last(log: &Path) -> io::Result<()> {
-    match fs::rename(log, log.with_added_extension("old")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 fn unruled(error: Errno) -> NfsError {
