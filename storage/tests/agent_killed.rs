@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::lab::{Initiator, Lab, PATIENCE, export, lab, told};
+use support::client::{Opener as _, told};
+use support::lab::{Initiator, Lab, PATIENCE, export, lab};
 use support::{MIB, volume};
 use tepui_storage::iscsi::{STEPS, Settings, Tgt};
 use tepui_storage::{Access, Backend as _, Export, Revoked};

@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
-use support::lab::{Client, Initiator, Lab, PATIENCE, lab, processes, secret_of, told};
+use support::client::{Client, Opener as _, told};
+use support::lab::{Initiator, Lab, PATIENCE, lab, processes, secret_of};
 use support::login::HalfLogin;
 use support::nfs::kill;
 use support::proxy::Proxy;

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::lab::{PATIENCE, told};
+use support::client::{Opener as _, told};
+use support::lab::PATIENCE;
 use support::nfs::{FOREIGN, NfsClient, NfsLab, here, kill, nfs_lab};
 use support::{MIB, after_power_cut, call, volume};
 use tepui_storage::{Access, Backend as _, Export, ExportError, Revoked};

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use support::client::Opener as _;
 use support::lab::{PATIENCE, export};
 use support::nfs::{NfsLab, OWN, nfs_lab, settings};
 use tepui_storage::nfs::{Ganesha, STEPS};

@@ -1,12 +1,11 @@
 //! A storage host of its own with a real tgtd, and initiators that come to it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tepui_storage::iscsi::{Settings, Tgt};
@@ -14,6 +13,7 @@ use tepui_storage::{Access, Backend as _, Credential, Export, Pool, Source};
 use tepui_types::ExportId;
 use tokio::runtime::Runtime;
 
+use super::client::Opener;
 use super::{BYTES, MIB, XFS, on, pool, volume};
 
 /// Longer than anything takes.
@@ -155,7 +155,7 @@ pub(crate) struct Initiator {
     pub(crate) secret: PathBuf,
 }
 
-impl Initiator {
+impl Opener for Initiator {
     fn qemu_io(&self) -> Command {
         let Self { portal, target, account, initiator, secret } = self;
         let mut options = format!(
@@ -171,104 +171,5 @@ impl Initiator {
         }
         command.arg("--image-opts").arg(options);
         command
-    }
-
-    /// Carries out commands of qemu-io.
-    pub(crate) fn perform(&self, commands: &[&str], read_only: bool) -> Output {
-        let mut qemu_io = self.qemu_io();
-        if read_only {
-            qemu_io.arg("-r");
-        }
-        for command in commands {
-            qemu_io.args(["-c", command]);
-        }
-        qemu_io.output().unwrap()
-    }
-
-    /// That a login and a read succeed.
-    pub(crate) fn opens(&self) {
-        let output = self.perform(&["read 0 4k"], true);
-        assert!(told(&output).contains("read 4096/4096"), "{}", told(&output));
-    }
-
-    /// What the refusal of a login says.
-    pub(crate) fn refusal(&self) -> String {
-        let output = self.perform(&["read 0 4k"], true);
-        assert!(!output.status.success(), "it was let in: {}", told(&output));
-        told(&output)
-    }
-
-    /// A client that stays connected.
-    pub(crate) fn connect(&self) -> Client {
-        Client::start(self.qemu_io())
-    }
-}
-
-pub(crate) fn told(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn lines(output: ChildStdout) -> Receiver<String> {
-    let (sender, lines) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            let _ = sender.send(line);
-        }
-    });
-    lines
-}
-
-/// A running qemu-io.
-pub(crate) struct Client {
-    child: Child,
-    input: ChildStdin,
-    lines: Receiver<String>,
-}
-
-impl Client {
-    /// Starts qemu-io without commands.
-    pub(crate) fn start(mut qemu_io: Command) -> Self {
-        let mut child =
-            qemu_io.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, input, lines: lines(output) }
-    }
-
-    /// Gives it a command without waiting.
-    pub(crate) fn send(&mut self, command: &str) {
-        writeln!(self.input, "{command}").unwrap();
-    }
-
-    /// Whether the command sent last was carried out within `patience`.
-    pub(crate) fn is_done(&mut self, patience: Duration) -> bool {
-        self.hears(&["wrote ", "read "], patience)
-    }
-
-    /// Whether the command sent last failed within `patience`.
-    pub(crate) fn fails(&mut self, patience: Duration) -> bool {
-        self.hears(&["failed: "], patience)
-    }
-
-    fn hears(&mut self, words: &[&str], patience: Duration) -> bool {
-        let deadline = std::time::Instant::now() + patience;
-        while let Ok(line) =
-            self.lines.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now()))
-        {
-            if words.iter().any(|word| line.contains(word)) {
-                return true;
-            }
-        }
-        false
-    }
-
-    pub(crate) fn perform(&mut self, command: &str) {
-        self.send(command);
-        assert!(self.is_done(PATIENCE), "{command}");
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = (self.child.kill(), self.child.wait());
     }
 }

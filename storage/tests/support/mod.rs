@@ -6,6 +6,7 @@
     reason = "a helper of a test fails the test; not every test binary uses all"
 )]
 
+pub(crate) mod client;
 pub(crate) mod lab;
 pub(crate) mod login;
 pub(crate) mod nfs;

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -12,7 +12,8 @@ use tepui_storage::nfs::{Ganesha, Settings};
 use tepui_storage::{Access, Backend as _, Export, Pool, Revoked, Source};
 use tokio::runtime::Runtime;
 
-use super::lab::{Client, PATIENCE, export, processes, told};
+use super::client::Opener;
+use super::lab::{PATIENCE, export, processes};
 use super::{BYTES, MIB, XFS, call, on, pool, volume};
 
 /// The host's address, from which its clients come, too.
@@ -174,7 +175,9 @@ impl NfsClient {
         let Source::Nfs { server: OWN, path, user, .. } = source.clone() else { unreachable!("{source:?}") };
         Self { path, user }
     }
+}
 
+impl Opener for NfsClient {
     fn qemu_io(&self) -> Command {
         let Self { path, user } = self;
         // It would wait for its server for ever, also without the test.
@@ -185,35 +188,5 @@ impl NfsClient {
             path.display()
         ));
         command
-    }
-
-    /// Carries out commands of qemu-io.
-    pub(crate) fn perform(&self, commands: &[&str], read_only: bool) -> Output {
-        let mut qemu_io = self.qemu_io();
-        if read_only {
-            qemu_io.arg("-r");
-        }
-        for command in commands {
-            qemu_io.args(["-c", command]);
-        }
-        qemu_io.output().unwrap()
-    }
-
-    /// That the file is opened and read.
-    pub(crate) fn opens(&self) {
-        let output = self.perform(&["read 0 4k"], true);
-        assert!(told(&output).contains("read 4096/4096"), "{}", told(&output));
-    }
-
-    /// What the refusal says.
-    pub(crate) fn refusal(&self) -> String {
-        let output = self.perform(&["read 0 4k"], true);
-        assert!(!output.status.success(), "it was let in: {}", told(&output));
-        told(&output)
-    }
-
-    /// A client that keeps its handle.
-    pub(crate) fn connect(&self) -> Client {
-        Client::start(self.qemu_io())
     }
 }
