@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tepui_tests::{Cloud, Hypervisor, Output, file_system, until};
+use tepui_tests::{Cloud, Hypervisor, Output, until};
 
 /// Plugins of a local mirror; no public registry may be reachable.
 const MIRROR: &str = "/opt/tf-plugins";
@@ -20,7 +20,7 @@ fn terraform_applies_plans_no_changes_and_destroys() {
     };
     let cloud = Cloud::start(Hypervisor::Libvirt, 1);
     cloud.import("tiny", "root");
-    pool(&cloud);
+    cloud.make_pool(&cloud.host(1));
     let folder = cloud.scratch().join("terraform");
     let prepared = std::fs::create_dir_all(&folder).and_then(|()| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("terraform");
@@ -59,15 +59,6 @@ fn terraform_applies_plans_no_changes_and_destroys() {
     });
     cloud.assert_healthy();
     cloud.down();
-}
-
-fn pool(cloud: &Cloud) {
-    let path = file_system(cloud, &cloud.host(1));
-    let create = ["pool", "create", "fast", "--backend", "iscsi", "--node", "node-1", "--path", &path];
-    cloud.tepui(&create).ok();
-    until("the pool is there", 60, || {
-        cloud.tepui_json(&["pool", "list"])[0]["usage"].is_object().then_some(())
-    });
 }
 
 /// Applies it with a volume of this size; nothing is left to plan then.

@@ -81,7 +81,7 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
 
     for volume in &volumes {
         ec2.call("detach_volume", &json!({ "VolumeId": volume })).answer();
-        wait(&mut ec2, volume, "available");
+        ec2.wait_volume(volume, "available");
     }
     attach(&mut ec2, &volumes, &reader);
     let heard = ec2.wait_console(&reader, "volumes say: [", PATIENCE);
@@ -93,7 +93,7 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     // They outlive their instance, and are another's once nobody can write to them any more.
     ec2.act("terminate_instances", std::slice::from_ref(&reader));
     for volume in &volumes {
-        wait(&mut ec2, volume, "available");
+        ec2.wait_volume(volume, "available");
     }
     // Others made from the snapshots are there from their guest's first second on.
     let mappings = [0, 1].map(|number| {
@@ -114,7 +114,7 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
 
     ec2.act("terminate_instances", &[writer, again]);
     for id in &volumes {
-        wait(&mut ec2, id, "available");
+        ec2.wait_volume(id, "available");
         ec2.call("delete_volume", &json!({ "VolumeId": id })).answer();
     }
     for snapshot in &snapshots {
@@ -135,7 +135,7 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
 fn create(ec2: &mut Ec2Session, parameters: &Value) -> String {
     let made = ec2.call("create_volume", parameters).answer();
     let volume = made["VolumeId"].as_str().unwrap_or_default().to_owned();
-    wait(ec2, &volume, "available");
+    ec2.wait_volume(&volume, "available");
     volume
 }
 
@@ -155,25 +155,11 @@ fn attach(ec2: &mut Ec2Session, volumes: &[String; 2], instance: &str) {
     for (volume, (_, device)) in volumes.iter().zip(BACKENDS) {
         let parameters = json!({ "VolumeId": volume, "InstanceId": instance, "Device": device });
         ec2.call("attach_volume", &parameters).answer();
-        until("the volume is attached", PATIENCE, || {
-            let state = &describe(ec2, volume)["Attachments"][0]["State"];
-            (state == "attached").then_some(())
-        });
+        ec2.wait_volume(volume, "attached");
     }
 }
 
-fn describe(ec2: &mut Ec2Session, volume: &str) -> Value {
-    let found = ec2.call("describe_volumes", &json!({ "VolumeIds": [volume] })).answer();
-    found["Volumes"][0].clone()
-}
-
-fn wait(ec2: &mut Ec2Session, volume: &str, state: &str) {
-    until(&format!("{volume} is {state}"), PATIENCE, || {
-        (describe(ec2, volume)["State"] == state).then_some(())
-    });
-}
-
-/// Who may open a volume stands on no command line and in no log.
+/// Who may open a volume stands on no command line.
 fn assert_no_secret(host: &Host) {
     let listed = host.run("sh", &["-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]).ok();
     assert!(!listed.contains("password=") && !listed.contains("--password"), "{listed}");

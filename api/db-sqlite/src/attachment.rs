@@ -313,7 +313,7 @@ pub(crate) fn storage_hosts(connection: &Connection, compute: NodeId) -> rusqlit
     all(connection, sql, params![S(compute)], |c| c.stored())
 }
 
-/// Says of these devices whether their volumes go with the instance.
+/// Says of these volumes whether they go with the instance, of all or of none.
 pub(crate) fn set_delete_on_termination(
     connection: &Connection,
     project: ProjectId,
