@@ -13,7 +13,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use support::lab::{Initiator, PATIENCE, free_port, told};
+use support::client::{Opener as _, told};
+use support::lab::{Initiator, PATIENCE, free_port};
 use support::nfs::{self, NfsClient, OWN};
 use support::{BYTES, MIB, XFS, on, pool_id, snapshot, volume};
 use tepui_agent::storage::{LocalPools, Storage};
