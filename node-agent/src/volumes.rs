@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tepui_libvirt::{DataDisk, DiskSource, IscsiSource, LiveDisks, NfsSource};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskSpec, DiskState, NodePart, PlacementObserved, PlacementPart, PlacementSpec,
-    PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
+    DiskObserved, DiskPart, DiskSpec, DiskState, IoLimits, NodePart, PlacementObserved, PlacementPart,
+    PlacementSpec, PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
 };
 use tepui_types::{ExportId, PlacementId};
 use tokio::sync::Notify;
@@ -131,12 +131,12 @@ fn power(state: Option<&PlacementState>) -> Option<Power> {
 
 fn told(disk: &WantedDisk, state: Option<DiskState>) -> Option<DiskObserved> {
     let state = state?;
-    let size_bytes = match (&disk.wanted, &state) {
+    let (size_bytes, limits) = match (&disk.wanted, &state) {
         // It was told, or will be when it starts.
-        (DiskPart::Attached(spec), DiskState::Attached) => spec.size_bytes,
-        (DiskPart::Attached(_) | DiskPart::Awaited | DiskPart::Absent, _) => 0,
+        (DiskPart::Attached(spec), DiskState::Attached) => (spec.size_bytes, spec.limits),
+        (DiskPart::Attached(_) | DiskPart::Awaited | DiskPart::Absent, _) => (0, IoLimits::NONE),
     };
-    Some(DiskObserved { export_id: disk.export_id, state, size_bytes })
+    Some(DiskObserved { export_id: disk.export_id, state, size_bytes, limits })
 }
 
 /// `None` of one of which there is nothing to say yet.
@@ -154,8 +154,8 @@ fn on(disk: &WantedDisk, live: &LiveDisks) -> Option<DiskState> {
         DiskPart::Awaited => return None,
         DiskPart::Attached(spec) => {
             let own = data_disk(disk, spec);
-            let outgrown = live.outgrown.iter().find(|(device, _)| *device == own.device());
-            match (live.disks.iter().any(|live| own.source_name() == live.source), outgrown) {
+            let unfit = live.unfit.iter().find(|(device, _)| *device == own.device());
+            match (live.disks.iter().any(|live| own.source_name() == live.source), unfit) {
                 (true, None) => DiskState::Attached,
                 (true, Some((_, why))) => DiskState::Failed { message: why.clone() },
                 (false, _) => {
@@ -209,6 +209,7 @@ fn data_disk(disk: &WantedDisk, spec: &DiskSpec) -> DataDisk {
         source: source(disk.export_id, spec),
         read_only: spec.read_only,
         least_bytes: spec.size_bytes,
+        limits: spec.limits,
     }
 }
 
@@ -239,8 +240,6 @@ mod tests {
 
     use tepui_types::VolumeId;
 
-    use tepui_libvirt::LiveDisk;
-
     use super::*;
 
     fn wanted(number: u128, wanted: DiskPart) -> WantedDisk {
@@ -262,15 +261,14 @@ mod tests {
                 secret: Some("secret".into()),
                 read_only: false,
                 size_bytes: 4 << 30,
+                limits: IoLimits { iops: 100, throughput_mib: 0 },
             })),
         )
     }
 
     fn live(of: &WantedDisk) -> LiveDisks {
         let DiskPart::Attached(spec) = &of.wanted else { panic!("absent") };
-        let disk = data_disk(of, spec);
-        let live = LiveDisk { device: disk.device(), source: disk.source_name() };
-        LiveDisks { disks: vec![live], outgrown: Vec::new() }
+        LiveDisks { disks: vec![data_disk(of, spec).live()], unfit: Vec::new() }
     }
 
     #[test]
@@ -298,14 +296,17 @@ mod tests {
         let gone = WantedDisk { wanted: DiskPart::Absent, ..one.clone() };
         assert_eq!(on(&gone, &live(&one)), Some(DiskState::Detaching));
         assert_eq!(on(&gone, &live(&two)), Some(DiskState::Absent));
-        let outgrown = LiveDisks { outgrown: vec![("vdb".into(), "no answer".into())], ..live(&one) };
-        assert_eq!(on(&one, &outgrown), Some(DiskState::Failed { message: "no answer".into() }));
-        assert_eq!(on(&gone, &outgrown), Some(DiskState::Detaching));
+        let unfit = LiveDisks { unfit: vec![("vdb".into(), "no answer".into())], ..live(&one) };
+        assert_eq!(on(&one, &unfit), Some(DiskState::Failed { message: "no answer".into() }));
+        assert_eq!(on(&gone, &unfit), Some(DiskState::Detaching));
         let awaited = WantedDisk { wanted: DiskPart::Awaited, ..one.clone() };
         assert_eq!(on(&awaited, &live(&two)), None);
-        let size = |disk: &WantedDisk, state| told(disk, Some(state)).unwrap().size_bytes;
-        assert_eq!(size(&one, DiskState::Attached), 4 << 30, "the size that was wanted when it was set");
-        assert_eq!(size(&one, DiskState::Failed { message: "no".into() }), 0);
-        assert_eq!(size(&gone, DiskState::Absent), 0);
+        let fits = |disk: &WantedDisk, state| {
+            let told = told(disk, Some(state)).unwrap();
+            (told.size_bytes, told.limits.iops)
+        };
+        assert_eq!(fits(&one, DiskState::Attached), (4 << 30, 100), "what was wanted when it was set");
+        assert_eq!(fits(&one, DiskState::Failed { message: "no".into() }), (0, 0));
+        assert_eq!(fits(&gone, DiskState::Absent), (0, 0));
     }
 }

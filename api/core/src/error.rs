@@ -172,9 +172,9 @@ pub enum Error {
         /// The volume.
         id: String,
     },
-    /// The volume's last growth has not ended.
-    #[error("'{id}' is still growing to the size that it was given last")]
-    Growing {
+    /// The volume's last modification has not ended.
+    #[error("'{id}' is still being modified as it was asked for last")]
+    Modifying {
         /// The volume.
         id: String,
     },
@@ -329,7 +329,7 @@ impl Error {
             | Self::RootDisk { id, .. }
             | Self::NodeFull { id }
             | Self::NotAttached { id }
-            | Self::Growing { id }
+            | Self::Modifying { id }
             | Self::AlreadyExists { id, .. }
             | Self::InUse { id, .. }
             | Self::CannotDelete { id, .. }
@@ -368,7 +368,7 @@ impl Error {
             Self::NoCapacity { .. } | Self::NodeFull { .. } => "no_capacity",
             Self::PoolsFull { .. } => "no_pool",
             Self::NotAttached { .. } => "not_attached",
-            Self::Growing { .. } => "growing",
+            Self::Modifying { .. } => "modifying",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::LimitExceeded { .. } => "limit_exceeded",
             Self::AlreadyExists { .. } => "already_exists",

@@ -78,5 +78,5 @@ pub use security_group::{
 pub use snapshot::{CreateSnapshots, SNAPSHOT_FAILED};
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, ModificationState,
-    ModificationView, ModifyVolume, VolumeView,
+    ModificationView, ModifyVolume, USUAL_IOPS, USUAL_THROUGHPUT_MIB, VolumeView,
 };

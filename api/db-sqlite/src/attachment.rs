@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Params, params};
 use tepui_db::model::{Attachment, AttachmentState, ExportState, InstanceState, VolumeState};
 use tepui_db::{AttachOutcome, DetachOutcome, Detachment, NewAttachment};
-use tepui_types::agent::PoolBackend;
+use tepui_types::agent::{IoLimits, PoolBackend};
 use tepui_types::{InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
 
 use crate::generation::Touched;
@@ -18,7 +18,9 @@ use crate::verb::{Undo, Verb};
 pub(crate) const ATTACHMENT: &str =
     "a.id, a.volume_id, i.id, a.device, a.delete_on_termination, a.state, a.since,
     a.export_id, a.placement_id, a.wrapped_secret, a.export_state, a.source, a.message,
-    (SELECT actual_gib FROM volume WHERE id = a.volume_id), a.guest_gib";
+    (SELECT actual_gib FROM volume WHERE id = a.volume_id), a.guest_gib,
+    (SELECT iops FROM volume WHERE id = a.volume_id), (SELECT throughput_mib FROM volume WHERE id = a.volume_id),
+    a.guest_iops, a.guest_throughput_mib";
 /// Where [`ATTACHMENT`] is selected from.
 pub(crate) const FROM: &str = "attachment a JOIN instance i ON i.n = a.instance_n";
 
@@ -40,7 +42,14 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Attachment> {
         message: c.plain()?,
         size_gib: c.plain()?,
         guest_gib: c.plain()?,
+        limits: limits(c)?,
+        guest_limits: limits(c)?,
     })
+}
+
+/// Reads limits: operations, then MiB a second.
+pub(crate) fn limits(c: &Columns<'_>) -> rusqlite::Result<IoLimits> {
+    Ok(IoLimits { iops: c.plain()?, throughput_mib: c.plain()? })
 }
 
 fn select(

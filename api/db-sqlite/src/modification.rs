@@ -1,12 +1,14 @@
-//! Changes of volumes' sizes: the last one of each volume.
+//! Changes of volumes' sizes and limits: the last one of each volume.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{Volume, VolumeModification};
+use tepui_types::agent::IoLimits;
 use tepui_types::{ProjectId, VolumeId};
 
+use crate::attachment::limits;
 use crate::row::{all, execute, exists};
 use crate::value::S;
 
@@ -15,13 +17,20 @@ pub(crate) fn of_project(
     connection: &Connection,
     project: ProjectId,
 ) -> rusqlite::Result<BTreeMap<VolumeId, VolumeModification>> {
-    let sql = "SELECT m.volume_id, m.original_gib, m.target_gib, m.started_at, m.ended_at
+    let sql = "SELECT m.volume_id, m.original_gib, m.target_gib, m.original_iops, m.original_throughput_mib,
+                   m.target_iops, m.target_throughput_mib, m.started_at, m.ended_at
                FROM volume_modification m JOIN volume v ON v.id = m.volume_id WHERE v.project_id = ?1";
     let rows = all(connection, sql, params![S(project)], |c| {
         let id = c.stored()?;
-        let (original_gib, target_gib) = (c.plain()?, c.plain()?);
-        let (started_at, ended_at) = (c.stored()?, c.optional()?);
-        Ok((id, VolumeModification { original_gib, target_gib, started_at, ended_at }))
+        let modification = VolumeModification {
+            original_gib: c.plain()?,
+            target_gib: c.plain()?,
+            original_limits: limits(c)?,
+            target_limits: limits(c)?,
+            started_at: c.stored()?,
+            ended_at: c.optional()?,
+        };
+        Ok((id, modification))
     })?;
     Ok(rows.into_iter().collect())
 }
@@ -32,25 +41,40 @@ pub(crate) fn is_under_way(connection: &Connection, volume: VolumeId) -> rusqlit
     exists(connection, sql, params![S(volume)])
 }
 
-/// A volume is to have `target_gib`, from what it had.
+/// A volume is to have this size and these limits, from what it had.
 pub(crate) fn begin(
     connection: &Connection,
     volume: &Volume,
-    target_gib: u32,
+    (target_gib, target_limits): (u32, IoLimits),
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO volume_modification (volume_id, original_gib, target_gib, started_at)
-               VALUES (?1, ?2, ?3, ?4)";
-    execute(connection, sql, params![S(volume.id), volume.size_gib, target_gib, S(now)])?;
+    let sql =
+        "INSERT OR REPLACE INTO volume_modification (volume_id, original_gib, target_gib, original_iops,
+                   original_throughput_mib, target_iops, target_throughput_mib, started_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let values = params![
+        S(volume.id),
+        volume.size_gib,
+        target_gib,
+        volume.limits.iops,
+        volume.limits.throughput_mib,
+        target_limits.iops,
+        target_limits.throughput_mib,
+        S(now),
+    ];
+    execute(connection, sql, values)?;
     Ok(())
 }
 
-/// Ends the volume's modification if everybody has its size: the volume's host, and the guest that has it.
+/// Ends the volume's modification if it is carried out: the volume's host has its size, and the guest that uses it has
+/// its size and limits.
 pub(crate) fn settle(connection: &Connection, volume: VolumeId, now: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE volume_modification AS m SET ended_at = ?2
                WHERE volume_id = ?1 AND ended_at IS NULL
                  AND target_gib <= (SELECT actual_gib FROM volume WHERE id = ?1)
-                 AND NOT EXISTS (SELECT 1 FROM attachment WHERE volume_id = ?1 AND guest_gib < m.target_gib)";
+                 AND NOT EXISTS (SELECT 1 FROM attachment a WHERE a.volume_id = ?1
+                     AND (a.guest_gib < m.target_gib OR a.guest_iops <> m.target_iops
+                          OR a.guest_throughput_mib <> m.target_throughput_mib))";
     execute(connection, sql, params![S(volume), S(now)])?;
     Ok(())
 }

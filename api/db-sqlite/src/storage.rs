@@ -9,7 +9,7 @@ use tepui_db::model::{
     Attachment, AttachmentState, ExportState, InstanceState, SnapshotState, VolumeEvent, VolumeState,
 };
 use tepui_db::{DbError, StorageDb, StorageNews, StoragePartState};
-use tepui_types::agent::VolumeSource;
+use tepui_types::agent::{IoLimits, VolumeSource};
 use tepui_types::{ExportId, Generation, NodeId, ProjectId, SnapshotId, VolumeId};
 
 use crate::SqliteDb;
@@ -108,7 +108,7 @@ impl<'a> News<'a> {
                 StorageNews::ExportOpen(id, source) => self.export_open(*id, source)?,
                 StorageNews::ExportGone(id) => self.export_gone(*id)?,
                 StorageNews::DiskAttached(id) => self.disk_attached(*id)?,
-                StorageNews::DiskSized(id, gib) => self.disk_sized(*id, *gib)?,
+                StorageNews::DiskFitted(id, gib, limits) => self.disk_fitted(*id, *gib, *limits)?,
                 StorageNews::DiskAbsent(id) => self.disk_absent(*id)?,
                 StorageNews::Failed(id, message) => self.failed(*id, message)?,
             }
@@ -280,11 +280,12 @@ impl<'a> News<'a> {
         Ok(())
     }
 
-    fn disk_sized(&self, export: ExportId, gib: u32) -> rusqlite::Result<()> {
+    fn disk_fitted(&self, export: ExportId, gib: u32, limits: IoLimits) -> rusqlite::Result<()> {
         let Some(Known { attachment, .. }) = self.own_disk(export)? else { return Ok(()) };
-        if attachment.guest_gib != gib {
-            let sql = "UPDATE attachment SET guest_gib = ?2 WHERE export_id = ?1";
-            execute(self.connection, sql, params![S(export), gib])?;
+        if (attachment.guest_gib, attachment.guest_limits) != (gib, limits) {
+            let sql = "UPDATE attachment SET guest_gib = ?2, guest_iops = ?3, guest_throughput_mib = ?4
+                       WHERE export_id = ?1";
+            execute(self.connection, sql, params![S(export), gib, limits.iops, limits.throughput_mib])?;
             modification::settle(self.connection, attachment.volume_id, self.now)?;
         }
         Ok(())

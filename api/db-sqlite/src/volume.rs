@@ -1,4 +1,4 @@
-//! Volumes: creation, growth, deletion, listing.
+//! Volumes: creation, modification, deletion, listing.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,9 @@ use rusqlite::{Connection, params};
 use tepui_db::model::{NodeState, SnapshotState, Volume, VolumeEvent, VolumeRecord, VolumeState};
 use tepui_db::{
     AttachOutcome, DbError, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, TokenUse,
-    VolumeDb, VolumeOutcome,
+    VolumeChange, VolumeDb, VolumeOutcome,
 };
+use tepui_types::agent::IoLimits;
 use tepui_types::{InstanceId, NodeId, PoolId, ProjectId, VolumeId};
 
 use crate::generation::Touched;
@@ -20,7 +21,7 @@ use crate::{SqliteDb, attachment, modification, node, project, tag};
 
 /// The SELECT list, with `volume` as v, that [`read`] reads.
 pub(crate) const VOLUME: &str =
-    "v.id, v.project_id, v.pool_id, v.size_gib, v.actual_gib, v.snapshot_id, v.state,
+    "v.id, v.project_id, v.pool_id, v.size_gib, v.actual_gib, v.iops, v.throughput_mib, v.snapshot_id, v.state,
     v.message, v.created_at";
 
 #[async_trait]
@@ -34,14 +35,14 @@ impl VolumeDb for SqliteDb {
         self.read(move |connection| of_project(connection, project)).await
     }
 
-    async fn grow_volume(
+    async fn modify_volume(
         &self,
         project: ProjectId,
         id: VolumeId,
-        size_gib: u32,
+        change: VolumeChange,
         now: Timestamp,
     ) -> Result<VolumeOutcome, DbError> {
-        self.write(move |connection| grow(connection, project, id, size_gib, now)).await
+        self.write(move |connection| modify(connection, project, id, change, now)).await
     }
 
     async fn delete_volume(&self, project: ProjectId, id: VolumeId) -> Result<VolumeOutcome, DbError> {
@@ -80,6 +81,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Volume> {
         pool_id: c.stored()?,
         size_gib: c.plain()?,
         actual_gib: c.plain()?,
+        limits: attachment::limits(c)?,
         snapshot_id: c.optional()?,
         state: c.stored()?,
         message: c.plain()?,
@@ -196,15 +198,17 @@ pub(crate) fn exceeded(
 
 fn insert(connection: &Connection, volume: &Volume, token: Option<&TokenUse>) -> rusqlite::Result<()> {
     let sql =
-        "INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message,
-                                   created_at, token, parameters_sha256)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        "INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, iops, throughput_mib, snapshot_id, state,
+                                   message, created_at, token, parameters_sha256)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let values = params![
         S(volume.id),
         S(volume.project_id),
         S(volume.pool_id),
         volume.size_gib,
         volume.actual_gib,
+        volume.limits.iops,
+        volume.limits.throughput_mib,
         volume.snapshot_id.map(S),
         S(volume.state),
         volume.message,
@@ -229,11 +233,11 @@ fn own(
     first(connection, &sql, params![S(id), S(project)], |c| Ok((read(c)?, c.stored()?)))
 }
 
-fn grow(
+fn modify(
     connection: &Connection,
     project: ProjectId,
     id: VolumeId,
-    size_gib: u32,
+    change: VolumeChange,
     now: Timestamp,
 ) -> Verb<VolumeOutcome> {
     let Some((volume, node)) = own(connection, project, id)? else { return Ok(VolumeOutcome::NotFound) };
@@ -243,24 +247,42 @@ fn grow(
             return Ok(VolumeOutcome::WrongState(volume.state));
         }
     }
+    let size_gib = change.size_gib.unwrap_or(volume.size_gib);
+    let limits = IoLimits {
+        iops: change.iops.unwrap_or(volume.limits.iops),
+        throughput_mib: change.throughput_mib.unwrap_or(volume.limits.throughput_mib),
+    };
     let Some(more) = size_gib.checked_sub(volume.size_gib) else {
         return Ok(VolumeOutcome::WouldShrink(volume.size_gib));
     };
-    if more == 0 {
+    if more == 0 && limits == volume.limits {
         return Ok(VolumeOutcome::Unchanged);
     }
     if modification::is_under_way(connection, id)? {
-        return Ok(VolumeOutcome::Growing);
+        return Ok(VolumeOutcome::Modifying);
     }
     if let Some((_, limit, used)) = exceeded(connection, project, 0, more.into())? {
         return Ok(VolumeOutcome::QuotaExceeded { limit, used });
     }
-    execute(connection, "UPDATE volume SET size_gib = ?2 WHERE id = ?1", params![S(id), size_gib])?;
-    modification::begin(connection, &volume, size_gib, now)?;
-    let mut touched = Touched::default();
-    touched.storage(node);
+    let sql = "UPDATE volume SET size_gib = ?2, iops = ?3, throughput_mib = ?4 WHERE id = ?1";
+    execute(connection, sql, params![S(id), size_gib, limits.iops, limits.throughput_mib])?;
+    modification::begin(connection, &volume, (size_gib, limits), now)?;
+    // Limits of a volume that no guest has are nobody's work.
+    modification::settle(connection, id, now)?;
+    let (mut touched, mut nodes) = (Touched::default(), Vec::new());
+    if more > 0 {
+        touched.storage(node);
+        nodes.push(node);
+    }
+    if limits != volume.limits
+        && let Some(compute) = attachment::compute_of(connection, id)?
+    {
+        touched.node(compute);
+        nodes.push(compute);
+    }
     touched.grow(connection)?;
-    Ok(VolumeOutcome::Changed(node))
+    nodes.dedup();
+    Ok(VolumeOutcome::Changed(nodes))
 }
 
 fn delete(connection: &Connection, project: ProjectId, id: VolumeId) -> Verb<VolumeOutcome> {
@@ -279,7 +301,7 @@ fn delete(connection: &Connection, project: ProjectId, id: VolumeId) -> Verb<Vol
     let mut touched = Touched::default();
     touched.storage(host);
     touched.grow(connection)?;
-    Ok(VolumeOutcome::Changed(host))
+    Ok(VolumeOutcome::Changed(vec![host]))
 }
 
 /// Forgets a volume of which nothing is left.

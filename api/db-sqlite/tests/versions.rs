@@ -17,10 +17,10 @@ use tepui_db::model::{
 };
 use tepui_db::{
     AuditFilter, AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb, InstanceFilter,
-    NewAttachment, NewVolume, NodeDb, RuleChange, StorageNews, TokenUse,
+    NewAttachment, NewVolume, NodeDb, RuleChange, StorageNews, TokenUse, VolumeChange,
 };
 use tepui_db_sqlite::{Options, SqliteDb};
-use tepui_types::agent::{Direction, PoolBackend, Protocol, VolumeSource};
+use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, VolumeSource};
 use tepui_types::{
     AttachmentId, ExportId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId, SecurityGroupRuleId,
     SnapshotId, UserId, VolumeId,
@@ -185,6 +185,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         pool_id: pool.id,
         size_gib: 4,
         actual_gib: 0,
+        limits: IoLimits { iops: 100, throughput_mib: 0 },
         snapshot_id: None,
         state: VolumeState::Creating,
         message: None,
@@ -212,7 +213,8 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     let source = VolumeSource::Iscsi { portal, target: "iqn.2026-11.test:1".into(), lun: 1 };
     let open = [StorageNews::ExportOpen(export_id, source)];
     world.db.apply_storage_news(node, &open, world.now()).await.unwrap();
-    world.db.grow_volume(tenant.project, id, 6, world.now()).await.unwrap();
+    let change = VolumeChange { size_gib: Some(6), iops: Some(200), throughput_mib: Some(10) };
+    world.db.modify_volume(tenant.project, id, change, world.now()).await.unwrap();
     let snapshot = Snapshot {
         id: SnapshotId::from_random(world.bits()),
         project_id: tenant.project,

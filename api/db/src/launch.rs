@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
+use tepui_types::agent::IoLimits;
 use tepui_types::{
     ImageId, MacAddress, NetworkInterfaceId, NodeId, PlacementId, PoolId, ProjectId, ReservationId,
     SecurityGroupId, SnapshotId, SubnetId, VpcId,
@@ -204,6 +205,8 @@ impl LaunchVolume {
             message: None,
             size_gib: volume.actual_gib,
             guest_gib: 0,
+            limits: volume.limits,
+            guest_limits: IoLimits::NONE,
         }
     }
 }

@@ -46,8 +46,8 @@ pub use snapshot::{NewSnapshotsOutcome, SnapshotDb};
 pub use storage::{StorageDb, StorageNews, StoragePartState};
 pub use tag::{TagDb, TagOutcome};
 pub use volume::{
-    AttachOutcome, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, VolumeDb,
-    VolumeOutcome,
+    AttachOutcome, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, VolumeChange,
+    VolumeDb, VolumeOutcome,
 };
 
 /// The whole store. Its writing verbs obey [`rehearse`].

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tepui_types::agent::VolumeSource;
+use tepui_types::agent::{IoLimits, VolumeSource};
 use tepui_types::{ExportId, Generation, NodeId, SnapshotId, VolumeId};
 
 use crate::DbError;
@@ -46,8 +46,8 @@ pub enum StorageNews {
     ExportGone(ExportId),
     /// The placement's domain has the disk.
     DiskAttached(ExportId),
-    /// The placement's domain sees the disk with so many GiB, or will when it starts.
-    DiskSized(ExportId, u32),
+    /// The placement's domain sees the disk with so many GiB and is held to these limits, or will when it starts.
+    DiskFitted(ExportId, u32, IoLimits),
     /// The placement's domain does not have the disk any more.
     DiskAbsent(ExportId),
     /// What is wanted of the export or disk failed for now.

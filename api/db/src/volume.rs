@@ -46,11 +46,22 @@ pub enum NewVolumeOutcome {
     ParentMissing,
 }
 
+/// What is to be changed of a volume; `None` leaves it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VolumeChange {
+    /// In GiB.
+    pub size_gib: Option<u32>,
+    /// Operations a second; 0 is no limit.
+    pub iops: Option<u32>,
+    /// MiB a second; 0 is no limit.
+    pub throughput_mib: Option<u32>,
+}
+
 /// What became of a change of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VolumeOutcome {
-    /// It is in the books; this node's agent carries it out.
-    Changed(NodeId),
+    /// It is in the books; the agents of these nodes carry it out.
+    Changed(Vec<NodeId>),
     /// It is so already; nothing was changed.
     Unchanged,
     /// The project has no such volume.
@@ -61,8 +72,8 @@ pub enum VolumeOutcome {
     InUse(InstanceId),
     /// It has so many GiB, and a volume never shrinks.
     WouldShrink(u32),
-    /// Its last growth has not ended.
-    Growing,
+    /// Its last modification has not ended.
+    Modifying,
     /// The project may have only so many GiB, and so many are taken.
     QuotaExceeded {
         /// The limit.
@@ -177,12 +188,13 @@ pub trait VolumeDb: Send + Sync {
     /// A project's volumes, by id.
     async fn volumes(&self, project: ProjectId) -> Result<Vec<VolumeRecord>, DbError>;
 
-    /// Grows a volume, in use or not. It is a new modification, whether the last one has ended or not.
-    async fn grow_volume(
+    /// Grows a volume or changes its limits, in use or not, unless its last modification has not ended. Limits of a
+    /// volume that no guest has are changed at once.
+    async fn modify_volume(
         &self,
         project: ProjectId,
         id: VolumeId,
-        size_gib: u32,
+        change: VolumeChange,
         now: Timestamp,
     ) -> Result<VolumeOutcome, DbError>;
 

@@ -24,7 +24,7 @@ impl ApiError {
             Error::NotFound { kind, .. } => Self::new(not_found(kind), message),
             Error::WrongState { id, .. } => Self::new(wrong_state(kind_of(&id)), message),
             Error::NotAttached { .. } => Self::new("IncorrectState", message),
-            Error::Growing { .. } => Self::new("IncorrectModificationState", message),
+            Error::Modifying { .. } => Self::new("IncorrectModificationState", message),
             Error::Protected { .. } | Error::RootDisk { .. } => Self::new("OperationNotPermitted", message),
             // 500, not 400: SDKs and auto-scalers try elsewhere or again on a server's fault only.
             Error::NoCapacity { .. } | Error::NodeFull { .. } => {

@@ -232,16 +232,16 @@ mod tests {
 
     #[test]
     fn a_parameter_nobody_acts_on_is_refused_by_its_name() {
-        let error = run_with("BlockDeviceMapping.2.Ebs.Iops", "4000").unwrap();
+        let error = run_with("BlockDeviceMapping.2.Ebs.KmsKeyId", "key").unwrap();
         assert_eq!(error.code, "UnsupportedOperation");
-        assert!(error.message.contains("BlockDeviceMapping.2.Ebs.Iops"), "{}", error.message);
+        assert!(error.message.contains("BlockDeviceMapping.2.Ebs.KmsKeyId"), "{}", error.message);
         assert_eq!(run_with("Colour", "red").unwrap().code, "UnknownParameter");
         assert_eq!(run_with("EbsOptimized", "true").unwrap().code, "UnsupportedOperation");
     }
 
     #[test]
     fn a_value_that_asks_for_what_happens_anyway_is_let_through() {
-        assert_eq!(run_with("BlockDeviceMapping.2.Ebs.Iops", "3000"), None);
+        assert_eq!(run_with("NetworkInterface.2.InterfaceType", "interface"), None);
         assert_eq!(run_with("EbsOptimized", "false"), None);
         assert_eq!(run_with("AdditionalInfo", "anything"), None);
     }

@@ -208,7 +208,7 @@ fn domain_code(error: &Error) -> ErrorCode {
         Error::NotFound { .. } | Error::RuleNotFound { .. } => ErrorCode::NotFound,
         Error::WrongState { .. }
         | Error::NotAttached { .. }
-        | Error::Growing { .. }
+        | Error::Modifying { .. }
         | Error::Protected { .. }
         | Error::RootDisk { .. }
         | Error::InUse { .. }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
 use tepui_types::PlacementId;
+use tepui_types::agent::IoLimits;
 use tepui_types::failpoint::{self, Tripped};
 use uuid::Uuid;
 use virt::connect::Connect;
@@ -14,10 +15,10 @@ use virt::sys;
 
 use crate::host::{Outcome, is_invalid, lookup, present};
 use crate::spec::{check_path, is_name, require};
-use crate::{Error, xml};
+use crate::{Error, throttle, xml};
 
 /// The fail points of giving a running domain a disk; each stands behind the step it names.
-pub const GIVE_STEPS: &[&str] = &["agent::disks::told", "agent::disks::given"];
+pub const GIVE_STEPS: &[&str] = &["agent::disks::told", "agent::disks::given", "agent::disks::fitted"];
 /// Those of asking it to let go of one.
 pub const TAKE_STEPS: &[&str] = &["agent::disks::asked"];
 
@@ -34,6 +35,8 @@ pub struct DataDisk {
     pub read_only: bool,
     /// A guest that runs and sees fewer bytes is told of so many, which must be there.
     pub least_bytes: u64,
+    /// What the guest may do with it in a second.
+    pub limits: IoLimits,
 }
 
 /// Where the bytes of a data disk are.
@@ -93,12 +96,14 @@ impl fmt::Debug for IscsiSource {
 }
 
 /// A data disk that a running domain has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LiveDisk {
     /// Its device in the domain, for example `vdf`.
     pub device: String,
     /// Target and unit, or the file.
     pub source: String,
+    /// What its guest is held to.
+    pub limits: IoLimits,
 }
 
 /// What a running domain has for data disks.
@@ -106,8 +111,9 @@ pub struct LiveDisk {
 pub struct LiveDisks {
     /// All of them.
     pub disks: Vec<LiveDisk>,
-    /// Those that do not show the size that their volume has by now: the device, and why.
-    pub outgrown: Vec<(String, String)>,
+    /// Those that do not show the size that their volume has by now, or whose guest is not held to their limits: the
+    /// device, and why.
+    pub unfit: Vec<(String, String)>,
 }
 
 impl DataDisk {
@@ -118,7 +124,7 @@ impl DataDisk {
 
     /// The disk as a running domain has it.
     pub fn live(&self) -> LiveDisk {
-        LiveDisk { device: self.device(), source: self.source_name() }
+        LiveDisk { device: self.device(), source: self.source_name(), limits: self.limits }
     }
 
     /// Its source as libvirt tells it of a running domain.
@@ -172,9 +178,9 @@ pub(crate) fn tell_secrets(connect: &Connect, disks: &[DataDisk]) -> Outcome<()>
     Ok(())
 }
 
-/// Gives a running domain the disks that it lacks, in the sizes that they have by now, and asks it to let go of those
-/// that are `leaving`; what it has then. A domain that is off has none: its next start gives it what is wanted. One
-/// that does not grow holds up no other.
+/// Gives a running domain the disks that it lacks, in the sizes and with the limits that they have by now, and asks it
+/// to let go of those that are `leaving`; what it has then. A domain that is off has none: its next start gives it
+/// what is wanted. One that does not grow, or cannot be limited, holds up no other.
 pub(crate) fn set_disks(
     connect: &Connect,
     id: PlacementId,
@@ -209,13 +215,20 @@ pub(crate) fn set_disks(
         }
     }
     let Some(live) = live_disks(&domain)? else { return Ok(Ok(LiveDisks::default())) };
-    let mut outgrown = Vec::new();
-    for disk in wanted.iter().filter(|wanted| live.iter().any(|live| wanted.is(live))) {
-        if let Err(error) = tolerate(&domain, grow(&domain, &disk.disk)) {
-            outgrown.push((disk.disk.device(), error.to_string()));
+    let mut unfit = Vec::new();
+    for live in &live {
+        let Some(Prepared { disk, .. }) = wanted.iter().find(|wanted| wanted.is(live)) else { continue };
+        for fitted in [grow(&domain, disk), limit(&domain, live, disk)] {
+            if let Err(error) = tolerate(&domain, fitted) {
+                unfit.push((disk.device(), error.to_string()));
+            }
+        }
+        if let Err(tripped) = failpoint::hit("agent::disks::fitted") {
+            return Ok(Err(tripped));
         }
     }
-    Ok(Ok(LiveDisks { disks: live, outgrown }))
+    let Some(disks) = live_disks(&domain)? else { return Ok(Ok(LiveDisks::default())) };
+    Ok(Ok(LiveDisks { disks, unfit }))
 }
 
 /// Tells a guest of the size that a disk of it has by now. QEMU asks a target itself, and refuses a size that is not
@@ -225,6 +238,15 @@ fn grow(domain: &Domain, disk: &DataDisk) -> Outcome<u32> {
     match domain.get_block_info(&device, 0)?.capacity < disk.least_bytes {
         true => domain.block_resize(&device, disk.least_bytes, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES),
         false => Ok(0),
+    }
+}
+
+/// Holds a guest to the limits that a disk of it has by now. QEMU waits for what is under way on the disk when it is to
+/// have no limit any more: where it has none already, it is not asked.
+fn limit(domain: &Domain, live: &LiveDisk, disk: &DataDisk) -> Outcome<u32> {
+    match live.limits == disk.limits {
+        true => Ok(0),
+        false => throttle::set(domain, &live.device, disk.limits),
     }
 }
 
@@ -241,7 +263,7 @@ impl Prepared {
     }
 
     fn is(&self, live: &LiveDisk) -> bool {
-        *live == self.disk.live()
+        live.device == self.disk.device() && live.source == self.disk.source_name()
     }
 }
 

@@ -16,6 +16,7 @@ mod pool;
 mod spec;
 mod status;
 mod tap;
+mod throttle;
 mod xml;
 
 pub use accelerator::{Accelerator, AcceleratorPreference, Probe, probe_accelerator};

@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use support::{Guest, PATIENCE, PrivateHost, SlowWay, signal, wait_for_any, wait_for_state, wait_gone};
 use tepui_libvirt::{DataDisk, DiskSource, DomainState, Error, LibvirtHost, OffReason};
 use tepui_types::PlacementId;
+use tepui_types::agent::IoLimits;
 
 const DEADLINE: Duration = PATIENCE;
 
@@ -68,6 +69,7 @@ fn volume(host: &PrivateHost, letter: char) -> DataDisk {
         source: DiskSource::File(path),
         read_only: false,
         least_bytes: 0,
+        limits: IoLimits::NONE,
     }
 }
 
@@ -81,7 +83,7 @@ async fn a_guest_has_the_volumes_that_are_wanted_from_its_start_and_while_it_run
         let all = [&b, &c, &d].map(DataDisk::source_name);
         let wanted = disks.iter().map(|disk| (*disk).clone()).collect();
         let live = libvirt.set_disks(id, wanted, all.to_vec()).await.unwrap();
-        assert_eq!(live.outgrown, []);
+        assert_eq!(live.unfit, []);
         live.disks
     };
     assert_eq!(set(&[&b]).await, [], "there is no domain");
@@ -116,6 +118,68 @@ async fn a_guest_has_the_volumes_that_are_wanted_from_its_start_and_while_it_run
     assert_eq!(set(&[&b]).await, [], "it has what it starts with next");
     libvirt.start(&guest.spec).await.unwrap();
     assert_eq!(set(&[&b]).await, [b.live()]);
+    libvirt.forget(id).await.unwrap();
+}
+
+/// What QEMU holds a guest to on a disk: operations and bytes a second, by its own word.
+fn throttle(host: &PrivateHost, id: PlacementId, device: &str) -> (u64, u64) {
+    let told = host.run("virsh", &["-c", &host.uri(), "blkdeviotune", &tepui_libvirt::domain_name(id), device]);
+    let figure = |name: &str| {
+        let line = told.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("{told}")).trim().parse::<u64>().unwrap()
+    };
+    (figure("total_iops_sec"), figure("total_bytes_sec"))
+}
+
+/// How long QEMU takes for five writes of one MiB through the guest's second disk. The first one is never held up.
+fn write(host: &PrivateHost, id: PlacementId) -> Duration {
+    let command = "qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend \"write 0 1M\"";
+    let domain = tepui_libvirt::domain_name(id);
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let told = host.run("virsh", &["-c", &host.uri(), "qemu-monitor-command", &domain, "--hmp", command]);
+        assert_eq!(told.trim(), "", "qemu-io says nothing where all is well");
+    }
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn a_guest_is_held_to_limits_that_change_while_it_runs() {
+    let host = PrivateHost::start();
+    let mut guest = Guest::new(&host, 1);
+    let limits = |iops, throughput_mib| IoLimits { iops, throughput_mib };
+    let id = guest.id();
+    let b = DataDisk { limits: limits(100, 1), ..volume(&host, 'b') };
+    let c = DataDisk { limits: limits(0, 2), ..volume(&host, 'c') };
+    let libvirt = host.connect(2, DEADLINE).await;
+    guest.spec.disks = vec![b.clone()];
+    libvirt.start(&guest.spec).await.unwrap();
+    guest.wait_for_console("tepui-tiny: user code");
+    let set = async |disks: &[&DataDisk]| {
+        let wanted: Vec<_> = disks.iter().map(|disk| (*disk).clone()).collect();
+        let live = libvirt.set_disks(id, wanted.clone(), Vec::new()).await.unwrap();
+        assert_eq!(live.unfit, []);
+        assert_eq!(live.disks, wanted.iter().map(DataDisk::live).collect::<Vec<_>>());
+    };
+    assert_eq!(throttle(&host, id, "vdb"), (100, 1 << 20), "from its start");
+    set(&[&b, &c]).await;
+    assert_eq!(throttle(&host, id, "vdc"), (0, 2 << 20), "one that came later");
+
+    // By the clock, too: at one MiB a second, and without a limit.
+    let slow = write(&host, id);
+    assert!(slow > Duration::from_secs(3), "{slow:?}");
+    let free = DataDisk { limits: IoLimits::NONE, ..b.clone() };
+    set(&[&free, &c]).await;
+    assert_eq!(throttle(&host, id, "vdb"), (0, 0));
+    let fast = write(&host, id);
+    assert!(fast * 3 < slow, "{fast:?} without a limit, {slow:?} with one");
+
+    for wanted in [limits(0, 3), limits(500, 3), limits(500, 0)] {
+        set(&[&DataDisk { limits: wanted, ..b.clone() }, &c]).await;
+        let bytes = u64::from(wanted.throughput_mib) << 20;
+        assert_eq!(throttle(&host, id, "vdb"), (wanted.iops.into(), bytes));
+    }
+    assert_eq!(throttle(&host, id, "vdc"), (0, 2 << 20), "the other disk's stay");
     libvirt.forget(id).await.unwrap();
 }
 

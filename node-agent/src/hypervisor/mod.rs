@@ -56,7 +56,7 @@ pub trait Hypervisor: Send + Sync {
         disks: Vec<DataDisk>,
         _leaving: Vec<String>,
     ) -> Result<LiveDisks, HypervisorError> {
-        Ok(LiveDisks { disks: disks.iter().map(DataDisk::live).collect(), outgrown: Vec::new() })
+        Ok(LiveDisks { disks: disks.iter().map(DataDisk::live).collect(), unfit: Vec::new() })
     }
     /// What it is short of on this host, before anything failed for it.
     fn shortage(&self) -> Option<String> {

@@ -59,7 +59,7 @@ impl Hypervisor for Guest {
                 disks.push(disk);
             }
         }
-        Ok(LiveDisks { disks: disks.clone(), outgrown: Vec::new() })
+        Ok(LiveDisks { disks: disks.clone(), unfit: Vec::new() })
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use data_encoding::HEXLOWER;
 use tepui_types::endpoint::{
-    AttachVolume, CreateVolume, DeleteVolume, DetachVolume, ListVolumes, ShowVolume,
+    AttachVolume, CreateVolume, DeleteVolume, DetachVolume, ListVolumes, ModifyVolume, ShowVolume,
 };
 use tepui_types::rest::{
-    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, Volume,
-    VolumeState,
+    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, ModificationState,
+    ModifyVolumeRequest, Volume, VolumeState,
 };
 
 use super::{or_dash, word};
@@ -35,8 +35,11 @@ pub enum Verb {
         volume: String,
     },
     /// Create a volume
-    #[command(before_help = examples!("tepui volume create data --size 10", "tepui volume create restored --snapshot before-upgrade"))]
+    #[command(before_help = examples!("tepui volume create data --size 10 --iops 500", "tepui volume create restored --snapshot before-upgrade"))]
     Create(New),
+    /// Grow a volume or change its limits, in use or not
+    #[command(before_help = examples!("tepui volume modify data --size 20", "tepui volume modify data --iops 500 --throughput 50"))]
+    Modify(Modify),
     /// Attach a volume to an instance, running or stopped
     #[command(before_help = examples!("tepui volume attach data web", "tepui volume attach data web --device /dev/sdg"))]
     Attach(Attach),
@@ -72,9 +75,41 @@ pub struct New {
     /// The class of its pool
     #[arg(long)]
     class: Option<String>,
+    /// What a guest may do with it.
+    #[command(flatten)]
+    limits: Limits,
     /// Watching.
     #[command(flatten)]
     watch: Watch,
+}
+
+/// A volume to be changed.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["size", "iops", "throughput"]))]
+pub struct Modify {
+    /// Name, id or a unique beginning
+    #[arg(add = names(Kind::Volume))]
+    volume: String,
+    /// In GiB; it never shrinks
+    #[arg(long)]
+    size: Option<u32>,
+    /// What a guest may do with it.
+    #[command(flatten)]
+    limits: Limits,
+    /// Watching.
+    #[command(flatten)]
+    watch: Watch,
+}
+
+/// What a guest may do with a volume in a second.
+#[derive(Debug, Clone, Copy, Args)]
+struct Limits {
+    /// Reads and writes a second at most: 100 to 80000; 3000 is no limit
+    #[arg(long, value_name = "N")]
+    iops: Option<u32>,
+    /// MiB a second at most: 1 to 2000; 125 is no limit
+    #[arg(long, value_name = "MIB")]
+    throughput: Option<u32>,
 }
 
 /// A volume on its way to an instance.
@@ -158,6 +193,11 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             session.show(&volume)
         }
         Verb::Create(new) => create(new, session).await,
+        Verb::Modify(Modify { volume, size, limits: Limits { iops, throughput }, watch }) => {
+            let request = ModifyVolumeRequest { size_gib: size, iops, throughput_mib: throughput };
+            let volume = session.call::<ModifyVolume>(&[&volume], &request).await?;
+            watch.show(volume, Goal::Modified, session).await
+        }
         Verb::Attach(attach) => {
             let Attach { volume, instance, device, watch } = attach;
             let request = AttachVolumeRequest { instance, device };
@@ -176,6 +216,8 @@ async fn create(new: New, session: &mut Session) -> Result<()> {
     let request = CreateVolumeRequest {
         size_gib: new.size,
         class: new.class,
+        iops: new.limits.iops,
+        throughput_mib: new.limits.throughput,
         snapshot: new.snapshot,
         name: Some(new.name),
         tags: [].into(),
@@ -208,6 +250,7 @@ async fn delete(volume: &str, destroy: &Destroy, session: &mut Session) -> Resul
 enum Goal {
     Available,
     Attached,
+    Modified,
 }
 
 impl Goal {
@@ -215,6 +258,7 @@ impl Goal {
         match self {
             Self::Available => "available",
             Self::Attached => "attached",
+            Self::Modified => "modified",
         }
     }
 
@@ -223,6 +267,7 @@ impl Goal {
         match self {
             Self::Available => volume.state == VolumeState::Available,
             Self::Attached => attachment == Some(AttachmentState::Attached),
+            Self::Modified => modification(volume).is_none_or(|state| state == ModificationState::Completed),
         }
     }
 
@@ -233,8 +278,14 @@ impl Goal {
         match self {
             Self::Available => ends,
             Self::Attached => ends || matches!(attachment, None | Some(AttachmentState::Detaching)),
+            Self::Modified => ends || modification(volume) == Some(ModificationState::Failed),
         }
     }
+}
+
+/// How far its last change is; `None` of one that was never changed.
+fn modification(volume: &Volume) -> Option<ModificationState> {
+    volume.modification.as_ref().map(|modification| modification.state)
 }
 
 impl Watch {

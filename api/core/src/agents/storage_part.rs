@@ -80,6 +80,7 @@ impl Cloud {
             secret,
             read_only: false,
             size_bytes: u64::from(attachment.size_gib) * GIB,
+            limits: attachment.limits,
         })
     }
 
@@ -266,16 +267,17 @@ pub(super) fn disk_news(records: &[InstanceRecord], seen: &[PlacementObserved]) 
         for disk in &seen.disks {
             let known = attachments.iter().find(|attachment| attachment.export_id == disk.export_id);
             news.extend(known.and_then(|attachment| one_disk(attachment, &disk.state)));
-            news.extend(known.and_then(|attachment| disk_size(attachment, disk)));
+            news.extend(known.and_then(|attachment| disk_fit(attachment, disk)));
         }
     }
     news
 }
 
-fn disk_size(attachment: &Attachment, seen: &DiskObserved) -> Option<StorageNews> {
-    let gib = gib(seen.size_bytes);
-    let news = seen.state == DiskState::Attached && attachment.guest_gib != gib;
-    news.then_some(StorageNews::DiskSized(attachment.export_id, gib))
+fn disk_fit(attachment: &Attachment, seen: &DiskObserved) -> Option<StorageNews> {
+    let (gib, limits) = (gib(seen.size_bytes), seen.limits);
+    let is_known = (attachment.guest_gib, attachment.guest_limits) == (gib, limits);
+    let news = seen.state == DiskState::Attached && !is_known;
+    news.then_some(StorageNews::DiskFitted(attachment.export_id, gib, limits))
 }
 
 fn gib(bytes: u64) -> u32 {

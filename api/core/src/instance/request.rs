@@ -85,6 +85,13 @@ pub struct LaunchVolumeRequest {
     pub size_gib: Option<u32>,
     /// The class of the pool.
     pub class: Option<String>,
+    /// Operations a second that the guest may do; `None` is no limit. Not said where it is none, as in requests before
+    /// there were limits: a token outlives an upgrade.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
+    /// MiB a second that the guest may read and write; `None` is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throughput_mib: Option<u32>,
     /// What it holds when it is new.
     pub snapshot_id: Option<SnapshotId>,
     /// It goes with the instance.

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use tepui_db::model::{Pool, Snapshot, Volume, VolumeState};
 use tepui_db::{LaunchVolume, NewAttachment};
-use tepui_types::agent::PoolBackend;
+use tepui_types::agent::{IoLimits, PoolBackend};
 use tepui_types::{AttachmentId, ExportId, InstanceId, NodeId, PoolId, Timestamp, VolumeId};
 
 use super::LaunchVolumeRequest;
 use crate::volume::attach::device_name;
 use crate::volume::create::{OpenPools, emptiest, wanted_size};
+use crate::volume::throttle::io_limits;
 use crate::{Caller, Cloud, Error, limits};
 
 /// A volume to be, checked.
@@ -17,6 +18,7 @@ pub(super) struct Disk {
     device: String,
     pub(super) size_gib: u32,
     class: Option<String>,
+    limits: IoLimits,
     snapshot: Option<Snapshot>,
     delete_on_termination: bool,
 }
@@ -52,8 +54,9 @@ impl Cloud {
                 None => None,
             };
             let size_gib = wanted_size(one.size_gib, snapshot.as_ref())?;
+            let limits = io_limits(one.iops, one.throughput_mib)?;
             let (class, delete_on_termination) = (one.class.clone(), one.delete_on_termination);
-            disks.push(Disk { device, size_gib, class, snapshot, delete_on_termination });
+            disks.push(Disk { device, size_gib, class, limits, snapshot, delete_on_termination });
         }
         Ok(disks)
     }
@@ -89,6 +92,7 @@ impl Cloud {
                 pool_id: pool.id,
                 size_gib: disk.size_gib,
                 actual_gib: 0,
+                limits: disk.limits,
                 snapshot_id: disk.snapshot.as_ref().map(|snapshot| snapshot.id),
                 state: VolumeState::Creating,
                 message: None,

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 use tepui_db::model::{Pool, Snapshot, Volume, VolumeState};
 use tepui_db::{NewVolume, NewVolumeOutcome, PoolLoad, TokenUse};
+use tepui_types::agent::IoLimits;
 use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
 
+use super::throttle::io_limits;
 use super::{USUAL_CLASS, VolumeView, check_size};
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
@@ -21,6 +23,10 @@ pub struct CreateVolume {
     pub size_gib: Option<u32>,
     /// The class of the pool.
     pub class: Option<String>,
+    /// Operations a second that a guest may do; `None` is no limit.
+    pub iops: Option<u32>,
+    /// MiB a second that a guest may read and write; `None` is no limit.
+    pub throughput_mib: Option<u32>,
     /// What it holds when it is new.
     pub snapshot_id: Option<SnapshotId>,
     /// Makes a repeat harmless.
@@ -41,13 +47,15 @@ impl Cloud {
             None => None,
         };
         let size_gib = wanted_size(request.size_gib, snapshot.as_ref())?;
-        let token = token_use(&request)?;
+        let limits = io_limits(request.iops, request.throughput_mib)?;
+        let token = token_use(&request, limits)?;
         let volume = Volume {
             id: VolumeId::from_random(self.random()),
             project_id: caller.project,
             pool_id: PoolId::from_random(0),
             size_gib,
             actual_gib: 0,
+            limits,
             snapshot_id: request.snapshot_id,
             state: VolumeState::Creating,
             message: None,
@@ -194,11 +202,16 @@ fn smaller(size: u32, least: u32) -> Error {
     Error::invalid("size", size, format!("is at least the {least} GiB of its snapshot"))
 }
 
-fn token_use(request: &CreateVolume) -> Result<Option<TokenUse>, Error> {
+fn token_use(request: &CreateVolume, limits: IoLimits) -> Result<Option<TokenUse>, Error> {
     let Some(token) = &request.client_token else { return Ok(None) };
     limits::check_name("client_token", token, limits::CLIENT_TOKEN)?;
-    let CreateVolume { size_gib, class, snapshot_id, client_token: _, tags } = request;
-    let parameters = format!("{size_gib:?} {class:?} {snapshot_id:?} {tags:?}");
+    let CreateVolume { size_gib, class, iops: _, throughput_mib: _, snapshot_id, client_token: _, tags } =
+        request;
+    let mut parameters = format!("{size_gib:?} {class:?} {snapshot_id:?} {tags:?}");
+    // Without limits as before there were any: a token outlives an upgrade.
+    if !limits.is_none() {
+        parameters += &format!(" {limits:?}");
+    }
     let parameters_sha256 = Sha256::digest(parameters.as_bytes()).into();
     Ok(Some(TokenUse { token: token.clone(), parameters_sha256 }))
 }

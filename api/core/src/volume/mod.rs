@@ -2,13 +2,16 @@
 
 pub(crate) mod attach;
 pub(crate) mod create;
+
 mod modify;
 mod on_termination;
+pub(crate) mod throttle;
 
 use std::collections::BTreeMap;
 
 use tepui_db::model::{Attachment, AttachmentState, InstanceRecord, VolumeRecord, VolumeState};
 use tepui_db::{InstanceFilter, VolumeOutcome};
+use tepui_types::agent::IoLimits;
 use tepui_types::{InstanceId, NodeId, SnapshotId, Timestamp, VolumeId};
 
 use crate::failpoint::pass;
@@ -18,6 +21,7 @@ pub use attach::{AttachVolume, DetachVolume};
 pub use create::CreateVolume;
 pub use modify::{ModificationState, ModificationView, ModifyVolume};
 pub use on_termination::DiskChange;
+pub use throttle::{USUAL_IOPS, USUAL_THROUGHPUT_MIB};
 
 /// The class that local root disks are shown with, and that is taken where a client names one of AWS's types
 /// that no pool has.
@@ -32,6 +36,8 @@ pub struct VolumeView {
     pub size_gib: u32,
     /// The size that its host confirmed.
     pub actual_gib: u32,
+    /// What a guest may do with it.
+    pub limits: IoLimits,
     /// The class of its pool.
     pub class: String,
     /// How far it is.
@@ -40,7 +46,7 @@ pub struct VolumeView {
     pub snapshot_id: Option<SnapshotId>,
     /// Where it is used.
     pub attachment: Option<AttachmentView>,
-    /// The last change of its size.
+    /// The last change of its size or limits.
     pub modification: Option<ModificationView>,
     /// When it was created.
     pub created_at: Timestamp,
@@ -86,6 +92,7 @@ impl VolumeView {
             id: volume.id,
             size_gib: volume.size_gib,
             actual_gib: volume.actual_gib,
+            limits: volume.limits,
             class,
             state: volume.state,
             snapshot_id: volume.snapshot_id,
@@ -110,6 +117,7 @@ impl VolumeView {
             id: volume.id,
             size_gib: volume.size_gib,
             actual_gib: volume.size_gib,
+            limits: IoLimits::NONE,
             class: USUAL_CLASS.into(),
             state: VolumeState::Available,
             snapshot_id: None,
@@ -174,29 +182,29 @@ impl Cloud {
         if let Some(attachment) = volume.attachment {
             return Err(in_use(id, attachment.instance_id));
         }
-        let node = self
+        let nodes = self
             .commit(caller, "DeleteVolume", id.to_string(), async {
                 changed(id, self.db.delete_volume(caller.project, id).await?, 0, 0)
             })
             .await?;
         let passed = pass("core::volume::committed")?;
-        self.wakes.wake(passed, node);
+        self.wakes.wake(passed, nodes);
         pass("core::volume::woken")?;
         Ok(())
     }
 }
 
-/// The node that carries a change out, if there is anything to do.
-fn changed(id: VolumeId, outcome: VolumeOutcome, size_gib: u32, asked: u64) -> Result<Option<NodeId>, Error> {
+/// The nodes that carry a change out, if there is anything to do.
+fn changed(id: VolumeId, outcome: VolumeOutcome, size_gib: u32, asked: u64) -> Result<Vec<NodeId>, Error> {
     match outcome {
-        VolumeOutcome::Changed(node) => Ok(Some(node)),
-        VolumeOutcome::Unchanged => Ok(None),
+        VolumeOutcome::Changed(nodes) => Ok(nodes),
+        VolumeOutcome::Unchanged => Ok(Vec::new()),
         VolumeOutcome::NotFound => Err(Error::not_found(Kind::Volume, id)),
         VolumeOutcome::WrongState(state) => {
             Err(Error::WrongState { id: id.to_string(), state: state.name().into(), wanted: "available" })
         }
         VolumeOutcome::InUse(instance) => Err(in_use(id, instance)),
-        VolumeOutcome::Growing => Err(Error::Growing { id: id.to_string() }),
+        VolumeOutcome::Modifying => Err(Error::Modifying { id: id.to_string() }),
         VolumeOutcome::WouldShrink(now) => {
             Err(Error::invalid("size", size_gib, format!("is at least {now} GiB: a volume never shrinks")))
         }

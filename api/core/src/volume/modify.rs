@@ -1,16 +1,19 @@
-//! Growing a volume.
+//! Growing a volume, and changing its limits.
 //!
 //! ```text
 //!   asked ──▶ modifying ──its host has the size──▶ optimizing ──its guest sees it──▶ completed
 //!                 └──its host is given up──▶ failed ◀───┘
 //! ```
 //! The names are EC2's (API reference, "VolumeModification"). A volume that no guest has is completed at once when its
-//! host has the size.
+//! host has the size. Where the size stays, it is `optimizing` from the beginning.
 
+use tepui_db::VolumeChange;
 use tepui_db::model::{Volume, VolumeModification, VolumeState};
+use tepui_types::agent::IoLimits;
 use tepui_types::{Timestamp, VolumeId};
 
 use super::create::class_of;
+use super::throttle::{iops_limit, throughput_limit};
 use super::{VolumeView, changed, check_size};
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error};
@@ -24,6 +27,10 @@ pub struct ModifyVolume {
     pub size_gib: Option<u32>,
     /// The class of its pool, which it keeps; `None` does not ask.
     pub class: Option<String>,
+    /// Operations a second that a guest may do; `None` leaves it.
+    pub iops: Option<u32>,
+    /// MiB a second that a guest may read and write; `None` leaves it.
+    pub throughput_mib: Option<u32>,
 }
 
 /// How far a modification is.
@@ -31,15 +38,15 @@ pub struct ModifyVolume {
 pub enum ModificationState {
     /// The volume's host has not grown it.
     Modifying,
-    /// Its guest does not see the new size.
+    /// Its guest does not see the new size, or is not held to the new limits.
     Optimizing,
-    /// Everybody has the new size.
+    /// Everybody has the new size and limits.
     Completed,
     /// The volume is lost.
     Failed,
 }
 
-/// The last change of a volume's size.
+/// The last change of a volume's size or limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModificationView {
     /// The volume.
@@ -52,6 +59,10 @@ pub struct ModificationView {
     pub original_gib: u32,
     /// The size that was asked for.
     pub target_gib: u32,
+    /// The limits before.
+    pub original_limits: IoLimits,
+    /// The limits that were asked for.
+    pub target_limits: IoLimits,
     /// When it was asked for.
     pub started_at: Timestamp,
     /// When it was completed.
@@ -66,6 +77,8 @@ impl ModificationView {
             state: state(volume, row),
             original_gib: row.original_gib,
             target_gib: row.target_gib,
+            original_limits: row.original_limits,
+            target_limits: row.target_limits,
             started_at: row.started_at,
             ended_at: row.ended_at,
         }
@@ -79,6 +92,8 @@ impl ModificationView {
             state: ModificationState::Completed,
             original_gib: volume.size_gib,
             target_gib: volume.size_gib,
+            original_limits: volume.limits,
+            target_limits: volume.limits,
             started_at: now,
             ended_at: Some(now),
         }
@@ -99,11 +114,12 @@ fn state(volume: &Volume, row: &VolumeModification) -> ModificationState {
 }
 
 impl Cloud {
-    /// Grows a volume, in use or not; its last modification, which this one is if it changes something.
+    /// Grows a volume or changes its limits, in use or not; its last modification, which this one is if it changes
+    /// something.
     ///
     /// # Errors
     /// `NotFound` for the volume or the class, `RootDisk`, `WrongState`, `InvalidInput` for a size below the present
-    /// one or another class, `QuotaExceeded`.
+    /// one, another class or limits out of their bounds, `Modifying`, `QuotaExceeded`.
     pub async fn modify_volume(
         &self,
         caller: &Caller,
@@ -117,15 +133,20 @@ impl Cloud {
         self.check_class(&volume.class, request.class).await?;
         let size_gib = request.size_gib.unwrap_or(volume.size_gib);
         check_size(size_gib)?;
+        let change = VolumeChange {
+            size_gib: request.size_gib,
+            iops: request.iops.map(iops_limit).transpose()?,
+            throughput_mib: request.throughput_mib.map(throughput_limit).transpose()?,
+        };
         let (now, more) = (self.now(), u64::from(size_gib.saturating_sub(volume.size_gib)));
-        let node = self
+        let nodes = self
             .commit(caller, "ModifyVolume", id.to_string(), async {
-                let outcome = self.db.grow_volume(caller.project, id, size_gib, now).await?;
+                let outcome = self.db.modify_volume(caller.project, id, change, now).await?;
                 changed(id, outcome, size_gib, more)
             })
             .await?;
         let passed = pass("core::volume::committed")?;
-        self.wakes.wake(passed, node);
+        self.wakes.wake(passed, nodes);
         pass("core::volume::woken")?;
         let mut volume = self.volume(caller, id).await?;
         Ok(volume.modification.take().unwrap_or_else(|| ModificationView::nothing(volume, now)))

@@ -3,8 +3,8 @@
 use tepui_core::{Clock as _, CreatePool, CreateSnapshots, Error, Kind, LaunchVolumeRequest, RunInstances};
 use tepui_db::model::{AttachmentState, InstanceRecord, InstanceState, VolumeState};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskState, PartBody, PlacementPart, PlacementState, PoolBackend, StoredState,
-    WantedDisk,
+    DiskObserved, DiskPart, DiskState, IoLimits, PartBody, PlacementPart, PlacementState, PoolBackend,
+    StoredState, WantedDisk,
 };
 use tepui_types::{SnapshotId, VolumeId};
 
@@ -15,6 +15,8 @@ fn volume(device: &str) -> LaunchVolumeRequest {
         device: device.into(),
         size_gib: Some(4),
         class: None,
+        iops: None,
+        throughput_mib: None,
         snapshot_id: None,
         delete_on_termination: true,
     }
@@ -81,6 +83,7 @@ async fn an_instance_starts_with_the_volumes_of_its_launch_and_takes_them_along(
         export_id: disk.export_id,
         state: DiskState::Attached,
         size_bytes: 4 << 30,
+        limits: IoLimits::NONE,
     };
     let running = PlacementState::Running { start_seq: 1, reboot_seq: 0 };
     site.says(&record, running, disks.iter().map(seen).collect()).await;

@@ -156,7 +156,7 @@ fn group_in(vpc: VpcId) -> NewSecurityGroup {
 }
 
 fn grow(of: &Owned) -> ModifyVolume {
-    ModifyVolume { volume_id: of.data, size_gib: Some(9), class: None }
+    ModifyVolume { volume_id: of.data, size_gib: Some(9), class: None, iops: None, throughput_mib: None }
 }
 
 fn of_termination() -> DiskChange {

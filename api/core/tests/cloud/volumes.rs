@@ -7,9 +7,10 @@ use tepui_core::{
 };
 use tepui_db::model::{AttachmentState, SnapshotState, VolumeState};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskState, ExportObserved, ExportPart, ExportState, NodeObserved, PartBody,
-    PlacementPart, PlacementSpec, PlacementState, PoolBackend, PoolObserved, PoolState, SnapshotObserved,
-    SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource,
+    DiskObserved, DiskPart, DiskState, ExportObserved, ExportPart, ExportState, IoLimits, NodeObserved,
+    PartBody, PlacementPart, PlacementSpec, PlacementState, PoolBackend, PoolObserved, PoolState,
+    SnapshotObserved, SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart,
+    VolumeSource,
 };
 use tepui_types::{ExportId, InstanceId, PlacementId, PoolId, VolumeId};
 
@@ -168,11 +169,16 @@ impl Site {
 }
 
 fn larger(volume_id: VolumeId, size_gib: u32) -> ModifyVolume {
-    ModifyVolume { volume_id, size_gib: Some(size_gib), class: None }
+    ModifyVolume { size_gib: Some(size_gib), ..same(volume_id) }
+}
+
+/// What changes nothing.
+fn same(volume_id: VolumeId) -> ModifyVolume {
+    ModifyVolume { volume_id, size_gib: None, class: None, iops: None, throughput_mib: None }
 }
 
 fn seen(export_id: ExportId, state: DiskState) -> DiskObserved {
-    DiskObserved { export_id, state, size_bytes: 4 * GIB }
+    DiskObserved { export_id, state, size_bytes: 4 * GIB, limits: IoLimits::NONE }
 }
 
 /// What a host says that has done all that its part says.
@@ -311,7 +317,7 @@ async fn a_volume_is_modified_by_every_name_of_the_class_it_has() {
     let (cloud, admin, volume_id) = (&site.t.cloud, &site.t.admin, site.available().await);
     let named = async |class: &str| {
         let class = Some(class.to_owned());
-        cloud.modify_volume(admin, ModifyVolume { volume_id, size_gib: None, class }).await
+        cloud.modify_volume(admin, ModifyVolume { class, ..same(volume_id) }).await
     };
     cloud.create_pool(admin, request(&site.storage, "slow", "slow")).await.unwrap();
     for class in ["gp3", "gp2"] {
@@ -353,7 +359,7 @@ async fn a_volume_lives_as_its_host_says() {
     let Error::InvalidInput { field: "size", value, rule } = &shrink else { panic!("{shrink:?}") };
     assert_eq!((value.as_str(), rule.as_str()), ("5", "is at least 6 GiB: a volume never shrinks"));
     assert_eq!(grow(admin, 6).await.unwrap(), begun, "asked twice");
-    let same = ModifyVolume { class: Some("gp3".into()), size_gib: None, volume_id: view.id };
+    let same = ModifyVolume { class: Some("gp3".into()), ..same(view.id) };
     assert_eq!(cloud.modify_volume(admin, same).await.unwrap(), begun);
     assert_eq!((site.volume(view.id).await.size_gib, site.volume(view.id).await.actual_gib), (6, 4));
     site.serve().await;
@@ -399,6 +405,71 @@ async fn a_volume_in_use_grows_first_on_its_host_and_then_in_its_guest() {
     site.running(&[sees(6)]).await;
     assert_eq!(state().await, Completed);
     assert!(site.volume(id).await.modification.unwrap().ended_at.is_some());
+}
+
+#[tokio::test]
+async fn limits_reach_the_guests_host_and_are_changed_once_that_says_so() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let limits = |iops, throughput_mib| IoLimits { iops, throughput_mib };
+    let create = async |iops, throughput_mib| {
+        let size_gib = Some(4);
+        let request = CreateVolume { size_gib, iops, throughput_mib, ..CreateVolume::default() };
+        cloud.create_volume(admin, request).await
+    };
+    for (iops, throughput_mib, named) in [(Some(99), None, "iops"), (None, Some(2001), "throughput")] {
+        let error = create(iops, throughput_mib).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidInput { field, .. } if *field == named), "{error:?}");
+    }
+    assert_eq!(create(Some(3000), Some(125)).await.unwrap().limits, IoLimits::NONE);
+    let id = create(Some(500), None).await.unwrap().id;
+    site.serve().await;
+    let modify = async |iops, throughput_mib| {
+        let request = ModifyVolume { iops, throughput_mib, ..same(id) };
+        cloud.modify_volume(admin, request).await
+    };
+    let error = modify(Some(5), None).await.unwrap_err();
+    assert!(matches!(&error, Error::InvalidInput { field: "iops", .. }), "{error:?}");
+    let done = modify(Some(600), None).await.unwrap();
+    assert_eq!((done.original_limits, done.target_limits), (limits(500, 0), limits(600, 0)));
+    assert_eq!((done.state, done.original_gib, done.target_gib), (Completed, 4, 4), "no guest has it");
+
+    site.attach(id, "/dev/sdf").await.unwrap();
+    site.serve().await;
+    let wanted = async || {
+        let (export, DiskPart::Attached(spec)) = site.disks().await.remove(0) else { panic!("it is absent") };
+        (export, spec.limits)
+    };
+    let (export, told) = wanted().await;
+    assert_eq!(told, limits(600, 0));
+    let says = async |limits| {
+        site.running(&[DiskObserved { limits, ..seen(export, DiskState::Attached) }]).await;
+        site.volume(id).await.modification.unwrap().state
+    };
+    says(limits(600, 0)).await;
+    let begun = modify(None, Some(10)).await.unwrap();
+    assert_eq!((begun.state, begun.target_limits), (Optimizing, limits(600, 10)));
+    assert_eq!(wanted().await.1, limits(600, 10));
+    let error = modify(Some(700), None).await.unwrap_err();
+    assert!(matches!(error, Error::Modifying { .. }), "{error:?}");
+    assert_eq!(modify(None, Some(10)).await.unwrap(), begun, "asked twice");
+    assert_eq!(says(limits(600, 0)).await, Optimizing);
+    assert_eq!(says(limits(600, 10)).await, Completed);
+    modify(Some(3000), Some(125)).await.unwrap();
+    assert_eq!(wanted().await.1, IoLimits::NONE);
+    assert_eq!(says(IoLimits::NONE).await, Completed);
+    assert_eq!(site.volume(id).await.limits, IoLimits::NONE);
+}
+
+#[tokio::test]
+async fn the_part_of_a_disk_without_limits_is_as_before_there_were_any() {
+    let site = Site::new().await;
+    site.in_use().await;
+    let disk = async || {
+        let spec = site.spec().await.unwrap().disks.remove(0).wanted;
+        serde_json::to_string(&spec).unwrap()
+    };
+    assert!(!disk().await.contains("limits"), "{}", disk().await);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tepui_types::agent::{PoolBackend, VolumeSource};
+use jiff::Timestamp;
+use tepui_types::agent::{IoLimits, PoolBackend, VolumeSource};
 use tepui_types::{AttachmentId, ExportId, Generation, InstanceId, NodeId, PoolId, SnapshotId, VolumeId};
 
 use super::world::{CAPACITY, Tenant, World};
@@ -12,7 +13,7 @@ use crate::model::{
 };
 use crate::{
     AttachOutcome, CreateOutcome, Db, DeleteOutcome, DetachOutcome, Detachment, ExpungeOutcome,
-    NewAttachment, NewVolume, NewVolumeOutcome, StorageNews, TokenUse, VolumeOutcome,
+    NewAttachment, NewVolume, NewVolumeOutcome, StorageNews, TokenUse, VolumeChange, VolumeOutcome,
 };
 
 /// Two nodes, of which the first has a pool, and a tenant.
@@ -45,6 +46,7 @@ impl Site {
             pool_id: self.pool,
             size_gib,
             actual_gib: 0,
+            limits: IoLimits::NONE,
             snapshot_id: None,
             state: VolumeState::Creating,
             message: None,
@@ -123,6 +125,14 @@ impl Site {
         self.world.db.detach_volume(&what).await.unwrap()
     }
 
+    async fn modify(&self, id: VolumeId, change: VolumeChange, now: Timestamp) -> VolumeOutcome {
+        self.world.db.modify_volume(self.tenant.project, id, change, now).await.unwrap()
+    }
+
+    async fn grow(&self, id: VolumeId, gib: u32, now: Timestamp) -> VolumeOutcome {
+        self.modify(id, size(gib), now).await
+    }
+
     pub(super) async fn delete(&self, id: VolumeId) -> VolumeOutcome {
         self.world.db.delete_volume(self.tenant.project, id).await.unwrap()
     }
@@ -173,6 +183,10 @@ fn pool(world: &World, node_id: NodeId, name: &str, backend: PoolBackend) -> Poo
     }
 }
 
+fn size(gib: u32) -> VolumeChange {
+    VolumeChange { size_gib: Some(gib), ..VolumeChange::default() }
+}
+
 pub(super) fn source() -> VolumeSource {
     VolumeSource::Local { path: "/srv/fast/volume".into() }
 }
@@ -219,7 +233,7 @@ pub async fn a_volume_is_there_once_its_host_says_so_and_gone_once_it_says_that(
     assert_eq!((volume.state, volume.actual_gib), (VolumeState::Available, 4));
     site.says(site.storage, StorageNews::VolumeFailed(id, "no".into())).await;
     assert_eq!(site.record(id).await.unwrap().volume.state, VolumeState::Available, "it holds data");
-    assert_eq!(site.delete(id).await, VolumeOutcome::Changed(site.storage));
+    assert_eq!(site.delete(id).await, VolumeOutcome::Changed(vec![site.storage]));
     assert_eq!(site.delete(id).await, VolumeOutcome::Unchanged);
     site.assert_books().await;
     site.says(site.storage, StorageNews::VolumeGone(id)).await;
@@ -236,7 +250,7 @@ pub async fn a_volume_that_can_never_be_made_says_why_and_can_be_deleted(db: Arc
     site.says(site.storage, StorageNews::VolumeFailed(new.volume.id, "no reflink".into())).await;
     let volume = site.record(new.volume.id).await.unwrap().volume;
     assert_eq!((volume.state, volume.message.as_deref()), (VolumeState::Error, Some("no reflink")));
-    assert_eq!(site.delete(new.volume.id).await, VolumeOutcome::Changed(site.storage));
+    assert_eq!(site.delete(new.volume.id).await, VolumeOutcome::Changed(vec![site.storage]));
 }
 
 pub async fn a_token_creates_one_volume(db: Arc<dyn Db>) {
@@ -286,21 +300,28 @@ pub async fn a_refused_volume_leaves_nothing(db: Arc<dyn Db>) {
 pub async fn a_volume_grows_and_never_shrinks(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
     let id = site.volume(4).await;
-    let (project, now) = (site.tenant.project, site.world.now());
-    let grow = async |gib| site.world.db.grow_volume(project, id, gib, now).await.unwrap();
+    let now = site.world.now();
+    let grow = async |gib| site.grow(id, gib, now).await;
     let before = site.generation().await;
     assert_eq!(grow(4).await, VolumeOutcome::Unchanged);
     assert_eq!(grow(3).await, VolumeOutcome::WouldShrink(4));
     assert_eq!(grow(60_000).await, VolumeOutcome::QuotaExceeded { limit: 51_200, used: 4 });
     assert_eq!(site.generation().await, before);
     assert_eq!(site.modification(id).await, None, "nothing was changed");
-    assert_eq!(grow(9).await, VolumeOutcome::Changed(site.storage));
+    assert_eq!(grow(9).await, VolumeOutcome::Changed(vec![site.storage]));
     assert!(site.generation().await > before);
     let volume = site.record(id).await.unwrap().volume;
     assert_eq!((volume.size_gib, volume.actual_gib), (9, 4), "its host has not said so yet");
-    let begun = VolumeModification { original_gib: 4, target_gib: 9, started_at: now, ended_at: None };
+    let begun = VolumeModification {
+        original_gib: 4,
+        target_gib: 9,
+        original_limits: IoLimits::NONE,
+        target_limits: IoLimits::NONE,
+        started_at: now,
+        ended_at: None,
+    };
     assert_eq!(site.modification(id).await, Some(begun.clone()));
-    assert_eq!(grow(10).await, VolumeOutcome::Growing);
+    assert_eq!(grow(10).await, VolumeOutcome::Modifying);
     assert_eq!(grow(9).await, VolumeOutcome::Unchanged, "asked twice");
     site.says(site.storage, StorageNews::VolumePresent(id, 4)).await;
     assert_eq!(site.modification(id).await, Some(begun.clone()), "an old word");
@@ -312,11 +333,14 @@ pub async fn a_volume_grows_and_never_shrinks(db: Arc<dyn Db>) {
     site.says(site.storage, StorageNews::VolumePresent(id, 9)).await;
     assert_eq!(site.modification(id).await, Some(done), "said twice");
     assert_eq!(grow(9).await, VolumeOutcome::Unchanged);
-    assert_eq!(grow(12).await, VolumeOutcome::Changed(site.storage));
+    assert_eq!(grow(12).await, VolumeOutcome::Changed(vec![site.storage]));
     let next = VolumeModification { original_gib: 9, target_gib: 12, ..begun };
     assert_eq!(site.modification(id).await, Some(next), "the last one is kept");
     let foreign = site.world.tenant("beta").await.project;
-    assert_eq!(site.world.db.grow_volume(foreign, id, 10, now).await.unwrap(), VolumeOutcome::NotFound);
+    assert_eq!(
+        site.world.db.modify_volume(foreign, id, size(10), now).await.unwrap(),
+        VolumeOutcome::NotFound
+    );
     assert_eq!(site.world.db.delete_volume(foreign, id).await.unwrap(), VolumeOutcome::NotFound);
     site.assert_books().await;
 }
@@ -326,13 +350,13 @@ pub async fn a_volume_in_use_has_grown_once_its_guest_sees_it(db: Arc<dyn Db>) {
     let Site { world, tenant, storage, compute, .. } = &site;
     let id = site.volume(4).await;
     let instance = world.running(tenant, *compute).await;
-    let grow = async |gib| world.db.grow_volume(tenant.project, id, gib, world.now()).await.unwrap();
+    let grow = async |gib| site.grow(id, gib, world.now()).await;
     let ended = async || site.modification(id).await.unwrap().ended_at.is_some();
     let told = async || world.node_generation(*compute).await;
     let export = site.attached(id, instance, "/dev/sdf").await;
     let attachment = site.attachment(id).await.unwrap();
     assert_eq!((attachment.size_gib, attachment.guest_gib), (4, 0));
-    site.says(*compute, StorageNews::DiskSized(export, 4)).await;
+    site.says(*compute, StorageNews::DiskFitted(export, 4, IoLimits::NONE)).await;
     let before = told().await;
     grow(6).await;
     assert_eq!(told().await, before, "its host has not grown it");
@@ -341,9 +365,9 @@ pub async fn a_volume_in_use_has_grown_once_its_guest_sees_it(db: Arc<dyn Db>) {
     let record = world.record(tenant, instance).await.attachments.remove(0);
     assert_eq!((record.size_gib, record.guest_gib), (6, 4));
     assert!(!ended().await, "its guest does not see it");
-    site.says(*storage, StorageNews::DiskSized(export, 6)).await;
+    site.says(*storage, StorageNews::DiskFitted(export, 6, IoLimits::NONE)).await;
     assert!(!ended().await, "not its placement");
-    site.says(*compute, StorageNews::DiskSized(export, 6)).await;
+    site.says(*compute, StorageNews::DiskFitted(export, 6, IoLimits::NONE)).await;
     assert!(ended().await);
     assert_eq!(site.attachment(id).await.unwrap().guest_gib, 6);
 
@@ -363,9 +387,79 @@ pub async fn a_volume_in_use_has_grown_once_its_guest_sees_it(db: Arc<dyn Db>) {
     assert!(!ended().await);
     site.says(*storage, StorageNews::VolumePresent(id, 10)).await;
     assert!(ended().await);
-    assert_eq!(site.delete(id).await, VolumeOutcome::Changed(*storage));
+    assert_eq!(site.delete(id).await, VolumeOutcome::Changed(vec![*storage]));
     site.says(*storage, StorageNews::VolumeGone(id)).await;
     assert_eq!(site.record(id).await, None);
+}
+
+pub async fn limits_are_changed_once_the_guest_is_held_to_them(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let limits = |iops, throughput_mib| IoLimits { iops, throughput_mib };
+    let mut new = site.new_volume(4);
+    new.volume.limits = limits(100, 0);
+    site.create(&new).await;
+    let id = new.volume.id;
+    let limit = async |iops, throughput_mib| {
+        let change = VolumeChange { size_gib: None, iops, throughput_mib };
+        site.modify(id, change, world.now()).await
+    };
+    assert_eq!(limit(Some(200), None).await, VolumeOutcome::WrongState(VolumeState::Creating));
+    site.says(*storage, StorageNews::VolumePresent(id, 4)).await;
+    assert_eq!(site.record(id).await.unwrap().volume.limits, limits(100, 0));
+    assert_eq!(limit(None, None).await, VolumeOutcome::Unchanged);
+    assert_eq!(limit(Some(100), Some(0)).await, VolumeOutcome::Unchanged);
+    assert_eq!(site.modification(id).await, None, "nothing was changed");
+
+    // No host has anything to do, and none is told.
+    let told = async || (site.generation().await, world.node_generation(*compute).await);
+    let before = told().await;
+    assert_eq!(limit(None, Some(7)).await, VolumeOutcome::Changed(vec![]));
+    assert_eq!(told().await, before);
+    assert_eq!(site.record(id).await.unwrap().volume.limits, limits(100, 7), "the other one stays");
+    let done = site.modification(id).await.unwrap();
+    assert_eq!((done.original_limits, done.target_limits), (limits(100, 0), limits(100, 7)));
+    assert_eq!((done.original_gib, done.target_gib), (4, 4));
+    assert!(done.ended_at.is_some(), "no guest has it");
+
+    let instance = world.running(tenant, *compute).await;
+    let export = site.attached(id, instance, "/dev/sdf").await;
+    site.says(*compute, StorageNews::DiskFitted(export, 4, limits(100, 7))).await;
+    let before = told().await;
+    assert_eq!(limit(Some(0), None).await, VolumeOutcome::Changed(vec![*compute]));
+    let after = told().await;
+    assert!(after.0 == before.0 && after.1 > before.1, "its guest's host alone has to do with it");
+    let record = world.record(tenant, instance).await.attachments.remove(0);
+    assert_eq!((record.limits, record.guest_limits), (limits(0, 7), limits(100, 7)));
+    let ended = async || site.modification(id).await.unwrap().ended_at.is_some();
+    assert!(!ended().await, "its guest is held to the old ones");
+    assert_eq!(limit(Some(300), None).await, VolumeOutcome::Modifying);
+    assert_eq!(limit(Some(0), Some(7)).await, VolumeOutcome::Unchanged, "asked twice");
+    for (node, said) in [(*compute, limits(100, 7)), (*storage, limits(0, 7)), (*compute, limits(0, 8))] {
+        site.says(node, StorageNews::DiskFitted(export, 4, said)).await;
+        assert!(!ended().await, "{node} said {said:?}");
+    }
+    site.says(*compute, StorageNews::DiskFitted(export, 4, limits(0, 7))).await;
+    assert!(ended().await);
+    assert_eq!(site.attachment(id).await.unwrap().guest_limits, limits(0, 7));
+
+    // Both at once: each host does its own, and both must have.
+    let both = VolumeChange { size_gib: Some(5), iops: Some(900), throughput_mib: None };
+    assert_eq!(site.modify(id, both, world.now()).await, VolumeOutcome::Changed(vec![*storage, *compute]));
+    site.says(*compute, StorageNews::DiskFitted(export, 4, limits(900, 7))).await;
+    site.says(*storage, StorageNews::VolumePresent(id, 5)).await;
+    assert!(!ended().await, "its guest does not see the size");
+    site.says(*compute, StorageNews::DiskFitted(export, 5, limits(900, 7))).await;
+    assert!(ended().await);
+
+    // A guest that has let go of it need not be held to anything.
+    limit(Some(0), Some(0)).await;
+    site.detach(id, true).await;
+    assert!(!ended().await);
+    site.says(*storage, StorageNews::ExportGone(export)).await;
+    assert!(ended().await);
+    assert_eq!(site.record(id).await.unwrap().volume.limits, IoLimits::NONE);
+    site.assert_books().await;
 }
 
 pub async fn a_storage_part_has_all_that_is_in_its_pools(db: Arc<dyn Db>) {
@@ -431,7 +525,7 @@ pub async fn what_a_given_up_host_had_is_lost_and_can_be_deleted(db: Arc<dyn Db>
     site.says(*storage, StorageNews::SnapshotPresent(taken, 0)).await;
     let delete = async |id| world.db.delete_snapshot(tenant.project, id).await.unwrap();
     assert_eq!(delete(ending).await, (DeleteOutcome::Deleted, Some(*storage)));
-    assert_eq!(site.delete(goes).await, VolumeOutcome::Changed(*storage));
+    assert_eq!(site.delete(goes).await, VolumeOutcome::Changed(vec![*storage]));
     let told = world.node_generation(*compute).await;
 
     let reason = StateReason { code: "lost".into(), message: "given up".into(), detail: None };
@@ -464,7 +558,7 @@ pub async fn what_a_given_up_host_had_is_lost_and_can_be_deleted(db: Arc<dyn Db>
     assert_eq!((load.node_state, load.volumes, load.snapshots), (NodeState::Expunged, 2, 2));
 
     for id in [used, unmade.volume.id] {
-        assert_eq!(site.delete(id).await, VolumeOutcome::Changed(*storage));
+        assert_eq!(site.delete(id).await, VolumeOutcome::Changed(vec![*storage]));
         assert_eq!(site.record(id).await, None, "nobody is waited for");
     }
     for id in [taken, pending] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use tepui_types::agent::{PoolBackend, VolumeSource};
+use tepui_types::agent::{IoLimits, PoolBackend, VolumeSource};
 use tepui_types::{
     AttachmentId, ExportId, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId, VolumeId,
 };
@@ -48,6 +48,8 @@ pub struct Volume {
     pub size_gib: u32,
     /// The size that its host confirmed; 0 before its first word.
     pub actual_gib: u32,
+    /// What a guest may do with it.
+    pub limits: IoLimits,
     /// What it was made from.
     pub snapshot_id: Option<SnapshotId>,
     /// How far it is.
@@ -92,6 +94,10 @@ pub struct Attachment {
     pub size_gib: u32,
     /// The size that the instance's host has given to the guest; 0 before its word.
     pub guest_gib: u32,
+    /// What a guest may do with the volume.
+    pub limits: IoLimits,
+    /// What the instance's host holds the guest to.
+    pub guest_limits: IoLimits,
 }
 
 /// Without the secret.
@@ -110,20 +116,26 @@ impl std::fmt::Debug for Attachment {
             .field("message", &self.message)
             .field("size_gib", &self.size_gib)
             .field("guest_gib", &self.guest_gib)
+            .field("limits", &self.limits)
+            .field("guest_limits", &self.guest_limits)
             .finish_non_exhaustive()
     }
 }
 
-/// A change of a volume's size, the last one that was asked for.
+/// A change of a volume's size or limits, the last one that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeModification {
     /// The size before.
     pub original_gib: u32,
     /// The size that was asked for.
     pub target_gib: u32,
+    /// The limits before.
+    pub original_limits: IoLimits,
+    /// The limits that were asked for.
+    pub target_limits: IoLimits,
     /// When it was asked for.
     pub started_at: Timestamp,
-    /// When the volume's host, and the guest that uses it, had the size.
+    /// When the volume's host had the size, and the guest that uses it the size and the limits.
     pub ended_at: Option<Timestamp>,
 }
 
@@ -136,7 +148,7 @@ pub struct VolumeRecord {
     pub class: String,
     /// Where it is used.
     pub attachment: Option<Attachment>,
-    /// The last change of its size.
+    /// The last change of its size or limits.
     pub modification: Option<VolumeModification>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,

@@ -25,7 +25,9 @@ impl Write for BlockDeviceMapping {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct EbsBlockDevice {
     pub(crate) delete_on_termination: Option<bool>,
+    pub(crate) iops: Option<i64>,
     pub(crate) snapshot_id: Option<Text>,
+    pub(crate) throughput: Option<i64>,
     pub(crate) volume_size: Option<i64>,
     pub(crate) volume_type: Option<Text>,
     pub(crate) encrypted: Option<bool>,
@@ -35,7 +37,9 @@ impl Read for EbsBlockDevice {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
         Ok(Some(Self {
             delete_on_termination: from.optional("DeleteOnTermination")?,
+            iops: from.optional("Iops")?,
             snapshot_id: from.optional("SnapshotId")?,
+            throughput: from.optional("Throughput")?,
             volume_size: from.optional("VolumeSize")?,
             volume_type: from.optional("VolumeType")?,
             encrypted: from.optional("Encrypted")?,
@@ -46,7 +50,9 @@ impl Read for EbsBlockDevice {
 impl Write for EbsBlockDevice {
     fn write(&self, to: &mut Xml) {
         to.optional("deleteOnTermination", &self.delete_on_termination);
+        to.optional("iops", &self.iops);
         to.optional("snapshotId", &self.snapshot_id);
+        to.optional("throughput", &self.throughput);
         to.optional("volumeSize", &self.volume_size);
         to.optional("volumeType", &self.volume_type);
         to.optional("encrypted", &self.encrypted);
@@ -197,8 +203,6 @@ impl Operation for super::RunInstancesRequest {
         ids: &[],
         accepted: &[
             ("AdditionalInfo", &["*"]),
-            ("BlockDeviceMapping.N.Ebs.Iops", &["3000"]),
-            ("BlockDeviceMapping.N.Ebs.Throughput", &["125"]),
             ("CapacityReservationSpecification.CapacityReservationPreference", &["none", "open"]),
             ("CreditSpecification.CpuCredits", &["unlimited"]),
             ("EbsOptimized", &["false"]),

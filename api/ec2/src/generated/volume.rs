@@ -69,9 +69,11 @@ impl Write for CreateSnapshotsResult {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct CreateVolumeRequest {
     pub(crate) availability_zone: Option<Text>,
+    pub(crate) iops: Option<i64>,
     pub(crate) size: Option<i64>,
     pub(crate) snapshot_id: Option<Text>,
     pub(crate) tag_specifications: Vec<super::TagSpecification>,
+    pub(crate) throughput: Option<i64>,
     pub(crate) volume_type: Option<Text>,
 }
 
@@ -79,9 +81,11 @@ impl Read for CreateVolumeRequest {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
         Ok(Some(Self {
             availability_zone: from.optional("AvailabilityZone")?,
+            iops: from.optional("Iops")?,
             size: from.optional("Size")?,
             snapshot_id: from.optional("SnapshotId")?,
             tag_specifications: from.list("TagSpecification")?,
+            throughput: from.optional("Throughput")?,
             volume_type: from.optional("VolumeType")?,
         }))
     }
@@ -274,7 +278,9 @@ impl Read for InstanceSpecification {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ModifyVolumeRequest {
+    pub(crate) iops: Option<i64>,
     pub(crate) size: Option<i64>,
+    pub(crate) throughput: Option<i64>,
     pub(crate) volume_id: Text,
     pub(crate) volume_type: Option<Text>,
 }
@@ -282,7 +288,9 @@ pub(crate) struct ModifyVolumeRequest {
 impl Read for ModifyVolumeRequest {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
         Ok(Some(Self {
+            iops: from.optional("Iops")?,
             size: from.optional("Size")?,
+            throughput: from.optional("Throughput")?,
             volume_id: from.required("VolumeId")?,
             volume_type: from.optional("VolumeType")?,
         }))
@@ -563,12 +571,7 @@ impl Operation for super::CreateVolumeRequest {
         filters: None,
         token: Some("ClientToken"),
         ids: &[],
-        accepted: &[
-            ("Encrypted", &["false"]),
-            ("Iops", &["3000"]),
-            ("MultiAttachEnabled", &["false"]),
-            ("Throughput", &["125"]),
-        ],
+        accepted: &[("Encrypted", &["false"]), ("MultiAttachEnabled", &["false"])],
         parameters: &[
             "AvailabilityZone",
             "AvailabilityZoneId",
@@ -720,7 +723,7 @@ impl Operation for super::ModifyVolumeRequest {
         filters: None,
         token: None,
         ids: &[],
-        accepted: &[("Iops", &["3000"]), ("MultiAttachEnabled", &["false"]), ("Throughput", &["125"])],
+        accepted: &[("MultiAttachEnabled", &["false"])],
         parameters: &["DryRun", "Iops", "MultiAttachEnabled", "Size", "Throughput", "VolumeId", "VolumeType"],
     };
 }

@@ -82,7 +82,9 @@ fn shape(tags: &BTreeMap<String, String>, image: Image) -> Shape {
             ebs: Some(EbsBlockDevice {
                 delete_on_termination: Some(true),
                 encrypted: Some(false),
+                iops: None,
                 snapshot_id: None,
+                throughput: None,
                 volume_size: i64::try_from(image.size_bytes.div_ceil(GIB)).ok(),
                 volume_type: fixed("gp3"),
             }),

@@ -1,8 +1,12 @@
 //! Volumes.
 
-use tepui_core::{AttachVolume, AttachmentView, CreateVolume, DetachVolume, Kind, VolumeView};
+use tepui_core::{
+    AttachVolume, AttachmentView, CreateVolume, DetachVolume, Kind, USUAL_IOPS, USUAL_THROUGHPUT_MIB,
+    VolumeView,
+};
 use tepui_db::model::VolumeState;
 use tepui_types::SnapshotId;
+use tepui_types::agent::IoLimits;
 
 use super::{fixed, text};
 use crate::error::ApiError;
@@ -16,10 +20,17 @@ use crate::mechanism::{Field, apply, flag, many, one, parse_id, parse_ids, shown
 use crate::operation::{Context, Handle, Void};
 use crate::wire::{Text, timestamp};
 
-/// The figures every gp3 volume begins with; a disk is not throttled at all.
-pub(super) const IOPS: i64 = 3000;
-/// In MiB a second.
-pub(super) const THROUGHPUT: i64 = 125;
+/// Operations and MiB a second, with figures for what has no limit.
+pub(super) fn figures(limits: IoLimits) -> (i64, i64) {
+    let shown = |limit: u32, usual: u32| i64::from(if limit == 0 { usual } else { limit });
+    (shown(limits.iops, USUAL_IOPS), shown(limits.throughput_mib, USUAL_THROUGHPUT_MIB))
+}
+
+/// A limit as it is asked for.
+pub(super) fn limit(parameter: &str, asked: i64) -> Result<u32, ApiError> {
+    u32::try_from(asked)
+        .map_err(|_| ApiError::invalid_value(parameter, &asked.to_string(), "It is a number above 0."))
+}
 
 const FILTERS: &[Field<Shape>] = &[
     ("attachment.attach-time", |v| v.attachments.iter().filter_map(|a| a.attach_time).map(time).collect()),
@@ -64,6 +75,8 @@ impl Handle for CreateVolumeRequest {
         let request = CreateVolume {
             size_gib: self.size.map(|size| gib("Size", size)).transpose()?,
             class: self.volume_type.map(String::from),
+            iops: self.iops.map(|asked| limit("Iops", asked)).transpose()?,
+            throughput_mib: self.throughput.map(|asked| limit("Throughput", asked)).transpose()?,
             snapshot_id: snapshot_id(self.snapshot_id.as_deref())?,
             client_token: cx.token.clone().map(String::from),
             tags,
@@ -162,18 +175,19 @@ fn status_item(zone: &str, view: &VolumeView) -> VolumeStatusItem {
 }
 
 fn shape(zone: &str, view: &VolumeView) -> Shape {
+    let (iops, throughput) = figures(view.limits);
     Shape {
         attachments: view.attachment.iter().map(attachment).collect(),
         availability_zone: text(zone),
         create_time: Some(view.created_at),
         encrypted: Some(false),
-        iops: Some(IOPS),
+        iops: Some(iops),
         multi_attach_enabled: Some(false),
         size: Some(view.size_gib.into()),
         snapshot_id: view.snapshot_id.map_or_else(|| fixed(""), text),
         state: fixed(state(view)),
         tags: shown_tags(&view.tags),
-        throughput: Some(THROUGHPUT),
+        throughput: Some(throughput),
         volume_id: text(view.id),
         volume_type: text(&view.class),
     }

@@ -1,8 +1,9 @@
-//! `ModifyVolume` and `DescribeVolumesModifications`: volumes grow, and nothing else of them can be changed.
+//! `ModifyVolume` and `DescribeVolumesModifications`: volumes grow and have their limits changed, and nothing else of
+//! them can be.
 
 use tepui_core::{Kind, ModificationState, ModificationView, ModifyVolume};
 
-use super::volume::{IOPS, THROUGHPUT, gib};
+use super::volume::{figures, gib, limit};
 use super::{fixed, text};
 use crate::error::ApiError;
 use crate::generated::{
@@ -35,6 +36,8 @@ impl Handle for ModifyVolumeRequest {
             volume_id: parse_id(Kind::Volume, &self.volume_id)?,
             size_gib: self.size.map(|size| gib("Size", size)).transpose()?,
             class: self.volume_type.map(String::from),
+            iops: self.iops.map(|asked| limit("Iops", asked)).transpose()?,
+            throughput_mib: self.throughput.map(|asked| limit("Throughput", asked)).transpose()?,
         };
         let view = cx.cloud.modify_volume(&cx.caller, request).await?;
         Ok(ModifyVolumeResult { volume_modification: Some(shape(&view)) })
@@ -75,21 +78,23 @@ fn state(state: ModificationState) -> (&'static str, i64) {
 fn shape(view: &ModificationView) -> VolumeModification {
     let (name, progress) = state(view.state);
     let failed = view.state == ModificationState::Failed;
+    let (original_iops, original_throughput) = figures(view.original_limits);
+    let (target_iops, target_throughput) = figures(view.target_limits);
     VolumeModification {
         end_time: view.ended_at,
         modification_state: fixed(name),
-        original_iops: Some(IOPS),
+        original_iops: Some(original_iops),
         original_multi_attach_enabled: Some(false),
         original_size: Some(view.original_gib.into()),
-        original_throughput: Some(THROUGHPUT),
+        original_throughput: Some(original_throughput),
         original_volume_type: text(&view.class),
         progress: Some(progress),
         start_time: Some(view.started_at),
         status_message: failed.then(|| Text::new_static("the volume is lost")),
-        target_iops: Some(IOPS),
+        target_iops: Some(target_iops),
         target_multi_attach_enabled: Some(false),
         target_size: Some(view.target_gib.into()),
-        target_throughput: Some(THROUGHPUT),
+        target_throughput: Some(target_throughput),
         target_volume_type: text(&view.class),
         volume_id: text(view.volume_id),
     }

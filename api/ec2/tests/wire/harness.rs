@@ -15,10 +15,10 @@ use tepui_db::model::{ImportTask, Role};
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_ec2::{Ec2, Ec2Config, ImageImports, UrlImport};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskState, EnrolRequest, ExportObserved, ExportPart, ExportState, NodeCapacity,
-    NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementPart, PlacementState, PoolBackend,
-    PoolObserved, PoolState, Report, SnapshotObserved, SnapshotPart, StorageObserved, StoragePart,
-    StoredState, VolumeObserved, VolumePart, VolumeSource, WantedDisk,
+    DiskObserved, DiskPart, DiskState, EnrolRequest, ExportObserved, ExportPart, ExportState, IoLimits,
+    NodeCapacity, NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementPart, PlacementState,
+    PoolBackend, PoolObserved, PoolState, Report, SnapshotObserved, SnapshotPart, StorageObserved,
+    StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource, WantedDisk,
 };
 use tepui_types::{Digest, Epoch, NodeId, Timestamp};
 use uuid::Uuid;
@@ -223,13 +223,13 @@ fn disks_of(wanted: &PlacementPart) -> Vec<DiskObserved> {
         DiskPart::Attached(_) => Some(DiskState::Attached),
         DiskPart::Absent => Some(DiskState::Absent),
     };
-    let size_bytes = |wanted: &DiskPart| match wanted {
-        DiskPart::Attached(spec) => spec.size_bytes,
-        DiskPart::Awaited | DiskPart::Absent => 0,
+    let fits = |wanted: &DiskPart| match wanted {
+        DiskPart::Attached(spec) => (spec.size_bytes, spec.limits),
+        DiskPart::Awaited | DiskPart::Absent => (0, IoLimits::NONE),
     };
     let seen = |disk: &WantedDisk| {
-        let (state, size_bytes) = (state(&disk.wanted)?, size_bytes(&disk.wanted));
-        Some(DiskObserved { export_id: disk.export_id, state, size_bytes })
+        let (state, (size_bytes, limits)) = (state(&disk.wanted)?, fits(&disk.wanted));
+        Some(DiskObserved { export_id: disk.export_id, state, size_bytes, limits })
     };
     spec.disks.iter().filter_map(seen).collect()
 }

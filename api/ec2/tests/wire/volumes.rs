@@ -265,8 +265,11 @@ async fn a_volume_is_modified_and_its_modification_described() {
         (vec![("Size", "20000")], "InvalidParameterValue"),
         (vec![("Size", "-1")], "InvalidParameterValue"),
         (vec![("VolumeType", "golden")], "UnknownVolumeType"),
-        (vec![("Size", "3"), ("Iops", "4000")], "UnsupportedOperation"),
-        (vec![("Size", "3"), ("Throughput", "500")], "UnsupportedOperation"),
+        (vec![("Size", "3"), ("Iops", "99")], "InvalidParameterValue"),
+        (vec![("Iops", "80001")], "InvalidParameterValue"),
+        (vec![("Iops", "-3000")], "InvalidParameterValue"),
+        (vec![("Throughput", "2001")], "InvalidParameterValue"),
+        (vec![("Throughput", "0")], "InvalidParameterValue"),
     ] {
         let all = [&[("VolumeId", volume.as_str())], &params[..]].concat();
         assert_eq!(client.refused("ModifyVolume", &all).await.0, code, "{params:?}");
@@ -305,6 +308,8 @@ async fn a_volume_is_modified_and_its_modification_described() {
         ("modification-state", "completed", 1),
         ("modification-state", "modifying", 0),
         ("original-size", "1", 1),
+        ("original-iops", "3000", 1),
+        ("target-iops", "500", 0),
         ("target-size", "1", 0),
         ("start-time", "20*", 1),
         ("volume-id", &volume, 1),
@@ -312,6 +317,86 @@ async fn a_volume_is_modified_and_its_modification_described() {
     ] {
         assert_eq!(found(filter, value).await, count, "{filter}={value}");
     }
+}
+
+#[tokio::test]
+async fn limits_are_shown_and_changed_and_the_usual_figures_stand_for_none() {
+    let harness = Harness::new().await;
+    let (instance, _) = scene(&harness).await;
+    let client = &harness.admin;
+    let create = async |limits: &[(&str, &str)]| {
+        let made = client.ok("CreateVolume", &[&[("Size", "1")], limits].concat()).await;
+        ["volumeId", "iops", "throughput"].map(|name| made.text_at(name).to_owned())
+    };
+    let [_, iops, throughput] = create(&[("Iops", "500"), ("ClientToken", "t")]).await;
+    assert_eq!((iops.as_str(), throughput.as_str()), ("500", "125"), "what is not asked for is not limited");
+    let other = client.refused("CreateVolume", &[("Size", "1"), ("Iops", "600"), ("ClientToken", "t")]).await;
+    assert_eq!(other.0, "IdempotentParameterMismatch");
+    let [volume, iops, throughput] = create(&[("Iops", "3000"), ("Throughput", "50")]).await;
+    assert_eq!((iops.as_str(), throughput.as_str()), ("3000", "50"));
+    harness.settle().await;
+    let attach = [("VolumeId", volume.as_str()), ("InstanceId", &instance), ("Device", "/dev/sdf")];
+    client.ok("AttachVolume", &attach).await;
+    harness.settle().await;
+    harness.settle().await;
+
+    // A volume that grows keeps its limits, whether they are said again or not.
+    let modify = async |change: &[(&str, &str)]| {
+        let all = [&[("VolumeId", volume.as_str())], change].concat();
+        client.ok("ModifyVolume", &all).await
+    };
+    modify(&[("Size", "2"), ("Throughput", "50")]).await;
+    harness.settle().await;
+    harness.settle().await;
+    let begun = modify(&[("Iops", "700"), ("Throughput", "125")]).await;
+    let at = |name: &str| begun.text_at(&format!("volumeModification.{name}")).to_owned();
+    let told = ["modificationState", "originalIops", "originalThroughput", "targetIops", "targetThroughput"];
+    assert_eq!(told.map(at), ["optimizing", "3000", "50", "700", "125"]);
+    assert_eq!((at("originalSize"), at("targetSize")), ("2".into(), "2".into()));
+    let early = client.refused("ModifyVolume", &[("VolumeId", &volume), ("Iops", "900")]).await;
+    assert_eq!(early.0, "IncorrectModificationState");
+    harness.settle().await;
+    let own = [("VolumeId.1", volume.as_str())];
+    let found = client.ok("DescribeVolumesModifications", &own).await;
+    assert_eq!(found.text_at("volumeModificationSet.item.modificationState"), "completed");
+    let shown = client.ok("DescribeVolumes", &own).await;
+    let figures =
+        ["iops", "throughput"].map(|name| shown.text_at(&format!("volumeSet.item.{name}")).to_owned());
+    assert_eq!(figures, ["700", "125"]);
+}
+
+#[tokio::test]
+async fn a_launch_limits_its_volumes_and_no_root_disk() {
+    let harness = Harness::new().await;
+    harness.pool().await;
+    let client = &harness.admin;
+    let image = harness.image(client, "debian").await;
+    let launch = |root: &'static str, data: &'static str| {
+        [
+            ("ImageId", image.as_str()),
+            ("MinCount", "1"),
+            ("MaxCount", "1"),
+            ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+            ("BlockDeviceMapping.1.Ebs.Iops", root),
+            ("BlockDeviceMapping.1.Ebs.Throughput", "125"),
+            ("BlockDeviceMapping.2.DeviceName", "/dev/sdf"),
+            ("BlockDeviceMapping.2.Ebs.VolumeSize", "4"),
+            ("BlockDeviceMapping.2.Ebs.Throughput", data),
+        ]
+    };
+    let refused = async |root, data| client.refused("RunInstances", &launch(root, data)).await.0;
+    assert_eq!(refused("500", "50").await, "UnsupportedOperation");
+    assert_eq!(refused("3000", "2001").await, "InvalidParameterValue");
+    assert_eq!(refused("3000", "-1").await, "InvalidParameterValue");
+    client.ok("RunInstances", &launch("3000", "50")).await;
+    let found = client.ok("DescribeVolumes", &[]).await;
+    let mut shown: Vec<_> = found
+        .items("volumeSet")
+        .iter()
+        .map(|volume| ["size", "iops", "throughput"].map(|name| volume.text_at(name).to_owned()).join(" "))
+        .collect();
+    shown.sort();
+    assert_eq!(shown, ["2 3000 125", "4 3000 50"]);
 }
 
 #[tokio::test]
@@ -328,6 +413,8 @@ async fn what_a_volume_cannot_be_is_refused_by_name() {
     assert_eq!(refused(&[("Size", "1"), ("AvailabilityZone", "us-east-1a")]).await, "InvalidZone.NotFound");
     assert_eq!(refused(&[("Size", "1"), ("Encrypted", "true")]).await, "UnsupportedOperation");
     assert_eq!(refused(&[("SnapshotId", "snap-1")]).await, "InvalidSnapshotID.Malformed");
+    assert_eq!(refused(&[("Size", "1"), ("Iops", "99")]).await, "InvalidParameterValue");
+    assert_eq!(refused(&[("Size", "1"), ("Throughput", "-1")]).await, "InvalidParameterValue");
     let image = harness.image(client, "debian").await;
     let run = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1")];
     let made = client.ok("RunInstances", &run).await;

@@ -77,6 +77,7 @@ fn routes() -> Routes {
         .add::<e::CreateVolume, _, _>(volume::create)
         .add::<e::ListVolumes, _, _>(volume::list)
         .add::<e::ShowVolume, _, _>(volume::show)
+        .add::<e::ModifyVolume, _, _>(volume::modify)
         .add::<e::AttachVolume, _, _>(volume::attach)
         .add::<e::DetachVolume, _, _>(volume::detach)
         .add::<e::DeleteVolume, _, _>(volume::delete)

@@ -1,11 +1,14 @@
 //! Volumes, root disks among them.
 
-use tepui_core::{AttachVolume, AttachmentView, CreateVolume, DetachVolume, InstanceView, Kind, VolumeView};
+use tepui_core::{
+    AttachVolume, AttachmentView, CreateVolume, DetachVolume, InstanceView, Kind, ModificationView,
+    ModifyVolume, VolumeView,
+};
 use tepui_db::model;
 use tepui_types::VolumeId;
 use tepui_types::rest::{
-    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, List, Volume,
-    VolumeAttachment, VolumeState,
+    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, List,
+    ModificationState, ModifyVolumeRequest, Volume, VolumeAttachment, VolumeModification, VolumeState,
 };
 
 use super::resolve::pick;
@@ -25,9 +28,18 @@ pub(super) async fn create(call: Call, request: CreateVolumeRequest) -> Result<V
         Some(text) => Some(snapshot::find(&call, text).await?),
         None => None,
     };
-    let CreateVolumeRequest { size_gib, class, snapshot: _, name, mut tags, client_token } = request;
+    let CreateVolumeRequest {
+        size_gib,
+        class,
+        iops,
+        throughput_mib,
+        snapshot: _,
+        name,
+        mut tags,
+        client_token,
+    } = request;
     tags.extend(name.map(|name| ("Name".to_owned(), name)));
-    let new = CreateVolume { size_gib, class, snapshot_id, client_token, tags };
+    let new = CreateVolume { size_gib, class, iops, throughput_mib, snapshot_id, client_token, tags };
     Ok(shown(call.cloud().create_volume(&call.caller, new).await?))
 }
 
@@ -39,6 +51,14 @@ pub(super) async fn list(call: Call, _: Empty) -> Result<List<Volume>, Failure> 
 pub(super) async fn show(call: Call, _: Empty) -> Result<Volume, Failure> {
     let id = find(&call, call.target()).await?;
     shown_now(&call, id).await
+}
+
+pub(super) async fn modify(call: Call, request: ModifyVolumeRequest) -> Result<Volume, Failure> {
+    let volume_id = find(&call, call.target()).await?;
+    let ModifyVolumeRequest { size_gib, iops, throughput_mib } = request;
+    let wanted = ModifyVolume { volume_id, size_gib, class: None, iops, throughput_mib };
+    call.cloud().modify_volume(&call.caller, wanted).await?;
+    shown_now(&call, volume_id).await
 }
 
 pub(super) async fn attach(call: Call, request: AttachVolumeRequest) -> Result<Volume, Failure> {
@@ -88,12 +108,39 @@ fn shown(view: VolumeView) -> Volume {
         id: view.id,
         name: view.tags.get("Name").cloned(),
         size_gib: view.size_gib,
+        iops: limit(view.limits.iops),
+        throughput_mib: limit(view.limits.throughput_mib),
         class: view.class,
         state,
         snapshot_id: view.snapshot_id,
         attachment: view.attachment.map(attachment),
+        modification: view.modification.map(modification),
         tags: view.tags,
         created_at: view.created_at,
+    }
+}
+
+fn limit(figure: u32) -> Option<u32> {
+    (figure > 0).then_some(figure)
+}
+
+fn modification(view: ModificationView) -> VolumeModification {
+    let (original, target) = (view.original_limits, view.target_limits);
+    VolumeModification {
+        state: match view.state {
+            tepui_core::ModificationState::Modifying => ModificationState::Modifying,
+            tepui_core::ModificationState::Optimizing => ModificationState::Optimizing,
+            tepui_core::ModificationState::Completed => ModificationState::Completed,
+            tepui_core::ModificationState::Failed => ModificationState::Failed,
+        },
+        original_gib: view.original_gib,
+        target_gib: view.target_gib,
+        original_iops: limit(original.iops),
+        target_iops: limit(target.iops),
+        original_throughput_mib: limit(original.throughput_mib),
+        target_throughput_mib: limit(target.throughput_mib),
+        started_at: view.started_at,
+        ended_at: view.ended_at,
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
+use super::IoLimits;
 use crate::{ExportId, VolumeId};
 
 /// Where a volume is served.
@@ -90,6 +91,9 @@ pub struct DiskSpec {
     /// The guest must see so many bytes, or more: its host has them. 0 where nothing is said of it.
     #[serde(default)]
     pub size_bytes: u64,
+    /// What the guest may do with it in a second.
+    #[serde(default, skip_serializing_if = "IoLimits::is_none")]
+    pub limits: IoLimits,
 }
 
 impl std::fmt::Debug for DiskSpec {
@@ -99,6 +103,7 @@ impl std::fmt::Debug for DiskSpec {
             .field("source", &self.source)
             .field("read_only", &self.read_only)
             .field("size_bytes", &self.size_bytes)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }
@@ -114,6 +119,9 @@ pub struct DiskObserved {
     /// The wanted size that the guest sees, or will when it starts; 0 where nothing is said of it.
     #[serde(default)]
     pub size_bytes: u64,
+    /// The wanted limits that the guest is held to, or will be when it starts.
+    #[serde(default, skip_serializing_if = "IoLimits::is_none")]
+    pub limits: IoLimits,
 }
 
 /// The state of a volume on its instance's node.

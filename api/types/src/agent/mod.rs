@@ -7,6 +7,7 @@
 mod disk;
 mod endpoints;
 mod enrol;
+mod io;
 mod node_part;
 mod observed;
 mod poll;
@@ -19,6 +20,7 @@ pub use disk::{
 };
 pub use endpoints::{AGENT_PATHS, CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
+pub use io::IoLimits;
 pub use node_part::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
     PlacementSpec, Power, RootDisk, WantedPlacement,

@@ -46,6 +46,6 @@ pub use upload::{
     UploadImageRequest,
 };
 pub use volume::{
-    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Volume, VolumeAttachment,
-    VolumeState,
+    AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, ModificationState,
+    ModifyVolumeRequest, Volume, VolumeAttachment, VolumeModification, VolumeState,
 };

@@ -50,6 +50,43 @@ pub struct VolumeAttachment {
     pub since: Timestamp,
 }
 
+/// How far a change of a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModificationState {
+    /// The volume's host has not grown it.
+    Modifying,
+    /// The guest does not see the new size, or is not held to the new limits.
+    Optimizing,
+    /// Everybody has the new size and limits.
+    Completed,
+    /// The volume is lost.
+    Failed,
+}
+
+/// The last change of a volume. A limit that is absent is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeModification {
+    /// How far it is.
+    pub state: ModificationState,
+    /// GiB before.
+    pub original_gib: u32,
+    /// GiB that were asked for.
+    pub target_gib: u32,
+    /// Operations a second before.
+    pub original_iops: Option<u32>,
+    /// Operations a second that were asked for.
+    pub target_iops: Option<u32>,
+    /// MiB a second before.
+    pub original_throughput_mib: Option<u32>,
+    /// MiB a second that were asked for.
+    pub target_throughput_mib: Option<u32>,
+    /// When it was asked for.
+    pub started_at: Timestamp,
+    /// When it was completed.
+    pub ended_at: Option<Timestamp>,
+}
+
 /// A volume: of a pool, or an instance's root disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Volume {
@@ -59,6 +96,10 @@ pub struct Volume {
     pub name: Option<String>,
     /// Its size in GiB.
     pub size_gib: u32,
+    /// Operations a second that a guest may do, reads and writes together; absent where there is no limit.
+    pub iops: Option<u32>,
+    /// MiB a second that a guest may read and write; absent where there is no limit.
+    pub throughput_mib: Option<u32>,
     /// The class of its pool.
     pub class: String,
     /// How far it is.
@@ -67,6 +108,8 @@ pub struct Volume {
     pub snapshot_id: Option<SnapshotId>,
     /// Where it is used.
     pub attachment: Option<VolumeAttachment>,
+    /// The last change of its size or limits.
+    pub modification: Option<VolumeModification>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// When it was created.
@@ -83,6 +126,12 @@ pub struct CreateVolumeRequest {
     /// The class of the pool; the usual one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// Operations a second that a guest may do, reads and writes together: 100 to 80000. 3000 is no limit, as when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
+    /// MiB a second that a guest may read and write: 1 to 2000. 125 is no limit, as when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput_mib: Option<u32>,
     /// What it holds when it is new: a snapshot's id, name or prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
@@ -95,6 +144,21 @@ pub struct CreateVolumeRequest {
     /// Makes a repeat harmless: 1 to 64 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_token: Option<String>,
+}
+
+/// Changes a volume; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModifyVolumeRequest {
+    /// In GiB; never fewer than it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_gib: Option<u32>,
+    /// Operations a second that a guest may do, reads and writes together: 100 to 80000. 3000 takes the limit away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
+    /// MiB a second that a guest may read and write: 1 to 2000. 125 takes the limit away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput_mib: Option<u32>,
 }
 
 /// Attaches a volume.

@@ -3,12 +3,14 @@
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use serde::Serialize;
+use tepui_types::agent::IoLimits;
 use uuid::Uuid;
 
 use super::elements::Target;
 use super::write;
 use crate::Error;
 use crate::disk::{DataDisk, DiskSource, IscsiSource, LiveDisk, NfsSource};
+use crate::throttle::MIB;
 
 /// A raw volume over the network or in a file.
 ///
@@ -27,8 +29,19 @@ pub(super) struct VolumeDisk<'a> {
     source: Source<'a>,
     target: OwnedTarget,
     #[serde(skip_serializing_if = "Option::is_none")]
+    iotune: Option<IoTune>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     readonly: Option<()>,
     serial: &'a str,
+}
+
+/// Without `_max` QEMU lets no more than a tenth of a second's worth pass at once.
+#[derive(Serialize)]
+struct IoTune {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_bytes_sec: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_iops_sec: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -166,9 +179,18 @@ pub(super) fn volume_disk(disk: &DataDisk) -> VolumeDisk<'_> {
         },
         source,
         target: OwnedTarget { dev: disk.device(), bus: "virtio" },
+        iotune: iotune(disk.limits),
         readonly: disk.read_only.then_some(()),
         serial: &disk.serial,
     }
+}
+
+fn iotune(limits: IoLimits) -> Option<IoTune> {
+    let IoLimits { iops, throughput_mib } = limits;
+    (!limits.is_none()).then(|| IoTune {
+        total_bytes_sec: (throughput_mib > 0).then(|| u64::from(throughput_mib) * MIB),
+        total_iops_sec: (iops > 0).then_some(iops),
+    })
 }
 
 fn file(disk: &DataDisk) -> Source<'_> {
@@ -235,17 +257,19 @@ pub(crate) fn secret_xml(secret: Uuid, account: &str) -> String {
 /// The disks of a running domain beside its root disk. What cannot be read is none: libvirt wrote it.
 pub(crate) fn data_disks(domain: &str) -> Vec<LiveDisk> {
     let (mut reader, mut found) = (Reader::from_str(domain), Vec::new());
-    let (mut disk, mut depth) = (None::<LiveDisk>, 0_usize);
+    let (mut disk, mut depth, mut within) = (None::<LiveDisk>, 0_usize, String::new());
     while let Ok(event) = reader.read_event() {
         match event {
             Event::Eof => break,
             Event::Start(element) if element.name().as_ref() == "disk" && disk.is_none() => {
-                (disk, depth) = (Some(LiveDisk { device: String::new(), source: String::new() }), 0);
+                (disk, depth) = (Some(LiveDisk::default()), 0);
             }
             Event::Start(element) => {
                 depth += 1;
                 note(&mut disk, &element, depth);
+                within = element.name().as_ref().to_owned();
             }
+            Event::Text(text) => note_limit(&mut disk, &within, &text.xml10_content()),
             Event::Empty(element) => note(&mut disk, &element, depth + 1),
             Event::End(element) if element.name().as_ref() == "disk" && depth == 0 => {
                 found.extend(disk.take())
@@ -270,6 +294,17 @@ fn note(disk: &mut Option<LiveDisk>, element: &BytesStart<'_>, depth: usize) {
     match element.name().as_ref() {
         "source" => disk.source = attribute("name").or_else(|| attribute("file")).unwrap_or_default(),
         "target" => disk.device = attribute("dev").unwrap_or_default(),
+        _ => {}
+    }
+}
+
+/// Takes a number that stands within an element. Below a disk only its limits have elements of these names.
+fn note_limit(disk: &mut Option<LiveDisk>, within: &str, text: &str) {
+    let (Some(disk), Ok(number)) = (disk, text.trim().parse::<u64>()) else { return };
+    let whole = |number| u32::try_from(number).unwrap_or(u32::MAX);
+    match within {
+        "total_iops_sec" => disk.limits.iops = whole(number),
+        "total_bytes_sec" => disk.limits.throughput_mib = whole(number / MIB),
         _ => {}
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
+use tepui_types::agent::IoLimits;
 use tepui_types::{InstanceId, MacAddress, PlacementId};
 
 use uuid::Uuid;
@@ -52,7 +53,14 @@ fn a_hardware_guest_on_a_qcow2_base() {
 }
 
 fn data_disk(letter: char, source: DiskSource) -> DataDisk {
-    DataDisk { letter, serial: "vol0123456789abcdef1".into(), source, read_only: false, least_bytes: 0 }
+    DataDisk {
+        letter,
+        serial: "vol0123456789abcdef1".into(),
+        source,
+        read_only: false,
+        least_bytes: 0,
+        limits: IoLimits::NONE,
+    }
 }
 
 fn unit() -> IscsiSource {
@@ -75,8 +83,13 @@ fn served(path: &str) -> DiskSource {
 #[test]
 fn a_guest_with_volumes() {
     let file = DataDisk { read_only: true, ..data_disk('c', DiskSource::File("/srv/a & b/disk.raw".into())) };
-    let disks =
-        vec![data_disk('b', DiskSource::Iscsi(unit())), file, data_disk('d', served("/pool/e/disk.raw"))];
+    let limits = |iops, throughput_mib| IoLimits { iops, throughput_mib };
+    let disks = vec![
+        data_disk('b', DiskSource::Iscsi(unit())),
+        DataDisk { limits: limits(100, 0), ..file },
+        DataDisk { limits: limits(4000, 250), ..data_disk('d', served("/pool/e/disk.raw")) },
+        DataDisk { limits: limits(0, 1), ..data_disk('e', served("/pool/f/disk.raw")) },
+    ];
     let live: Vec<_> = disks.iter().map(DataDisk::live).collect();
     let xml = domain_xml(&DomainSpec { disks, ..spec() }).unwrap();
     assert!(!xml.contains("NEVERSHOWN"), "no password in the XML");

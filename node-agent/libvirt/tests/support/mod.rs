@@ -105,10 +105,12 @@ impl PrivateHost {
         command
     }
 
-    pub(crate) fn run(&self, program: &str, arguments: &[&str]) {
+    /// Runs it to its end; what it said.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = process::output(self.command(program).args(arguments));
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{program} {arguments:?}: {words}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     pub(crate) fn start_libvirtd(&mut self) {
