@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tepui_libvirt::{DataDisk, DiskSource, IscsiSource, LiveDisks, NfsSource};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskSpec, DiskState, IoLimits, NodePart, PlacementObserved, PlacementPart,
-    PlacementSpec, PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
+    DiskIo, DiskObserved, DiskPart, DiskSpec, DiskState, IoCounters, IoLimits, NodePart, PlacementObserved,
+    PlacementPart, PlacementSpec, PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
 };
 use tepui_types::{ExportId, PlacementId};
 use tokio::sync::Notify;
@@ -25,6 +25,8 @@ pub struct VolumeKeeper {
     /// Something else may be wanted, or a guest may have started or ended.
     pub(crate) wake: Notify,
     seen: Mutex<BTreeMap<PlacementId, Seen>>,
+    /// What guests did with their volumes, as it was read last.
+    io: Mutex<BTreeMap<ExportId, IoCounters>>,
 }
 
 /// The disks of a placement, as they were looked at last.
@@ -47,13 +49,49 @@ enum Power {
 impl VolumeKeeper {
     /// A keeper of the guests of this hypervisor.
     pub fn new(hypervisor: Arc<dyn Hypervisor>) -> Self {
-        Self { hypervisor, wake: Notify::new(), seen: Mutex::default() }
+        Self { hypervisor, wake: Notify::new(), seen: Mutex::default(), io: Mutex::default() }
     }
 
     /// What was seen last of a placement's disks.
     pub(crate) fn seen(&self, id: PlacementId) -> Vec<DiskObserved> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(&id).map(|seen| seen.disks.clone()).unwrap_or_default()
+    }
+
+    /// What guests did with their volumes, as it was read last.
+    pub(crate) fn io(&self) -> Vec<DiskIo> {
+        let io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        io.iter().map(|(export_id, counters)| DiskIo { export_id: *export_id, counters: *counters }).collect()
+    }
+
+    /// Reads what running guests did with their volumes; whether there is news. Of a volume that is not read now the
+    /// last word stays, until its guest is off or has let go of it.
+    pub(crate) async fn count(&self) -> bool {
+        let places = self.places();
+        let found = match places.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.hypervisor.disk_counters().await,
+        };
+        let found = found.unwrap_or_else(|error| {
+            tracing::debug!(message = crate::chain(&error), "no counters of disks");
+            Vec::new()
+        });
+        let mut io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = io.clone();
+        io.retain(|export, _| places.values().any(|known| known == export));
+        io.extend(
+            found.into_iter().filter_map(|disk| Some((*places.get(&(disk.id, disk.device))?, disk.counters))),
+        );
+        *io != before
+    }
+
+    /// The volumes that running guests have, each by its guest and its device there.
+    fn places(&self) -> BTreeMap<(PlacementId, String), ExportId> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = seen.iter().filter(|(_, seen)| matches!(seen.power, Power::On(_)));
+        running
+            .flat_map(|(id, seen)| seen.devices().map(|(device, export)| ((*id, device), export)))
+            .collect()
     }
 
     /// Makes the disks of all guests as the part wants them; whether there is news, and whether something is left to
@@ -108,6 +146,18 @@ impl VolumeKeeper {
 }
 
 impl Seen {
+    /// The disks that the guest has, by their devices.
+    fn devices(&self) -> impl Iterator<Item = (String, ExportId)> {
+        let has =
+            |id| self.disks.iter().any(|seen| seen.export_id == id && seen.state == DiskState::Attached);
+        self.wanted.iter().filter_map(move |disk| match &disk.wanted {
+            DiskPart::Attached(spec) if has(disk.export_id) => {
+                Some((data_disk(disk, spec).device(), disk.export_id))
+            }
+            DiskPart::Attached(_) | DiskPart::Awaited | DiskPart::Absent => None,
+        })
+    }
+
     /// Whether all is as wanted.
     fn is_settled(&self) -> bool {
         self.disks.iter().all(|disk| match disk.state {

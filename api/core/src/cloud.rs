@@ -11,6 +11,7 @@ use crate::admission::Admissions;
 use crate::audit::Audits;
 use crate::auth::CredentialCache;
 use crate::console::Consoles;
+use crate::disk_io::IoBook;
 use crate::fleet::Fleet;
 use crate::loads::Loads;
 use crate::wake::Wakes;
@@ -26,6 +27,7 @@ pub struct Cloud {
     pub(crate) config: CloudConfig,
     pub(crate) wakes: Wakes,
     pub(crate) fleet: Fleet,
+    pub(crate) io: IoBook,
     pub(crate) loads: Loads,
     pub(crate) credentials: CredentialCache,
     pub(crate) consoles: Consoles,
@@ -46,6 +48,7 @@ impl Cloud {
         Self {
             db: parts.db,
             fleet: Fleet::new(parts.clock.steady()),
+            io: IoBook::new(parts.clock.now()),
             loads: Loads::new(parts.config.overcommit),
             clock: parts.clock,
             entropy: parts.entropy,

@@ -13,6 +13,7 @@ mod bootstrap;
 mod caller;
 mod cloud;
 mod console;
+mod disk_io;
 mod doctor;
 mod enrol;
 mod error;

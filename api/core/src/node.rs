@@ -79,6 +79,7 @@ impl Cloud {
         let passed = pass("core::expunge::committed")?;
         self.fleet.forget(id);
         self.identities.forget(id);
+        self.io.forget(id);
         self.wakes.wake_all(passed);
         pass("core::expunge::woken")?;
         Ok(count)

@@ -2,7 +2,7 @@
 
 use tepui_db::model::Pool;
 use tepui_db::{CreateOutcome, PoolLoad};
-use tepui_types::agent::{PoolBackend, PoolObserved, PoolState};
+use tepui_types::agent::{IoCounters, PoolBackend, PoolObserved, PoolState};
 use tepui_types::{NodeId, PoolId};
 
 use crate::failpoint::pass;
@@ -35,6 +35,8 @@ pub struct PoolView {
     pub load: PoolLoad,
     /// Its host's last word to this process.
     pub state: Option<PoolState>,
+    /// What guests did with its volumes while this process could hear it.
+    pub io: IoCounters,
 }
 
 /// The room in a pool.
@@ -93,7 +95,11 @@ impl Cloud {
     /// # Errors
     /// Those of the store.
     pub async fn pool_views(&self) -> Result<Vec<PoolView>, Error> {
-        let view = |load: PoolLoad| PoolView { state: self.pool_state(&load.pool), load };
+        let view = |load: PoolLoad| PoolView {
+            state: self.pool_state(&load.pool),
+            io: self.io.of_pool(load.pool.id),
+            load,
+        };
         Ok(self.db.pools().await?.into_iter().map(view).collect())
     }
 

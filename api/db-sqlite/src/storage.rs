@@ -10,7 +10,7 @@ use tepui_db::model::{
 };
 use tepui_db::{DbError, StorageDb, StorageNews, StoragePartState};
 use tepui_types::agent::{IoLimits, VolumeSource};
-use tepui_types::{ExportId, Generation, NodeId, ProjectId, SnapshotId, VolumeId};
+use tepui_types::{ExportId, Generation, NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
 use crate::SqliteDb;
 use crate::attachment::{self, ATTACHMENT};
@@ -30,6 +30,17 @@ impl StorageDb for SqliteDb {
 
     async fn storage_part(&self, node: NodeId) -> Result<Option<StoragePartState>, DbError> {
         self.read(move |connection| part(connection, node)).await
+    }
+
+    async fn exports_of(&self, node: NodeId) -> Result<Vec<(ExportId, PoolId, Timestamp)>, DbError> {
+        self.read(move |connection| {
+            let sql = "SELECT a.export_id, v.pool_id, a.since FROM placement l
+                       JOIN attachment a ON a.placement_id = l.id
+                       JOIN volume v ON v.id = a.volume_id
+                       WHERE l.node_id = ?1 AND l.gone_at IS NULL ORDER BY a.export_id";
+            all(connection, sql, params![S(node)], |c| Ok((c.stored()?, c.stored()?, c.stored()?)))
+        })
+        .await
     }
 
     async fn apply_storage_news(

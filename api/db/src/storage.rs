@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tepui_types::agent::{IoLimits, VolumeSource};
-use tepui_types::{ExportId, Generation, NodeId, SnapshotId, VolumeId};
+use tepui_types::{ExportId, Generation, NodeId, PoolId, SnapshotId, VolumeId};
 
 use crate::DbError;
 use crate::model::{Attachment, Pool, Snapshot, Volume};
@@ -62,6 +62,9 @@ pub trait StorageDb: Send + Sync {
 
     /// What the node's storage part is made of; `None` for a node that never had a pool.
     async fn storage_part(&self, node: NodeId) -> Result<Option<StoragePartState>, DbError>;
+
+    /// The exports by which guests of the node have their volumes, each with the volume's pool and when it was attached.
+    async fn exports_of(&self, node: NodeId) -> Result<Vec<(ExportId, PoolId, Timestamp)>, DbError>;
 
     /// Applies what `node` says. News of a volume, snapshot or export counts if the node has its pool, news of a
     /// disk if it has its placement; what says nothing new, or does not fit the state, changes nothing. Returns

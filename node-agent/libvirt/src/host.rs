@@ -7,11 +7,12 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::sys;
 
+use crate::counters::counters;
 use crate::disk::{Prepared, set_disks, tell_secrets};
 use crate::identity::domain_name;
 use crate::look::look;
 use crate::pool::{Call, Pool};
-use crate::{DataDisk, DomainSpec, DomainStatus, Error, LiveDisks, xml};
+use crate::{DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, LiveDisks, xml};
 
 /// What starting, asking to shut down and forcing off may take longer than a look at a state: QEMU
 /// that hangs in disk I/O takes libvirt ten seconds to kill.
@@ -34,17 +35,20 @@ pub struct LibvirtHost {
     look: Pool,
     /// For pulling plugs, which must come through all the same.
     plug: Pool,
+    /// For reading counters, which a QEMU that hangs holds up: nothing else may wait for them.
+    counters: Pool,
     deadline: Duration,
 }
 
 impl LibvirtHost {
-    /// Speaks to libvirtd at `uri` with up to `connections` connections, one more for the look and four more for
-    /// pulling plugs, each served by a thread of its own and opened by its first call. `deadline` bounds each
+    /// Speaks to libvirtd at `uri` with up to `connections` connections, one more for the look, one for counters and
+    /// four for pulling plugs, each served by a thread of its own and opened by its first call. `deadline` bounds each
     /// quick call; starting, asking to shut down and forcing off have 15 seconds more. A libvirtd that is away
     /// is found as soon as it is back.
     pub fn new(uri: &str, connections: usize, deadline: Duration) -> Result<Self, Error> {
         let start = |connections| Pool::start(uri, connections);
-        Ok(Self { pool: start(connections)?, look: start(1)?, plug: start(PLUG_CONNECTIONS)?, deadline })
+        let (pool, look, plug) = (start(connections)?, start(1)?, start(PLUG_CONNECTIONS)?);
+        Ok(Self { pool, look, plug, counters: start(1)?, deadline })
     }
 
     /// As [`Self::new`], and makes sure that libvirtd answers.
@@ -57,6 +61,12 @@ impl LibvirtHost {
     /// Our domains with their states, and nothing that QEMU would have to be asked for.
     pub async fn domains(&self) -> Result<Vec<DomainStatus>, Error> {
         self.look.call(self.quick("list", None), look).await
+    }
+
+    /// What the guests of our running domains did with their disks. QEMU is asked: one that hangs holds up the counters
+    /// of all, and nothing else.
+    pub async fn disk_counters(&self) -> Result<Vec<DiskCounters>, Error> {
+        self.counters.call(self.quick("read counters", None), counters).await
     }
 
     /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as

@@ -5,6 +5,7 @@
 
 mod accelerator;
 mod console;
+mod counters;
 mod disk;
 mod error;
 mod events;
@@ -21,6 +22,7 @@ mod xml;
 
 pub use accelerator::{Accelerator, AcceleratorPreference, Probe, probe_accelerator};
 pub use console::rotate_console;
+pub use counters::DiskCounters;
 pub use disk::{DataDisk, DiskSource, GIVE_STEPS, IscsiSource, LiveDisk, LiveDisks, NfsSource, TAKE_STEPS};
 pub use error::Error;
 pub use host::LibvirtHost;

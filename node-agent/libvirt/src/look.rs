@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::{iter, ptr};
 
+use tepui_types::PlacementId;
 use virt::connect::Connect;
 use virt::error::Error;
 use virt::sys;
@@ -12,23 +13,24 @@ use crate::{DomainState, DomainStatus};
 
 /// Our domains with their states, of which no QEMU is asked.
 pub(crate) fn look(connect: &Connect) -> Result<Vec<DomainStatus>, Error> {
-    let mut records = ptr::null_mut();
-    // SAFETY: the connection is open while it is borrowed; `records` takes an array only when there is one.
-    let found = unsafe {
-        sys::virConnectGetAllDomainStats(connect.as_ptr(), sys::VIR_DOMAIN_STATS_STATE, &raw mut records, 0)
-    };
-    if found < 0 {
-        return Err(Error::last_error());
-    }
-    let records = Records(records);
-    Ok(records.iter().filter_map(status).collect())
+    Ok(Records::of(connect, sys::VIR_DOMAIN_STATS_STATE, 0)?.iter().filter_map(status).collect())
 }
 
 /// libvirt's array of records, behind whose last one is a null pointer. Given back when it is dropped.
-struct Records(*mut sys::virDomainStatsRecordPtr);
+pub(crate) struct Records(*mut sys::virDomainStatsRecordPtr);
 
 impl Records {
-    fn iter(&self) -> impl Iterator<Item = &sys::virDomainStatsRecord> {
+    /// These statistics of all domains that pass the flags, of others' too.
+    pub(crate) fn of(connect: &Connect, statistics: u32, flags: u32) -> Result<Self, Error> {
+        let mut records = ptr::null_mut();
+        // SAFETY: the connection is open while it is borrowed; `records` takes an array only when there is one.
+        let found = unsafe {
+            sys::virConnectGetAllDomainStats(connect.as_ptr(), statistics, &raw mut records, flags)
+        };
+        if found < 0 { Err(Error::last_error()) } else { Ok(Self(records)) }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &sys::virDomainStatsRecord> {
         let mut next = self.0;
         iter::from_fn(move || {
             // SAFETY: the array and its records live as long as `self`, and nothing is read behind its end.
@@ -47,13 +49,17 @@ impl Drop for Records {
 }
 
 /// None for a domain that is not ours.
-fn status(record: &sys::virDomainStatsRecord) -> Option<DomainStatus> {
+pub(crate) fn placement(record: &sys::virDomainStatsRecord) -> Option<PlacementId> {
     // SAFETY: the record holds its domain, and the domain its name.
     let name = unsafe {
         let name = sys::virDomainGetName(record.dom);
         (!name.is_null()).then(|| CStr::from_ptr(name))
     };
-    let id = placement_of(name?.to_str().ok()?)?;
+    placement_of(name?.to_str().ok()?)
+}
+
+fn status(record: &sys::virDomainStatsRecord) -> Option<DomainStatus> {
+    let id = placement(record)?;
     // A domain that is left out would count as gone: one of which libvirt says nothing counts as running.
     let state = number(record, sys::VIR_DOMAIN_STATS_STATE_STATE).and_then(|state| state.try_into().ok());
     let reason = number(record, sys::VIR_DOMAIN_STATS_STATE_REASON).unwrap_or_default();

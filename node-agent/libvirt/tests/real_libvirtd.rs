@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use support::{Guest, PATIENCE, PrivateHost, SlowWay, signal, wait_for_any, wait_for_state, wait_gone};
 use tepui_libvirt::{DataDisk, DiskSource, DomainState, Error, LibvirtHost, OffReason};
 use tepui_types::PlacementId;
-use tepui_types::agent::IoLimits;
+use tepui_types::agent::{IoCounters, IoLimits};
 
 const DEADLINE: Duration = PATIENCE;
 
@@ -123,7 +123,8 @@ async fn a_guest_has_the_volumes_that_are_wanted_from_its_start_and_while_it_run
 
 /// What QEMU holds a guest to on a disk: operations and bytes a second, by its own word.
 fn throttle(host: &PrivateHost, id: PlacementId, device: &str) -> (u64, u64) {
-    let told = host.run("virsh", &["-c", &host.uri(), "blkdeviotune", &tepui_libvirt::domain_name(id), device]);
+    let told =
+        host.run("virsh", &["-c", &host.uri(), "blkdeviotune", &tepui_libvirt::domain_name(id), device]);
     let figure = |name: &str| {
         let line = told.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().strip_prefix(':'));
         line.unwrap_or_else(|| panic!("{told}")).trim().parse::<u64>().unwrap()
@@ -180,6 +181,44 @@ async fn a_guest_is_held_to_limits_that_change_while_it_runs() {
         assert_eq!(throttle(&host, id, "vdb"), (wanted.iops.into(), bytes));
     }
     assert_eq!(throttle(&host, id, "vdc"), (0, 2 << 20), "the other disk's stay");
+    libvirt.forget(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_guest_did_with_its_disks_is_counted_and_outlives_libvirtd() {
+    let mut host = PrivateHost::start();
+    let mut guest = Guest::new(&host, 1);
+    let id = guest.id();
+    let libvirt = host.connect(1, DEADLINE).await;
+    assert_eq!(libvirt.disk_counters().await.unwrap(), []);
+    guest.spec.disks = vec![volume(&host, 'b')];
+    libvirt.start(&guest.spec).await.unwrap();
+    guest.wait_for_console("tepui-tiny: boot 1");
+    let of = async |device: &str| {
+        let all = libvirt.disk_counters().await.unwrap();
+        let found = all.iter().find(|one| one.id == id && one.device == device);
+        found.unwrap_or_else(|| panic!("{all:?}")).counters
+    };
+    let root = of("vda").await;
+    assert!(root.writes > 0 && root.written_bytes >= 512 && root.reads > 0, "{root:?}");
+    let before = of("vdb").await;
+    assert_eq!((before.writes, before.written_bytes), (0, 0), "it has looked at it and no more");
+    let domain = tepui_libvirt::domain_name(id);
+    for command in ["aio_write 0 1M", "aio_write 1M 2M", "aio_flush"] {
+        let command = format!("qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend \"{command}\"");
+        host.run("virsh", &["-c", &host.uri(), "qemu-monitor-command", &domain, "--hmp", &command]);
+    }
+    let written = IoCounters { writes: 2, written_bytes: 3 << 20, ..before };
+    assert_eq!(of("vdb").await, written);
+    host.kill_libvirtd();
+    assert!(matches!(libvirt.disk_counters().await, Err(Error::Unavailable { .. })));
+    host.start_libvirtd();
+    let begun = Instant::now();
+    while libvirt.disk_counters().await.unwrap_or_default().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "its counters never came back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(of("vdb").await, written, "they go on");
     libvirt.forget(id).await.unwrap();
 }
 

@@ -63,7 +63,9 @@ impl StepError {
             }
             Self::Spec(_) => true,
             Self::Network(_)
-            | Self::Hypervisor(HypervisorError::List(_) | HypervisorError::Simulated(_))
+            | Self::Hypervisor(
+                HypervisorError::List(_) | HypervisorError::Counters(_) | HypervisorError::Simulated(_),
+            )
             | Self::Ledger(_)
             | Self::NoPort
             | Self::Failpoint(_)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
-use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, Error, LibvirtHost, LiveDisks};
+use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, LibvirtHost, LiveDisks};
 use tepui_types::PlacementId;
 
 use super::{Hypervisor, HypervisorError};
@@ -75,6 +75,10 @@ impl Hypervisor for LibvirtHypervisor {
         leaving: Vec<String>,
     ) -> Result<LiveDisks, HypervisorError> {
         self.host.set_disks(id, disks, leaving).await.map_err(domain("set the disks of", id))
+    }
+
+    async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {
+        self.host.disk_counters().await.map_err(HypervisorError::Counters)
     }
 
     /// A libvirtd that restarts while it cannot write a guest's state ends the guest (libvirt issue 549).

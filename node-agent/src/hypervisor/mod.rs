@@ -4,7 +4,7 @@ mod libvirt;
 mod simulated;
 
 use async_trait::async_trait;
-use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, LiveDisks};
+use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, LiveDisks};
 use tepui_types::PlacementId;
 
 pub use libvirt::{LibvirtHypervisor, STATE_DIR};
@@ -27,6 +27,9 @@ pub enum HypervisorError {
     /// libvirt's list of domains could not be read.
     #[error("libvirt could not list the domains")]
     List(#[source] tepui_libvirt::Error),
+    /// The counters of guests' disks could not be read.
+    #[error("libvirt could not read the counters of disks")]
+    Counters(#[source] tepui_libvirt::Error),
     /// The simulation was set to fail.
     #[error("simulated failure to start {0}")]
     Simulated(PlacementId),
@@ -57,6 +60,10 @@ pub trait Hypervisor: Send + Sync {
         _leaving: Vec<String>,
     ) -> Result<LiveDisks, HypervisorError> {
         Ok(LiveDisks { disks: disks.iter().map(DataDisk::live).collect(), unfit: Vec::new() })
+    }
+    /// What running guests did with their disks. Those of a simulation do nothing.
+    async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {
+        Ok(Vec::new())
     }
     /// What it is short of on this host, before anything failed for it.
     fn shortage(&self) -> Option<String> {

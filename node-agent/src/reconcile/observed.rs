@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use tepui_types::PlacementId;
-use tepui_types::agent::{HavePart, PartKey, PlacementObserved, PlacementPart, RefusedPart, StorageObserved};
+use tepui_types::agent::{
+    DiskIo, HavePart, PartKey, PlacementObserved, PlacementPart, RefusedPart, StorageObserved,
+};
 
 use super::{Pass, Reconciler};
 use crate::execute::Step;
@@ -26,6 +28,8 @@ pub struct Observed {
     pub impaired: Option<String>,
     /// The pools; `None` on a host without a storage part, and before the first look.
     pub storage: Option<StorageObserved>,
+    /// What guests did with their volumes.
+    pub io: Vec<DiskIo>,
 }
 
 fn damage(wanted: &Wanted) -> Option<String> {
@@ -60,6 +64,7 @@ impl Reconciler {
                 .or_else(|| self.shortage.clone())
                 .or_else(|| damage(&pass.wanted)),
             storage: self.shared.storage.seen(),
+            io: self.shared.volumes.io(),
         }
     }
 

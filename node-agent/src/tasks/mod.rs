@@ -1,6 +1,7 @@
 //! The agent's loops beside the reconciler. None waits for another; they meet in the ledger, in what is
 //! observed, and in wake-ups.
 
+mod counters;
 mod housekeeping;
 mod network;
 mod poll;
@@ -47,6 +48,7 @@ pub(crate) fn spawn(
     let mut tasks = JoinSet::new();
     tasks.spawn(poll::run(Arc::clone(&context)));
     tasks.spawn(volumes::run(Arc::clone(&context), observed.clone()));
+    tasks.spawn(counters::run(Arc::clone(&context)));
     tasks.spawn(report::run(Arc::clone(&context), observed));
     tasks.spawn(network::run(Arc::clone(&context)));
     tasks.spawn(storage::run(Arc::clone(&context)));

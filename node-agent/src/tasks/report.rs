@@ -65,6 +65,7 @@ fn report(context: &Context, sequence: u64, seen: Observed) -> Report {
             placements: seen.placements,
             impaired: seen.impaired,
             storage: seen.storage,
+            io: seen.io,
         },
     }
 }

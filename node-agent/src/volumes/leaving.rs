@@ -1,9 +1,9 @@
-//! Guests that do not let go of a disk at once.
+//! Guests that do not let go of a disk at once, and what is counted of their disks.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use tepui_libvirt::{DataDisk, DomainSpec, DomainStatus, LiveDisk, LiveDisks};
+use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, LiveDisk, LiveDisks};
 use tepui_types::agent::{Power as Wanted, WantedPlacement};
 
 use super::tests::attached;
@@ -16,6 +16,9 @@ use crate::testing::{placement, spec};
 struct Guest {
     keeps: AtomicBool,
     disks: Mutex<Vec<LiveDisk>>,
+    /// What it did with its disk at `vdf`; `None` while it does not answer.
+    writes: Mutex<Option<u64>>,
+    asked: AtomicU64,
 }
 
 #[async_trait]
@@ -42,6 +45,14 @@ impl Hypervisor for Guest {
 
     async fn forget(&self, _: PlacementId) -> Result<(), HypervisorError> {
         Ok(())
+    }
+
+    async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let writes = self.writes.lock().unwrap().ok_or(HypervisorError::Simulated(placement(1)))?;
+        let counters = IoCounters { writes, ..IoCounters::default() };
+        let of = |device: &str| DiskCounters { id: placement(1), device: device.into(), counters };
+        Ok(["vda", "vdf", "vdz"].map(of).into())
     }
 
     async fn set_disks(
@@ -115,4 +126,31 @@ async fn a_disk_that_no_part_names_any_more_is_left_to_its_guest() {
         keeper.apply(&part, &seen).await;
     }
     assert_eq!(guest.count(), 1);
+}
+
+#[tokio::test]
+async fn counters_are_read_of_volumes_in_use_and_are_news_where_they_grew() {
+    let guest = Arc::new(Guest::default());
+    let keeper = VolumeKeeper::new(Arc::clone(&guest) as Arc<dyn Hypervisor>);
+    let set = |writes| *guest.writes.lock().unwrap() = writes;
+    let told = || keeper.io().iter().map(|one| (one.export_id, one.counters.writes)).collect::<Vec<_>>();
+    set(Some(3));
+    assert!(!keeper.count().await && guest.asked.load(Ordering::SeqCst) == 0, "no guest has a volume");
+    let disk = attached(1, "/dev/sdf");
+    let (part, mut seen) = of(vec![disk.clone()]);
+    keeper.apply(&part, &seen).await;
+    assert!(keeper.count().await);
+    assert_eq!(told(), [(disk.export_id, 3)], "and no other disk of the guest");
+    assert!(!keeper.count().await, "an idle guest is no news");
+    set(None);
+    assert!(!keeper.count().await);
+    assert_eq!(told(), [(disk.export_id, 3)], "the last word stays");
+    set(Some(4));
+    assert!(keeper.count().await);
+    assert_eq!(told(), [(disk.export_id, 4)]);
+    seen[0].state = PlacementState::Off { start_seq: 1, reason: tepui_types::agent::OffReason::Guest };
+    keeper.apply(&part, &seen).await;
+    let asked = guest.asked.load(Ordering::SeqCst);
+    assert!(keeper.count().await && !keeper.count().await);
+    assert_eq!((told(), guest.asked.load(Ordering::SeqCst)), (vec![], asked));
 }

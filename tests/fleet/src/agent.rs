@@ -145,6 +145,7 @@ impl Agent {
             placements: self.guests.observed(),
             impaired: None,
             storage: None,
+            io: Vec::new(),
         };
         let (agent_run, sequence) = (self.run, self.sequence);
         let report = Report { epoch: self.epoch, agent_run, sequence, observed };

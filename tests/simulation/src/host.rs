@@ -245,6 +245,7 @@ impl Agent {
                 placements: seen.placements,
                 impaired: seen.impaired,
                 storage: seen.storage,
+                io: seen.io,
             },
         }
     }

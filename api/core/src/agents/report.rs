@@ -38,6 +38,7 @@ impl Cloud {
         if self.is_to_be_adopted(node, report.epoch, epoch) {
             self.adopt(node, &report.observed).await?;
         }
+        self.take_io(node, &report.observed.io).await?;
         // Only now: a report whose effect was not stored must not make its repeat look old.
         self.fleet.keep(node, report, settled);
         Ok(ReportReply { epoch })

@@ -14,6 +14,7 @@ fn report(agent_run: u64, sequence: u64) -> Arc<Report> {
         placements: Vec::new(),
         impaired: None,
         storage: None,
+        io: Vec::new(),
     };
     Arc::new(Report { epoch: Epoch(1), agent_run, sequence, observed })
 }

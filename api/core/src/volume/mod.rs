@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 
 use tepui_db::model::{Attachment, AttachmentState, InstanceRecord, VolumeRecord, VolumeState};
 use tepui_db::{InstanceFilter, VolumeOutcome};
-use tepui_types::agent::IoLimits;
+use tepui_types::agent::{IoCounters, IoLimits};
 use tepui_types::{InstanceId, NodeId, SnapshotId, Timestamp, VolumeId};
 
+use crate::disk_io::IoBook;
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error, Kind, limits};
 
@@ -48,6 +49,8 @@ pub struct VolumeView {
     pub attachment: Option<AttachmentView>,
     /// The last change of its size or limits.
     pub modification: Option<ModificationView>,
+    /// What the guest that has it did with it since it started or was given it, by its host's last word to this process.
+    pub io: Option<IoCounters>,
     /// When it was created.
     pub created_at: Timestamp,
     /// Its tags.
@@ -85,7 +88,7 @@ impl AttachmentView {
 }
 
 impl VolumeView {
-    fn of_pool(record: VolumeRecord) -> Self {
+    fn of_pool(record: VolumeRecord, io: &IoBook) -> Self {
         let VolumeRecord { volume, class, attachment, modification, tags } = record;
         let modification = modification.map(|row| ModificationView::of(&volume, &class, &row));
         Self {
@@ -98,6 +101,7 @@ impl VolumeView {
             snapshot_id: volume.snapshot_id,
             attachment: attachment.as_ref().map(AttachmentView::of),
             modification,
+            io: attachment.and_then(|attachment| io.of(attachment.export_id)),
             created_at: volume.created_at,
             tags,
         }
@@ -123,6 +127,7 @@ impl VolumeView {
             snapshot_id: None,
             attachment: Some(attachment),
             modification: None,
+            io: None,
             created_at: volume.created_at,
             tags: BTreeMap::new(),
         })
@@ -141,7 +146,8 @@ impl Cloud {
             self.db.instances(caller.project, &filter),
             self.db.tags(caller.project)
         )?;
-        let mut volumes: Vec<_> = records.into_iter().map(VolumeView::of_pool).collect();
+        let mut volumes: Vec<_> =
+            records.into_iter().map(|record| VolumeView::of_pool(record, &self.io)).collect();
         for record in instances {
             let root = VolumeView::of_root(&record);
             volumes.extend(root.map(|root| VolumeView {

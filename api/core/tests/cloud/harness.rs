@@ -245,6 +245,7 @@ impl Host {
             placements,
             impaired: None,
             storage: None,
+            io: Vec::new(),
         }
     }
 

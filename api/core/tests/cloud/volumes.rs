@@ -7,10 +7,10 @@ use tepui_core::{
 };
 use tepui_db::model::{AttachmentState, SnapshotState, VolumeState};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskState, ExportObserved, ExportPart, ExportState, IoLimits, NodeObserved,
-    PartBody, PlacementPart, PlacementSpec, PlacementState, PoolBackend, PoolObserved, PoolState,
-    SnapshotObserved, SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart,
-    VolumeSource,
+    DiskIo, DiskObserved, DiskPart, DiskState, ExportObserved, ExportPart, ExportState, IoCounters, IoLimits,
+    NodeObserved, PartBody, PlacementPart, PlacementSpec, PlacementState, PoolBackend, PoolObserved,
+    PoolState, Report, SnapshotObserved, SnapshotPart, StorageObserved, StoragePart, StoredState,
+    VolumeObserved, VolumePart, VolumeSource,
 };
 use tepui_types::{ExportId, InstanceId, PlacementId, PoolId, VolumeId};
 
@@ -459,6 +459,56 @@ async fn limits_reach_the_guests_host_and_are_changed_once_that_says_so() {
     assert_eq!(wanted().await.1, IoLimits::NONE);
     assert_eq!(says(IoLimits::NONE).await, Completed);
     assert_eq!(site.volume(id).await.limits, IoLimits::NONE);
+}
+
+#[tokio::test]
+async fn what_guests_do_with_volumes_is_shown_and_summed_up_for_each_pool() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let (id, export) = site.in_use().await;
+    let of = |number| IoCounters { reads: 1, writes: number, read_bytes: 512, written_bytes: number * 512 };
+    let says = async |host: &Host, export_id, counters| {
+        let io = vec![DiskIo { export_id, counters }];
+        let state = PlacementState::Running { start_seq: 1, reboot_seq: 0 };
+        host.report_as(1, NodeObserved { io, ..host.observed(vec![(site.placement, state)]) }).await;
+    };
+    let shown = async || site.volume(id).await.io;
+    let pool = async || cloud.pool(admin, site.pool).await.unwrap().io.writes;
+    assert_eq!((shown().await, pool().await), (None, 0));
+    let before = site.compute.generation().await;
+    says(&site.compute, export, of(3)).await;
+    assert_eq!((shown().await, pool().await), (Some(of(3)), 3), "the volume is younger than this process");
+    for _ in 0..2 {
+        says(&site.compute, export, of(5)).await;
+        assert_eq!((shown().await, pool().await), (Some(of(5)), 5));
+    }
+    says(&site.storage, export, of(100)).await;
+    says(&site.compute, ExportId::from_random(9), of(100)).await;
+    assert_eq!((shown().await, pool().await), (Some(of(5)), 5), "neither has such a disk");
+    says(&site.compute, export, of(2)).await;
+    assert_eq!((shown().await, pool().await), (Some(of(2)), 7), "its guest started again");
+    assert_eq!(site.compute.generation().await, before, "no poll has any news");
+    let stranger = site.t.member("stranger").await;
+    assert!(cloud.volume(&stranger, id).await.is_err());
+
+    // What was done before a process began is shown, and not counted as done at once.
+    site.t.clock.advance(1);
+    let next = site.t.restarted();
+    let report = async |counters: IoCounters| {
+        let io = vec![DiskIo { export_id: export, counters }];
+        let observed = NodeObserved { io, ..site.compute.observed(Vec::new()) };
+        let epoch = tepui_types::Epoch(1);
+        let report = Report { epoch, agent_run: 2, sequence: counters.writes, observed };
+        next.report(site.compute.id, report).await.unwrap();
+        let io = next.volume(admin, id).await.unwrap().io;
+        (io, next.pool(admin, site.pool).await.unwrap().io.writes)
+    };
+    assert_eq!(report(of(50)).await, (Some(of(50)), 0));
+    assert_eq!(report(of(54)).await, (Some(of(54)), 4));
+
+    site.detach(id, true).await.unwrap();
+    site.serve().await;
+    assert_eq!(shown().await, None, "nobody has it");
 }
 
 #[tokio::test]

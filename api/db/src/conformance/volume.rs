@@ -462,6 +462,22 @@ pub async fn limits_are_changed_once_the_guest_is_held_to_them(db: Arc<dyn Db>) 
     site.assert_books().await;
 }
 
+pub async fn a_nodes_exports_are_those_of_its_guests(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let exports = async |node| world.db.exports_of(node).await.unwrap();
+    let id = site.volume(3).await;
+    let instance = world.running(tenant, *compute).await;
+    assert_eq!(exports(*compute).await, []);
+    let export = site.attached(id, instance, "/dev/sdf").await;
+    let since = site.attachment(id).await.unwrap().since;
+    assert_eq!(exports(*compute).await, [(export, site.pool, since)]);
+    assert_eq!(exports(*storage).await, [], "it serves the volume, and has no guest that uses it");
+    site.detach(id, true).await;
+    site.says(*storage, StorageNews::ExportGone(export)).await;
+    assert_eq!(exports(*compute).await, []);
+}
+
 pub async fn a_storage_part_has_all_that_is_in_its_pools(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
     let volume = site.volume(3).await;

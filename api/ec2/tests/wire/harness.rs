@@ -208,6 +208,7 @@ impl Harness {
             placements,
             impaired: None,
             storage,
+            io: Vec::new(),
         };
         let sequence = self.sequence.fetch_add(1, Ordering::SeqCst) + 1;
         let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };

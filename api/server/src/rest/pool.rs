@@ -64,7 +64,7 @@ async fn shown_now(call: &Call, id: PoolId) -> Result<Pool, Failure> {
 }
 
 fn shown(view: PoolView) -> Result<Pool, Failure> {
-    let PoolView { load, state } = view;
+    let PoolView { load, state, io: _ } = view;
     let pool = load.pool;
     let usage = match &state {
         Some(agent::PoolState::Ready { total_bytes, used_bytes }) => {

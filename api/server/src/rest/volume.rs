@@ -6,9 +6,11 @@ use tepui_core::{
 };
 use tepui_db::model;
 use tepui_types::VolumeId;
+use tepui_types::agent::IoCounters;
 use tepui_types::rest::{
     AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, List,
-    ModificationState, ModifyVolumeRequest, Volume, VolumeAttachment, VolumeModification, VolumeState,
+    ModificationState, ModifyVolumeRequest, Volume, VolumeAttachment, VolumeIo, VolumeModification,
+    VolumeState,
 };
 
 use super::resolve::pick;
@@ -115,9 +117,15 @@ fn shown(view: VolumeView) -> Volume {
         snapshot_id: view.snapshot_id,
         attachment: view.attachment.map(attachment),
         modification: view.modification.map(modification),
+        io: view.io.map(io),
         tags: view.tags,
         created_at: view.created_at,
     }
+}
+
+fn io(counters: IoCounters) -> VolumeIo {
+    let IoCounters { reads, writes, read_bytes, written_bytes } = counters;
+    VolumeIo { reads, writes, read_bytes, written_bytes }
 }
 
 fn limit(figure: u32) -> Option<u32> {

@@ -20,7 +20,7 @@ pub use disk::{
 };
 pub use endpoints::{AGENT_PATHS, CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
-pub use io::IoLimits;
+pub use io::{DiskIo, IoCounters, IoLimits};
 pub use node_part::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
     PlacementSpec, Power, RootDisk, WantedPlacement,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskObserved, HavePart, NodeCapacity, StorageObserved};
+use super::{DiskIo, DiskObserved, HavePart, NodeCapacity, StorageObserved};
 use crate::{Epoch, PlacementId};
 
 /// Everything the agent observes, whole each time: a report replaces the one before.
@@ -43,6 +43,9 @@ pub struct NodeObserved {
     /// Its pools and what is in them; `None` on a host that has no storage part.
     #[serde(default)]
     pub storage: Option<StorageObserved>,
+    /// What running guests did with their volumes, read now and then. Not said of one that was not read yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub io: Vec<DiskIo>,
 }
 
 /// What is in use on the host.

@@ -47,5 +47,5 @@ pub use upload::{
 };
 pub use volume::{
     AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, ModificationState,
-    ModifyVolumeRequest, Volume, VolumeAttachment, VolumeModification, VolumeState,
+    ModifyVolumeRequest, Volume, VolumeAttachment, VolumeIo, VolumeModification, VolumeState,
 };

@@ -87,6 +87,19 @@ pub struct VolumeModification {
     pub ended_at: Option<Timestamp>,
 }
 
+/// What a guest did with a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeIo {
+    /// Reads.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Bytes that were read.
+    pub read_bytes: u64,
+    /// Bytes that were written.
+    pub written_bytes: u64,
+}
+
 /// A volume: of a pool, or an instance's root disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Volume {
@@ -110,6 +123,8 @@ pub struct Volume {
     pub attachment: Option<VolumeAttachment>,
     /// The last change of its size or limits.
     pub modification: Option<VolumeModification>,
+    /// What its guest did with it since it started or was given it; absent until the guest's host has said it.
+    pub io: Option<VolumeIo>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// When it was created.
