@@ -113,12 +113,36 @@ impl Host {
     /// When libvirt does not answer.
     #[track_caller]
     pub fn live_disks(&self) -> Vec<String> {
-        let virsh =
-            |arguments: &[&str]| self.run("virsh", &[&["-c", "qemu:///system"], arguments].concat()).ok();
-        let names = virsh(&["list", "--name"]);
-        let listed = names.split_whitespace().map(|name| virsh(&["domblklist", name]));
+        let names = self.virsh(&["list", "--name"]);
+        let listed = names.split_whitespace().map(|name| self.virsh(&["domblklist", name]));
         let lines = listed.flat_map(|table| table.lines().skip(2).map(str::to_owned).collect::<Vec<_>>());
         lines.filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned)).collect()
+    }
+
+    /// What QEMU holds its running guests to on the disk at this device, of each that has one: operations and bytes a
+    /// second, by QEMU's own word.
+    ///
+    /// # Panics
+    /// When libvirt does not answer.
+    #[track_caller]
+    pub fn throttles(&self, device: &str) -> Vec<(u64, u64)> {
+        let names = self.virsh(&["list", "--name"]);
+        let has = |name: &&str| self.virsh(&["domblklist", name]).contains(device);
+        let of = |name| {
+            let told = self.virsh(&["blkdeviotune", name, device]);
+            let figure = |label: &str| {
+                let line =
+                    told.lines().find(|line| line.split(':').next().unwrap_or_default().trim() == label);
+                line.and_then(|line| line.split(':').nth(1)?.trim().parse().ok()).unwrap_or_default()
+            };
+            (figure("total_iops_sec"), figure("total_bytes_sec"))
+        };
+        names.split_whitespace().filter(has).map(of).collect()
+    }
+
+    #[track_caller]
+    fn virsh(&self, arguments: &[&str]) -> String {
+        self.run("virsh", &[&["-c", "qemu:///system"], arguments].concat()).ok()
     }
 }
 

@@ -66,20 +66,29 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
         (states == ["completed", "completed"]).then_some(())
     });
 
-    // They grow under their guest.
-    for volume in &volumes {
-        ec2.call("modify_volume", &json!({ "VolumeId": volume, "Size": 2 })).answer();
-        until("its guest sees the new size", PATIENCE, || {
-            let own = json!({ "VolumeIds": [volume] });
-            let found = ec2.call("describe_volumes_modifications", &own).answer();
-            (found["VolumesModifications"][0]["ModificationState"] == "completed").then_some(())
-        });
+    // They grow under their guest, and are limited.
+    let throttles = |device: &str| {
+        let device = device.replace("/dev/s", "v");
+        [cloud.host(1), cloud.host(2)].iter().flat_map(|host| host.throttles(&device)).collect::<Vec<_>>()
+    };
+    for (volume, (_, device)) in volumes.iter().zip(BACKENDS) {
+        assert_eq!(throttles(device), [(0, 0)], "nobody asked for a limit");
+        modify(&mut ec2, volume, &json!({ "Size": 2, "Iops": 700, "Throughput": 50 }));
+        assert_eq!(throttles(device), [(700, 50 << 20)]);
     }
+    // What a client sends without being asked takes them away.
+    modify(&mut ec2, &volumes[1], &json!({ "Iops": 3000, "Throughput": 125 }));
+    assert_eq!((throttles("/dev/sdf"), throttles("/dev/sdg")), (vec![(700, 50 << 20)], vec![(0, 0)]));
     for disk in ["vdb", "vdc"] {
         ec2.wait_console(&writer, &format!("{disk} has grown"), PATIENCE);
     }
 
     for volume in &volumes {
+        // Two lines at least: a block each.
+        until("what the guest wrote is counted", PATIENCE, || {
+            let io = cloud.tepui_json(&["volume", "show", volume])["io"].clone();
+            (io["writes"].as_u64()? >= 2 && io["written_bytes"].as_u64()? >= 1024).then_some(())
+        });
         ec2.call("detach_volume", &json!({ "VolumeId": volume })).answer();
         ec2.wait_volume(volume, "available");
     }
@@ -137,6 +146,17 @@ fn create(ec2: &mut Ec2Session, parameters: &Value) -> String {
     let volume = made["VolumeId"].as_str().unwrap_or_default().to_owned();
     ec2.wait_volume(&volume, "available");
     volume
+}
+
+/// Modifies a volume, and waits until its guest has it so.
+fn modify(ec2: &mut Ec2Session, volume: &str, change: &Value) {
+    let mut parameters = change.clone();
+    parameters["VolumeId"] = volume.into();
+    ec2.call("modify_volume", &parameters).answer();
+    until("its guest has it so", PATIENCE, || {
+        let found = ec2.call("describe_volumes_modifications", &json!({ "VolumeIds": [volume] })).answer();
+        (found["VolumesModifications"][0]["ModificationState"] == "completed").then_some(())
+    });
 }
 
 fn zone(ec2: &mut Ec2Session) -> String {
