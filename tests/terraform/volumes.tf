@@ -1,4 +1,5 @@
-# Volumes, as an AWS user writes them: one that is attached and grows, a snapshot of it, and a volume from that.
+# Volumes, as an AWS user writes them: one that is attached and grows, a snapshot of it, and a volume from that with
+# limits.
 variable "size" {
   type    = number
   default = 1
@@ -7,6 +8,7 @@ variable "size" {
 resource "aws_ebs_volume" "data" {
   availability_zone = aws_instance.main.availability_zone
   size              = var.size
+  type              = "gp3"
 
   tags = { Name = "data" }
 }
@@ -27,4 +29,7 @@ resource "aws_ebs_snapshot" "data" {
 resource "aws_ebs_volume" "copy" {
   availability_zone = aws_instance.main.availability_zone
   snapshot_id       = aws_ebs_snapshot.data.id
+  type              = "gp3"
+  iops              = 500
+  throughput        = 250
 }

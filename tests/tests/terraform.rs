@@ -1,5 +1,6 @@
 //! Terraform with the stock AWS provider: apply, "No changes", another size, destroy.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,6 +42,9 @@ fn terraform_applies_plans_no_changes_and_destroys() {
 
     apply(&cloud, &folder, 2);
     assert_eq!(volumes(&cloud), [("copy".to_owned(), 1), ("data".to_owned(), 2)]);
+    let figures = figures(&cloud);
+    assert_eq!(figures["data"], [3000, 125], "what Terraform sends with each change is no limit");
+    assert_eq!(figures["copy"], [500, 250]);
     until("the guest sees the new size", 60, || {
         let found = cloud.ec2(&["describe-volumes-modifications"]);
         let modification = &found["VolumesModifications"][0];
@@ -78,6 +82,15 @@ fn volumes(cloud: &Cloud) -> Vec<(String, u64)> {
         .collect();
     found.sort();
     found
+}
+
+/// Their operations and MiB a second.
+fn figures(cloud: &Cloud) -> BTreeMap<&'static str, [u64; 2]> {
+    let of = |volume: &Value| {
+        let figure = |name: &str| volume[name].as_u64().unwrap_or_default();
+        (name(volume), [figure("Iops"), figure("Throughput")])
+    };
+    described(cloud).iter().map(of).collect()
 }
 
 fn ids(cloud: &Cloud, named: &str) -> Vec<String> {
