@@ -16,16 +16,16 @@ use std::time::Duration;
 use support::client::{Opener as _, told};
 use support::lab::{Initiator, PATIENCE, free_port};
 use support::nfs::{self, NfsClient, OWN};
-use support::{BYTES, MIB, XFS, on, pool_id, snapshot, volume};
+use support::{BTRFS, BYTES, MIB, XFS, on, pool_id, snapshot, volume};
 use tepui_agent::storage::{LocalPools, Storage};
 use tepui_storage::Backend as _;
 use tepui_storage::iscsi::{Settings, Tgt};
 use tepui_storage::nfs::Ganesha;
 use tepui_types::agent::{
-    ExportPart, ExportState, PoolBackend, PoolPart, PoolState, SnapshotPart, StorageObserved, StoragePart,
-    StoredState, VolumePart, VolumeSource, WantedExport, WantedSnapshot, WantedVolume,
+    ExportPart, ExportState, PoolBackend, PoolPart, PoolState, SnapshotPart, SnapshotSource, StorageObserved,
+    StoragePart, StoredState, VolumePart, VolumeSource, WantedExport, WantedSnapshot, WantedVolume,
 };
-use tepui_types::{ExportId, Timestamp, failpoint};
+use tepui_types::{ExportId, PoolId, Timestamp, failpoint};
 use tokio::runtime::Runtime;
 
 const SECRET: &str = "0123456789ABCDEF";
@@ -86,6 +86,24 @@ impl Host {
         self.runtime.block_on(self.pools.apply(&self.part))
     }
 
+    fn apply_once(&self) -> StorageObserved {
+        self.runtime.block_on(self.pools.apply(&self.part))
+    }
+
+    /// Does what is wanted whenever something in the background has ended, until it is seen.
+    fn until(&self, is_seen: impl Fn(&StorageObserved) -> bool) -> StorageObserved {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let seen = self.apply_once();
+            if is_seen(&seen) {
+                return seen;
+            }
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let ended = async { tokio::time::timeout(left, self.pools.copied()).await };
+            assert!(self.runtime.block_on(ended).is_ok(), "{seen:?}");
+        }
+    }
+
     /// The agent ends and starts again.
     fn restart(&mut self) {
         self.pools = pools(&self.settings);
@@ -94,6 +112,11 @@ impl Host {
     fn want_volume(&mut self, number: u128, wanted: VolumePart) {
         self.part.volumes.retain(|one| one.id != volume(number));
         self.part.volumes.push(WantedVolume { id: volume(number), pool_id: pool_id(), wanted });
+    }
+
+    fn want_snapshot(&mut self, number: u128, pool_id: PoolId, wanted: SnapshotPart) {
+        self.part.snapshots.retain(|one| one.id != snapshot(number));
+        self.part.snapshots.push(WantedSnapshot { id: snapshot(number), pool_id, wanted });
     }
 
     fn want_export(&mut self, number: u128, wanted: ExportPart) {
@@ -145,7 +168,7 @@ fn volumes_and_snapshots_are_made_grown_and_removed() {
         let disk = std::fs::OpenOptions::new().write(true).open(&file(1)[0]).unwrap();
         disk.write_all_at(&[7; 4096], 0).unwrap();
 
-        let wanted = SnapshotPart::Present { volume_id: volume(1), taken: false };
+        let wanted = SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false };
         host.part.snapshots = vec![WantedSnapshot { id: snapshot(1), pool_id: pool_id(), wanted }];
         host.want_volume(1, present(24));
         let made = VolumePart::Present { size_bytes: 32 * MIB, snapshot_id: Some(snapshot(1)), made: false };
@@ -176,7 +199,7 @@ fn volumes_and_snapshots_are_made_grown_and_removed() {
 #[test]
 fn what_was_made_and_is_lost_is_never_made_anew() {
     host(|host, path| {
-        let taken = |taken| SnapshotPart::Present { volume_id: volume(1), taken };
+        let taken = |taken| SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken };
         host.want_volume(1, present(1));
         host.want_export(1, open());
         host.part.snapshots =
@@ -209,6 +232,119 @@ fn what_was_made_and_is_lost_is_never_made_anew() {
             "it was brought back"
         );
         assert_eq!(seen.snapshots[0].state, StoredState::Present { size_bytes: MIB });
+    });
+}
+
+/// Runs a test on a host with a second pool, on another file system, to which a snapshot is to be copied.
+fn two_pools(test: impl FnOnce(&mut Host, &Path) + Send + 'static) {
+    on(XFS, BYTES, move |path| {
+        let path = path.to_owned();
+        on(BTRFS, BYTES, move |other| {
+            let mut host = Host::with(&path, PoolBackend::Local);
+            host.want_volume(1, present(16));
+            let taken = SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false };
+            host.want_snapshot(1, pool_id(), taken);
+            let cold = PoolPart {
+                id: COLD,
+                path: other.join("cold").display().to_string(),
+                ..host.part.pools[0].clone()
+            };
+            std::fs::create_dir(&cold.path).unwrap();
+            host.part.pools.push(cold);
+            host.apply();
+            let disk = path.join(format!("pool/volumes/{}/disk.raw", volume(1)));
+            let disk = std::fs::OpenOptions::new().write(true).open(disk).unwrap();
+            disk.write_all_at(&[7; 4096], 4096).unwrap();
+            host.want_snapshot(
+                2,
+                pool_id(),
+                SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false },
+            );
+            host.apply();
+            test(&mut host, other);
+        });
+    });
+}
+
+const COLD: PoolId = PoolId::from_random(2);
+
+fn seen_of(seen: &StorageObserved, number: u128) -> Option<&StoredState> {
+    seen.snapshots.iter().find(|one| one.id == snapshot(number)).map(|one| &one.state)
+}
+
+/// A copy of the second snapshot.
+fn copied(taken: bool) -> SnapshotPart {
+    let source = SnapshotSource { snapshot_id: snapshot(2), pool_id: pool_id() };
+    SnapshotPart::Present { volume_id: volume(9), copy_of: Some(source), taken }
+}
+
+#[test]
+fn a_snapshot_is_copied_in_its_pool_at_once_and_to_another_in_the_background() {
+    two_pools(|host, other| {
+        host.want_snapshot(3, pool_id(), copied(false));
+        host.want_snapshot(4, COLD, copied(false));
+        host.want_snapshot(5, COLD, copied(false));
+        let there = StoredState::Present { size_bytes: 16 * MIB };
+        let seen = host.apply_once();
+        assert_eq!(seen_of(&seen, 3), Some(&there));
+        assert_eq!(seen_of(&seen, 4), None, "nothing is said of what is under way");
+        // One after the other; what ends says that there is more to do.
+        let seen = host.until(|seen| seen.snapshots.len() == 5);
+        assert_eq!((seen_of(&seen, 4), seen_of(&seen, 5)), (Some(&there), Some(&there)));
+        let copy = std::fs::read(other.join(format!("cold/snapshots/{}/disk.raw", snapshot(4)))).unwrap();
+        assert_eq!((copy.len() as u64, &copy[4096..8192]), (16 * MIB, &[7; 4096][..]));
+
+        host.want_snapshot(2, pool_id(), SnapshotPart::Absent);
+        host.want_snapshot(4, COLD, copied(true));
+        let seen = host.apply();
+        assert_eq!(seen_of(&seen, 4), Some(&there), "it needs its source no more");
+        host.want_snapshot(6, COLD, copied(false));
+        let seen = host.until(|seen| seen.snapshots.len() == 6);
+        let state = seen_of(&seen, 6);
+        assert!(matches!(state, Some(StoredState::Failed { permanent: true, .. })), "{state:?}");
+    });
+}
+
+#[test]
+fn a_copy_that_is_not_wanted_any_more_is_called_off_and_one_that_failed_is_made_again() {
+    two_pools(|host, other| {
+        failpoint::arm("storage::transfer::piece", failpoint::Effect::Error);
+        host.want_snapshot(4, COLD, copied(false));
+        host.apply_once();
+        let seen = host.until(|seen| seen.snapshots.len() == 3);
+        let state = seen_of(&seen, 4);
+        assert!(matches!(state, Some(StoredState::Failed { permanent: false, .. })), "{state:?}");
+        host.want_snapshot(4, COLD, SnapshotPart::Absent);
+        let seen = host.apply();
+        assert_eq!(seen_of(&seen, 4), Some(&StoredState::Gone));
+        let left = |folder: &str| std::fs::read_dir(other.join("cold").join(folder)).unwrap().count();
+        assert_eq!((left("tmp"), left("snapshots")), (0, 0));
+
+        host.want_snapshot(5, COLD, copied(false));
+        host.apply_once();
+        host.until(|seen| seen.snapshots.len() == 4);
+        failpoint::disarm("storage::transfer::piece");
+        let there = StoredState::Present { size_bytes: 16 * MIB };
+        host.until(|seen| seen.snapshots.iter().any(|one| one.id == snapshot(5) && one.state == there));
+    });
+}
+
+#[test]
+fn a_copy_waits_for_the_pool_of_its_source() {
+    two_pools(|host, _| {
+        let pool = host.part.pools.remove(0);
+        host.want_snapshot(4, COLD, copied(false));
+        let seen = host.apply();
+        let state = seen_of(&seen, 4);
+        assert!(
+            matches!(state, Some(StoredState::Failed { message, permanent: false }) if message.contains("its source")),
+            "{state:?}"
+        );
+        host.part.pools.insert(0, pool);
+        host.until(|seen| {
+            seen.snapshots.iter().all(|one| matches!(one.state, StoredState::Present { .. }))
+                && seen.snapshots.len() == 3
+        });
     });
 }
 

@@ -61,6 +61,14 @@ pub enum PoolError {
         /// The watermark.
         hard_percent: u8,
     },
+    /// What is to be written would bring the pool to its hard watermark.
+    #[error("{needed} bytes more would bring the pool {} to its hard watermark", path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// What was to be written.
+        needed: u64,
+    },
     /// A size that no volume may have.
     #[error("a volume of {bytes} bytes: the size is a multiple of 4096 bytes and not 0")]
     Size {
@@ -109,6 +117,9 @@ pub enum PoolError {
         /// A volume or snapshot.
         id: String,
     },
+    /// Nobody wants any more what was being made.
+    #[error("it was called off")]
+    Stopped,
     /// The file system refused.
     #[error("{}", path.display())]
     File {

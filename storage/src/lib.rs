@@ -2,7 +2,7 @@
 //!
 //! A [`Pool`] is a directory of such a file system that one agent owns. A snapshot and a volume made from one are
 //! clones of the file's extents (`FICLONE`): milliseconds whatever the size, no chain of files, and nothing ever
-//! parses what a tenant wrote.
+//! parses what a tenant wrote. Only a snapshot that goes to another file system is copied byte by byte.
 //!
 //! The functions of a pool block on the disk; an asynchronous caller puts them on a blocking thread.
 //!
@@ -21,6 +21,7 @@ mod reflink;
 mod server;
 mod shelf;
 mod snapshot;
+mod sparse;
 mod trash;
 mod usage;
 mod volume;

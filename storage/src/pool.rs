@@ -31,6 +31,8 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("create", &["made", "synced", "placed"]),
     ("clone", &["made", "synced", "placed"]),
     ("snapshot", &["made", "synced", "placed"]),
+    ("copy", &["made", "synced", "placed"]),
+    ("transfer", &["piece", "made", "synced", "placed"]),
     ("grow", &["grown"]),
     ("remove", &["moved"]),
     ("sweep", &["unlinked"]),
@@ -101,6 +103,16 @@ impl Pool {
         }
         let (path, hard_percent) = (self.path.clone(), self.marks.hard_percent);
         Err(PoolError::Full { path, used: usage.used, capacity: usage.capacity, hard_percent })
+    }
+
+    /// Refuses to write so many bytes where that would reach the hard watermark.
+    pub(crate) fn require_room_for(&self, needed: u64) -> Result<(), PoolError> {
+        let usage = self.usage()?;
+        let then = Usage { used: usage.used.saturating_add(needed), ..usage };
+        if then.level(self.marks) < Level::Hard {
+            return Ok(());
+        }
+        Err(PoolError::NoRoom { path: self.path.clone(), needed })
     }
 
     pub(crate) fn folder(&self, name: &str) -> PathBuf {

@@ -21,7 +21,7 @@ pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// The file in the folder of one thing.
 const DISK: &str = "disk.raw";
 /// A block of a file counts as this many bytes in `st_blocks` (stat(2)).
-const STAT_BLOCK: u64 = 512;
+pub(crate) const STAT_BLOCK: u64 = 512;
 
 /// A raw file that is there whole.
 pub(crate) struct Found {
@@ -70,11 +70,11 @@ impl Pool {
         Ok(ids)
     }
 
-    /// Makes a thing whose content `fill` gives to its new, empty file.
+    /// Makes a thing whose content `fill` gives to its new, empty file at a path.
     pub(crate) fn make(
         &self,
         making: &Making<'_>,
-        fill: impl FnOnce(&File) -> io::Result<()>,
+        fill: impl FnOnce(&File, &Path) -> Result<(), PoolError>,
     ) -> Result<(), PoolError> {
         self.refuse_removed(making.id)?;
         self.require_room()?;
@@ -82,7 +82,7 @@ impl Pool {
         let folder = TempDir::new_in(&tmp).map_err(file(&tmp))?;
         let path = folder.path().join(DISK);
         let disk = new_file(&path, making.mode).map_err(file(&path))?;
-        fill(&disk).map_err(file(&path))?;
+        fill(&disk, &path)?;
         point(making.operation, "made")?;
         disk.sync_all().map_err(file(&path))?;
         durable::open_way(folder.path())?;

@@ -1,13 +1,16 @@
 //! Snapshots: sealed clones of a volume's file.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tepui_types::{SnapshotId, Timestamp, VolumeId};
 
 use crate::error::file;
-use crate::shelf::{Found, Making, SNAPSHOTS, VOLUMES};
-use crate::{Pool, PoolError, durable, reflink};
+use crate::shelf::{Found, Making, SNAPSHOTS, STAT_BLOCK, VOLUMES, point};
+use crate::{Pool, PoolError, durable, reflink, sparse};
 
 /// Nobody writes a snapshot.
 const SEALED: u32 = 0o400;
@@ -37,10 +40,71 @@ impl Pool {
             let volume = self.find(VOLUMES, &of)?.ok_or(PoolError::NoVolume(of))?;
             let source = File::open(&volume.path).map_err(file(&volume.path))?;
             let making = Making { operation: "snapshot", shelf: SNAPSHOTS, id: &id, mode: SEALED };
-            self.make(&making, |disk| reflink::clone(&source, disk))?;
+            self.make(&making, |disk, path| reflink::clone(&source, disk).map_err(file(path)))?;
         }
+        self.placed(id)
+    }
+
+    /// Makes a snapshot of its own of another one in this pool, which may go afterwards. One that is there is left as
+    /// it is.
+    ///
+    /// # Errors
+    /// No such snapshot, a full pool, a snapshot that was removed.
+    pub fn copy_snapshot(&self, id: SnapshotId, of: SnapshotId) -> Result<Snapshot, PoolError> {
+        if self.find(SNAPSHOTS, &id)?.is_none() {
+            let source = self.open_snapshot(of)?;
+            let making = Making { operation: "copy", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            self.make(&making, |disk, path| reflink::clone(&source, disk).map_err(file(path)))?;
+        }
+        self.placed(id)
+    }
+
+    /// Copies a snapshot of another pool of this host, byte by byte where it is on another file system: as long as
+    /// that takes, or until `stop` is set. One that is there is left as it is; one that was cut off begins anew.
+    ///
+    /// # Errors
+    /// No such snapshot, a pool that is full or would become so, a snapshot that was removed, `Stopped`.
+    pub fn transfer_snapshot(
+        &self,
+        id: SnapshotId,
+        (from, of): (&Self, SnapshotId),
+        stop: &AtomicBool,
+    ) -> Result<Snapshot, PoolError> {
+        if self.find(SNAPSHOTS, &id)?.is_none() {
+            let source = from.open_snapshot(of)?;
+            let making = Making { operation: "transfer", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            self.make(&making, |disk, path| match reflink::clone(&source, disk) {
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    self.fill(&source, (disk, path), stop)
+                }
+                cloned => cloned.map_err(file(path)),
+            })?;
+        }
+        self.placed(id)
+    }
+
+    fn fill(&self, source: &File, (disk, path): (&File, &Path), stop: &AtomicBool) -> Result<(), PoolError> {
+        let failed = |error| file(path)(error);
+        let allocated = source.metadata().map_err(failed)?.blocks() * STAT_BLOCK;
+        // Else it would begin again and again, and fill the pool each time.
+        self.require_room_for(allocated)?;
+        sparse::copy(source, disk, failed, || {
+            if stop.load(Ordering::Acquire) {
+                return Err(PoolError::Stopped);
+            }
+            self.require_room()?;
+            point("transfer", "piece")
+        })
+    }
+
+    fn open_snapshot(&self, id: SnapshotId) -> Result<File, PoolError> {
+        let found = self.find(SNAPSHOTS, &id)?.ok_or(PoolError::NoSnapshot(id))?;
+        File::open(&found.path).map_err(file(&found.path))
+    }
+
+    fn placed(&self, id: SnapshotId) -> Result<Snapshot, PoolError> {
         let found = self.snapshot(id)?.ok_or(PoolError::NoSnapshot(id))?;
-        // The process that took it may have ended between the rename and its fsync.
+        // The process that made it may have ended between the rename and its fsync.
         durable::sync(&self.folder(SNAPSHOTS))?;
         Ok(found)
     }

@@ -37,7 +37,7 @@ impl Pool {
         check_size(bytes)?;
         if self.find(VOLUMES, &id)?.is_none() {
             let making = Making { operation: "create", shelf: VOLUMES, id: &id, mode: MODE };
-            self.make(&making, |disk| disk.set_len(bytes))?;
+            self.make(&making, |disk, path| disk.set_len(bytes).map_err(file(path)))?;
         }
         self.made(id, bytes)
     }
@@ -56,9 +56,8 @@ impl Pool {
             }
             let source = File::open(&snapshot.path).map_err(file(&snapshot.path))?;
             let making = Making { operation: "clone", shelf: VOLUMES, id: &id, mode: MODE };
-            self.make(&making, |disk| {
-                reflink::clone(&source, disk)?;
-                disk.set_len(bytes)
+            self.make(&making, |disk, path| {
+                reflink::clone(&source, disk).and_then(|()| disk.set_len(bytes)).map_err(file(path))
             })?;
         }
         self.made(id, bytes)

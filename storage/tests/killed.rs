@@ -7,6 +7,7 @@ use std::env;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use support::{BYTES, MIB, XFS, on, pool, snapshot, volume};
@@ -16,13 +17,20 @@ use tepui_types::{Timestamp, failpoint};
 /// Names the pool to the process that dies.
 const POOL: &str = "TEPUI_TEST_POOL";
 const OPERATION: &str = "TEPUI_TEST_OPERATION";
+/// A pool on another file system.
+const OTHER: &str = "TEPUI_TEST_OTHER_POOL";
 
-fn perform(pool: &Pool, operation: &str) {
+fn perform(pool: &Pool, other: &Path, operation: &str) {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     match operation {
         "create" => drop(pool.create_volume(volume(2), 2 * MIB).unwrap()),
         "clone" => drop(pool.clone_volume(volume(3), snapshot(1), 4 * MIB).unwrap()),
         "snapshot" => drop(pool.take_snapshot(snapshot(2), volume(1)).unwrap()),
+        "copy" => drop(pool.copy_snapshot(snapshot(3), snapshot(1)).unwrap()),
+        "transfer" => {
+            let from = (&support::pool(other), snapshot(1));
+            drop(pool.transfer_snapshot(snapshot(4), from, &AtomicBool::new(false)).unwrap());
+        }
         "grow" => drop(pool.grow_volume(volume(1), 8 * MIB).unwrap()),
         "remove" => pool.remove_volume(volume(9), now).unwrap(),
         "sweep" => drop(pool.sweep(now, Duration::ZERO, false).unwrap()),
@@ -58,6 +66,8 @@ fn check(pool: &Pool, operation: &str) {
         "create" => assert_eq!(content(found(2).unwrap().path), vec![0; 2 << 20]),
         "clone" => written(found(3).unwrap().path, 4),
         "snapshot" => written(pool.snapshot(snapshot(2)).unwrap().unwrap().path, 2),
+        "copy" => written(pool.snapshot(snapshot(3)).unwrap().unwrap().path, 2),
+        "transfer" => written(pool.snapshot(snapshot(4)).unwrap().unwrap().path, 2),
         "grow" => written(found(1).unwrap().path, 8),
         "remove" => {
             assert_eq!(found(9), None);
@@ -74,32 +84,39 @@ fn check(pool: &Pool, operation: &str) {
 fn the_process_that_dies() {
     let Ok(path) = env::var(POOL) else { return };
     failpoint::arm_from(&env::var(failpoint::VARIABLE).unwrap()).unwrap();
-    perform(&pool(Path::new(&path)), &env::var(OPERATION).unwrap());
+    let other = env::var(OTHER).unwrap();
+    perform(&pool(Path::new(&path)), Path::new(&other), &env::var(OPERATION).unwrap());
 }
 
 #[test]
 fn each_operation_is_finished_by_the_next_process_wherever_the_first_one_died() {
     on(XFS, BYTES, |path| {
-        for (operation, steps) in STEPS {
-            for step in *steps {
-                let name = format!("storage::{operation}::{step}");
-                let own = path.join(name.replace("::", "-"));
-                std::fs::create_dir(&own).unwrap();
-                prepare(&own);
-                let died = Command::new(env::current_exe().unwrap())
-                    .args(["--exact", "the_process_that_dies"])
-                    .envs([(POOL, own.to_str().unwrap()), (OPERATION, operation)])
-                    .env(failpoint::VARIABLE, format!("{name}=exit"))
-                    .output()
-                    .unwrap();
-                assert_eq!(died.status.code(), Some(failpoint::EXIT_CODE), "{name}: {died:?}");
-                let pool = pool(&own);
-                assert_eq!(std::fs::read_dir(own.join("tmp")).unwrap().count(), 0, "{name}");
-                perform(&pool, operation);
-                check(&pool, operation);
-                perform(&pool, operation);
-                check(&pool, operation);
-            }
-        }
+        let path = path.to_owned();
+        on(XFS, BYTES, move |other| die_everywhere(&path, other));
     });
+}
+
+fn die_everywhere(path: &Path, other: &Path) {
+    prepare(other);
+    for (operation, steps) in STEPS {
+        for step in *steps {
+            let name = format!("storage::{operation}::{step}");
+            let own = path.join(name.replace("::", "-"));
+            std::fs::create_dir(&own).unwrap();
+            prepare(&own);
+            let died = Command::new(env::current_exe().unwrap())
+                .args(["--exact", "the_process_that_dies"])
+                .envs([(POOL, own.as_path()), (OTHER, other)])
+                .envs([(OPERATION, *operation), (failpoint::VARIABLE, &format!("{name}=exit"))])
+                .output()
+                .unwrap();
+            assert_eq!(died.status.code(), Some(failpoint::EXIT_CODE), "{name}: {died:?}");
+            let pool = pool(&own);
+            assert_eq!(std::fs::read_dir(own.join("tmp")).unwrap().count(), 0, "{name}");
+            perform(&pool, other, operation);
+            check(&pool, operation);
+            perform(&pool, other, operation);
+            check(&pool, operation);
+        }
+    }
 }

@@ -4,14 +4,14 @@
 mod support;
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{BTRFS, BYTES, MIB, XFS, on, pool, snapshot, volume};
-use tepui_storage::{Level, Pool, PoolError};
+use tepui_storage::{Level, Pool, PoolError, Watermarks};
 use tepui_types::Timestamp;
 
 const GRACE: Duration = Duration::from_secs(3600);
@@ -284,4 +284,64 @@ fn many_that_make_one_volume_at_once_all_have_it() {
         });
         assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
     });
+}
+
+#[test]
+fn a_copy_of_a_snapshot_outlives_it_in_its_pool_and_on_another_file_system() {
+    on(XFS, BYTES, |path| {
+        let path = path.to_owned();
+        on(BTRFS, BYTES, move |other| outlives_its_source(&pool(&path), &pool(other)));
+    });
+}
+
+fn outlives_its_source(pool: &Pool, other: &Pool) {
+    let disk = pool.create_volume(volume(1), 100 << 30).unwrap();
+    write(&disk.path, 0, &[1; 8192]);
+    write(&disk.path, 50 << 30, &vec![2; 70 << 20]);
+    let taken = pool.take_snapshot(snapshot(1), volume(1)).unwrap();
+    let before = (pool.usage().unwrap().used, other.usage().unwrap().used);
+    let near = pool.copy_snapshot(snapshot(2), snapshot(1)).unwrap();
+    assert!(pool.usage().unwrap().used < before.0 + MIB, "in its pool it takes no room");
+    let far = other.transfer_snapshot(snapshot(3), (pool, snapshot(1)), &AtomicBool::new(false)).unwrap();
+    assert_eq!((near.bytes, far.bytes), (taken.bytes, taken.bytes));
+    assert!(far.allocated >= 70 << 20 && far.allocated < 80 << 20, "holes stay holes: {far:?}");
+    assert_eq!(fs::metadata(&far.path).unwrap().permissions().mode() & 0o777, 0o400, "nobody writes it");
+
+    pool.remove_snapshot(snapshot(1), at(0)).unwrap();
+    pool.sweep(at(3600), GRACE, false).unwrap();
+    for copy in [&near.path, &far.path] {
+        assert_eq!(read(copy, 0, 8192), [1; 8192]);
+        assert_eq!(read(copy, 8192, 4096), [0; 4096]);
+        assert_eq!(read(copy, 50 << 30, 70 << 20), vec![2; 70 << 20]);
+        assert_eq!(read(copy, (100 << 30) - 4096, 4096), [0; 4096]);
+    }
+    let again = pool.copy_snapshot(snapshot(2), snapshot(1)).unwrap();
+    assert_eq!(again, near, "what is there is not made again");
+    let gone = pool.copy_snapshot(snapshot(4), snapshot(1)).unwrap_err();
+    assert!(matches!(gone, PoolError::NoSnapshot(_)), "{gone}");
+}
+
+#[test]
+fn a_copy_that_is_called_off_or_would_fill_its_pool_leaves_nothing() {
+    on(XFS, BYTES, |path| {
+        let path = path.to_owned();
+        on(XFS, BYTES, move |other| leaves_nothing(&pool(&path), other));
+    });
+}
+
+fn leaves_nothing(from: &Pool, path: &Path) {
+    let disk = from.create_volume(volume(1), 200 * MIB).unwrap();
+    write(&disk.path, 0, &vec![1; 160 << 20]);
+    from.take_snapshot(snapshot(1), volume(1)).unwrap();
+    let copy = |to: &Pool, stop| {
+        let made = to.transfer_snapshot(snapshot(2), (from, snapshot(1)), &AtomicBool::new(stop));
+        assert_eq!(to.snapshots().unwrap(), []);
+        assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+        made.unwrap_err()
+    };
+    let error = copy(&pool(path), true);
+    assert!(matches!(error, PoolError::Stopped), "{error}");
+    let marks = Watermarks { soft_percent: 40, hard_percent: 50 };
+    let error = copy(&Pool::open(path, support::pool_id(), marks).unwrap(), false);
+    assert!(matches!(error, PoolError::NoRoom { .. }), "{error}");
 }

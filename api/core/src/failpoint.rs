@@ -78,6 +78,7 @@ pub const CALLS: &[(&str, Course)] = &[
     ("DetachVolume", Steps("detach_volume")),
     ("CreateSnapshot", Steps("snapshot")),
     ("CreateSnapshots", Steps("snapshot")),
+    ("CopySnapshot", Steps("snapshot")),
     ("DeleteSnapshot", Steps("snapshot")),
     ("DeregisterImage", Whole("one transaction; a file that no row needs goes with the next tidying")),
     ("CreateImageUpload", Whole("a folder that is renamed into place; without bytes it goes by its age")),

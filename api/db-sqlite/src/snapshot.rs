@@ -3,18 +3,18 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState, VolumeEvent, VolumeState};
-use tepui_db::{DbError, DeleteOutcome, NewSnapshotsOutcome, SnapshotDb};
+use tepui_db::{CopySnapshotOutcome, DbError, DeleteOutcome, NewSnapshotsOutcome, SnapshotDb};
+use tepui_types::agent::SnapshotSource;
 use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, node, tag};
+use crate::{SqliteDb, node, tag, volume};
 
 /// The SELECT list that [`read`] reads.
-pub(crate) const SNAPSHOT: &str =
-    "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at";
+pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id";
 
 #[async_trait]
 impl SnapshotDb for SqliteDb {
@@ -25,6 +25,16 @@ impl SnapshotDb for SqliteDb {
     ) -> Result<NewSnapshotsOutcome, DbError> {
         let (snapshots, tags) = (snapshots.to_vec(), tags.to_vec());
         self.write(move |connection| create(connection, &snapshots, &tags)).await
+    }
+
+    async fn copy_snapshot(
+        &self,
+        of: SnapshotId,
+        new: &Snapshot,
+        tags: &[(String, String)],
+    ) -> Result<CopySnapshotOutcome, DbError> {
+        let (new, tags) = (new.clone(), tags.to_vec());
+        self.write(move |connection| copy(connection, of, &new, &tags)).await
     }
 
     async fn snapshots(&self, project: ProjectId) -> Result<Vec<SnapshotRecord>, DbError> {
@@ -71,7 +81,13 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Snapshot> {
         state: c.stored()?,
         message: c.plain()?,
         created_at: c.stored()?,
+        copy_of: read_source(c)?,
     })
+}
+
+fn read_source(c: &Columns<'_>) -> rusqlite::Result<Option<SnapshotSource>> {
+    let (snapshot, pool) = (c.optional()?, c.optional()?);
+    Ok(snapshot.zip(pool).map(|(snapshot_id, pool_id)| SnapshotSource { snapshot_id, pool_id }))
 }
 
 fn create(
@@ -92,7 +108,9 @@ fn create(
             return Err(Undo::Answer(NewSnapshotsOutcome::VolumeMissing(snapshot.volume_id)));
         };
         match state {
-            VolumeState::Available => insert(connection, snapshot, pool, size)?,
+            VolumeState::Available => {
+                insert(connection, &Snapshot { pool_id: pool, size_gib: size, ..snapshot.clone() })?;
+            }
             VolumeState::Creating | VolumeState::Deleting | VolumeState::Error => {
                 return Err(Undo::Answer(NewSnapshotsOutcome::VolumeState(snapshot.volume_id, state)));
             }
@@ -110,21 +128,74 @@ fn create(
     Ok(NewSnapshotsOutcome::Taking(nodes))
 }
 
-fn insert(connection: &Connection, snapshot: &Snapshot, pool: PoolId, size_gib: u32) -> rusqlite::Result<()> {
-    let sql = format!("INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
+    let sql =
+        format!("INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
     let values = params![
         S(snapshot.id),
         S(snapshot.project_id),
-        S(pool),
+        S(snapshot.pool_id),
         S(snapshot.volume_id),
-        size_gib,
+        snapshot.size_gib,
         snapshot.description,
         S(snapshot.state),
         snapshot.message,
         S(snapshot.created_at),
+        snapshot.copy_of.map(|source| S(source.snapshot_id)),
+        snapshot.copy_of.map(|source| S(source.pool_id)),
     ];
     execute(connection, &sql, values)?;
     Ok(())
+}
+
+fn copy(
+    connection: &Connection,
+    of: SnapshotId,
+    copy: &Snapshot,
+    tags: &[(String, String)],
+) -> Verb<CopySnapshotOutcome> {
+    let sql = format!("SELECT {SNAPSHOT} FROM snapshot WHERE id = ?1 AND project_id = ?2");
+    let Some(source) = first(connection, &sql, params![S(of), S(copy.project_id)], read)? else {
+        return Ok(CopySnapshotOutcome::SourceMissing(of));
+    };
+    match source.state {
+        SnapshotState::Completed => {}
+        SnapshotState::Pending | SnapshotState::Deleting | SnapshotState::Error => {
+            return Ok(CopySnapshotOutcome::SourceState(of, source.state));
+        }
+    }
+    let node = match copy_host(connection, copy.pool_id, source.pool_id)? {
+        Ok(node) => node,
+        Err(refused) => return Ok(refused),
+    };
+    let copy_of = Some(SnapshotSource { snapshot_id: of, pool_id: source.pool_id });
+    insert(connection, &Snapshot { copy_of, size_gib: source.size_gib, ..copy.clone() })?;
+    for (key, value) in tags {
+        tag::insert(connection, copy.project_id, &copy.id.to_string(), key, value)?;
+    }
+    let mut touched = Touched::default();
+    touched.storage(node);
+    touched.grow(connection)?;
+    Ok(CopySnapshotOutcome::Copying(node))
+}
+
+/// The host that can copy from one pool to another. A pool that takes no new volumes still takes what comes from itself,
+/// as it takes snapshots.
+fn copy_host(
+    connection: &Connection,
+    to: PoolId,
+    from: PoolId,
+) -> rusqlite::Result<Result<NodeId, CopySnapshotOutcome>> {
+    let host = |id: PoolId| {
+        first(connection, "SELECT node_id FROM pool WHERE id = ?1", params![S(id)], |c| c.stored::<NodeId>())
+    };
+    if to == from {
+        return Ok(host(to)?.ok_or(CopySnapshotOutcome::PoolLost(to)));
+    }
+    let Some(node) = volume::open_pool(connection, to)? else {
+        return Ok(Err(CopySnapshotOutcome::PoolLost(to)));
+    };
+    Ok(if host(from)? == Some(node) { Ok(node) } else { Err(CopySnapshotOutcome::OtherHost(to)) })
 }
 
 fn delete(
@@ -132,16 +203,21 @@ fn delete(
     project: ProjectId,
     id: SnapshotId,
 ) -> Verb<(DeleteOutcome, Option<NodeId>)> {
+    const NEEDED_BY: [(&str, &str); 2] = [
+        ("SELECT count(*) FROM volume WHERE snapshot_id = ?1 AND state = 'creating'", "volumes"),
+        ("SELECT count(*) FROM snapshot WHERE copy_of = ?1 AND state = 'pending'", "copies"),
+    ];
     let sql = "SELECT s.state, p.node_id FROM snapshot s JOIN pool p ON p.id = s.pool_id
                WHERE s.id = ?1 AND s.project_id = ?2";
     let found = first(connection, sql, params![S(id), S(project)], |c| {
         Ok((c.stored::<SnapshotState>()?, c.stored::<NodeId>()?))
     })?;
     let Some((state, host)) = found else { return Ok((DeleteOutcome::NotFound, None)) };
-    let sql = "SELECT count(*) FROM volume WHERE snapshot_id = ?1 AND state = 'creating'";
-    let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);
-    if count > 0 {
-        return Ok((DeleteOutcome::InUse(format!("{count} volumes that are being made from it")), None));
+    for (sql, what) in NEEDED_BY {
+        let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);
+        if count > 0 {
+            return Ok((DeleteOutcome::InUse(format!("{count} {what} that are being made from it")), None));
+        }
     }
     if state.after(VolumeEvent::Delete).is_none() {
         return Ok((DeleteOutcome::Deleted, None));

@@ -111,7 +111,7 @@ fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<V
 }
 
 /// The node of a pool that takes new volumes.
-fn open_pool(connection: &Connection, id: PoolId) -> rusqlite::Result<Option<NodeId>> {
+pub(crate) fn open_pool(connection: &Connection, id: PoolId) -> rusqlite::Result<Option<NodeId>> {
     let sql = "SELECT p.node_id, n.state FROM pool p JOIN node n ON n.id = p.node_id
                WHERE p.id = ?1 AND NOT p.draining";
     let found = first(connection, sql, params![S(id)], |c| Ok((c.stored()?, c.stored::<NodeState>()?)))?;

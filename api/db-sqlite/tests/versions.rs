@@ -220,13 +220,22 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         project_id: tenant.project,
         pool_id: pool.id,
         volume_id: id,
+        copy_of: None,
         size_gib: 4,
         description: "nightly".into(),
         state: SnapshotState::Pending,
         message: None,
         created_at: world.now(),
     };
-    world.db.create_snapshots(&[snapshot], &[]).await.unwrap();
+    world.db.create_snapshots(std::slice::from_ref(&snapshot), &[]).await.unwrap();
+    let taken = [StorageNews::SnapshotPresent(snapshot.id, 4)];
+    world.db.apply_storage_news(node, &taken, world.now()).await.unwrap();
+    let copy = Snapshot {
+        id: SnapshotId::from_random(world.bits()),
+        volume_id: Snapshot::NO_VOLUME,
+        ..snapshot.clone()
+    };
+    world.db.copy_snapshot(snapshot.id, &copy, &[]).await.unwrap();
 }
 
 /// What must hold in every database, whatever its rows say; each of these tables has rows.

@@ -9,12 +9,12 @@ use tepui_types::agent::{
     PoolObserved, PoolState, SnapshotObserved, StorageObserved, StoredState, VolumeObserved,
 };
 use tepui_types::endpoint::{
-    CreatePool, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, ListSnapshots, ShowSnapshot,
-    ShowVolume,
+    CopySnapshot, CreatePool, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, ListSnapshots,
+    ShowSnapshot, ShowVolume,
 };
 use tepui_types::rest::{
-    CreatePoolRequest, CreateSnapshotRequest, CreateVolumeRequest, Empty, Pool, PoolBackend, Snapshot,
-    SnapshotState, Volume, VolumeState,
+    CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateVolumeRequest, Empty, Pool,
+    PoolBackend, Snapshot, SnapshotState, Volume, VolumeState,
 };
 
 /// A cloud with one pool, and its host.
@@ -92,7 +92,7 @@ async fn a_name_is_free_while_its_volume_or_snapshot_is_being_deleted() {
     let shown = admin.call::<ShowSnapshot>(&[&id], &Empty {}).await.unwrap();
     assert_eq!(shown.state, SnapshotState::Deleting);
 
-    let id = snapshot.volume_id.to_string();
+    let id = snapshot.volume_id.unwrap().to_string();
     admin.call::<DeleteVolume>(&["data"], &Empty {}).await.unwrap();
     assert_eq!(code(admin.call::<ShowVolume>(&["data"], &Empty {}).await).0, 404);
     assert_eq!(code(admin.call::<ShowVolume>(&[&id[..12]], &Empty {}).await).0, 404);
@@ -118,4 +118,32 @@ async fn what_a_host_says_of_a_snapshot_that_failed_is_for_administrators() {
     assert_eq!(told(site.kit.admin()).await, Some(why));
     let colleague = site.kit.colleague("mia").await;
     assert_eq!(told(colleague).await.as_deref(), Some("the snapshot could not be taken"));
+}
+
+#[tokio::test]
+async fn a_snapshot_is_copied_to_a_class_or_by_administrators_to_a_pool() {
+    let site = Site::start().await;
+    let (made, snapshot) = site.snapshot("before").await;
+    let taken = SnapshotObserved { id: snapshot.id, state: StoredState::Present { size_bytes: 0 } };
+    site.says(4, &[made], &[taken]).await;
+    let (class, pool) = (Some("gp3".to_owned()), Some("fast".to_owned()));
+    let to = |class: &Option<String>, pool: &Option<String>| CopySnapshotRequest {
+        class: class.clone(),
+        pool: pool.clone(),
+        name: Some("kept".into()),
+        ..CopySnapshotRequest::default()
+    };
+    let admin = site.kit.admin();
+    let copy = async |request| admin.call::<CopySnapshot>(&["before"], &request).await;
+    for request in [to(&None, &None), to(&class, &None), to(&None, &pool)] {
+        let copy = copy(request).await.unwrap();
+        assert_eq!((copy.volume_id, copy.copy_of), (None, Some(snapshot.id)));
+        assert_eq!((copy.name.as_deref(), copy.state), (Some("kept"), SnapshotState::Pending));
+    }
+    assert_eq!(code(copy(to(&class, &pool)).await).0, 400);
+    assert_eq!(code(copy(to(&None, &Some("slow".into()))).await).0, 404);
+    let colleague = site.kit.colleague("mia").await;
+    let refused = colleague.call::<CopySnapshot>(&["before"], &to(&None, &pool)).await;
+    assert_eq!(code(refused).0, 403);
+    colleague.call::<CopySnapshot>(&["before"], &to(&class, &None)).await.unwrap();
 }

@@ -55,6 +55,11 @@ impl StorageKeeper {
     pub(crate) async fn ended(&self) {
         self.storage.ended().await;
     }
+
+    /// Returns when a copy has ended that was made in the background.
+    pub(crate) async fn copied(&self) {
+        self.storage.copied().await;
+    }
 }
 
 /// Shows the use of before where it has hardly changed.

@@ -4,6 +4,7 @@ mod exports;
 mod keeper;
 mod pools;
 mod simulated;
+mod transfers;
 
 use async_trait::async_trait;
 use tepui_types::agent::{StorageObserved, StoragePart};
@@ -21,4 +22,7 @@ pub trait Storage: Send + Sync {
 
     /// Returns when something that served volumes has ended, and [`Storage::apply`] is due.
     async fn ended(&self);
+
+    /// Returns when what took its time in the background has ended, and [`Storage::apply`] is due.
+    async fn copied(&self);
 }

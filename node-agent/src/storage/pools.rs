@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use super::Storage;
 use super::exports::Served;
+use super::transfers::{Transfer, Transfers, source_elsewhere};
 
 /// What was removed can be found in the trash for so long.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -31,6 +32,7 @@ pub struct LocalPools {
     pub(super) tgt: Tgt,
     pub(super) ganesha: Ganesha,
     pub(super) local: Local,
+    transfers: Transfers,
 }
 
 /// A pool that this process holds.
@@ -50,6 +52,7 @@ impl LocalPools {
             tgt: Tgt::new(iscsi),
             ganesha: Ganesha::new(nfs),
             local: Local::default(),
+            transfers: Transfers::default(),
         }
     }
 
@@ -73,6 +76,38 @@ impl LocalPools {
         }
         (open.clone(), seen)
     }
+
+    /// Makes the snapshots as they are wanted. Of one that is still being copied from another pool nothing is said.
+    async fn snapshots(
+        &self,
+        open: &BTreeMap<PoolId, OpenPool>,
+        wanted: &[WantedSnapshot],
+        now: Timestamp,
+    ) -> Vec<SnapshotObserved> {
+        self.transfers.retain(wanted).await;
+        let mut due = Vec::new();
+        let mut here = Vec::new();
+        for one in wanted {
+            match transfer(open, one).await {
+                Some(transfer) => due.push(transfer),
+                None => here.push(one.clone()),
+            }
+        }
+        let mut seen = work(open.clone(), here, move |pool, one| snapshot(pool, one, now)).await;
+        seen.extend(self.transfers.apply(due).await);
+        seen
+    }
+}
+
+/// What is to be copied from another pool and is not there yet, where both can be used.
+async fn transfer(open: &BTreeMap<PoolId, OpenPool>, wanted: &WantedSnapshot) -> Option<Transfer> {
+    let source = source_elsewhere(wanted)?;
+    let (id, to) = (wanted.id, Arc::clone(&open.get(&wanted.pool_id)?.pool));
+    let from = Arc::clone(&open.get(&source.pool_id)?.pool);
+    let pool = Arc::clone(&to);
+    let found = tokio::task::spawn_blocking(move || pool.snapshot(id)).await;
+    let is_missing = matches!(found, Ok(Ok(None)));
+    is_missing.then_some(Transfer { id, to, from, source: source.snapshot_id })
 }
 
 #[async_trait]
@@ -82,8 +117,7 @@ impl Storage for LocalPools {
         // Snapshots first: one that is wanted is taken before its volume goes, and is there for a volume that is
         // made from it. Exports go before the volumes that they serve.
         let now = (self.clock)();
-        let snapshots =
-            work(open.clone(), part.snapshots.clone(), move |pool, one| snapshot(pool, one, now)).await;
+        let snapshots = self.snapshots(&open, &part.snapshots, now).await;
         let made: Vec<_> =
             part.volumes.iter().filter(|one| one.wanted != VolumePart::Absent).cloned().collect();
         let mut volumes = work(open.clone(), made, move |pool, one| volume(pool, one, now)).await;
@@ -111,6 +145,10 @@ impl Storage for LocalPools {
 
     async fn ended(&self) {
         self.server_ended().await;
+    }
+
+    async fn copied(&self) {
+        self.transfers.ended().await;
     }
 }
 
@@ -171,7 +209,7 @@ async fn work<T: Stored>(
         let each = |wanted: &T| {
             let state = match open.get(&wanted.pool()) {
                 Some(held) => one(&held.pool, wanted).unwrap_or_else(|error| not_stored(&error)),
-                None => StoredState::Failed { message: "its pool cannot be used".into(), permanent: false },
+                None => unusable("its pool"),
             };
             wanted.seen(state)
         };
@@ -200,11 +238,15 @@ fn volume(pool: &Pool, wanted: &WantedVolume, now: Timestamp) -> Result<StoredSt
 
 fn snapshot(pool: &Pool, wanted: &WantedSnapshot, now: Timestamp) -> Result<StoredState, PoolError> {
     match &wanted.wanted {
-        SnapshotPart::Present { volume_id, taken } => {
-            let found = match pool.snapshot(wanted.id)? {
-                Some(found) => found,
-                None if *taken => return Ok(lost()),
-                None => pool.take_snapshot(wanted.id, *volume_id)?,
+        SnapshotPart::Present { volume_id, copy_of, taken } => {
+            let found = match (pool.snapshot(wanted.id)?, copy_of) {
+                (Some(found), _) => found,
+                (None, _) if *taken => return Ok(lost()),
+                (None, None) => pool.take_snapshot(wanted.id, *volume_id)?,
+                (None, Some(source)) if source.pool_id == wanted.pool_id => {
+                    pool.copy_snapshot(wanted.id, source.snapshot_id)?
+                }
+                (None, Some(_)) => return Ok(unusable("the pool of its source")),
             };
             Ok(StoredState::Present { size_bytes: found.bytes })
         }
@@ -220,8 +262,12 @@ fn lost() -> StoredState {
     StoredState::Failed { message: "its file is not in the pool any more".into(), permanent: false }
 }
 
+fn unusable(pool: &str) -> StoredState {
+    StoredState::Failed { message: format!("{pool} cannot be used"), permanent: false }
+}
+
 /// What cannot become better while the same is wanted is for good.
-fn not_stored(error: &PoolError) -> StoredState {
+pub(super) fn not_stored(error: &PoolError) -> StoredState {
     let permanent = match error {
         PoolError::Size { .. }
         | PoolError::Shrink { .. }
@@ -236,6 +282,8 @@ fn not_stored(error: &PoolError) -> StoredState {
         | PoolError::NotEmpty { .. }
         | PoolError::InUse { .. }
         | PoolError::Full { .. }
+        | PoolError::NoRoom { .. }
+        | PoolError::Stopped
         | PoolError::File { .. }
         | PoolError::Failpoint(_) => false,
     };

@@ -60,4 +60,8 @@ impl Storage for SimulatedStorage {
     async fn ended(&self) {
         std::future::pending().await
     }
+
+    async fn copied(&self) {
+        std::future::pending().await
+    }
 }

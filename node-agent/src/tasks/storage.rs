@@ -23,6 +23,7 @@ pub(super) async fn run(context: Arc<Context>) {
         }
         tokio::select! {
             () = shared.storage.wake.notified() => {}
+            () = shared.storage.copied() => {}
             () = shared.storage.ended() => tracing::error!("what served the volumes has ended; it is started again"),
             () = tokio::time::sleep(pause) => {}
         }

@@ -65,6 +65,7 @@ impl Model {
                 10 => self.remove_snapshot(),
                 11 => Some(Operation::Sweep { at: self.now }),
                 12 => self.mistake(),
+                13 => self.copy(),
                 _ => self.write(),
             };
             if let Some(operation) = chosen {
@@ -113,6 +114,11 @@ impl Model {
     fn snapshot(&mut self) -> Option<Operation> {
         let (volume, _) = self.any_volume()?;
         Some(Operation::Snapshot { snapshot: self.fresh(), volume })
+    }
+
+    fn copy(&mut self) -> Option<Operation> {
+        let (of, _) = self.any_snapshot()?;
+        Some(Operation::Copy { snapshot: self.fresh(), of })
     }
 
     fn grow(&mut self) -> Option<Operation> {
@@ -175,7 +181,11 @@ impl Model {
         let there = |volume: &u32| self.state.volumes.contains_key(volume);
         match operation {
             Operation::Create { volume, .. } | Operation::Clone { volume, .. } if there(volume) => false,
-            Operation::Snapshot { snapshot, .. } if self.state.snapshots.contains_key(snapshot) => false,
+            Operation::Snapshot { snapshot, .. } | Operation::Copy { snapshot, .. }
+                if self.state.snapshots.contains_key(snapshot) =>
+            {
+                false
+            }
             Operation::Grow { volume, blocks } => {
                 self.state.volumes.get(volume).is_some_and(|content| content.blocks() < *blocks)
             }
@@ -185,6 +195,7 @@ impl Model {
             Operation::Create { .. }
             | Operation::Clone { .. }
             | Operation::Snapshot { .. }
+            | Operation::Copy { .. }
             | Operation::Write { .. } => self.state.clone().apply(operation).is_ok(),
         }
     }
@@ -211,7 +222,7 @@ impl Model {
             Operation::Create { volume: number, .. } | Operation::Clone { volume: number, .. } => {
                 pool.volume(volume(number.into())).unwrap().is_some()
             }
-            Operation::Snapshot { snapshot: number, .. } => {
+            Operation::Snapshot { snapshot: number, .. } | Operation::Copy { snapshot: number, .. } => {
                 pool.snapshot(snapshot(number.into())).unwrap().is_some()
             }
             Operation::Grow { volume: number, blocks } => {
@@ -242,7 +253,7 @@ impl Model {
     /// The run was long enough to mean something: everything was done, something was refused and cut off, and more was
     /// written than there is room for, so that space went from owner to owner.
     pub(crate) fn assert_telling(&self, room: u64) {
-        let all = BTreeSet::from(["clone", "create", "grow", "remove", "snapshot", "sweep", "write"]);
+        let all = BTreeSet::from(["clone", "copy", "create", "grow", "remove", "snapshot", "sweep", "write"]);
         assert_eq!(self.done, all);
         assert!(self.refused > 0 && self.died > 0, "{} refused, {} died", self.refused, self.died);
         assert!(self.written > room, "{} bytes written into {room}", self.written);

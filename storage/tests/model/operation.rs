@@ -31,6 +31,11 @@ pub(crate) enum Operation {
         snapshot: u32,
         volume: u32,
     },
+    /// A snapshot of a snapshot.
+    Copy {
+        snapshot: u32,
+        of: u32,
+    },
     Grow {
         volume: u32,
         blocks: u32,
@@ -62,6 +67,7 @@ impl Operation {
             Self::Create { .. } => "create",
             Self::Clone { .. } => "clone",
             Self::Snapshot { .. } => "snapshot",
+            Self::Copy { .. } => "copy",
             Self::Grow { .. } => "grow",
             Self::RemoveVolume { .. } | Self::RemoveSnapshot { .. } => "remove",
             Self::Sweep { .. } => "sweep",
@@ -88,6 +94,9 @@ impl Operation {
             Self::Snapshot { snapshot: number, volume } => {
                 pool.take_snapshot(snapshot(number.into()), id(volume)).map(drop)
             }
+            Self::Copy { snapshot: number, of } => {
+                pool.copy_snapshot(snapshot(number.into()), snapshot(of.into())).map(drop)
+            }
             Self::Grow { volume, blocks } => pool.grow_volume(id(volume), bytes(blocks)).map(drop),
             Self::RemoveVolume { volume, at } => pool.remove_volume(id(volume), time(at)),
             Self::RemoveSnapshot { snapshot: number, at } => {
@@ -109,6 +118,7 @@ impl Operation {
             Self::Create { volume, blocks } => ("create", vec![volume, blocks]),
             Self::Clone { volume, snapshot, blocks } => ("clone", vec![volume, snapshot, blocks]),
             Self::Snapshot { snapshot, volume } => ("snapshot", vec![snapshot, volume]),
+            Self::Copy { snapshot, of } => ("copy", vec![snapshot, of]),
             Self::Grow { volume, blocks } => ("grow", vec![volume, blocks]),
             Self::RemoveVolume { volume, at } => ("remove-volume", vec![volume, at]),
             Self::RemoveSnapshot { snapshot, at } => ("remove-snapshot", vec![snapshot, at]),
@@ -137,6 +147,7 @@ impl FromStr for Operation {
             ("create", &[volume, blocks]) => Self::Create { volume, blocks },
             ("clone", &[volume, snapshot, blocks]) => Self::Clone { volume, snapshot, blocks },
             ("snapshot", &[snapshot, volume]) => Self::Snapshot { snapshot, volume },
+            ("copy", &[snapshot, of]) => Self::Copy { snapshot, of },
             ("grow", &[volume, blocks]) => Self::Grow { volume, blocks },
             ("remove-volume", &[volume, at]) => Self::RemoveVolume { volume, at },
             ("remove-snapshot", &[snapshot, at]) => Self::RemoveSnapshot { snapshot, at },

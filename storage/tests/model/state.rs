@@ -38,6 +38,13 @@ impl State {
                     self.snapshots.insert(number, source);
                 }
             }
+            Operation::Copy { snapshot: number, of } => {
+                if !self.snapshots.contains_key(&number) {
+                    let source = self.snapshots.get(&of).ok_or("no snapshot")?.clone();
+                    self.refuse_removed(&snapshot(number.into()))?;
+                    self.snapshots.insert(number, source);
+                }
+            }
             Operation::Grow { volume, blocks } => {
                 let content = self.volumes.get_mut(&volume).ok_or("no volume")?;
                 if content.blocks() > blocks {
@@ -110,7 +117,9 @@ impl State {
             | Operation::Clone { volume, .. }
             | Operation::Grow { volume, .. }
             | Operation::Write { volume, .. } => self.compare_volume(volume, pool),
-            Operation::Snapshot { snapshot, .. } => self.compare_snapshot(snapshot, pool),
+            Operation::Snapshot { snapshot, .. } | Operation::Copy { snapshot, .. } => {
+                self.compare_snapshot(snapshot, pool);
+            }
             Operation::RemoveVolume { .. } | Operation::RemoveSnapshot { .. } | Operation::Sweep { .. } => {
                 self.compare_names(pool)
             }

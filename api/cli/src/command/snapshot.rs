@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use tepui_types::endpoint::{CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot};
-use tepui_types::rest::{CreateSnapshotRequest, Empty, Snapshot, SnapshotState};
+use tepui_types::endpoint::{CopySnapshot, CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot};
+use tepui_types::rest::{CopySnapshotRequest, CreateSnapshotRequest, Empty, Snapshot, SnapshotState};
 
 use super::{or_dash, when, word};
 use crate::cli::examples;
@@ -34,6 +34,12 @@ pub enum Verb {
         long_about = "Take a snapshot of a volume, used or not. It holds what a disk holds after a power failure: what the guest had flushed. It takes milliseconds and no room until the volume is written again."
     )]
     Create(New),
+    /// Copy a snapshot, within its host
+    #[command(before_help = examples!("tepui snapshot copy before-upgrade kept", "tepui snapshot copy before-upgrade kept --class st1"))]
+    #[command(
+        long_about = "Copy a snapshot. The copy stays when the snapshot is deleted, which is refused until the copy is completed. In the same pool it takes milliseconds and no room; to a pool of another class, on the same host, every byte that was written is copied."
+    )]
+    Copy(NewCopy),
     /// Delete a snapshot; volumes made from it stay
     #[command(before_help = examples!("tepui snapshot delete before-upgrade", "tepui snapshot delete before-upgrade --yes"))]
     Delete {
@@ -65,18 +71,48 @@ pub struct New {
     timeout: Duration,
 }
 
+/// A copy to be.
+#[derive(Debug, Args)]
+pub struct NewCopy {
+    /// Of this snapshot: name, id or a unique beginning
+    #[arg(add = names(Kind::Snapshot))]
+    snapshot: String,
+    /// The tag Name
+    name: String,
+    /// To a pool of this class; to the same pool without it
+    #[arg(long)]
+    class: Option<String>,
+    /// To this pool: name, id or a unique beginning; for administrators
+    #[arg(long, add = names(Kind::Pool), conflicts_with = "class")]
+    pool: Option<String>,
+    /// For people
+    #[arg(long, default_value = "")]
+    description: String,
+    /// Answer at once; the work goes on
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to watch; then the exit code is 7
+    #[arg(long, default_value = "30m", value_parser = parse_duration, allow_hyphen_values = true)]
+    timeout: Duration,
+}
+
 impl Shown for Snapshot {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "volume", "size", "state", "created"];
+    const COLUMNS: &'static [&'static str] = &["name", "id", "of", "size", "state", "created"];
 
     fn cells(&self) -> Vec<String> {
         let (name, size) = (or_dash(self.name.as_ref()), format!("{} GiB", self.size_gib));
-        let volume = self.volume_id.to_string();
-        vec![name, self.id.to_string(), volume, size, word(&self.state), when(self.created_at)]
+        vec![name, self.id.to_string(), source(self), size, word(&self.state), when(self.created_at)]
     }
 
     fn id(&self) -> String {
         self.id.to_string()
     }
+}
+
+/// The volume that it was taken of, or the snapshot that it is a copy of.
+fn source(snapshot: &Snapshot) -> String {
+    let volume = snapshot.volume_id.map(|id| id.to_string());
+    or_dash(volume.or_else(|| snapshot.copy_of.map(|id| id.to_string())).as_ref())
 }
 
 /// Runs one of them.
@@ -94,6 +130,7 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             session.show(&snapshot)
         }
         Verb::Create(new) => create(new, session).await,
+        Verb::Copy(new) => copy(new, session).await,
         Verb::Delete { snapshot, destroy } => delete(&snapshot, &destroy, session).await,
     }
 }
@@ -104,6 +141,14 @@ async fn create(new: New, session: &mut Session) -> Result<()> {
     let snapshot = session.call::<CreateSnapshot>(&[], &request).await?;
     let snapshot = if no_wait { snapshot } else { completed(snapshot, timeout, session).await? };
     session.show(&snapshot)
+}
+
+async fn copy(new: NewCopy, session: &mut Session) -> Result<()> {
+    let NewCopy { snapshot, name, class, pool, description, no_wait, timeout } = new;
+    let request = CopySnapshotRequest { class, pool, description, name: Some(name), tags: [].into() };
+    let copy = session.call::<CopySnapshot>(&[&snapshot], &request).await?;
+    let copy = if no_wait { copy } else { completed(copy, timeout, session).await? };
+    session.show(&copy)
 }
 
 /// Watches a snapshot until it is there.
@@ -133,7 +178,7 @@ fn failed(snapshot: &Snapshot) -> Failure {
 async fn delete(snapshot: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
     let found = session.call::<ShowSnapshot>(&[snapshot], &Empty {}).await?;
     let (id, called) = (found.id.to_string(), found.name.clone().unwrap_or_else(|| found.id.to_string()));
-    let inventory = [format!("deletes: snapshot {called} ({id}, of volume {})", found.volume_id)];
+    let inventory = [format!("deletes: snapshot {called} ({id}, of {})", source(&found))];
     if destroy.approve::<DeleteSnapshot>(session, (&[id.as_str()], &Empty {}), &inventory, &called).await? {
         session.call::<DeleteSnapshot>(&[&id], &Empty {}).await?;
         session.id(&id)?;

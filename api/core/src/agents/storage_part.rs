@@ -150,7 +150,7 @@ fn snapshot(snapshot: &Snapshot) -> WantedSnapshot {
     let wanted = match snapshot.state {
         SnapshotState::Pending | SnapshotState::Completed => {
             let taken = snapshot.state == SnapshotState::Completed;
-            SnapshotPart::Present { volume_id: snapshot.volume_id, taken }
+            SnapshotPart::Present { volume_id: snapshot.volume_id, copy_of: snapshot.copy_of, taken }
         }
         SnapshotState::Deleting | SnapshotState::Error => SnapshotPart::Absent,
     };

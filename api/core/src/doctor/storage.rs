@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tepui_db::StoragePartState;
-use tepui_db::model::{Attachment, NodeState, SnapshotState, VolumeState};
+use tepui_db::model::{Attachment, NodeState, Snapshot, SnapshotState, VolumeState};
 use tepui_types::NodeId;
 use tepui_types::agent::{DiskState, ExportState, PoolState, StorageObserved, StoredState};
 
@@ -95,10 +95,16 @@ fn stored<'a>(
         object: format!("snapshot {}", snapshot.id),
         error: (snapshot.state == SnapshotState::Error).then_some(snapshot.message.as_deref()),
         deletion: format!("aws ec2 delete-snapshot --snapshot-id {}", snapshot.id),
-        making_since: (snapshot.state == SnapshotState::Pending).then_some(snapshot.created_at),
+        making_since: (snapshot.state == SnapshotState::Pending && !is_transfer(snapshot))
+            .then_some(snapshot.created_at),
         seen: snapshots.get(&snapshot.id).copied(),
     });
     volumes.chain(snapshots).filter_map(move |row| row.finding(node, now))
+}
+
+/// It takes as long as its bytes do to get from one pool to another.
+fn is_transfer(snapshot: &Snapshot) -> bool {
+    snapshot.copy_of.is_some_and(|source| source.pool_id != snapshot.pool_id)
 }
 
 /// A volume or snapshot, with what its host said last.

@@ -143,13 +143,15 @@ impl Cloud {
             Some(snapshot) => pool.id == snapshot.pool_id,
             None => pool.class == class,
         };
-        let open = |pool: Pool| {
-            let room = self.pool_room(&pool)?;
-            let takes = is_meant(&pool) && !pool.draining && room.takes_more;
-            takes.then_some(OpenPool { free_bytes: room.free_bytes, pool })
-        };
-        let pools = loads.into_iter().filter_map(|load| open(load.pool)).collect();
+        let meant = loads.into_iter().map(|load| load.pool).filter(is_meant);
+        let pools = meant.filter_map(|pool| self.open_pool(pool)).collect();
         Ok(OpenPools { class, pools })
+    }
+
+    /// The pool, if it takes what is new.
+    pub(crate) fn open_pool(&self, pool: Pool) -> Option<OpenPool> {
+        let room = self.pool_room(&pool)?;
+        (!pool.draining && room.takes_more).then_some(OpenPool { free_bytes: room.free_bytes, pool })
     }
 }
 
@@ -172,7 +174,7 @@ pub(crate) fn emptiest<'a>(pools: impl Iterator<Item = &'a OpenPool>) -> Option<
 }
 
 /// The class that is meant; one of AWS's types that no pool has stands for the usual one.
-pub(super) fn class_of(named: Option<&str>, pools: &[PoolLoad]) -> Result<String, Error> {
+pub(crate) fn class_of(named: Option<&str>, pools: &[PoolLoad]) -> Result<String, Error> {
     let known = |class: &str| pools.iter().any(|load| load.pool.class == class);
     if let Some(class) = named.filter(|class| known(class)) {
         return Ok(class.to_owned());

@@ -4,9 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tepui_core::{
-    AttachVolume, Caller, Cloud, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, DiskChange, Error,
-    ImportRequest, ImportedImage, InstanceChange, ModifyVolume, NameOrId, NewRule, NewSecurityGroup,
-    RuleSelector, RunInstances,
+    AttachVolume, Caller, Cloud, CopySnapshot, CopyTo, CreatePool, CreateSnapshots, CreateVolume,
+    DetachVolume, DiskChange, Error, ImportRequest, ImportedImage, InstanceChange, ModifyVolume, NameOrId,
+    NewRule, NewSecurityGroup, RuleSelector, RunInstances,
 };
 use tepui_db::model::{KeyKind, PlacementStrategy, Quota, RulePeer};
 use tepui_types::agent::{
@@ -77,6 +77,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| detach_volume(detach(of));
     |cloud, caller, of| create_snapshots(&snapshots_of(of));
     |cloud, caller, of| snapshots(&[of.snapshot]);
+    |cloud, caller, of| copy_snapshot(copy_of(of));
     |cloud, caller, of| delete_snapshot(of.snapshot);
     |cloud, caller, of| network_interfaces(&[of.interface]);
     |cloud, caller, of| vpc(of.vpc);
@@ -173,6 +174,11 @@ fn detach(of: &Owned) -> DetachVolume {
 
 fn snapshots_of(of: &Owned) -> CreateSnapshots {
     CreateSnapshots { volumes: vec![of.data], ..CreateSnapshots::default() }
+}
+
+fn copy_of(of: &Owned) -> CopySnapshot {
+    let (to, description, tags) = (CopyTo::SamePool, String::new(), [].into());
+    CopySnapshot { source: of.snapshot, to, description, tags }
 }
 
 /// A volume of the owner's that is there, and a snapshot of it, in a pool of the host.

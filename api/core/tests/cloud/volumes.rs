@@ -26,7 +26,7 @@ pub(crate) struct Site {
     placement: PlacementId,
 }
 
-fn request(host: &Host, name: &str, class: &str) -> CreatePool {
+pub(crate) fn request(host: &Host, name: &str, class: &str) -> CreatePool {
     CreatePool {
         name: name.into(),
         class: class.into(),

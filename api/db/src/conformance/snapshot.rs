@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tepui_types::VolumeId;
+use tepui_types::agent::{PoolBackend, SnapshotSource};
+use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
 
-use super::volume::Site;
+use super::volume::{Site, pool};
 use crate::model::{Snapshot, SnapshotState};
-use crate::{Db, DeleteOutcome, NewSnapshotsOutcome, NewVolumeOutcome, StorageNews};
+use crate::{CopySnapshotOutcome, Db, DeleteOutcome, NewSnapshotsOutcome, NewVolumeOutcome, StorageNews};
 
 pub async fn snapshots_are_taken_together_and_volumes_made_of_them(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
@@ -51,4 +52,92 @@ pub async fn snapshots_are_taken_together_and_volumes_made_of_them(db: Arc<dyn D
     site.says(*storage, StorageNews::SnapshotFailed(taken[0].id, "disk full".into())).await;
     let failed = site.snapshot(taken[0].id).await.unwrap();
     assert_eq!((failed.state, failed.message.as_deref()), (SnapshotState::Error, Some("disk full")));
+}
+
+impl Site {
+    /// A snapshot of 5 GiB that its host has taken.
+    async fn taken(&self) -> SnapshotId {
+        let new = self.new_snapshot(self.volume(5).await);
+        self.world.db.create_snapshots(std::slice::from_ref(&new), &[]).await.unwrap();
+        self.says(self.storage, StorageNews::SnapshotPresent(new.id, 5)).await;
+        new.id
+    }
+
+    fn new_copy(&self, pool_id: PoolId) -> Snapshot {
+        Snapshot { pool_id, ..self.new_snapshot(Snapshot::NO_VOLUME) }
+    }
+
+    async fn copy(&self, of: SnapshotId, copy: &Snapshot) -> CopySnapshotOutcome {
+        let tags = [("Name".to_owned(), "copy".to_owned())];
+        self.world.db.copy_snapshot(of, copy, &tags).await.unwrap()
+    }
+
+    async fn delete_snapshot(&self, id: SnapshotId) -> (DeleteOutcome, Option<NodeId>) {
+        self.world.db.delete_snapshot(self.tenant.project, id).await.unwrap()
+    }
+}
+
+pub async fn a_copy_of_a_snapshot_has_a_life_of_its_own(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let pending = site.new_snapshot(site.volume(1).await);
+    site.world.db.create_snapshots(std::slice::from_ref(&pending), &[]).await.unwrap();
+    let refused = CopySnapshotOutcome::SourceState(pending.id, SnapshotState::Pending);
+    assert_eq!(site.copy(pending.id, &site.new_copy(site.pool)).await, refused);
+    let unknown = SnapshotId::from_random(site.world.bits());
+    let missing = CopySnapshotOutcome::SourceMissing(unknown);
+    assert_eq!(site.copy(unknown, &site.new_copy(site.pool)).await, missing);
+
+    let of = site.taken().await;
+    let copy = site.new_copy(site.pool);
+    let before = site.generation().await;
+    assert_eq!(site.copy(of, &copy).await, CopySnapshotOutcome::Copying(site.storage));
+    assert!(site.generation().await > before, "its host is told");
+    let copy_of = Some(SnapshotSource { snapshot_id: of, pool_id: site.pool });
+    let row = Snapshot { copy_of, size_gib: 5, ..copy.clone() };
+    assert_eq!(site.snapshot(copy.id).await, Some(row));
+    let all = site.world.db.snapshots(site.tenant.project).await.unwrap();
+    let record = all.iter().find(|record| record.snapshot.id == copy.id).unwrap();
+    assert_eq!(record.tags["Name"], "copy");
+
+    assert!(matches!(site.delete_snapshot(of).await, (DeleteOutcome::InUse(_), None)), "the copy needs it");
+    site.says(site.storage, StorageNews::SnapshotPresent(copy.id, 5)).await;
+    assert_eq!(site.delete_snapshot(of).await, (DeleteOutcome::Deleted, Some(site.storage)));
+    site.says(site.storage, StorageNews::SnapshotGone(of)).await;
+    let gone = CopySnapshotOutcome::SourceMissing(of);
+    assert_eq!(site.copy(of, &site.new_copy(site.pool)).await, gone);
+    assert_eq!(site.snapshot(copy.id).await.unwrap().state, SnapshotState::Completed);
+    let mut new = site.new_volume(5);
+    new.volume.snapshot_id = Some(copy.id);
+    assert_eq!(site.create(&new).await, NewVolumeOutcome::Created(site.storage));
+
+    // A copy that is given up frees its source.
+    let last = site.taken().await;
+    let given_up = site.new_copy(site.pool);
+    site.copy(last, &given_up).await;
+    assert_eq!(site.delete_snapshot(given_up.id).await, (DeleteOutcome::Deleted, Some(site.storage)));
+    assert_eq!(site.delete_snapshot(last).await, (DeleteOutcome::Deleted, Some(site.storage)));
+    site.assert_books().await;
+}
+
+pub async fn a_copy_goes_to_an_open_pool_of_its_host(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let here = pool(&site.world, site.storage, "slow", PoolBackend::Nfs);
+    let elsewhere = pool(&site.world, site.compute, "far", PoolBackend::Iscsi);
+    for one in [&here, &elsewhere] {
+        site.world.db.create_pool(one).await.unwrap();
+    }
+    let of = site.taken().await;
+    let to = async |pool| site.copy(of, &site.new_copy(pool)).await;
+    assert_eq!(to(elsewhere.id).await, CopySnapshotOutcome::OtherHost(elsewhere.id));
+    let unknown = PoolId::from_random(site.world.bits());
+    assert_eq!(to(unknown).await, CopySnapshotOutcome::PoolLost(unknown));
+    for pool in [here.id, site.pool] {
+        site.world.db.set_pool_draining(pool, true).await.unwrap();
+    }
+    assert_eq!(to(here.id).await, CopySnapshotOutcome::PoolLost(here.id));
+    assert_eq!(site.world.db.snapshots(site.tenant.project).await.unwrap().len(), 1, "nothing is left");
+    let copying = CopySnapshotOutcome::Copying(site.storage);
+    assert_eq!(to(site.pool).await, copying, "its own pool takes it as it takes snapshots");
+    site.world.db.set_pool_draining(here.id, false).await.unwrap();
+    assert_eq!(to(here.id).await, copying);
 }

@@ -150,6 +150,7 @@ impl Site {
             project_id: self.tenant.project,
             pool_id: PoolId::from_random(0),
             volume_id,
+            copy_of: None,
             size_gib: 0,
             description: "before the upgrade".into(),
             state: SnapshotState::Pending,
@@ -168,7 +169,7 @@ impl Site {
     }
 }
 
-fn pool(world: &World, node_id: NodeId, name: &str, backend: PoolBackend) -> Pool {
+pub(super) fn pool(world: &World, node_id: NodeId, name: &str, backend: PoolBackend) -> Pool {
     Pool {
         id: PoolId::from_random(world.bits()),
         name: name.into(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use tepui_types::agent::{IoLimits, PoolBackend, VolumeSource};
+use tepui_types::agent::{IoLimits, PoolBackend, SnapshotSource, VolumeSource};
 use tepui_types::{
     AttachmentId, ExportId, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId, VolumeId,
 };
@@ -161,10 +161,12 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// The owner.
     pub project_id: ProjectId,
-    /// Where it is: the pool of its volume.
+    /// Where it is: the pool of its volume, or the one that it was copied to.
     pub pool_id: PoolId,
-    /// What it was taken of; that may be gone.
+    /// What it was taken of; that may be gone. [`Snapshot::NO_VOLUME`] of a copy.
     pub volume_id: VolumeId,
+    /// What it is a copy of; that may be gone.
+    pub copy_of: Option<SnapshotSource>,
     /// The volume's size at that moment.
     pub size_gib: u32,
     /// For people.
@@ -175,6 +177,11 @@ pub struct Snapshot {
     pub message: Option<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+impl Snapshot {
+    /// What copies have for their volume: as on AWS one that never was.
+    pub const NO_VOLUME: VolumeId = VolumeId::from_random(u128::MAX);
 }
 
 /// A snapshot with what `DescribeSnapshots` shows of it.

@@ -75,7 +75,6 @@ const EC2: &[&str] = &[
     "ConfirmProductInstance",
     "CopyFpgaImage",
     "CopyImage",
-    "CopySnapshot",
     "CopyVolumes",
     "CreateApplicationStatusCheck",
     "CreateCapacityManagerDataExport",

@@ -42,6 +42,7 @@ pub(crate) const ACTIONS: &[&str] = &[
     "AttachVolume",
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
+    "CopySnapshot",
     "CreateKeyPair",
     "CreatePlacementGroup",
     "CreateSecurityGroup",
@@ -108,6 +109,7 @@ pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Opti
         (Service::Ec2, "AuthorizeSecurityGroupIngress") => {
             Box::pin(call.run::<AuthorizeSecurityGroupIngressRequest>()).await
         }
+        (Service::Ec2, "CopySnapshot") => Box::pin(call.run::<CopySnapshotRequest>()).await,
         (Service::Ec2, "CreateKeyPair") => Box::pin(call.run::<CreateKeyPairRequest>()).await,
         (Service::Ec2, "CreatePlacementGroup") => Box::pin(call.run::<CreatePlacementGroupRequest>()).await,
         (Service::Ec2, "CreateSecurityGroup") => Box::pin(call.run::<CreateSecurityGroupRequest>()).await,

@@ -22,6 +22,40 @@ impl Read for AttachVolumeRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct CopySnapshotRequest {
+    pub(crate) description: Option<Text>,
+    pub(crate) destination_region: Option<Text>,
+    pub(crate) source_region: Text,
+    pub(crate) source_snapshot_id: Text,
+    pub(crate) tag_specifications: Vec<super::TagSpecification>,
+}
+
+impl Read for CopySnapshotRequest {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self {
+            description: from.optional("Description")?,
+            destination_region: from.optional("DestinationRegion")?,
+            source_region: from.required("SourceRegion")?,
+            source_snapshot_id: from.required("SourceSnapshotId")?,
+            tag_specifications: from.list("TagSpecification")?,
+        }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct CopySnapshotResult {
+    pub(crate) snapshot_id: Option<Text>,
+    pub(crate) tags: Vec<super::Tag>,
+}
+
+impl Write for CopySnapshotResult {
+    fn write(&self, to: &mut Xml) {
+        to.optional("snapshotId", &self.snapshot_id);
+        to.list("tagSet", &self.tags);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct CreateSnapshotRequest {
     pub(crate) description: Option<Text>,
     pub(crate) tag_specifications: Vec<super::TagSpecification>,
@@ -520,6 +554,34 @@ impl Operation for super::AttachVolumeRequest {
         ids: &[],
         accepted: &[],
         parameters: &["Device", "DryRun", "EbsCardIndex", "InstanceId", "VolumeId"],
+    };
+}
+
+impl Operation for super::CopySnapshotRequest {
+    type Reply = super::CopySnapshotResult;
+    const RULES: Rules = Rules {
+        action: "CopySnapshot",
+        service: Service::Ec2,
+        dry_run: true,
+        paginated: false,
+        filters: None,
+        token: None,
+        ids: &[],
+        accepted: &[("Encrypted", &["false"]), ("PresignedUrl", &["*"])],
+        parameters: &[
+            "CompletionDurationMinutes",
+            "Description",
+            "DestinationAvailabilityZone",
+            "DestinationOutpostArn",
+            "DestinationRegion",
+            "DryRun",
+            "Encrypted",
+            "KmsKeyId",
+            "PresignedUrl",
+            "SourceRegion",
+            "SourceSnapshotId",
+            "TagSpecification",
+        ],
     };
 }
 

@@ -1,15 +1,15 @@
 //! Snapshots.
 
-use tepui_core::{CreateSnapshots, Kind, SNAPSHOT_FAILED};
-use tepui_db::model::{SnapshotRecord, SnapshotState};
+use tepui_core::{CopySnapshot, CopyTo, CreateSnapshots, Kind, SNAPSHOT_FAILED};
+use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
 use tepui_types::{InstanceId, VolumeId};
 
 use super::{fixed, text};
 use crate::error::ApiError;
 use crate::generated::{
-    CreateSnapshotRequest, CreateSnapshotsRequest, CreateSnapshotsResult, DeleteSnapshotRequest,
-    DescribeSnapshotsRequest, DescribeSnapshotsResult, InstanceSpecification, Snapshot as Shape,
-    SnapshotInfo,
+    CopySnapshotRequest, CopySnapshotResult, CreateSnapshotRequest, CreateSnapshotsRequest,
+    CreateSnapshotsResult, DeleteSnapshotRequest, DescribeSnapshotsRequest, DescribeSnapshotsResult,
+    InstanceSpecification, Snapshot as Shape, SnapshotInfo,
 };
 use crate::mechanism::{Field, apply, flag, one, parse_id, parse_ids, shown_tags, tags_for};
 use crate::operation::{Context, Handle, Void};
@@ -48,6 +48,30 @@ impl Handle for CreateSnapshotsRequest {
         let taken = cx.cloud.create_snapshots(&cx.caller, &request).await?;
         Ok(CreateSnapshotsResult { snapshots: taken.iter().map(info).collect() })
     }
+}
+
+impl Handle for CopySnapshotRequest {
+    async fn handle(self, cx: &Context) -> Result<CopySnapshotResult, ApiError> {
+        check_region(cx, "SourceRegion", &self.source_region)?;
+        if let Some(region) = &self.destination_region {
+            check_region(cx, "DestinationRegion", region)?;
+        }
+        let [tags] = tags_for(self.tag_specifications, ["snapshot"])?;
+        let source = parse_id(Kind::Snapshot, &self.source_snapshot_id)?;
+        let description = self.description.unwrap_or_default().to_string();
+        let request = CopySnapshot { source, to: CopyTo::SamePool, description, tags };
+        let copy = cx.cloud.copy_snapshot(&cx.caller, request).await?;
+        Ok(CopySnapshotResult { snapshot_id: text(copy.snapshot.id), tags: shown_tags(&copy.tags) })
+    }
+}
+
+fn check_region(cx: &Context, parameter: &str, named: &str) -> Result<(), ApiError> {
+    let region = &cx.cloud.config().region;
+    if named == region {
+        return Ok(());
+    }
+    let rule = format!("There is one region, '{region}', and a snapshot is copied within it.");
+    Err(ApiError::invalid_value(parameter, named, &rule))
 }
 
 /// The volumes of an instance that are meant. A root disk that is local has no snapshots.
@@ -120,8 +144,16 @@ fn shape(record: &SnapshotRecord) -> Shape {
         state_message: failed.then(|| Text::new_static(SNAPSHOT_FAILED)),
         storage_tier: fixed("standard"),
         tags: shown_tags(&record.tags),
-        volume_id: text(snapshot.volume_id),
+        volume_id: volume_id(snapshot),
         volume_size: Some(snapshot.size_gib.into()),
+    }
+}
+
+/// Of a copy the same that AWS shows, which is older than ids of today's length.
+fn volume_id(snapshot: &Snapshot) -> Option<Text> {
+    match snapshot.copy_of {
+        Some(_) => fixed("vol-ffffffff"),
+        None => text(snapshot.volume_id),
     }
 }
 

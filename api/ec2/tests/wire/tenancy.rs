@@ -150,6 +150,11 @@ fn matrix<'a>(
             ],
             instance,
         ),
+        (
+            "CopySnapshot",
+            vec![("SourceRegion", "test-1"), ("SourceSnapshotId", &theirs.snapshot)],
+            "InvalidSnapshot.NotFound",
+        ),
         ("DescribeSnapshots", vec![("SnapshotId.1", &theirs.snapshot)], "InvalidSnapshot.NotFound"),
         ("DeleteSnapshot", vec![("SnapshotId", &theirs.snapshot)], "InvalidSnapshot.NotFound"),
         (

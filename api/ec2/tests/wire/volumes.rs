@@ -481,3 +481,56 @@ async fn a_launch_brings_volumes_that_go_with_it_unless_they_are_kept() {
         ("3", "available")
     );
 }
+
+#[tokio::test]
+async fn a_snapshot_is_copied_within_the_region_and_shown_as_awss_copies_are() {
+    let harness = Harness::new().await;
+    harness.pool().await;
+    let client = &harness.admin;
+    let volume = client.ok("CreateVolume", &[("Size", "1")]).await.text_at("volumeId").to_owned();
+    harness.settle().await;
+    let taken = client.ok("CreateSnapshot", &[("VolumeId", &volume)]).await.text_at("snapshotId").to_owned();
+    harness.settle().await;
+    let own = [("SourceRegion", "test-1"), ("SourceSnapshotId", taken.as_str())];
+    for (params, code) in [
+        (vec![("SourceSnapshotId", taken.as_str())], "MissingParameter"),
+        (vec![("SourceRegion", "us-east-1"), ("SourceSnapshotId", &taken)], "InvalidParameterValue"),
+        (vec![("SourceRegion", "test-1"), ("SourceSnapshotId", "snap-1")], "InvalidSnapshotID.Malformed"),
+        ([&own[..], &[("DestinationRegion", "us-east-1")]].concat(), "InvalidParameterValue"),
+        ([&own[..], &[("Encrypted", "true")]].concat(), "UnsupportedOperation"),
+        ([&own[..], &[("DryRun", "true")]].concat(), "DryRunOperation"),
+    ] {
+        assert_eq!(client.refused("CopySnapshot", &params).await.0, code, "{params:?}");
+    }
+    // What boto3 adds by itself.
+    let signed =
+        [("DestinationRegion", "test-1"), ("PresignedUrl", "https://ec2.test-1/?Action=CopySnapshot")];
+    let more = [
+        ("Description", "kept"),
+        ("TagSpecification.1.ResourceType", "snapshot"),
+        ("TagSpecification.1.Tag.1.Key", "Name"),
+        ("TagSpecification.1.Tag.1.Value", "copy"),
+    ];
+    let made = client.ok("CopySnapshot", &[&own[..], &signed, &more].concat()).await;
+    let copy = made.text_at("snapshotId").to_owned();
+    assert_eq!(made.text_at("tagSet.item.value"), "copy");
+    assert_eq!(
+        client.refused("CopySnapshot", &[("SourceRegion", "test-1"), ("SourceSnapshotId", &copy)]).await.0,
+        "IncorrectState"
+    );
+    assert_eq!(client.refused("DeleteSnapshot", &[("SnapshotId", &taken)]).await.0, "InvalidSnapshot.InUse");
+    harness.settle().await;
+    client.ok("DeleteSnapshot", &[("SnapshotId", &taken)]).await;
+    harness.settle().await;
+    let shown = client.ok("DescribeSnapshots", &[("SnapshotId.1", &copy)]).await;
+    let at = |name: &str| shown.text_at(&format!("snapshotSet.item.{name}")).to_owned();
+    assert_eq!(
+        ["volumeId", "volumeSize", "status", "description"].map(at),
+        ["vol-ffffffff", "1", "completed", "kept"]
+    );
+    let of_none = [("Filter.1.Name", "volume-id"), ("Filter.1.Value.1", "vol-ffffffff")];
+    let found = client.ok("DescribeSnapshots", &of_none).await;
+    assert_eq!(found.items("snapshotSet").len(), 1);
+    let volume = client.ok("CreateVolume", &[("SnapshotId", &copy)]).await;
+    assert_eq!((volume.text_at("size"), volume.text_at("snapshotId")), ("1", copy.as_str()));
+}

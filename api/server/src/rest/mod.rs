@@ -82,6 +82,7 @@ fn routes() -> Routes {
         .add::<e::DetachVolume, _, _>(volume::detach)
         .add::<e::DeleteVolume, _, _>(volume::delete)
         .add::<e::CreateSnapshot, _, _>(snapshot::create)
+        .add::<e::CopySnapshot, _, _>(snapshot::copy)
         .add::<e::ListSnapshots, _, _>(snapshot::list)
         .add::<e::ShowSnapshot, _, _>(snapshot::show)
         .add::<e::DeleteSnapshot, _, _>(snapshot::delete)

@@ -9,10 +9,11 @@ use super::resolve::pick;
 use super::routes::Call;
 use crate::failure::Failure;
 
-async fn target(call: &Call) -> Result<PoolId, Failure> {
+/// The pool that a text names.
+pub(super) async fn find(call: &Call, text: &str) -> Result<PoolId, Failure> {
     let pools = call.cloud().pools(&call.caller).await?;
     let names = pools.into_iter().map(|view| (view.load.pool.id, Some(view.load.pool.name)));
-    pick(Kind::Pool, call.target(), names)
+    pick(Kind::Pool, text, names)
 }
 
 pub(super) async fn create(call: Call, request: CreatePoolRequest) -> Result<Pool, Failure> {
@@ -35,7 +36,7 @@ pub(super) async fn list(call: Call, _: Empty) -> Result<List<Pool>, Failure> {
 }
 
 pub(super) async fn show(call: Call, _: Empty) -> Result<Pool, Failure> {
-    let id = target(&call).await?;
+    let id = find(&call, call.target()).await?;
     shown_now(&call, id).await
 }
 
@@ -48,13 +49,13 @@ pub(super) async fn undrain(call: Call, _: Empty) -> Result<Pool, Failure> {
 }
 
 async fn set_draining(call: &Call, draining: bool) -> Result<Pool, Failure> {
-    let id = target(call).await?;
+    let id = find(call, call.target()).await?;
     call.cloud().set_pool_draining(&call.caller, id, draining).await?;
     shown_now(call, id).await
 }
 
 pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
-    let id = target(&call).await?;
+    let id = find(&call, call.target()).await?;
     call.cloud().delete_pool(&call.caller, id).await?;
     Ok(Empty {})
 }

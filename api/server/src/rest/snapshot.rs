@@ -1,13 +1,13 @@
 //! Snapshots of volumes.
 
-use tepui_core::{Caller, CreateSnapshots, Kind, SNAPSHOT_FAILED};
+use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Kind, SNAPSHOT_FAILED};
 use tepui_db::model::{self, Role, SnapshotRecord};
 use tepui_types::SnapshotId;
-use tepui_types::rest::{CreateSnapshotRequest, Empty, List, Snapshot, SnapshotState};
+use tepui_types::rest::{CopySnapshotRequest, CreateSnapshotRequest, Empty, List, Snapshot, SnapshotState};
 
 use super::resolve::pick;
 use super::routes::Call;
-use super::volume;
+use super::{pool, volume};
 use crate::failure::Failure;
 
 /// The snapshot that a text names. One that is being deleted only by its id: its name is free again.
@@ -27,7 +27,23 @@ pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result
     let new = CreateSnapshots { volumes: vec![of], of_instance: false, description, tags };
     let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
     let taken = taken.into_iter().next().map(|record| shown(&call.caller, record));
-    taken.ok_or_else(|| tepui_core::Error::not_found(Kind::Volume, of).into())
+    taken.ok_or_else(|| Error::not_found(Kind::Volume, of).into())
+}
+
+pub(super) async fn copy(call: Call, request: CopySnapshotRequest) -> Result<Snapshot, Failure> {
+    let source = find(&call, call.target()).await?;
+    let CopySnapshotRequest { class, pool, description, name, mut tags } = request;
+    let to = match (class, pool) {
+        (None, None) => CopyTo::SamePool,
+        (Some(class), None) => CopyTo::Class(class),
+        (None, Some(pool)) => CopyTo::Pool(pool::find(&call, &pool).await?),
+        (Some(class), Some(_)) => {
+            return Err(Error::invalid("class", class, "is not named together with a pool").into());
+        }
+    };
+    tags.extend(name.map(|name| ("Name".to_owned(), name)));
+    let new = CopySnapshot { source, to, description, tags };
+    Ok(shown(&call.caller, call.cloud().copy_snapshot(&call.caller, new).await?))
 }
 
 pub(super) async fn list(call: Call, _: Empty) -> Result<List<Snapshot>, Failure> {
@@ -38,9 +54,7 @@ pub(super) async fn list(call: Call, _: Empty) -> Result<List<Snapshot>, Failure
 pub(super) async fn show(call: Call, _: Empty) -> Result<Snapshot, Failure> {
     let id = find(&call, call.target()).await?;
     let found = call.cloud().snapshots(&call.caller, &[id]).await?.into_iter().next();
-    found
-        .map(|record| shown(&call.caller, record))
-        .ok_or_else(|| tepui_core::Error::not_found(Kind::Snapshot, id).into())
+    found.map(|record| shown(&call.caller, record)).ok_or_else(|| Error::not_found(Kind::Snapshot, id).into())
 }
 
 pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
@@ -54,7 +68,8 @@ fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
     Snapshot {
         id: snapshot.id,
         name: tags.get("Name").cloned(),
-        volume_id: snapshot.volume_id,
+        volume_id: snapshot.copy_of.is_none().then_some(snapshot.volume_id),
+        copy_of: snapshot.copy_of.map(|source| source.snapshot_id),
         size_gib: snapshot.size_gib,
         description: snapshot.description,
         state: match snapshot.state {

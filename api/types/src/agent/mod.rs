@@ -32,8 +32,8 @@ pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
 pub use shared_part::SharedPart;
 pub use storage_part::{
     ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState,
-    SnapshotObserved, SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart,
-    WantedExport, WantedSnapshot, WantedVolume,
+    SnapshotObserved, SnapshotPart, SnapshotSource, StorageObserved, StoragePart, StoredState,
+    VolumeObserved, VolumePart, WantedExport, WantedSnapshot, WantedVolume,
 };
 pub use vpc_part::{
     Direction, FirewallRule, Peer, PortRange, Protocol, SecurityGroupPart, SubnetPart, VpcNode, VpcPart,

@@ -85,20 +85,33 @@ pub enum VolumePart {
 pub struct WantedSnapshot {
     /// Which.
     pub id: SnapshotId,
-    /// Where: the pool of its volume.
+    /// Where: the pool of its volume, or the one that it is copied to.
     pub pool_id: PoolId,
     /// Present or absent.
     pub wanted: SnapshotPart,
+}
+
+/// What a snapshot is a copy of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotSource {
+    /// Which.
+    pub snapshot_id: SnapshotId,
+    /// Where: a pool of the same host.
+    pub pool_id: PoolId,
 }
 
 /// Present or absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum SnapshotPart {
-    /// It must exist. One that does not is taken of the volume as it is now.
+    /// It must exist. One that does not is taken of the volume as it is now, or copied.
     Present {
-        /// What it is taken of.
+        /// What it is taken of, if it is no copy.
         volume_id: VolumeId,
+        /// What it is a copy of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        copy_of: Option<SnapshotSource>,
         /// Its host had it once. If it is not there any more it is lost, and is never taken anew.
         taken: bool,
     },

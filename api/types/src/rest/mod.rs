@@ -39,7 +39,7 @@ pub use node::{ExpungeNodeRequest, ExpungedNode, JoinToken, Node, NodeState, Res
 pub use placement_group::{CreatePlacementGroupRequest, PlacementGroup, PlacementStrategy};
 pub use pool::{CreatePoolRequest, Pool, PoolBackend, PoolUsage};
 pub use security_group::{CreateSecurityGroupRequest, Rule, RuleRequest, SecurityGroup};
-pub use snapshot::{CreateSnapshotRequest, Snapshot, SnapshotState};
+pub use snapshot::{CopySnapshotRequest, CreateSnapshotRequest, Snapshot, SnapshotState};
 pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
 pub use upload::{
     AppendImageUploadRequest, CompleteImageUploadRequest, CreateImageUploadRequest, ImageUpload,

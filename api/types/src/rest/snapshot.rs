@@ -28,8 +28,10 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// The tag `Name`.
     pub name: Option<String>,
-    /// What it was taken of.
-    pub volume_id: VolumeId,
+    /// What it was taken of; nothing of a copy.
+    pub volume_id: Option<VolumeId>,
+    /// What it is a copy of.
+    pub copy_of: Option<SnapshotId>,
     /// The size of that volume, in GiB.
     pub size_gib: u32,
     /// For people.
@@ -42,6 +44,27 @@ pub struct Snapshot {
     pub tags: BTreeMap<String, String>,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+/// Copies a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopySnapshotRequest {
+    /// To a pool of this class on the same host; to the snapshot's own pool when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// To this pool of the same host: its id, name or prefix. For administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The tag `Name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Other tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Takes a snapshot.

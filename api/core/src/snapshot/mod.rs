@@ -1,5 +1,7 @@
 //! Snapshots.
 
+mod copy;
+
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
 use tepui_db::{DeleteOutcome, NewSnapshotsOutcome};
 use tepui_types::{PoolId, SnapshotId, VolumeId};
@@ -7,6 +9,8 @@ use tepui_types::{PoolId, SnapshotId, VolumeId};
 use crate::failpoint::pass;
 use crate::identity::deleted;
 use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
+
+pub use copy::{CopySnapshot, CopyTo};
 
 /// All that project members are told of why a snapshot could not be taken: the rest is its host's, and for
 /// administrators.
@@ -76,6 +80,7 @@ impl Cloud {
             project_id: caller.project,
             pool_id: PoolId::from_random(0),
             volume_id,
+            copy_of: None,
             size_gib: 0,
             description: request.description.clone(),
             state: SnapshotState::Pending,
@@ -105,7 +110,7 @@ impl Cloud {
     /// Deletes a snapshot. Volumes that were made from it keep their bytes.
     ///
     /// # Errors
-    /// `NotFound`, `InUse` while a volume is being made from it.
+    /// `NotFound`, `InUse` while a volume or a copy is being made from it.
     pub async fn delete_snapshot(&self, caller: &Caller, id: SnapshotId) -> Result<(), Error> {
         self.snapshot(caller, id).await?;
         let node = self

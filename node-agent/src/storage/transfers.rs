@@ -1,0 +1,141 @@
+//! Copies of snapshots from one of this host's pools to another, which take as long as their bytes do. One at a time
+//! is made beside everything else; one that was cut off is begun anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tepui_storage::{Pool, PoolError};
+use tepui_types::SnapshotId;
+use tepui_types::agent::{SnapshotObserved, SnapshotPart, SnapshotSource, StoredState, WantedSnapshot};
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{Mutex, Notify, oneshot};
+
+use super::pools::not_stored;
+
+/// The transfers of this host.
+#[derive(Default)]
+pub(super) struct Transfers {
+    state: Mutex<State>,
+    ended: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<Running>,
+    /// Why the last try of each failed that is still wanted.
+    failed: BTreeMap<SnapshotId, StoredState>,
+}
+
+struct Running {
+    id: SnapshotId,
+    stop: Arc<AtomicBool>,
+    told: oneshot::Receiver<Result<(), PoolError>>,
+}
+
+/// Without it the end of the process would wait for all the bytes.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
+/// One that is wanted, and the pools that it goes to and comes from.
+pub(super) struct Transfer {
+    pub(super) id: SnapshotId,
+    pub(super) to: Arc<Pool>,
+    pub(super) from: Arc<Pool>,
+    pub(super) source: SnapshotId,
+}
+
+/// The source of a snapshot that is to be copied from another pool than its own.
+pub(super) fn source_elsewhere(wanted: &WantedSnapshot) -> Option<SnapshotSource> {
+    match wanted.wanted {
+        SnapshotPart::Present { copy_of, taken: false, .. } => {
+            copy_of.filter(|source| source.pool_id != wanted.pool_id)
+        }
+        SnapshotPart::Present { taken: true, .. } | SnapshotPart::Absent => None,
+    }
+}
+
+impl Transfers {
+    /// Calls off what is not among `wanted` any more, and waits for it: nothing of it is left then.
+    pub(super) async fn retain(&self, wanted: &[WantedSnapshot]) {
+        let is_wanted =
+            |id: SnapshotId| wanted.iter().any(|one| one.id == id && source_elsewhere(one).is_some());
+        let mut state = self.state.lock().await;
+        state.failed.retain(|id, _| is_wanted(*id));
+        if let Some(running) = state.running.take_if(|running| !is_wanted(running.id)) {
+            running.stopped().await;
+        }
+    }
+
+    /// Begins the next of `due`, which are not there yet, where none is under way; what is to be said of those that
+    /// failed. Of the others nothing is known yet.
+    pub(super) async fn apply(&self, due: Vec<Transfer>) -> Vec<SnapshotObserved> {
+        let mut state = self.state.lock().await;
+        let mut just_failed = None;
+        if let Some((id, made)) = state.take_ended() {
+            match made {
+                Ok(()) => drop(state.failed.remove(&id)),
+                Err(error) => {
+                    state.failed.insert(id, not_stored(&error));
+                    just_failed = Some(id);
+                }
+            }
+        }
+        let seen = due.iter().filter_map(|one| {
+            let state = state.failed.get(&one.id)?.clone();
+            Some(SnapshotObserved { id: one.id, state })
+        });
+        let seen = seen.collect();
+        if state.running.is_none() {
+            // Another one has its turn before one that failed is tried again.
+            let next = due.into_iter().find(|one| Some(one.id) != just_failed);
+            state.running = next.map(|next| self.begin(next));
+        }
+        seen
+    }
+
+    fn begin(&self, Transfer { id, to, from, source }: Transfer) -> Running {
+        let (stop, ended) = (Arc::new(AtomicBool::new(false)), Arc::clone(&self.ended));
+        let stopped = Arc::clone(&stop);
+        let (tell, told) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            // It was called off, and is not asked for.
+            let _ = tell.send(to.transfer_snapshot(id, (&from, source), &stopped).map(drop));
+            ended.notify_one();
+        });
+        Running { id, stop, told }
+    }
+
+    /// Returns when one has ended.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+}
+
+impl State {
+    /// What became of the one that was under way, if it has ended.
+    fn take_ended(&mut self) -> Option<(SnapshotId, Result<(), PoolError>)> {
+        let running = self.running.as_mut()?;
+        let (id, made) = (
+            running.id,
+            match running.told.try_recv() {
+                Ok(made) => made,
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Closed) => Err(PoolError::Stopped),
+            },
+        );
+        self.running = None;
+        Some((id, made))
+    }
+}
+
+impl Running {
+    async fn stopped(mut self) {
+        self.stop.store(true, Ordering::Release);
+        // Whatever became of it, it has ended.
+        let _ = (&mut self.told).await;
+    }
+}
