@@ -80,6 +80,8 @@ pub const CALLS: &[(&str, Course)] = &[
     ("CreateSnapshots", Steps("snapshot")),
     ("CopySnapshot", Steps("snapshot")),
     ("DeleteSnapshot", Steps("snapshot")),
+    ("ModifySnapshotAttribute", Whole(ONE)),
+    ("ResetSnapshotAttribute", Whole(ONE)),
     ("DeregisterImage", Whole("one transaction; a file that no row needs goes with the next tidying")),
     ("CreateImageUpload", Whole("a folder that is renamed into place; without bytes it goes by its age")),
     (

@@ -26,6 +26,8 @@ pub(crate) const CONSOLE_BYTES: usize = 64 * 1024;
 pub(crate) const VOLUMES_PER_INSTANCE: u32 = 8;
 /// GiB of a disk, as the largest gp3 volume.
 pub(crate) const DISK_GIB: u32 = 16_384;
+/// Projects that a snapshot is shared with by their ids, as on AWS (EC2 user guide, "Share a snapshot").
+pub(crate) const SNAPSHOT_SHARES: usize = 1000;
 
 /// Tags as they are given at a creation.
 pub type Tags = BTreeMap<String, String>;

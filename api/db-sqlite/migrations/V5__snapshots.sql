@@ -4,3 +4,13 @@
 ALTER TABLE snapshot ADD COLUMN copy_of BLOB;
 ALTER TABLE snapshot ADD COLUMN copy_pool_id BLOB CHECK ((copy_pool_id IS NULL) = (copy_of IS NULL));
 CREATE INDEX snapshot_being_copied ON snapshot (copy_of) WHERE state = 'pending' AND copy_of IS NOT NULL;
+
+-- Who else may see a snapshot, and make volumes and copies of it: everybody, or these projects.
+ALTER TABLE snapshot ADD COLUMN public INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX snapshot_public ON snapshot (id) WHERE public;
+CREATE TABLE snapshot_share (
+    snapshot_id BLOB NOT NULL REFERENCES snapshot ON DELETE CASCADE,
+    project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+    PRIMARY KEY (snapshot_id, project_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX snapshot_share_project ON snapshot_share (project_id);

@@ -33,6 +33,7 @@ mod retention;
 mod row;
 mod security_group;
 mod snapshot;
+mod snapshot_share;
 mod storage;
 mod tag;
 mod value;

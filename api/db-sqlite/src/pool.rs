@@ -106,9 +106,14 @@ fn create(connection: &Connection, pool: &Pool) -> Verb<CreateOutcome<PoolId>> {
 }
 
 fn delete(connection: &Connection, id: PoolId) -> Verb<DeleteOutcome> {
-    const NEEDED_BY: [(&str, &str); 2] = [
+    const NEEDED_BY: [(&str, &str); 3] = [
         ("SELECT count(*) FROM volume WHERE pool_id = ?1", "volumes"),
         ("SELECT count(*) FROM snapshot WHERE pool_id = ?1", "snapshots"),
+        // Its snapshot was another project's and is gone: its host says so soon.
+        (
+            "SELECT count(*) FROM snapshot WHERE copy_pool_id = ?1 AND state = 'pending'",
+            "copies that are being made",
+        ),
     ];
     for (sql, what) in NEEDED_BY {
         let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);

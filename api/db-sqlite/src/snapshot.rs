@@ -3,15 +3,18 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState, VolumeEvent, VolumeState};
-use tepui_db::{CopySnapshotOutcome, DbError, DeleteOutcome, NewSnapshotsOutcome, SnapshotDb};
+use tepui_db::{
+    CopySnapshotOutcome, DbError, DeleteOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb,
+};
 use tepui_types::agent::SnapshotSource;
 use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
+use crate::snapshot_share::USABLE;
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, node, tag, volume};
+use crate::{SqliteDb, node, snapshot_share, tag, volume};
 
 /// The SELECT list that [`read`] reads.
 pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id";
@@ -43,13 +46,30 @@ impl SnapshotDb for SqliteDb {
             let mut tags = tag::of_kind(connection, project, "snap-", "snap.")?;
             let sql = format!("SELECT {SNAPSHOT} FROM snapshot WHERE project_id = ?1 ORDER BY id");
             let rows = all(connection, &sql, params![S(project)], read)?;
+            let mut sharing = snapshot_share::of_project(connection, project)?;
             let record = |snapshot: Snapshot| SnapshotRecord {
                 tags: tags.remove(&snapshot.id.to_string()).unwrap_or_default(),
+                sharing: sharing.remove(&snapshot.id).unwrap_or_default(),
                 snapshot,
             };
             Ok(rows.into_iter().map(record).collect())
         })
         .await
+    }
+
+    async fn shared_snapshots(&self, project: ProjectId) -> Result<Vec<SnapshotRecord>, DbError> {
+        self.read(move |connection| snapshot_share::with_project(connection, project)).await
+    }
+
+    async fn share_snapshot(
+        &self,
+        project: ProjectId,
+        id: SnapshotId,
+        change: &SharingChange,
+        max: usize,
+    ) -> Result<ShareOutcome, DbError> {
+        let change = change.clone();
+        self.write(move |connection| snapshot_share::share(connection, project, id, &change, max)).await
     }
 
     async fn delete_snapshot(
@@ -154,7 +174,7 @@ fn copy(
     copy: &Snapshot,
     tags: &[(String, String)],
 ) -> Verb<CopySnapshotOutcome> {
-    let sql = format!("SELECT {SNAPSHOT} FROM snapshot WHERE id = ?1 AND project_id = ?2");
+    let sql = format!("SELECT {SNAPSHOT} FROM snapshot WHERE id = ?1 AND {USABLE}");
     let Some(source) = first(connection, &sql, params![S(of), S(copy.project_id)], read)? else {
         return Ok(CopySnapshotOutcome::SourceMissing(of));
     };
@@ -204,8 +224,14 @@ fn delete(
     id: SnapshotId,
 ) -> Verb<(DeleteOutcome, Option<NodeId>)> {
     const NEEDED_BY: [(&str, &str); 2] = [
-        ("SELECT count(*) FROM volume WHERE snapshot_id = ?1 AND state = 'creating'", "volumes"),
-        ("SELECT count(*) FROM snapshot WHERE copy_of = ?1 AND state = 'pending'", "copies"),
+        (
+            "SELECT count(*) FROM volume WHERE snapshot_id = ?1 AND state = 'creating' AND project_id = ?2",
+            "volumes",
+        ),
+        (
+            "SELECT count(*) FROM snapshot WHERE copy_of = ?1 AND state = 'pending' AND project_id = ?2",
+            "copies",
+        ),
     ];
     let sql = "SELECT s.state, p.node_id FROM snapshot s JOIN pool p ON p.id = s.pool_id
                WHERE s.id = ?1 AND s.project_id = ?2";
@@ -214,7 +240,7 @@ fn delete(
     })?;
     let Some((state, host)) = found else { return Ok((DeleteOutcome::NotFound, None)) };
     for (sql, what) in NEEDED_BY {
-        let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);
+        let count = first(connection, sql, params![S(id), S(project)], |c| c.stored::<u64>())?.unwrap_or(0);
         if count > 0 {
             return Ok((DeleteOutcome::InUse(format!("{count} {what} that are being made from it")), None));
         }

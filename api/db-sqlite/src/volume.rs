@@ -15,6 +15,7 @@ use tepui_types::{InstanceId, NodeId, PoolId, ProjectId, VolumeId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
+use crate::snapshot_share::USABLE;
 use crate::value::S;
 use crate::verb::Verb;
 use crate::{SqliteDb, attachment, modification, node, project, tag};
@@ -160,9 +161,9 @@ fn of_token(
 /// Why the volume cannot be made from its snapshot.
 fn refuse_source(connection: &Connection, volume: &Volume) -> rusqlite::Result<Option<NewVolumeOutcome>> {
     let Some(id) = volume.snapshot_id else { return Ok(None) };
-    let sql = "SELECT size_gib, state FROM snapshot WHERE id = ?1 AND project_id = ?2 AND pool_id = ?3";
+    let sql = format!("SELECT size_gib, state FROM snapshot WHERE id = ?1 AND {USABLE} AND pool_id = ?3");
     let values = params![S(id), S(volume.project_id), S(volume.pool_id)];
-    let found = first(connection, sql, values, |c| Ok((c.plain::<u32>()?, c.stored()?)))?;
+    let found = first(connection, &sql, values, |c| Ok((c.plain::<u32>()?, c.stored()?)))?;
     Ok(match found {
         Some((size, SnapshotState::Completed)) if size > volume.size_gib => {
             Some(NewVolumeOutcome::SmallerThanSnapshot(size))

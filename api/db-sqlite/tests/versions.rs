@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use tepui_db::conformance::world::{CAPACITY, Tenant, World};
 use tepui_db::model::{
     AccessKey, ImportState, KeyKind, KeyPair, PlacementGroup, PlacementStrategy, Pool, Role, Rule, RulePeer,
-    Snapshot, SnapshotState, User, Volume, VolumeState,
+    Snapshot, SnapshotSharing, SnapshotState, User, Volume, VolumeState,
 };
 use tepui_db::{
     AuditFilter, AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb, InstanceFilter,
-    NewAttachment, NewVolume, NodeDb, RuleChange, StorageNews, TokenUse, VolumeChange,
+    NewAttachment, NewVolume, NodeDb, RuleChange, SharingChange, StorageNews, TokenUse, VolumeChange,
 };
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, VolumeSource};
@@ -236,6 +236,9 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         ..snapshot.clone()
     };
     world.db.copy_snapshot(snapshot.id, &copy, &[]).await.unwrap();
+    let add = SnapshotSharing { public: true, projects: [tenant.project].into() };
+    let change = SharingChange::Change { add, remove: SnapshotSharing::default() };
+    world.db.share_snapshot(tenant.project, snapshot.id, &change, 10).await.unwrap();
 }
 
 /// What must hold in every database, whatever its rows say; each of these tables has rows.

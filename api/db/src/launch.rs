@@ -227,7 +227,7 @@ pub enum LaunchOutcome {
     /// The pool of a volume was deleted or drained, its node given up, or it serves another node only: choose
     /// again.
     PoolLost(PoolId),
-    /// The project has no such snapshot in that pool that is completed.
+    /// There is no such snapshot in that pool that the project may use and that is completed.
     SnapshotMissing(SnapshotId),
     /// The project may have only so many of this (`instances`, `vcpus`, `memory_mib`, `volumes`, `volume_gib`).
     QuotaExceeded {

@@ -42,7 +42,7 @@ pub use placement::{Adoption, ExpungeOutcome, NodePartState, PlacementDb, Transi
 pub use pool::{PoolDb, PoolLoad};
 pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};
-pub use snapshot::{CopySnapshotOutcome, NewSnapshotsOutcome, SnapshotDb};
+pub use snapshot::{CopySnapshotOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb};
 pub use storage::{StorageDb, StorageNews, StoragePartState};
 pub use tag::{TagDb, TagOutcome};
 pub use volume::{

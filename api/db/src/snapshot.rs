@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
-use crate::model::{Snapshot, SnapshotRecord, SnapshotState, VolumeState};
+use crate::model::{Snapshot, SnapshotRecord, SnapshotSharing, SnapshotState, VolumeState};
 use crate::{DbError, DeleteOutcome};
 
 /// What became of taking snapshots. Everything but `Taking` left nothing behind.
@@ -22,7 +22,7 @@ pub enum NewSnapshotsOutcome {
 pub enum CopySnapshotOutcome {
     /// It is in the books; this node's agent makes it.
     Copying(NodeId),
-    /// The project has no such snapshot.
+    /// There is no such snapshot that the project may use.
     SourceMissing(SnapshotId),
     /// The snapshot is in this state.
     SourceState(SnapshotId, SnapshotState),
@@ -30,6 +30,33 @@ pub enum CopySnapshotOutcome {
     PoolLost(PoolId),
     /// The pool is another host's than the snapshot's.
     OtherHost(PoolId),
+}
+
+/// A change of who may see a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SharingChange {
+    /// These may from now on, and then those may not any more.
+    Change {
+        /// Who may.
+        add: SnapshotSharing,
+        /// Who may not.
+        remove: SnapshotSharing,
+    },
+    /// Its owner alone may.
+    Reset,
+}
+
+/// What became of such a change. Everything but `Changed` left all as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShareOutcome {
+    /// It is so now.
+    Changed,
+    /// The project has no such snapshot.
+    NotFound,
+    /// There is no such project to share with.
+    ProjectMissing(ProjectId),
+    /// It would be shared with more projects than it may.
+    TooMany,
 }
 
 /// Snapshots.
@@ -54,7 +81,20 @@ pub trait SnapshotDb: Send + Sync {
     /// A project's snapshots, by id.
     async fn snapshots(&self, project: ProjectId) -> Result<Vec<SnapshotRecord>, DbError>;
 
-    /// Deletes a snapshot; with the node to wake. Volumes and copies that are still being made from it need it.
+    /// The snapshots of others that a project may use or will, by id, without their tags.
+    async fn shared_snapshots(&self, project: ProjectId) -> Result<Vec<SnapshotRecord>, DbError>;
+
+    /// Changes who may see one of the project's snapshots: at most `max` projects by their ids.
+    async fn share_snapshot(
+        &self,
+        project: ProjectId,
+        id: SnapshotId,
+        change: &SharingChange,
+        max: usize,
+    ) -> Result<ShareOutcome, DbError>;
+
+    /// Deletes a snapshot; with the node to wake. Volumes and copies of the same project that are still being made from
+    /// it need it; what others make of it fails, where its host has not made it yet.
     async fn delete_snapshot(
         &self,
         project: ProjectId,

@@ -29,7 +29,7 @@ pub enum NewVolumeOutcome {
     TokenMismatch,
     /// The pool was deleted or drained, or its node given up, since it was chosen: choose again.
     PoolLost(PoolId),
-    /// The project has no such snapshot in this pool that is completed.
+    /// There is no such snapshot in this pool that the project may use and that is completed.
     SnapshotMissing(SnapshotId),
     /// The snapshot has so many GiB, and the volume would have fewer.
     SmallerThanSnapshot(u32),

@@ -119,9 +119,8 @@ const fn not_found(kind: Kind) -> &'static str {
         Kind::PlacementGroup => "InvalidPlacementGroup.Unknown",
         Kind::InstanceType => "InvalidInstanceType",
         Kind::Zone => "InvalidParameterValue",
-        Kind::Pool | Kind::Project | Kind::User | Kind::AccessKey | Kind::Node | Kind::Resource => {
-            "InvalidID"
-        }
+        Kind::Project => "InvalidUserID.Malformed",
+        Kind::Pool | Kind::User | Kind::AccessKey | Kind::Node | Kind::Resource => "InvalidID",
     }
 }
 
@@ -216,7 +215,7 @@ fn quota_code(quota: &str) -> &'static str {
 fn limit_code(what: &str) -> &'static str {
     match what {
         "tags of a resource" => "TagLimitExceeded",
-        "active imports of a project" => "ResourceCountExceeded",
+        "active imports of a project" | "projects that a snapshot is shared with" => "ResourceCountExceeded",
         "volumes of an instance" => "AttachmentLimitExceeded",
         _ => "RulesPerSecurityGroupLimitExceeded",
     }

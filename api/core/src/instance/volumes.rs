@@ -50,7 +50,7 @@ impl Cloud {
                 ));
             }
             let snapshot = match one.snapshot_id {
-                Some(id) => Some(self.snapshot(caller, id).await?),
+                Some(id) => Some(self.usable_snapshot(caller, id).await?),
                 None => None,
             };
             let size_gib = wanted_size(one.size_gib, snapshot.as_ref())?;

@@ -37,7 +37,7 @@ pub struct CopySnapshot {
 
 impl Cloud {
     /// Copies a snapshot within its pool, or to another one of the same host. The source can be deleted once the copy is
-    /// completed.
+    /// completed; another project may delete its own before, and then the copy fails.
     ///
     /// # Errors
     /// `InvalidInput`, also for a pool of another host, `NotFound`, `WrongState` for a source that is not completed,
@@ -52,7 +52,7 @@ impl Cloud {
         if let CopyTo::Pool(_) = request.to {
             caller.require_administrator()?;
         }
-        let source = self.snapshot(caller, request.source).await?;
+        let source = self.usable_snapshot(caller, request.source).await?;
         let copy = Snapshot {
             id: SnapshotId::from_random(self.random()),
             project_id: caller.project,

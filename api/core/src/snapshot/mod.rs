@@ -1,6 +1,7 @@
 //! Snapshots.
 
 mod copy;
+mod sharing;
 
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
 use tepui_db::{DeleteOutcome, NewSnapshotsOutcome};
@@ -94,12 +95,7 @@ impl Cloud {
     /// # Errors
     /// `NotFound` for the first id that is unknown or foreign.
     pub async fn snapshots(&self, caller: &Caller, ids: &[SnapshotId]) -> Result<Vec<SnapshotRecord>, Error> {
-        let mut records = self.db.snapshots(caller.project).await?;
-        if let Some(missing) = ids.iter().find(|id| !records.iter().any(|r| r.snapshot.id == **id)) {
-            return Err(Error::not_found(Kind::Snapshot, missing));
-        }
-        records.retain(|record| ids.is_empty() || ids.contains(&record.snapshot.id));
-        Ok(records)
+        sharing::select(self.db.snapshots(caller.project).await?, ids)
     }
 
     pub(crate) async fn snapshot(&self, caller: &Caller, id: SnapshotId) -> Result<Snapshot, Error> {
@@ -110,7 +106,8 @@ impl Cloud {
     /// Deletes a snapshot. Volumes that were made from it keep their bytes.
     ///
     /// # Errors
-    /// `NotFound`, `InUse` while a volume or a copy is being made from it.
+    /// `NotFound`, `InUse` while the caller's project makes a volume or a copy from it. What others make from it fails, where
+    /// it is not there yet.
     pub async fn delete_snapshot(&self, caller: &Caller, id: SnapshotId) -> Result<(), Error> {
         self.snapshot(caller, id).await?;
         let node = self

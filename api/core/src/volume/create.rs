@@ -43,7 +43,7 @@ impl Cloud {
     pub async fn create_volume(&self, caller: &Caller, request: CreateVolume) -> Result<VolumeView, Error> {
         check_tags(&request.tags)?;
         let snapshot = match request.snapshot_id {
-            Some(id) => Some(self.snapshot(caller, id).await?),
+            Some(id) => Some(self.usable_snapshot(caller, id).await?),
             None => None,
         };
         let size_gib = wanted_size(request.size_gib, snapshot.as_ref())?;

@@ -8,6 +8,7 @@ use tepui_core::{
     DetachVolume, DiskChange, Error, ImportRequest, ImportedImage, InstanceChange, ModifyVolume, NameOrId,
     NewRule, NewSecurityGroup, RuleSelector, RunInstances,
 };
+use tepui_db::SharingChange;
 use tepui_db::model::{KeyKind, PlacementStrategy, Quota, RulePeer};
 use tepui_types::agent::{
     Direction, NodeObserved, PoolBackend, PoolObserved, PoolState, Protocol, SnapshotObserved,
@@ -78,6 +79,8 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| create_snapshots(&snapshots_of(of));
     |cloud, caller, of| snapshots(&[of.snapshot]);
     |cloud, caller, of| copy_snapshot(copy_of(of));
+    |cloud, caller, of| usable_snapshots(&[of.snapshot]);
+    |cloud, caller, of| share_snapshot(of.snapshot, SharingChange::Reset);
     |cloud, caller, of| delete_snapshot(of.snapshot);
     |cloud, caller, of| network_interfaces(&[of.interface]);
     |cloud, caller, of| vpc(of.vpc);
@@ -271,6 +274,7 @@ async fn lists_show_the_callers_own_and_members_are_no_administrators() {
     assert_eq!(cloud.key_pairs(&stranger).await.unwrap(), []);
     assert_eq!(cloud.volumes(&stranger, &[]).await.unwrap(), []);
     assert_eq!(cloud.snapshots(&stranger, &[]).await.unwrap(), []);
+    assert_eq!(cloud.usable_snapshots(&stranger, &[]).await.unwrap(), []);
     assert_eq!(cloud.network_interfaces(&stranger, &[]).await.unwrap(), []);
     assert_eq!(cloud.placement_groups(&stranger).await.unwrap(), []);
     assert_eq!(cloud.projects(&stranger).await.unwrap().len(), 1);

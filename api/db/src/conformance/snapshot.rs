@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use tepui_types::agent::{PoolBackend, SnapshotSource};
-use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
+use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
 use super::volume::{Site, pool};
-use crate::model::{Snapshot, SnapshotState};
-use crate::{CopySnapshotOutcome, Db, DeleteOutcome, NewSnapshotsOutcome, NewVolumeOutcome, StorageNews};
+use super::world::Tenant;
+use crate::model::{Snapshot, SnapshotSharing, SnapshotState};
+use crate::{
+    CopySnapshotOutcome, Db, DeleteOutcome, NewSnapshotsOutcome, NewVolume, NewVolumeOutcome, ShareOutcome,
+    SharingChange, StorageNews,
+};
 
 pub async fn snapshots_are_taken_together_and_volumes_made_of_them(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
@@ -75,6 +79,111 @@ impl Site {
     async fn delete_snapshot(&self, id: SnapshotId) -> (DeleteOutcome, Option<NodeId>) {
         self.world.db.delete_snapshot(self.tenant.project, id).await.unwrap()
     }
+}
+
+fn with(public: bool, projects: &[ProjectId]) -> SnapshotSharing {
+    SnapshotSharing { public, projects: projects.iter().copied().collect() }
+}
+
+impl Site {
+    async fn share(&self, by: &Tenant, id: SnapshotId, change: &SharingChange) -> ShareOutcome {
+        self.world.db.share_snapshot(by.project, id, change, 2).await.unwrap()
+    }
+
+    /// The owner shares with these beside others, and not with those any more.
+    async fn reshare(&self, id: SnapshotId, add: SnapshotSharing, remove: SnapshotSharing) -> ShareOutcome {
+        self.share(&self.tenant, id, &SharingChange::Change { add, remove }).await
+    }
+
+    /// The snapshots of others that a project sees, and with whom they are shared as far as it sees.
+    async fn seen_by(&self, tenant: &Tenant) -> Vec<(SnapshotId, SnapshotSharing)> {
+        let records = self.world.db.shared_snapshots(tenant.project).await.unwrap();
+        assert!(records.iter().all(|record| record.tags.is_empty()), "tags are their owner's");
+        records.into_iter().map(|record| (record.snapshot.id, record.sharing)).collect()
+    }
+
+    fn volume_of(&self, tenant: &Tenant, snapshot: SnapshotId) -> NewVolume {
+        let mut new = self.new_volume(5);
+        (new.volume.project_id, new.volume.snapshot_id) = (tenant.project, Some(snapshot));
+        new
+    }
+
+    fn copy_by(&self, tenant: &Tenant) -> Snapshot {
+        Snapshot { project_id: tenant.project, ..self.new_copy(self.pool) }
+    }
+}
+
+pub async fn what_is_shared_is_used_by_others_and_changed_by_its_owner_alone(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let (friend, other) = (site.world.tenant("beta").await, site.world.tenant("gamma").await);
+    let (id, hidden) = (site.taken().await, site.taken().await);
+    let nobody = with(false, &[]);
+    let missing = NewVolumeOutcome::SnapshotMissing(id);
+    assert_eq!(site.create(&site.volume_of(&friend, id)).await, missing);
+    assert_eq!(site.copy(id, &site.copy_by(&friend)).await, CopySnapshotOutcome::SourceMissing(id));
+
+    assert_eq!(site.reshare(id, with(false, &[friend.project]), nobody.clone()).await, ShareOutcome::Changed);
+    assert_eq!(site.seen_by(&friend).await, [(id, with(false, &[friend.project]))]);
+    assert_eq!(site.seen_by(&other).await, []);
+    assert_eq!(site.seen_by(&site.tenant).await, [], "its own are no others'");
+    let created = NewVolumeOutcome::Created(site.storage);
+    assert_eq!(site.create(&site.volume_of(&friend, id)).await, created);
+    assert_eq!(site.create(&site.volume_of(&other, id)).await, missing);
+    let copying = CopySnapshotOutcome::Copying(site.storage);
+    assert_eq!(site.copy(id, &site.copy_by(&friend)).await, copying);
+    for change in
+        [SharingChange::Reset, SharingChange::Change { add: with(true, &[]), remove: nobody.clone() }]
+    {
+        assert_eq!(site.share(&friend, id, &change).await, ShareOutcome::NotFound);
+    }
+    let deleted = site.world.db.delete_snapshot(friend.project, id).await.unwrap();
+    assert_eq!(deleted, (DeleteOutcome::NotFound, None));
+
+    // All or nothing.
+    let unknown = ProjectId::from_random(site.world.bits());
+    let refused =
+        site.reshare(id, with(true, &[other.project, unknown]), with(false, &[friend.project])).await;
+    assert_eq!(refused, ShareOutcome::ProjectMissing(unknown));
+    let third = site.world.tenant("delta").await.project;
+    let refused = site.reshare(id, with(true, &[other.project, third]), nobody.clone()).await;
+    assert_eq!(refused, ShareOutcome::TooMany);
+    assert_eq!(site.seen_by(&other).await, []);
+    assert_eq!(site.seen_by(&friend).await.len(), 1);
+
+    let public = site.reshare(id, with(true, &[other.project]), with(false, &[friend.project])).await;
+    assert_eq!(public, ShareOutcome::Changed);
+    let own = site.world.db.snapshots(site.tenant.project).await.unwrap();
+    let sharing = |id| own.iter().find(|record| record.snapshot.id == id).unwrap().sharing.clone();
+    assert_eq!((sharing(id), sharing(hidden)), (with(true, &[other.project]), nobody.clone()));
+    assert_eq!(site.seen_by(&friend).await, [(id, with(true, &[]))]);
+    assert_eq!(site.create(&site.volume_of(&friend, id)).await, created);
+    assert_eq!(site.reshare(id, nobody, with(true, &[])).await, ShareOutcome::Changed);
+    assert_eq!(site.seen_by(&friend).await, []);
+    assert_eq!(site.seen_by(&other).await.len(), 1);
+    assert_eq!(site.share(&site.tenant, id, &SharingChange::Reset).await, ShareOutcome::Changed);
+    assert_eq!(site.seen_by(&other).await, []);
+    site.assert_books().await;
+}
+
+pub async fn a_snapshot_is_not_held_by_what_others_make_of_it(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let friend = site.world.tenant("beta").await;
+    let id = site.taken().await;
+    site.reshare(id, with(true, &[friend.project]), with(false, &[])).await;
+    site.create(&site.volume_of(&friend, id)).await;
+    let cold = pool(&site.world, site.storage, "cold", PoolBackend::Nfs);
+    site.world.db.create_pool(&cold).await.unwrap();
+    let copy = Snapshot { pool_id: cold.id, ..site.copy_by(&friend) };
+    assert_eq!(site.copy(id, &copy).await, CopySnapshotOutcome::Copying(site.storage));
+    assert_eq!(site.delete_snapshot(id).await, (DeleteOutcome::Deleted, Some(site.storage)));
+    assert_eq!(site.seen_by(&friend).await, [], "what goes is not offered");
+    site.says(site.storage, StorageNews::SnapshotGone(id)).await;
+    assert_eq!(site.snapshot(id).await, None);
+    site.says(site.storage, StorageNews::SnapshotFailed(copy.id, "the pool has no such snapshot".into()))
+        .await;
+    let copies = site.world.db.snapshots(friend.project).await.unwrap();
+    assert_eq!(copies[0].snapshot.state, SnapshotState::Error);
+    site.assert_books().await;
 }
 
 pub async fn a_copy_of_a_snapshot_has_a_life_of_its_own(db: Arc<dyn Db>) {

@@ -22,4 +22,6 @@ pub use lifecycle::{
 };
 pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
 pub use node::{JoinToken, Node, NodeLoad};
-pub use volume::{Attachment, Pool, Snapshot, SnapshotRecord, Volume, VolumeModification, VolumeRecord};
+pub use volume::{
+    Attachment, Pool, Snapshot, SnapshotRecord, SnapshotSharing, Volume, VolumeModification, VolumeRecord,
+};

@@ -1,6 +1,6 @@
 //! Pools, volumes, attachments, snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use tepui_types::agent::{IoLimits, PoolBackend, SnapshotSource, VolumeSource};
@@ -184,11 +184,22 @@ impl Snapshot {
     pub const NO_VOLUME: VolumeId = VolumeId::from_random(u128::MAX);
 }
 
+/// Who may see a snapshot, beside its owner, and make volumes and copies of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnapshotSharing {
+    /// Everybody.
+    pub public: bool,
+    /// These projects.
+    pub projects: BTreeSet<ProjectId>,
+}
+
 /// A snapshot with what `DescribeSnapshots` shows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotRecord {
     /// The snapshot.
     pub snapshot: Snapshot,
+    /// With whom it is shared; of another project's, only whether all may see it, and the reader.
+    pub sharing: SnapshotSharing,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }

@@ -73,6 +73,7 @@ pub(crate) const ACTIONS: &[&str] = &[
     "DescribeRegions",
     "DescribeSecurityGroupRules",
     "DescribeSecurityGroups",
+    "DescribeSnapshotAttribute",
     "DescribeSnapshots",
     "DescribeSubnets",
     "DescribeTags",
@@ -89,8 +90,10 @@ pub(crate) const ACTIONS: &[&str] = &[
     "ImportKeyPair",
     "ModifyInstanceAttribute",
     "ModifyInstanceMetadataOptions",
+    "ModifySnapshotAttribute",
     "ModifyVolume",
     "RebootInstances",
+    "ResetSnapshotAttribute",
     "RevokeSecurityGroupEgress",
     "RevokeSecurityGroupIngress",
     "RunInstances",
@@ -162,6 +165,9 @@ pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Opti
         (Service::Ec2, "DescribeSecurityGroups") => {
             Box::pin(call.run::<DescribeSecurityGroupsRequest>()).await
         }
+        (Service::Ec2, "DescribeSnapshotAttribute") => {
+            Box::pin(call.run::<DescribeSnapshotAttributeRequest>()).await
+        }
         (Service::Ec2, "DescribeSnapshots") => Box::pin(call.run::<DescribeSnapshotsRequest>()).await,
         (Service::Ec2, "DescribeSubnets") => Box::pin(call.run::<DescribeSubnetsRequest>()).await,
         (Service::Ec2, "DescribeTags") => Box::pin(call.run::<DescribeTagsRequest>()).await,
@@ -186,8 +192,14 @@ pub(crate) async fn dispatch(service: Service, action: &str, call: Call) -> Opti
         (Service::Ec2, "ModifyInstanceMetadataOptions") => {
             Box::pin(call.run::<ModifyInstanceMetadataOptionsRequest>()).await
         }
+        (Service::Ec2, "ModifySnapshotAttribute") => {
+            Box::pin(call.run::<ModifySnapshotAttributeRequest>()).await
+        }
         (Service::Ec2, "ModifyVolume") => Box::pin(call.run::<ModifyVolumeRequest>()).await,
         (Service::Ec2, "RebootInstances") => Box::pin(call.run::<RebootInstancesRequest>()).await,
+        (Service::Ec2, "ResetSnapshotAttribute") => {
+            Box::pin(call.run::<ResetSnapshotAttributeRequest>()).await
+        }
         (Service::Ec2, "RevokeSecurityGroupEgress") => {
             Box::pin(call.run::<RevokeSecurityGroupEgressRequest>()).await
         }

@@ -101,6 +101,37 @@ impl Write for CreateSnapshotsResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct CreateVolumePermission {
+    pub(crate) group: Option<Text>,
+    pub(crate) user_id: Option<Text>,
+}
+
+impl Read for CreateVolumePermission {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self { group: from.optional("Group")?, user_id: from.optional("UserId")? }))
+    }
+}
+
+impl Write for CreateVolumePermission {
+    fn write(&self, to: &mut Xml) {
+        to.optional("group", &self.group);
+        to.optional("userId", &self.user_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct CreateVolumePermissionModifications {
+    pub(crate) add: Vec<super::CreateVolumePermission>,
+    pub(crate) remove: Vec<super::CreateVolumePermission>,
+}
+
+impl Read for CreateVolumePermissionModifications {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self { add: from.list("Add")?, remove: from.list("Remove")? }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct CreateVolumeRequest {
     pub(crate) availability_zone: Option<Text>,
     pub(crate) iops: Option<i64>,
@@ -144,6 +175,31 @@ pub(crate) struct DeleteVolumeRequest {
 impl Read for DeleteVolumeRequest {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
         Ok(Some(Self { volume_id: from.required("VolumeId")? }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DescribeSnapshotAttributeRequest {
+    pub(crate) attribute: Text,
+    pub(crate) snapshot_id: Text,
+}
+
+impl Read for DescribeSnapshotAttributeRequest {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self { attribute: from.required("Attribute")?, snapshot_id: from.required("SnapshotId")? }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DescribeSnapshotAttributeResult {
+    pub(crate) create_volume_permissions: Vec<super::CreateVolumePermission>,
+    pub(crate) snapshot_id: Option<Text>,
+}
+
+impl Write for DescribeSnapshotAttributeResult {
+    fn write(&self, to: &mut Xml) {
+        to.list("createVolumePermission", &self.create_volume_permissions);
+        to.optional("snapshotId", &self.snapshot_id);
     }
 }
 
@@ -311,6 +367,29 @@ impl Read for InstanceSpecification {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ModifySnapshotAttributeRequest {
+    pub(crate) attribute: Option<Text>,
+    pub(crate) create_volume_permission: Option<super::CreateVolumePermissionModifications>,
+    pub(crate) group_names: Vec<Text>,
+    pub(crate) operation_type: Option<Text>,
+    pub(crate) snapshot_id: Text,
+    pub(crate) user_ids: Vec<Text>,
+}
+
+impl Read for ModifySnapshotAttributeRequest {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self {
+            attribute: from.optional("Attribute")?,
+            create_volume_permission: from.optional("CreateVolumePermission")?,
+            group_names: from.list("UserGroup")?,
+            operation_type: from.optional("OperationType")?,
+            snapshot_id: from.required("SnapshotId")?,
+            user_ids: from.list("UserId")?,
+        }))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ModifyVolumeRequest {
     pub(crate) iops: Option<i64>,
     pub(crate) size: Option<i64>,
@@ -339,6 +418,18 @@ pub(crate) struct ModifyVolumeResult {
 impl Write for ModifyVolumeResult {
     fn write(&self, to: &mut Xml) {
         to.optional("volumeModification", &self.volume_modification);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ResetSnapshotAttributeRequest {
+    pub(crate) attribute: Text,
+    pub(crate) snapshot_id: Text,
+}
+
+impl Read for ResetSnapshotAttributeRequest {
+    fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
+        Ok(Some(Self { attribute: from.required("Attribute")?, snapshot_id: from.required("SnapshotId")? }))
     }
 }
 
@@ -685,6 +776,21 @@ impl Operation for super::DeleteVolumeRequest {
     };
 }
 
+impl Operation for super::DescribeSnapshotAttributeRequest {
+    type Reply = super::DescribeSnapshotAttributeResult;
+    const RULES: Rules = Rules {
+        action: "DescribeSnapshotAttribute",
+        service: Service::Ec2,
+        dry_run: true,
+        paginated: false,
+        filters: None,
+        token: None,
+        ids: &[],
+        accepted: &[],
+        parameters: &["Attribute", "DryRun", "SnapshotId"],
+    };
+}
+
 impl Operation for super::DescribeSnapshotsRequest {
     type Reply = super::DescribeSnapshotsResult;
     const RULES: Rules = Rules {
@@ -775,6 +881,29 @@ impl Operation for super::DetachVolumeRequest {
     };
 }
 
+impl Operation for super::ModifySnapshotAttributeRequest {
+    type Reply = Void;
+    const RULES: Rules = Rules {
+        action: "ModifySnapshotAttribute",
+        service: Service::Ec2,
+        dry_run: true,
+        paginated: false,
+        filters: None,
+        token: None,
+        ids: &[],
+        accepted: &[],
+        parameters: &[
+            "Attribute",
+            "CreateVolumePermission",
+            "DryRun",
+            "UserGroup",
+            "OperationType",
+            "SnapshotId",
+            "UserId",
+        ],
+    };
+}
+
 impl Operation for super::ModifyVolumeRequest {
     type Reply = super::ModifyVolumeResult;
     const RULES: Rules = Rules {
@@ -787,5 +916,20 @@ impl Operation for super::ModifyVolumeRequest {
         ids: &[],
         accepted: &[("MultiAttachEnabled", &["false"])],
         parameters: &["DryRun", "Iops", "MultiAttachEnabled", "Size", "Throughput", "VolumeId", "VolumeType"],
+    };
+}
+
+impl Operation for super::ResetSnapshotAttributeRequest {
+    type Reply = Void;
+    const RULES: Rules = Rules {
+        action: "ResetSnapshotAttribute",
+        service: Service::Ec2,
+        dry_run: true,
+        paginated: false,
+        filters: None,
+        token: None,
+        ids: &[],
+        accepted: &[],
+        parameters: &["Attribute", "DryRun", "SnapshotId"],
     };
 }

@@ -13,6 +13,7 @@ mod region;
 mod security_group;
 mod select;
 mod snapshot;
+mod snapshot_attribute;
 mod subnet;
 mod tag;
 mod volume;

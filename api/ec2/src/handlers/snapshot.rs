@@ -2,7 +2,7 @@
 
 use tepui_core::{CopySnapshot, CopyTo, CreateSnapshots, Kind, SNAPSHOT_FAILED};
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
-use tepui_types::{InstanceId, VolumeId};
+use tepui_types::{InstanceId, ProjectId, VolumeId};
 
 use super::{fixed, text};
 use crate::error::ApiError;
@@ -100,16 +100,30 @@ async fn volumes_of(cx: &Context, specification: &InstanceSpecification) -> Resu
 impl Handle for DescribeSnapshotsRequest {
     async fn handle(self, cx: &Context) -> Result<DescribeSnapshotsResult, ApiError> {
         let ids = parse_ids(Kind::Snapshot, &self.snapshot_ids)?;
-        let records = cx.cloud.snapshots(&cx.caller, &ids).await?;
-        let own = cx.caller.project.to_string();
-        let is_own = |named: &[Text]| named.is_empty() || named.iter().any(|id| *id == own || *id == "self");
-        // Nobody's but the caller's own can be seen, and each can be restored by its owner alone.
-        let shown = is_own(&self.owner_ids) && is_own(&self.restorable_by_user_ids);
-        let shapes = records.iter().filter(|_| shown).map(shape).collect();
+        let records = cx.cloud.usable_snapshots(&cx.caller, &ids).await?;
+        let shapes = records.iter().filter(|record| self.wants(cx, record)).map(shape).collect();
         let shapes = apply(&cx.filters, FILTERS, |snapshot| &snapshot.tags, shapes)?;
         let (snapshots, next_token) =
             cx.page.cut(shapes, |s| s.snapshot_id.clone().unwrap_or_default().into());
         Ok(DescribeSnapshotsResult { snapshots, next_token })
+    }
+}
+
+impl DescribeSnapshotsRequest {
+    /// Owners are account ids or `self`; other words, such as `amazon`, name nobody here. Who can make volumes of a
+    /// snapshot is told to its owner, and to others as far as they are meant by `self` or `all`.
+    fn wants(&self, cx: &Context, record: &SnapshotRecord) -> bool {
+        let (own, owner) = (cx.caller.project, record.snapshot.project_id);
+        let is = |named: &Text, project: ProjectId| *named == project.to_string();
+        let is_owner = |named: &Text| is(named, owner) || (named == "self" && owner == own);
+        let can_restore = |named: &Text| match named.as_str() {
+            "all" => record.sharing.public,
+            "self" => owner == own || record.sharing.projects.contains(&own),
+            _ => is(named, owner) || record.sharing.projects.iter().any(|project| is(named, *project)),
+        };
+        let (owners, users) = (&self.owner_ids, &self.restorable_by_user_ids);
+        (owners.is_empty() || owners.iter().any(is_owner))
+            && (users.is_empty() || users.iter().any(can_restore))
     }
 }
 

@@ -16,6 +16,7 @@ mod mutation;
 mod protocol;
 mod reply;
 mod resources;
+mod snapshots;
 mod tenancy;
 mod validator;
 mod volumes;

@@ -70,6 +70,8 @@ fn matrix<'a>(
             ("IpPermissions.1.Groups.1.GroupId", peer),
         ]
     };
+    let attribute =
+        [("SnapshotId", theirs.snapshot.as_str()), ("Attribute", "createVolumePermission")].to_vec();
     let tag = |id: &'a str| vec![("ResourceId.1", id), ("Tag.1.Key", "k"), ("Tag.1.Value", "v")];
     let mut rows = vec![
         ("DescribeInstances", one.clone(), instance),
@@ -153,6 +155,22 @@ fn matrix<'a>(
         (
             "CopySnapshot",
             vec![("SourceRegion", "test-1"), ("SourceSnapshotId", &theirs.snapshot)],
+            "InvalidSnapshot.NotFound",
+        ),
+        (
+            "RunInstances",
+            [
+                run("BlockDeviceMapping.1.DeviceName", "/dev/sdf"),
+                vec![("BlockDeviceMapping.1.Ebs.SnapshotId", &theirs.snapshot)],
+            ]
+            .concat(),
+            "InvalidSnapshot.NotFound",
+        ),
+        ("DescribeSnapshotAttribute", attribute.clone(), "InvalidSnapshot.NotFound"),
+        ("ResetSnapshotAttribute", attribute.clone(), "InvalidSnapshot.NotFound"),
+        (
+            "ModifySnapshotAttribute",
+            [&attribute[..], &[("OperationType", "add"), ("UserGroup.1", "all")]].concat(),
             "InvalidSnapshot.NotFound",
         ),
         ("DescribeSnapshots", vec![("SnapshotId.1", &theirs.snapshot)], "InvalidSnapshot.NotFound"),
@@ -242,6 +260,36 @@ async fn an_object_of_another_project_does_not_exist() {
     }
     assert_eq!(them.call("DescribeInstances", &[]).await.body, before);
     assert_eq!(us.ok("DescribeInstances", &[]).await.items("reservationSet").len(), 1);
+}
+
+/// What others can do with a snapshot that is shared with them.
+const WITH_SHARED_SNAPSHOTS: &[&str] = &["CopySnapshot", "CreateVolume", "DescribeSnapshots", "RunInstances"];
+
+#[tokio::test]
+async fn of_a_shared_snapshot_others_make_volumes_and_copies_and_do_nothing_else() {
+    let harness = Harness::new().await;
+    let (us, them) = (harness.member("us").await, harness.member("them").await);
+    let theirs = objects(&harness, &them).await;
+    let image = harness.image(&us, "ours").await;
+    let permission =
+        [("SnapshotId", theirs.snapshot.as_str()), ("CreateVolumePermission.Add.1.UserId", &us.project)];
+    them.ok("ModifySnapshotAttribute", &permission).await;
+    let rows = matrix(&theirs, &image, "", "");
+    let of_snapshot =
+        rows.iter().filter(|(_, params, _)| params.iter().any(|(_, value)| *value == theirs.snapshot));
+    let mut done = std::collections::BTreeSet::new();
+    for (action, params, code) in of_snapshot {
+        if WITH_SHARED_SNAPSHOTS.contains(action) {
+            us.ok(action, params).await;
+            done.insert(*action);
+        } else {
+            assert_eq!(us.refused(action, params).await.0, *code, "{action} {params:?}");
+        }
+        let (found, _) = harness.admin.refused(action, params).await;
+        assert_eq!(found, *code, "it is shared with one project only: {action}");
+    }
+    assert_eq!(done.len(), WITH_SHARED_SNAPSHOTS.len());
+    them.ok("DeleteSnapshot", &[("SnapshotId", &theirs.snapshot)]).await;
 }
 
 /// Actions that take no id of an object of a project, so that the matrix has no row for them.

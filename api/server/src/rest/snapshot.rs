@@ -20,6 +20,14 @@ pub(super) async fn find(call: &Call, text: &str) -> Result<SnapshotId, Failure>
     pick(Kind::Snapshot, text, names)
 }
 
+/// The snapshot that a text names, for what is made of it: one that others share is named by its whole id.
+pub(super) async fn find_source(call: &Call, text: &str) -> Result<SnapshotId, Failure> {
+    match (find(call, text).await, text.parse()) {
+        (Err(Failure::Domain(Error::NotFound { .. })), Ok(id)) => Ok(id),
+        (found, _) => found,
+    }
+}
+
 pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result<Snapshot, Failure> {
     let of = volume::find(&call, &request.volume).await?;
     let CreateSnapshotRequest { volume: _, description, name, mut tags } = request;
@@ -31,7 +39,7 @@ pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result
 }
 
 pub(super) async fn copy(call: Call, request: CopySnapshotRequest) -> Result<Snapshot, Failure> {
-    let source = find(&call, call.target()).await?;
+    let source = find_source(&call, call.target()).await?;
     let CopySnapshotRequest { class, pool, description, name, mut tags } = request;
     let to = match (class, pool) {
         (None, None) => CopyTo::SamePool,
@@ -64,7 +72,7 @@ pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
 }
 
 fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
-    let SnapshotRecord { snapshot, tags } = record;
+    let SnapshotRecord { snapshot, sharing, tags } = record;
     Snapshot {
         id: snapshot.id,
         name: tags.get("Name").cloned(),
@@ -83,6 +91,8 @@ fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
             // It is the host's.
             Role::Member => SNAPSHOT_FAILED.to_owned(),
         }),
+        public: sharing.public,
+        shared_with: sharing.projects.into_iter().collect(),
         tags,
         created_at: snapshot.created_at,
     }

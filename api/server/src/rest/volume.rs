@@ -27,7 +27,7 @@ pub(super) async fn find(call: &Call, text: &str) -> Result<VolumeId, Failure> {
 
 pub(super) async fn create(call: Call, request: CreateVolumeRequest) -> Result<Volume, Failure> {
     let snapshot_id = match &request.snapshot {
-        Some(text) => Some(snapshot::find(&call, text).await?),
+        Some(text) => Some(snapshot::find_source(&call, text).await?),
         None => None,
     };
     let CreateVolumeRequest {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{SnapshotId, Timestamp, VolumeId};
+use crate::{ProjectId, SnapshotId, Timestamp, VolumeId};
 
 /// The state EC2 shows, in EC2's spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +40,12 @@ pub struct Snapshot {
     pub state: SnapshotState,
     /// Why it failed; in the words of its host for administrators only.
     pub trouble: Option<String>,
+    /// Every project may make volumes and copies of it.
+    #[serde(default)]
+    pub public: bool,
+    /// These projects may.
+    #[serde(default)]
+    pub shared_with: Vec<ProjectId>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// When it was asked for.
