@@ -87,8 +87,10 @@ impl Cloud {
     async fn resource_ids(&self, caller: &Caller) -> Result<BTreeSet<String>, Error> {
         let project = caller.project;
         let all = InstanceFilter::default();
-        let (instances, images, tasks, keys, vpcs, subnets, groups, placement_groups) = futures::try_join!(
+        let (instances, volumes, snapshots, images, tasks, keys, vpcs, subnets, groups, placement_groups) = futures::try_join!(
             self.db.instances(project, &all),
+            self.db.volumes(project),
+            self.db.snapshots(project),
             self.db.images(project),
             self.db.import_tasks(project),
             self.db.key_pairs(project),
@@ -103,6 +105,8 @@ impl Cloud {
             ids.extend(record.interface.iter().map(|interface| interface.id.to_string()));
             ids.extend(record.root_volume.iter().map(|volume| volume.id.to_string()));
         }
+        ids.extend(volumes.iter().map(|record| record.volume.id.to_string()));
+        ids.extend(snapshots.iter().map(|record| record.snapshot.id.to_string()));
         ids.extend(images.iter().filter(|i| i.project_id == project).map(|i| i.id.to_string()));
         ids.extend(tasks.iter().map(|task| task.id.to_string()));
         ids.extend(keys.iter().map(|key| key.id.to_string()));

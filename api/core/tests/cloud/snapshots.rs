@@ -132,3 +132,17 @@ async fn the_doctor_gives_a_copy_between_pools_the_time_that_its_bytes_take() {
         findings.iter().filter(|one| one.what.contains("is being made")).map(|one| &one.object).collect();
     assert_eq!(late, [&format!("snapshot {}", near.id)], "{findings:?}");
 }
+
+#[tokio::test]
+async fn volumes_and_snapshots_are_tagged_after_they_were_made() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let snapshot = site.snapshot().await;
+    let volume = site.shown(snapshot).await.snapshot.volume_id;
+    let ids = [volume.to_string(), snapshot.to_string()];
+    cloud.create_tags(admin, &ids, &[("a".into(), "b".into())].into()).await.unwrap();
+    assert_eq!(site.volume(volume).await.tags["a"], "b");
+    assert_eq!(site.shown(snapshot).await.tags["a"], "b");
+    cloud.delete_tags(admin, &ids, &[]).await.unwrap();
+    assert!(site.volume(volume).await.tags.is_empty() && site.shown(snapshot).await.tags.is_empty());
+}
