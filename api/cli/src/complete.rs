@@ -11,7 +11,8 @@ use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
 use tepui_client::{Client, ClientError};
 use tepui_types::endpoint::{
     ListAccessKeys, ListImages, ListInstanceTypes, ListInstances, ListKeyPairs, ListNodes,
-    ListPlacementGroups, ListPools, ListProjects, ListSecurityGroups, ListSnapshots, ListUsers, ListVolumes,
+    ListPlacementGroups, ListPools, ListProjects, ListSecurityGroups, ListSnapshotSchedules, ListSnapshots,
+    ListUsers, ListVolumes,
 };
 use tepui_types::rest::{Empty, ListAccessKeysRequest, ListInstancesRequest};
 
@@ -43,6 +44,7 @@ pub(crate) enum Kind {
     Project,
     SecurityGroup,
     Snapshot,
+    SnapshotSchedule,
     User,
     Volume,
 }
@@ -114,6 +116,7 @@ async fn listed(kind: Kind, client: &Client) -> Result<Vec<Named>, ClientError> 
         Kind::Project => list!(ListProjects, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::SecurityGroup => list!(ListSecurityGroups, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::Snapshot => list!(ListSnapshots, Empty {}, |o| (o.id.to_string(), o.name)),
+        Kind::SnapshotSchedule => list!(ListSnapshotSchedules, Empty {}, |o| (o.id.to_string(), None)),
         Kind::Volume => list!(ListVolumes, Empty {}, |o| (o.id.to_string(), o.name)),
         Kind::User => list!(ListUsers, Empty {}, |o| (o.id.to_string(), Some(o.name))),
         Kind::Context => Vec::new(),

@@ -19,6 +19,8 @@ pub enum Kind {
     Volume,
     /// What a volume held at one moment.
     Snapshot,
+    /// A rule by which snapshots are taken.
+    SnapshotSchedule,
     /// Storage that volumes are made in.
     Pool,
     /// What pools are asked for by.
@@ -62,6 +64,7 @@ impl Kind {
             Self::ImportTask => "import task",
             Self::Volume => "volume",
             Self::Snapshot => "snapshot",
+            Self::SnapshotSchedule => "snapshot schedule",
             Self::Pool => "pool",
             Self::PoolClass => "pool class",
             Self::KeyPair => "key pair",

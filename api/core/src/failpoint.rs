@@ -32,6 +32,7 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("attach_volume", &["core::attach_volume::committed", "core::attach_volume::woken"]),
     ("detach_volume", &["core::detach_volume::committed", "core::detach_volume::woken"]),
     ("snapshot", &["core::snapshot::committed", "core::snapshot::woken"]),
+    ("schedule", &["core::schedule::taken", "core::schedule::deleted"]),
     ("storage_news", &["core::storage_news::applied", "core::storage_news::woken"]),
 ];
 
@@ -80,6 +81,8 @@ pub const CALLS: &[(&str, Course)] = &[
     ("CreateSnapshots", Steps("snapshot")),
     ("CopySnapshot", Steps("snapshot")),
     ("DeleteSnapshot", Steps("snapshot")),
+    ("CreateSnapshotSchedule", Whole(ONE)),
+    ("DeleteSnapshotSchedule", Whole(ONE)),
     ("ModifySnapshotAttribute", Whole(ONE)),
     ("ResetSnapshotAttribute", Whole(ONE)),
     ("DeregisterImage", Whole("one transaction; a file that no row needs goes with the next tidying")),
@@ -118,6 +121,7 @@ pub const BACKGROUND: &[(&str, Course)] = &[
     (CONSOLE_PATH, Whole("a file that is renamed into place; who waits for it asks again")),
     (IMAGE_PATH, Whole("it reads")),
     (Reconciler::Liveness.name(), Whole("a node's state is one transaction; the next round does the others")),
+    (Reconciler::Schedules.name(), Steps("schedule")),
     (Reconciler::Purge.name(), Whole("a batch is one transaction; the next round takes the others")),
 ];
 

@@ -76,7 +76,7 @@ pub use room::Room;
 pub use security_group::{
     NameOrId, NewRule, NewSecurityGroup, RuleSelector, authorize_action, revoke_action,
 };
-pub use snapshot::{CopySnapshot, CopyTo, CreateSnapshots, SNAPSHOT_FAILED};
+pub use snapshot::{CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, SNAPSHOT_FAILED};
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, ModificationState,
     ModificationView, ModifyVolume, USUAL_IOPS, USUAL_THROUGHPUT_MIB, VolumeView,

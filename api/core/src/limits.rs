@@ -1,6 +1,7 @@
 //! Fixed limits, each as AWS has it, and the checks that several resources share.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::Error;
 
@@ -26,6 +27,12 @@ pub(crate) const CONSOLE_BYTES: usize = 64 * 1024;
 pub(crate) const VOLUMES_PER_INSTANCE: u32 = 8;
 /// GiB of a disk, as the largest gp3 volume.
 pub(crate) const DISK_GIB: u32 = 16_384;
+/// Schedules of snapshots of a project, as of policies on AWS (Amazon Data Lifecycle Manager, "Quotas").
+pub(crate) const SCHEDULES: usize = 100;
+/// From one of a schedule's times to the next.
+pub(crate) const SCHEDULE_SECONDS: RangeInclusive<u32> = 60..=366 * 24 * 3600;
+/// Snapshots of a volume that a schedule keeps, as on AWS.
+pub(crate) const SCHEDULE_KEEPS: RangeInclusive<u32> = 1..=1000;
 /// Projects that a snapshot is shared with by their ids, as on AWS (EC2 user guide, "Share a snapshot").
 pub(crate) const SNAPSHOT_SHARES: usize = 1000;
 
@@ -77,4 +84,15 @@ fn check_tag(key: &str, value: &str) -> Result<(), Error> {
 /// Tags as the store takes them.
 pub(crate) fn tag_pairs(tags: &Tags) -> Vec<(String, String)> {
     tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+pub(crate) fn check_between(
+    field: &'static str,
+    value: u32,
+    range: RangeInclusive<u32>,
+) -> Result<(), Error> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, value, format!("is {} to {}", range.start(), range.end())))
 }

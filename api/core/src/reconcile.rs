@@ -25,18 +25,21 @@ const PURGE_BATCHES: u32 = 20;
 pub enum Reconciler {
     /// Nodes become unreachable, and up again.
     Liveness,
+    /// Snapshots are taken that are due, and deleted that are not kept any more.
+    Schedules,
     /// What is over is forgotten.
     Purge,
 }
 
 impl Reconciler {
     /// Every one of them.
-    pub const ALL: [Self; 2] = [Self::Liveness, Self::Purge];
+    pub const ALL: [Self; 3] = [Self::Liveness, Self::Schedules, Self::Purge];
 
     /// In the log and in the list of what can be cut off.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Liveness => "node liveness",
+            Self::Schedules => "snapshot schedules",
             Self::Purge => "purge",
         }
     }
@@ -62,6 +65,7 @@ impl Cloud {
         for reconciler in Reconciler::ALL {
             let result = match reconciler {
                 Reconciler::Liveness => self.reconcile_liveness().await,
+                Reconciler::Schedules => self.run_schedules().await,
                 Reconciler::Purge => self.purge().await,
             };
             log(reconciler.name(), result);

@@ -18,8 +18,9 @@ mod harness;
 
 use harness::{Harness, Host, placement_of, running};
 use tepui_core::{
-    AttachVolume, Cloud, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, Error, ImportRequest,
-    ImportedImage, InstanceChange, NameOrId, NewJoinToken, NewRule, Reconciler, Reservation, RunInstances,
+    AttachVolume, Cloud, CreatePool, CreateSnapshotSchedule, CreateSnapshots, CreateVolume, DetachVolume,
+    Error, ImportRequest, ImportedImage, InstanceChange, NameOrId, NewJoinToken, NewRule, Reconciler,
+    Reservation, RunInstances,
 };
 use tepui_db::model::{AttachmentState, ImportState, InstanceState, RulePeer, SnapshotState, VolumeState};
 use tepui_db::{TokenUse, VolumeDb};
@@ -117,6 +118,22 @@ impl Scene {
         self.disks = Some(Disks { volume, snapshot });
     }
 
+    /// A schedule that keeps one snapshot, has two, and whose time has come.
+    async fn make_schedule(&mut self) {
+        self.make_disks().await;
+        let volume = self.disks.unwrap().volume.to_string();
+        let (cloud, admin) = (&self.t.cloud, &self.t.admin);
+        cloud.create_tags(admin, &[volume], &[("a".into(), "b".into())].into()).await.unwrap();
+        let (tag_key, tag_value) = ("a".into(), "b".into());
+        let hourly = CreateSnapshotSchedule { tag_key, tag_value, every_seconds: 3600, keep: 1 };
+        cloud.create_snapshot_schedule(admin, hourly).await.unwrap();
+        for sequence in [102, 103] {
+            cloud.run_schedules().await.unwrap();
+            self.report_storage(sequence).await.unwrap();
+            self.t.clock.advance(3600);
+        }
+    }
+
     async fn stop(&self) {
         self.t.cloud.stop_instances(&self.t.admin, &[self.id], false).await.unwrap();
         let off = PlacementState::Off { start_seq: 1, reason: OffReason::Requested };
@@ -140,6 +157,7 @@ impl Scene {
                 self.report_storage(100).await.unwrap();
             }
             "attach_volume" | "snapshot" | "storage_news" => self.make_disks().await,
+            "schedule" => self.make_schedule().await,
             "detach_volume" => {
                 self.make_disks().await;
                 self.attach().await.unwrap();
@@ -240,6 +258,7 @@ impl Scene {
             }
             "snapshot" => cloud.delete_snapshot(admin, self.disks.unwrap().snapshot).await,
             "storage_news" => self.report_storage(1000).await,
+            "schedule" => cloud.run_schedules().await.map(drop),
             other => panic!("the operation {other} is not acted out here"),
         }
     }
@@ -259,7 +278,9 @@ impl Scene {
         let expected = match operation {
             "run" => (2, InstanceState::Running),
             "attribute" | "tags" | "rules" | "import" | "enrol" | "drain" | "pool" | "volume"
-            | "attach_volume" | "detach_volume" | "snapshot" | "storage_news" => (1, InstanceState::Running),
+            | "attach_volume" | "detach_volume" | "snapshot" | "storage_news" | "schedule" => {
+                (1, InstanceState::Running)
+            }
             "expunge" => (1, InstanceState::Terminated),
             "start" => (1, InstanceState::Pending),
             "stop" => (1, InstanceState::Stopping),
@@ -285,7 +306,9 @@ impl Scene {
             "{operation} cut off at {step}: rules, images, nodes, and those that take guests"
         );
         let tags = self.t.cloud.tags(&self.t.admin).await.unwrap();
-        assert_eq!(tags.len(), made("tags"), "{operation} cut off at {step} tags the instance: {tags:?}");
+        // A schedule tags what it makes, and has a tag to make it of.
+        let expected = if operation == "schedule" { 4 } else { made("tags") };
+        assert_eq!(tags.len(), expected, "{operation} cut off at {step} tags the instance: {tags:?}");
         self.assert_disks(operation, step).await;
         let resets = u64::from(operation == "reboot");
         let view = self.t.cloud.instance(&self.t.admin, self.id).await.unwrap();
@@ -310,7 +333,8 @@ impl Scene {
         let states =
             volumes.iter().map(|record| (record.volume.state, record.attachment.as_ref().map(|a| a.state)));
         let states: Vec<_> = states.collect();
-        let taken: Vec<_> = snapshots.iter().map(|record| record.snapshot.state).collect();
+        let mut taken: Vec<_> = snapshots.iter().map(|record| record.snapshot.state).collect();
+        taken.sort_by_key(|state| state.name());
         let (available, pending) = (VolumeState::Available, vec![SnapshotState::Pending]);
         let expected = match operation {
             "pool" => (1, vec![], vec![]),
@@ -319,6 +343,17 @@ impl Scene {
             "detach_volume" => (1, vec![(available, Some(AttachmentState::Detaching))], pending),
             "snapshot" => (1, vec![(available, None)], vec![SnapshotState::Deleting]),
             "storage_news" => (1, vec![(available, None)], vec![SnapshotState::Completed]),
+            // One by hand, one that is kept, one that is not any more, one that is new.
+            "schedule" => (
+                1,
+                vec![(available, None)],
+                vec![
+                    SnapshotState::Completed,
+                    SnapshotState::Completed,
+                    SnapshotState::Deleting,
+                    SnapshotState::Pending,
+                ],
+            ),
             _ => (0, vec![], vec![]),
         };
         assert_eq!((pools, states, taken), expected, "{operation} cut off at {step}");

@@ -31,6 +31,7 @@ mod readers;
 mod replace;
 mod retention;
 mod row;
+mod schedule;
 mod security_group;
 mod snapshot;
 mod snapshot_share;

@@ -118,19 +118,11 @@ fn create(
     let mut touched = Touched::default();
     let mut nodes = Vec::new();
     for snapshot in snapshots {
-        let sql =
-            "SELECT v.state, v.pool_id, v.actual_gib, p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
-                   WHERE v.id = ?1 AND v.project_id = ?2";
-        let found = first(connection, sql, params![S(snapshot.volume_id), S(snapshot.project_id)], |c| {
-            Ok((c.stored()?, c.stored::<PoolId>()?, c.plain::<u32>()?, c.stored::<NodeId>()?))
-        })?;
-        let Some((state, pool, size, node)) = found else {
+        let Some((state, found, node)) = volume_of(connection, snapshot)? else {
             return Err(Undo::Answer(NewSnapshotsOutcome::VolumeMissing(snapshot.volume_id)));
         };
         match state {
-            VolumeState::Available => {
-                insert(connection, &Snapshot { pool_id: pool, size_gib: size, ..snapshot.clone() })?;
-            }
+            VolumeState::Available => insert(connection, &found)?,
             VolumeState::Creating | VolumeState::Deleting | VolumeState::Error => {
                 return Err(Undo::Answer(NewSnapshotsOutcome::VolumeState(snapshot.volume_id, state)));
             }
@@ -146,6 +138,35 @@ fn create(
     nodes.sort_unstable();
     nodes.dedup();
     Ok(NewSnapshotsOutcome::Taking(nodes))
+}
+
+/// The state of a snapshot's volume, the snapshot with its volume's pool and size, and the pool's node.
+fn volume_of(
+    connection: &Connection,
+    snapshot: &Snapshot,
+) -> rusqlite::Result<Option<(VolumeState, Snapshot, NodeId)>> {
+    let sql =
+        "SELECT v.state, v.pool_id, v.actual_gib, p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
+               WHERE v.id = ?1 AND v.project_id = ?2";
+    first(connection, sql, params![S(snapshot.volume_id), S(snapshot.project_id)], |c| {
+        let state = c.stored()?;
+        let found = Snapshot { pool_id: c.stored()?, size_gib: c.plain()?, ..snapshot.clone() };
+        Ok((state, found, c.stored()?))
+    })
+}
+
+/// Takes a snapshot if its volume can have one; the node that does. The caller grows the node's storage part.
+pub(crate) fn take_if_available(
+    connection: &Connection,
+    snapshot: &Snapshot,
+) -> rusqlite::Result<Option<NodeId>> {
+    match volume_of(connection, snapshot)? {
+        Some((VolumeState::Available, found, node)) => {
+            insert(connection, &found)?;
+            Ok(Some(node))
+        }
+        Some((VolumeState::Creating | VolumeState::Deleting | VolumeState::Error, ..)) | None => Ok(None),
+    }
 }
 
 fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {

@@ -14,7 +14,7 @@ use tepui_types::agent::{Direction, PoolBackend, Protocol, VolumeSource};
 use tepui_types::{
     AttachmentId, Digest, ExportId, Generation, ImageId, ImportTaskId, InstanceId, KeyPairId, MacAddress,
     NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId,
-    SecurityGroupId, SecurityGroupRuleId, SnapshotId, SubnetId, UserId, VolumeId, VpcId,
+    SecurityGroupId, SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SubnetId, UserId, VolumeId, VpcId,
 };
 use uuid::Uuid;
 
@@ -99,8 +99,8 @@ macro_rules! ids {
 
 ids! {
     AttachmentId ExportId ImageId ImportTaskId InstanceId KeyPairId NetworkInterfaceId NodeId PlacementGroupId
-    PlacementId PoolId ReservationId SecurityGroupId SecurityGroupRuleId SnapshotId SubnetId UserId VolumeId
-    VpcId
+    PlacementId PoolId ReservationId SecurityGroupId SecurityGroupRuleId SnapshotId SnapshotScheduleId SubnetId
+    UserId VolumeId VpcId
 }
 
 macro_rules! names {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tepui_db::conformance::world::{CAPACITY, Tenant, World};
 use tepui_db::model::{
     AccessKey, ImportState, KeyKind, KeyPair, PlacementGroup, PlacementStrategy, Pool, Role, Rule, RulePeer,
-    Snapshot, SnapshotSharing, SnapshotState, User, Volume, VolumeState,
+    Snapshot, SnapshotSchedule, SnapshotSharing, SnapshotState, User, Volume, VolumeState,
 };
 use tepui_db::{
     AuditFilter, AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb, InstanceFilter,
@@ -23,7 +23,7 @@ use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, VolumeSource};
 use tepui_types::{
     AttachmentId, ExportId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId, SecurityGroupRuleId,
-    SnapshotId, UserId, VolumeId,
+    SnapshotId, SnapshotScheduleId, UserId, VolumeId,
 };
 
 fn folder(name: &str) -> PathBuf {
@@ -239,6 +239,17 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     let add = SnapshotSharing { public: true, projects: [tenant.project].into() };
     let change = SharingChange::Change { add, remove: SnapshotSharing::default() };
     world.db.share_snapshot(tenant.project, snapshot.id, &change, 10).await.unwrap();
+    let schedule = SnapshotSchedule {
+        id: SnapshotScheduleId::from_random(world.bits()),
+        project_id: tenant.project,
+        tag_key: "backup".into(),
+        tag_value: "daily".into(),
+        every_seconds: 86_400,
+        keep: 7,
+        next_at: world.now(),
+        created_at: world.now(),
+    };
+    world.db.create_schedule(&schedule, 10).await.unwrap();
 }
 
 /// What must hold in every database, whatever its rows say; each of these tables has rows.

@@ -21,6 +21,7 @@ mod placement;
 mod pool;
 mod rehearsal;
 mod retention;
+mod schedule;
 mod snapshot;
 mod storage;
 mod tag;
@@ -42,6 +43,7 @@ pub use placement::{Adoption, ExpungeOutcome, NodePartState, PlacementDb, Transi
 pub use pool::{PoolDb, PoolLoad};
 pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};
+pub use schedule::ScheduleDb;
 pub use snapshot::{CopySnapshotOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb};
 pub use storage::{StorageDb, StorageNews, StoragePartState};
 pub use tag::{TagDb, TagOutcome};
@@ -63,6 +65,7 @@ pub trait Db:
     + PoolDb
     + VolumeDb
     + SnapshotDb
+    + ScheduleDb
     + StorageDb
     + RetentionDb
     + BooksDb
@@ -83,6 +86,7 @@ impl<T> Db for T where
         + PoolDb
         + VolumeDb
         + SnapshotDb
+        + ScheduleDb
         + StorageDb
         + RetentionDb
         + BooksDb

@@ -82,6 +82,7 @@ const fn wrong_state(kind: Kind) -> &'static str {
         Kind::Instance
         | Kind::Image
         | Kind::ImportTask
+        | Kind::SnapshotSchedule
         | Kind::Pool
         | Kind::PoolClass
         | Kind::KeyPair
@@ -120,7 +121,9 @@ const fn not_found(kind: Kind) -> &'static str {
         Kind::InstanceType => "InvalidInstanceType",
         Kind::Zone => "InvalidParameterValue",
         Kind::Project => "InvalidUserID.Malformed",
-        Kind::Pool | Kind::User | Kind::AccessKey | Kind::Node | Kind::Resource => "InvalidID",
+        Kind::SnapshotSchedule | Kind::Pool | Kind::User | Kind::AccessKey | Kind::Node | Kind::Resource => {
+            "InvalidID"
+        }
     }
 }
 
@@ -138,7 +141,8 @@ const fn malformed(kind: Kind) -> &'static str {
         Kind::SecurityGroup => "InvalidGroupId.Malformed",
         Kind::SecurityGroupRule => "InvalidSecurityGroupRuleId.Malformed",
         Kind::NetworkInterface => "InvalidNetworkInterfaceId.Malformed",
-        Kind::Pool
+        Kind::SnapshotSchedule
+        | Kind::Pool
         | Kind::PoolClass
         | Kind::PlacementGroup
         | Kind::InstanceType
@@ -161,6 +165,7 @@ const fn duplicate(kind: Kind) -> &'static str {
         Kind::Instance
         | Kind::Volume
         | Kind::Snapshot
+        | Kind::SnapshotSchedule
         | Kind::Pool
         | Kind::PoolClass
         | Kind::Vpc
@@ -186,6 +191,7 @@ const fn in_use(kind: Kind) -> &'static str {
         Kind::Instance
         | Kind::Image
         | Kind::ImportTask
+        | Kind::SnapshotSchedule
         | Kind::Pool
         | Kind::PoolClass
         | Kind::KeyPair
@@ -215,7 +221,9 @@ fn quota_code(quota: &str) -> &'static str {
 fn limit_code(what: &str) -> &'static str {
     match what {
         "tags of a resource" => "TagLimitExceeded",
-        "active imports of a project" | "projects that a snapshot is shared with" => "ResourceCountExceeded",
+        "active imports of a project"
+        | "projects that a snapshot is shared with"
+        | "schedules of a project" => "ResourceCountExceeded",
         "volumes of an instance" => "AttachmentLimitExceeded",
         _ => "RulesPerSecurityGroupLimitExceeded",
     }

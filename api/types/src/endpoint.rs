@@ -225,6 +225,11 @@ endpoints! {
     Query Get "/v1/snapshots/{snapshot}" ShowSnapshot(Empty) -> Snapshot, "Shows a snapshot.";
     Query Delete "/v1/snapshots/{snapshot}" DeleteSnapshot(Empty) -> Empty, "Deletes a snapshot; volumes made from it stay.";
 
+    Json Post "/v1/snapshot-schedules" CreateSnapshotSchedule(CreateSnapshotScheduleRequest) -> SnapshotSchedule, "Takes snapshots again and again of all volumes that have a tag.";
+    Query Get "/v1/snapshot-schedules" ListSnapshotSchedules(Empty) -> List<SnapshotSchedule>, "Lists the project's schedules of snapshots.";
+    Query Get "/v1/snapshot-schedules/{schedule}" ShowSnapshotSchedule(Empty) -> SnapshotSchedule, "Shows a schedule of snapshots.";
+    Query Delete "/v1/snapshot-schedules/{schedule}" DeleteSnapshotSchedule(Empty) -> Empty, "Deletes a schedule; the snapshots that it made stay.";
+
     Json Post "/v1/placement-groups" CreatePlacementGroup(CreatePlacementGroupRequest) -> PlacementGroup, "Creates a placement group.";
     Query Get "/v1/placement-groups" ListPlacementGroups(Empty) -> List<PlacementGroup>, "Lists the project's placement groups.";
     Query Delete "/v1/placement-groups/{placement_group}" DeletePlacementGroup(Empty) -> Empty, "Deletes a placement group without members.";

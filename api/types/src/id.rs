@@ -134,6 +134,8 @@ ids! {
     VolumeId = "vol";
     /// The state of a volume at one instant.
     SnapshotId = "snap";
+    /// A rule by which snapshots are taken again and again.
+    SnapshotScheduleId = "sched";
     /// Storage of one host that volumes are made in.
     PoolId = "pool";
     /// A volume's place in an instance.

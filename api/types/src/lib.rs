@@ -16,7 +16,7 @@ pub use error::{ErrorBody, ErrorCode};
 pub use id::{
     AttachmentId, ExportId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, NodeId,
     ParseIdError, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId,
-    SecurityGroupRuleId, SnapshotId, SubnetId, UserId, VolumeId, VpcId,
+    SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SubnetId, UserId, VolumeId, VpcId,
 };
 pub use jiff::Timestamp;
 pub use value::{Digest, MacAddress, ParseDigestError, ParseMacError};

@@ -19,6 +19,7 @@ pub mod project;
 pub mod quota;
 pub mod security_group;
 pub mod snapshot;
+pub mod snapshot_schedule;
 pub mod tag;
 pub mod user;
 pub mod volume;

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use tepui_types::endpoint::{CopySnapshot, CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot};
 use tepui_types::rest::{CopySnapshotRequest, CreateSnapshotRequest, Empty, Snapshot, SnapshotState};
 
-use super::{or_dash, when, word};
+use super::{or_dash, snapshot_schedule, when, word};
 use crate::cli::examples;
 use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
@@ -40,6 +40,9 @@ pub enum Verb {
         long_about = "Copy a snapshot. The copy stays when the snapshot is deleted, which is refused until the copy is completed. In the same pool it takes milliseconds and no room; to a pool of another class, on the same host, every byte that was written is copied."
     )]
     Copy(NewCopy),
+    /// Snapshots that are taken again and again
+    #[command(subcommand, before_help = examples!("tepui snapshot schedule create --tag backup=daily --every 24h --keep 7", "tepui snapshot schedule list"))]
+    Schedule(snapshot_schedule::Verb),
     /// Delete a snapshot; volumes made from it stay
     #[command(before_help = examples!("tepui snapshot delete before-upgrade", "tepui snapshot delete before-upgrade --yes"))]
     Delete {
@@ -131,6 +134,7 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
         }
         Verb::Create(new) => create(new, session).await,
         Verb::Copy(new) => copy(new, session).await,
+        Verb::Schedule(verb) => snapshot_schedule::run(verb, session).await,
         Verb::Delete { snapshot, destroy } => delete(&snapshot, &destroy, session).await,
     }
 }

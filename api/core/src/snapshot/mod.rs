@@ -1,6 +1,7 @@
 //! Snapshots.
 
 mod copy;
+mod schedule;
 mod sharing;
 
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
@@ -12,6 +13,7 @@ use crate::identity::deleted;
 use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
 
 pub use copy::{CopySnapshot, CopyTo};
+pub use schedule::CreateSnapshotSchedule;
 
 /// All that project members are told of why a snapshot could not be taken: the rest is its host's, and for
 /// administrators.

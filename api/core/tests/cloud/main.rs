@@ -24,6 +24,7 @@ mod networks;
 mod nodes;
 mod races;
 mod retention;
+mod schedules;
 mod snapshots;
 mod tenancy;
 mod volume_races;

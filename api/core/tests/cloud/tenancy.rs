@@ -4,9 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 
 use tepui_core::{
-    AttachVolume, Caller, Cloud, CopySnapshot, CopyTo, CreatePool, CreateSnapshots, CreateVolume,
-    DetachVolume, DiskChange, Error, ImportRequest, ImportedImage, InstanceChange, ModifyVolume, NameOrId,
-    NewRule, NewSecurityGroup, RuleSelector, RunInstances,
+    AttachVolume, Caller, Cloud, CopySnapshot, CopyTo, CreatePool, CreateSnapshotSchedule, CreateSnapshots,
+    CreateVolume, DetachVolume, DiskChange, Error, ImportRequest, ImportedImage, InstanceChange,
+    ModifyVolume, NameOrId, NewRule, NewSecurityGroup, RuleSelector, RunInstances,
 };
 use tepui_db::SharingChange;
 use tepui_db::model::{KeyKind, PlacementStrategy, Quota, RulePeer};
@@ -16,7 +16,7 @@ use tepui_types::agent::{
 };
 use tepui_types::{
     Digest, ImageId, ImportTaskId, InstanceId, NetworkInterfaceId, ProjectId, SecurityGroupId, SnapshotId,
-    SubnetId, VolumeId, VpcId,
+    SnapshotScheduleId, SubnetId, VolumeId, VpcId,
 };
 
 use super::harness::{GIB, Harness, Host};
@@ -32,6 +32,7 @@ struct Owned {
     volume: VolumeId,
     data: VolumeId,
     snapshot: SnapshotId,
+    schedule: SnapshotScheduleId,
     interface: NetworkInterfaceId,
     vpc: VpcId,
     subnet: SubnetId,
@@ -82,6 +83,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| usable_snapshots(&[of.snapshot]);
     |cloud, caller, of| share_snapshot(of.snapshot, SharingChange::Reset);
     |cloud, caller, of| delete_snapshot(of.snapshot);
+    |cloud, caller, of| delete_snapshot_schedule(of.schedule);
     |cloud, caller, of| network_interfaces(&[of.interface]);
     |cloud, caller, of| vpc(of.vpc);
     |cloud, caller, of| subnet(of.subnet);
@@ -113,6 +115,7 @@ const WITHOUT_OBJECT: &[&str] = &[
     "create_placement_group",
     "create_pool",
     "create_project",
+    "create_snapshot_schedule",
     "create_user",
     "delete_key_pair",
     "delete_pool",
@@ -134,6 +137,7 @@ const WITHOUT_OBJECT: &[&str] = &[
     "security_groups",
     "set_pool_draining",
     "set_schedulable",
+    "snapshot_schedules",
     "subnets",
     "tags",
     "users",
@@ -182,6 +186,11 @@ fn snapshots_of(of: &Owned) -> CreateSnapshots {
 fn copy_of(of: &Owned) -> CopySnapshot {
     let (to, description, tags) = (CopyTo::SamePool, String::new(), [].into());
     CopySnapshot { source: of.snapshot, to, description, tags }
+}
+
+fn daily() -> CreateSnapshotSchedule {
+    let (tag_key, tag_value) = ("backup".into(), "daily".into());
+    CreateSnapshotSchedule { tag_key, tag_value, every_seconds: 86_400, keep: 7 }
 }
 
 /// A volume of the owner's that is there, and a snapshot of it, in a pool of the host.
@@ -237,6 +246,7 @@ async fn everything_of(t: &Harness, owner: &Caller) -> Owned {
         volume: record.root_volume.as_ref().unwrap().id,
         data,
         snapshot,
+        schedule: t.cloud.create_snapshot_schedule(owner, daily()).await.unwrap().id,
         interface: record.interface.as_ref().unwrap().id,
         vpc: record.instance.vpc_id,
         subnet: record.instance.subnet_id,
@@ -275,6 +285,7 @@ async fn lists_show_the_callers_own_and_members_are_no_administrators() {
     assert_eq!(cloud.volumes(&stranger, &[]).await.unwrap(), []);
     assert_eq!(cloud.snapshots(&stranger, &[]).await.unwrap(), []);
     assert_eq!(cloud.usable_snapshots(&stranger, &[]).await.unwrap(), []);
+    assert_eq!(cloud.snapshot_schedules(&stranger).await.unwrap(), []);
     assert_eq!(cloud.network_interfaces(&stranger, &[]).await.unwrap(), []);
     assert_eq!(cloud.placement_groups(&stranger).await.unwrap(), []);
     assert_eq!(cloud.projects(&stranger).await.unwrap().len(), 1);

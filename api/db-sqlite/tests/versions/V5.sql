@@ -267,7 +267,7 @@ CREATE TABLE snapshot (
     state TEXT NOT NULL CHECK (state IN ('pending', 'completed', 'deleting', 'error')),
     message TEXT,
     created_at INTEGER NOT NULL
-, copy_of BLOB, copy_pool_id BLOB CHECK ((copy_pool_id IS NULL) = (copy_of IS NULL)), public INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
+, copy_of BLOB, copy_pool_id BLOB CHECK ((copy_pool_id IS NULL) = (copy_of IS NULL)), public INTEGER NOT NULL DEFAULT 0, schedule_id BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE volume (
     id BLOB PRIMARY KEY,
     project_id INTEGER NOT NULL REFERENCES project,
@@ -311,10 +311,20 @@ CREATE TABLE snapshot_share (
     project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
     PRIMARY KEY (snapshot_id, project_id)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T13:56:06.715717522Z', '12820139916956956954');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T13:56:06.715742799Z', '12511328473177767873');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T13:56:06.715746094Z', '10588411692588079445');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T13:56:06.715748658Z', '15295824688261859892');
+CREATE TABLE snapshot_schedule (
+    id BLOB PRIMARY KEY,
+    project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
+    tag_key TEXT NOT NULL,
+    tag_value TEXT NOT NULL,
+    every_seconds INTEGER NOT NULL CHECK (every_seconds > 0),
+    keep INTEGER NOT NULL CHECK (keep > 0),
+    next_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T14:17:28.111255657Z', '12820139916956956954');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T14:17:28.111281475Z', '12511328473177767873');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T14:17:28.11128467Z', '10588411692588079445');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T14:17:28.111287364Z', '5711734759943458662');
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 33, 1800000006000000000, 5000, 51200, 1, 6);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000008, 'beta', 1000, 1000, 1000000, 1, 1, 512, 20, 1800000013000000000, 5000, 51200, 0, 0);
@@ -363,12 +373,13 @@ INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on
 INSERT INTO launch_token (project_id, token, parameters_sha256, reservation_id, used_at) VALUES (100000000008, 't', X'0101010101010101010101010101010101010101010101010101010101010101', X'000000000000000048', 1800000073000000000);
 INSERT INTO storage_host (node_id, generation) VALUES (X'00000000000000000F', 8);
 INSERT INTO pool (id, name, class, backend, node_id, path, soft_percent, hard_percent, draining, created_at) VALUES (X'000000000000000056', 'fast', 'gp3', 'iscsi', X'00000000000000000F', '/srv/fast', 80, 90, 0, 1800000087000000000);
-INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public) VALUES (X'000000000000000060', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'nightly', 'completed', NULL, 1800000097000000000, NULL, NULL, 1);
-INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public) VALUES (X'000000000000000063', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 4, 'nightly', 'pending', NULL, 1800000097000000000, X'000000000000000060', X'000000000000000056', 0);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id) VALUES (X'000000000000000060', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'nightly', 'completed', NULL, 1800000097000000000, NULL, NULL, 1, NULL);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id) VALUES (X'000000000000000063', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 4, 'nightly', 'pending', NULL, 1800000097000000000, X'000000000000000060', X'000000000000000056', 0, NULL);
 INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256) VALUES (X'000000000000000058', 100000000001, X'000000000000000056', 6, 4, NULL, 'available', NULL, 1800000089000000000, 't', X'0101010101010101010101010101010101010101010101010101010101010101');
 INSERT INTO attachment (volume_id, id, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib) VALUES (X'000000000000000058', X'00000000000000005C', 100000000001, 2, '/dev/sdf', 0, 'attaching', 1800000093000000000, X'00000000000000005B', X'00000000000000001F', X'010203', 'open', '{"protocol":"iscsi","portal":"192.0.2.1:3260","target":"iqn.2026-11.test:1","lun":1}', NULL, 0);
 INSERT INTO volume_modification (volume_id, original_gib, target_gib, started_at, ended_at) VALUES (X'000000000000000058', 4, 6, 1800000095000000000, NULL);
 INSERT INTO snapshot_share (snapshot_id, project_id) VALUES (X'000000000000000060', 100000000001);
+INSERT INTO snapshot_schedule (id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at) VALUES (X'000000000000000064', 100000000001, 'backup', 'daily', 86400, 7, 1800000101000000000, 1800000102000000000);
 CREATE INDEX access_key_user ON access_key (user_id);
 CREATE INDEX access_key_project ON access_key (project_id);
 CREATE INDEX audit_done ON audit (project_id) WHERE outcome = 'ok';
@@ -546,3 +557,6 @@ END;
 CREATE INDEX snapshot_being_copied ON snapshot (copy_of) WHERE state = 'pending' AND copy_of IS NOT NULL;
 CREATE INDEX snapshot_public ON snapshot (id) WHERE public;
 CREATE INDEX snapshot_share_project ON snapshot_share (project_id);
+CREATE INDEX snapshot_schedule_project ON snapshot_schedule (project_id);
+CREATE INDEX snapshot_schedule_due ON snapshot_schedule (next_at);
+CREATE INDEX snapshot_scheduled ON snapshot (schedule_id) WHERE schedule_id IS NOT NULL;

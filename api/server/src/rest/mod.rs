@@ -15,6 +15,7 @@ mod resolve;
 mod routes;
 mod security_group;
 mod snapshot;
+mod snapshot_schedule;
 mod tag;
 mod volume;
 
@@ -86,6 +87,10 @@ fn routes() -> Routes {
         .add::<e::ListSnapshots, _, _>(snapshot::list)
         .add::<e::ShowSnapshot, _, _>(snapshot::show)
         .add::<e::DeleteSnapshot, _, _>(snapshot::delete)
+        .add::<e::CreateSnapshotSchedule, _, _>(snapshot_schedule::create)
+        .add::<e::ListSnapshotSchedules, _, _>(snapshot_schedule::list)
+        .add::<e::ShowSnapshotSchedule, _, _>(snapshot_schedule::show)
+        .add::<e::DeleteSnapshotSchedule, _, _>(snapshot_schedule::delete)
         .add::<e::CreatePlacementGroup, _, _>(placement_group::create)
         .add::<e::ListPlacementGroups, _, _>(placement_group::list)
         .add::<e::DeletePlacementGroup, _, _>(placement_group::delete)

@@ -15,6 +15,7 @@ mod placement_group;
 mod pool;
 mod security_group;
 mod snapshot;
+mod snapshot_schedule;
 mod tag;
 mod upload;
 mod volume;
@@ -40,6 +41,7 @@ pub use placement_group::{CreatePlacementGroupRequest, PlacementGroup, Placement
 pub use pool::{CreatePoolRequest, Pool, PoolBackend, PoolUsage};
 pub use security_group::{CreateSecurityGroupRequest, Rule, RuleRequest, SecurityGroup};
 pub use snapshot::{CopySnapshotRequest, CreateSnapshotRequest, Snapshot, SnapshotState};
+pub use snapshot_schedule::{CreateSnapshotScheduleRequest, SnapshotSchedule};
 pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
 pub use upload::{
     AppendImageUploadRequest, CompleteImageUploadRequest, CreateImageUploadRequest, ImageUpload,

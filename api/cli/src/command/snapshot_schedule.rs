@@ -1,0 +1,106 @@
+//! Schedules of snapshots.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use jiff::SignedDuration;
+use tepui_types::endpoint::{
+    CreateSnapshotSchedule, DeleteSnapshotSchedule, ListSnapshotSchedules, ShowSnapshotSchedule,
+};
+use tepui_types::rest::{CreateSnapshotScheduleRequest, Empty, SnapshotSchedule};
+
+use super::tag::parse_tag;
+use super::when;
+use crate::cli::examples;
+use crate::complete::{Kind, names};
+use crate::confirm::Destroy;
+use crate::failure::Result;
+use crate::output::Shown;
+use crate::session::Session;
+use crate::wait::parse_duration;
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List the schedules
+    #[command(before_help = examples!("tepui snapshot schedule list", "tepui snapshot schedule list --json=id,next_at"))]
+    List,
+    /// Take snapshots again and again of all volumes that have a tag
+    #[command(before_help = examples!("tepui snapshot schedule create --tag backup=daily --every 24h --keep 7", "tepui snapshot schedule create --tag backup=hourly --every 1h --keep 24"))]
+    #[command(
+        long_about = "Take snapshots again and again of all volumes that have a tag, the first ones at once. Of each volume the newest completed ones are kept, and older ones that this schedule made are deleted. A time that is missed is made up once."
+    )]
+    Create(New),
+    /// Delete a schedule; the snapshots that it made stay
+    #[command(before_help = examples!("tepui snapshot schedule delete sched-0123456789abcdef0", "tepui snapshot schedule delete sched-0123456789abcdef0 --yes"))]
+    Delete {
+        /// Id or a unique beginning
+        #[arg(add = names(Kind::SnapshotSchedule))]
+        schedule: String,
+        /// Confirmation.
+        #[command(flatten)]
+        destroy: Destroy,
+    },
+}
+
+/// A schedule to be.
+#[derive(Debug, Args)]
+pub struct New {
+    /// The volumes' tag
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_tag)]
+    tag: (String, String),
+    /// From one time to the next, 1m to 366d, for example 24h
+    #[arg(long, value_parser = parse_duration, allow_hyphen_values = true)]
+    every: Duration,
+    /// So many completed snapshots of each volume are kept
+    #[arg(long, allow_negative_numbers = true)]
+    keep: u32,
+}
+
+impl Shown for SnapshotSchedule {
+    const COLUMNS: &'static [&'static str] = &["id", "tag", "every", "keep", "next"];
+
+    fn cells(&self) -> Vec<String> {
+        let every = format!("{:#}", SignedDuration::from_secs(self.every_seconds.into()));
+        let tag = format!("{}={}", self.tag_key, self.tag_value);
+        vec![self.id.to_string(), tag, every, self.keep.to_string(), when(self.next_at)]
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// What the command met.
+pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
+    match verb {
+        Verb::List => {
+            let list = session.call::<ListSnapshotSchedules>(&[], &Empty {}).await?;
+            session.list(&list.items, "No schedules yet. See: tepui snapshot schedule create --help")
+        }
+        Verb::Create(New { tag: (tag_key, tag_value), every, keep }) => {
+            // What is too long for the field is too long for the cloud, which says so.
+            let every_seconds = u32::try_from(every.as_secs()).unwrap_or(u32::MAX);
+            let request = CreateSnapshotScheduleRequest { tag_key, tag_value, every_seconds, keep };
+            let schedule = session.call::<CreateSnapshotSchedule>(&[], &request).await?;
+            session.show(&schedule)
+        }
+        Verb::Delete { schedule, destroy } => delete(&schedule, &destroy, session).await,
+    }
+}
+
+async fn delete(schedule: &str, destroy: &Destroy, session: &mut Session) -> Result<()> {
+    let found = session.call::<ShowSnapshotSchedule>(&[schedule], &Empty {}).await?;
+    let id = found.id.to_string();
+    let inventory =
+        [format!("deletes: schedule {id}, of volumes with {}={}", found.tag_key, found.tag_value)];
+    let path = [id.as_str()];
+    if destroy.approve::<DeleteSnapshotSchedule>(session, (&path, &Empty {}), &inventory, &id).await? {
+        session.call::<DeleteSnapshotSchedule>(&path, &Empty {}).await?;
+        session.id(&id)?;
+    }
+    Ok(())
+}

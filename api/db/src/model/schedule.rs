@@ -1,0 +1,25 @@
+//! Rules by which snapshots are taken.
+
+use jiff::Timestamp;
+use tepui_types::{ProjectId, SnapshotScheduleId};
+
+/// Takes snapshots again and again of all of a project's volumes that have a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSchedule {
+    /// The id.
+    pub id: SnapshotScheduleId,
+    /// The owner.
+    pub project_id: ProjectId,
+    /// The key of the volumes' tag.
+    pub tag_key: String,
+    /// Its value.
+    pub tag_value: String,
+    /// From one time to the next, in seconds.
+    pub every_seconds: u32,
+    /// So many completed snapshots of each volume are kept.
+    pub keep: u32,
+    /// When the next ones are due.
+    pub next_at: Timestamp,
+    /// When it was created.
+    pub created_at: Timestamp,
+}

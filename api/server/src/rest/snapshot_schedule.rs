@@ -1,0 +1,55 @@
+//! Schedules of snapshots.
+
+use tepui_core::{CreateSnapshotSchedule, Error, Kind};
+use tepui_db::model;
+use tepui_types::rest::{CreateSnapshotScheduleRequest, Empty, List, SnapshotSchedule};
+
+use super::resolve::pick;
+use super::routes::Call;
+use crate::failure::Failure;
+
+async fn find(call: &Call) -> Result<model::SnapshotSchedule, Failure> {
+    let schedules = call.cloud().snapshot_schedules(&call.caller).await?;
+    let ids = schedules.iter().map(|schedule| (schedule.id, None));
+    let id = pick(Kind::SnapshotSchedule, call.target(), ids)?;
+    let found = schedules.into_iter().find(|schedule| schedule.id == id);
+    found.ok_or_else(|| Error::not_found(Kind::SnapshotSchedule, id).into())
+}
+
+pub(super) async fn create(
+    call: Call,
+    request: CreateSnapshotScheduleRequest,
+) -> Result<SnapshotSchedule, Failure> {
+    let CreateSnapshotScheduleRequest { tag_key, tag_value, every_seconds, keep } = request;
+    let new = CreateSnapshotSchedule { tag_key, tag_value, every_seconds, keep };
+    Ok(shown(call.cloud().create_snapshot_schedule(&call.caller, new).await?))
+}
+
+pub(super) async fn list(call: Call, _: Empty) -> Result<List<SnapshotSchedule>, Failure> {
+    let schedules = call.cloud().snapshot_schedules(&call.caller).await?;
+    Ok(List { items: schedules.into_iter().map(shown).collect() })
+}
+
+pub(super) async fn show(call: Call, _: Empty) -> Result<SnapshotSchedule, Failure> {
+    Ok(shown(find(&call).await?))
+}
+
+pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
+    let id = find(&call).await?.id;
+    call.cloud().delete_snapshot_schedule(&call.caller, id).await?;
+    Ok(Empty {})
+}
+
+fn shown(schedule: model::SnapshotSchedule) -> SnapshotSchedule {
+    let model::SnapshotSchedule {
+        id,
+        project_id: _,
+        tag_key,
+        tag_value,
+        every_seconds,
+        keep,
+        next_at,
+        created_at,
+    } = schedule;
+    SnapshotSchedule { id, tag_key, tag_value, every_seconds, keep, next_at, created_at }
+}

@@ -1,0 +1,39 @@
+//! Snapshots that are taken again and again.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{SnapshotScheduleId, Timestamp};
+
+/// Takes snapshots again and again of all volumes that have a tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSnapshotScheduleRequest {
+    /// The key of the volumes' tag.
+    pub tag_key: String,
+    /// Its value.
+    pub tag_value: String,
+    /// From one time to the next: 60 seconds to 366 days.
+    pub every_seconds: u32,
+    /// So many completed snapshots of each volume are kept: 1 to 1000.
+    pub keep: u32,
+}
+
+/// A rule by which snapshots are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotSchedule {
+    /// The id.
+    pub id: SnapshotScheduleId,
+    /// The key of the volumes' tag.
+    pub tag_key: String,
+    /// Its value.
+    pub tag_value: String,
+    /// From one time to the next.
+    pub every_seconds: u32,
+    /// So many completed snapshots of each volume are kept.
+    pub keep: u32,
+    /// When the next ones are taken.
+    pub next_at: Timestamp,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
