@@ -9,12 +9,13 @@ use tepui_types::agent::{
     PoolObserved, PoolState, SnapshotObserved, StorageObserved, StoredState, VolumeObserved,
 };
 use tepui_types::endpoint::{
-    CopySnapshot, CreatePool, CreateSnapshot, CreateVolume, DeleteSnapshot, DeleteVolume, ListSnapshots,
-    ShowSnapshot, ShowVolume,
+    CopySnapshot, CreatePool, CreateSnapshot, CreateSnapshotSchedule, CreateVolume, DeleteSnapshot,
+    DeleteSnapshotSchedule, DeleteVolume, ListSnapshotSchedules, ListSnapshots, ShowSnapshot,
+    ShowSnapshotSchedule, ShowVolume,
 };
 use tepui_types::rest::{
-    CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateVolumeRequest, Empty, Pool,
-    PoolBackend, Snapshot, SnapshotState, Volume, VolumeState,
+    CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateSnapshotScheduleRequest,
+    CreateVolumeRequest, Empty, Pool, PoolBackend, Snapshot, SnapshotState, Volume, VolumeState,
 };
 
 /// A cloud with one pool, and its host.
@@ -146,4 +147,26 @@ async fn a_snapshot_is_copied_to_a_class_or_by_administrators_to_a_pool() {
     let refused = colleague.call::<CopySnapshot>(&["before"], &to(&None, &pool)).await;
     assert_eq!(code(refused).0, 403);
     colleague.call::<CopySnapshot>(&["before"], &to(&class, &None)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schedule_of_snapshots_is_created_found_and_deleted_by_its_project() {
+    let site = Site::start().await;
+    let admin = site.kit.admin();
+    let daily = CreateSnapshotScheduleRequest {
+        tag_key: "backup".into(),
+        tag_value: "daily".into(),
+        every_seconds: 86_400,
+        keep: 7,
+    };
+    let made = admin.call::<CreateSnapshotSchedule>(&[], &daily).await.unwrap();
+    assert_eq!((made.tag_value.as_str(), made.every_seconds, made.keep), ("daily", 86_400, 7));
+    let id = made.id.to_string();
+    let shown = admin.call::<ShowSnapshotSchedule>(&[&id[..10]], &Empty {}).await.unwrap();
+    assert_eq!(shown.id, made.id);
+    let never = CreateSnapshotScheduleRequest { keep: 0, ..daily };
+    assert_eq!(code(admin.call::<CreateSnapshotSchedule>(&[], &never).await).0, 400);
+    admin.call::<DeleteSnapshotSchedule>(&[&id], &Empty {}).await.unwrap();
+    assert_eq!(admin.call::<ListSnapshotSchedules>(&[], &Empty {}).await.unwrap().items, []);
+    assert_eq!(code(admin.call::<DeleteSnapshotSchedule>(&[&id], &Empty {}).await).0, 404);
 }
