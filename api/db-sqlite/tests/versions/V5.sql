@@ -279,7 +279,7 @@ CREATE TABLE volume (
     message TEXT,
     created_at INTEGER NOT NULL,
     token TEXT,
-    parameters_sha256 BLOB,
+    parameters_sha256 BLOB, iops INTEGER NOT NULL DEFAULT 0 CHECK (iops >= 0), throughput_mib INTEGER NOT NULL DEFAULT 0 CHECK (throughput_mib >= 0),
     CHECK ((token IS NULL) = (parameters_sha256 IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE attachment (
@@ -296,13 +296,17 @@ CREATE TABLE attachment (
     wrapped_secret BLOB NOT NULL,
     export_state TEXT NOT NULL CHECK (export_state IN ('making', 'open', 'closing')),
     source TEXT,
-    message TEXT, guest_gib INTEGER NOT NULL DEFAULT 0,
+    message TEXT, guest_gib INTEGER NOT NULL DEFAULT 0, guest_iops INTEGER NOT NULL DEFAULT 0, guest_throughput_mib INTEGER NOT NULL DEFAULT 0,
     CHECK (export_state <> 'closing' OR state = 'detaching')
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE volume_modification (
     volume_id BLOB PRIMARY KEY REFERENCES volume ON DELETE CASCADE,
     original_gib INTEGER NOT NULL,
-    target_gib INTEGER NOT NULL CHECK (target_gib > original_gib),
+    target_gib INTEGER NOT NULL CHECK (target_gib >= original_gib),
+    original_iops INTEGER NOT NULL,
+    target_iops INTEGER NOT NULL,
+    original_throughput_mib INTEGER NOT NULL,
+    target_throughput_mib INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
     ended_at INTEGER
 ) STRICT, WITHOUT ROWID;
@@ -321,12 +325,13 @@ CREATE TABLE snapshot_schedule (
     next_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T14:17:28.111255657Z', '12820139916956956954');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T14:17:28.111281475Z', '12511328473177767873');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T14:17:28.11128467Z', '10588411692588079445');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T14:17:28.111287364Z', '5711734759943458662');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T14:48:03.131288705Z', '12820139916956956954');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T14:48:03.131309727Z', '12511328473177767873');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T14:48:03.13131223Z', '10588411692588079445');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (4, 'volume_limits', '2026-11-28T14:48:03.131314323Z', '8290633579513034437');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T14:48:03.131316256Z', '5711734759943458662');
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
-INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 33, 1800000006000000000, 5000, 51200, 1, 6);
+INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 34, 1800000006000000000, 5000, 51200, 1, 6);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000008, 'beta', 1000, 1000, 1000000, 1, 1, 512, 20, 1800000013000000000, 5000, 51200, 0, 0);
 INSERT INTO user (id, name, role, created_at) VALUES (X'00000000000000004A', 'ann', 'member', 1800000075000000000);
 INSERT INTO access_key (id, user_id, project_id, wrapped_secret, created_at) VALUES ('TPAKA', X'00000000000000004A', 100000000001, X'010203', 1800000076000000000);
@@ -348,7 +353,7 @@ INSERT INTO security_group (id, project_id, vpc_id, name, description) VALUES (X
 INSERT INTO security_group (id, project_id, vpc_id, name, description) VALUES (X'00000000000000000B', 100000000008, X'000000000000000009', 'default', 'default group');
 INSERT INTO security_group_rule (id, project_id, group_id, direction, protocol, peer_cidr, peer_group_id, description) VALUES (X'000000000000000051', 100000000001, X'000000000000000004', 'ingress', '{"name":"all"}', NULL, X'000000000000000004', NULL);
 INSERT INTO security_group_rule (id, project_id, group_id, direction, protocol, peer_cidr, peer_group_id, description) VALUES (X'000000000000000052', 100000000001, X'000000000000000004', 'ingress', '{"name":"all"}', '0.0.0.0/0', NULL, NULL);
-INSERT INTO node (id, machine_uuid, name, state, schedulable, underlay_address, vcpus, memory_mib, disk_gib, used_vcpus, used_memory_mib, used_disk_gib, impaired, agent_version, certificate_sha256, pending_certificate_sha256, state_since, created_at, generation) VALUES (X'00000000000000000F', X'0000000000000000000000000000000F', 'node-15', 'up', 1, 167772175, 8, 8192, 100, 3, 1536, 32, NULL, '', NULL, NULL, 1800000016000000000, 1800000016000000000, 12);
+INSERT INTO node (id, machine_uuid, name, state, schedulable, underlay_address, vcpus, memory_mib, disk_gib, used_vcpus, used_memory_mib, used_disk_gib, impaired, agent_version, certificate_sha256, pending_certificate_sha256, state_since, created_at, generation) VALUES (X'00000000000000000F', X'0000000000000000000000000000000F', 'node-15', 'up', 1, 167772175, 8, 8192, 100, 3, 1536, 32, NULL, '', NULL, NULL, 1800000016000000000, 1800000016000000000, 13);
 INSERT INTO join_token (secret_sha256, expires_at, project_id, user_id, used_by) VALUES (X'51715F0F43F49E9C9A4DE579B8C130B7964D10CA5BF7AD6A98ED70CB0DC260F3', 1900000000000000000, 100000000001, X'000000000000000002', X'0000000000000000000000000000000F');
 INSERT INTO placement_group (id, project_id, name, strategy, created_at) VALUES (X'00000000000000004F', 100000000001, 'apart', 'spread', 1800000080000000000);
 INSERT INTO instance (n, id, project_id, reservation_id, launch_index, image_id, image_digest, image_bytes, instance_type, vcpus, memory_mib, key_name, public_key, vpc_id, subnet_id, placement_group_id, shutdown_behavior, disable_api_termination, disable_api_stop, metadata_enabled, metadata_tokens_required, metadata_hop_limit, metadata_tags_enabled, state, state_reason_code, state_reason_message, state_reason_detail, state_since, start_seq, reboot_seq, force, launched_at, user_data) VALUES (1, X'000000000000000017', 100000000001, X'000000000000000019', 0, X'000000000000000005', X'81D93757457F988523814AE0009837AE893F38D3FE123F2C37896F118B4C7804', 1073741824, 't3.micro', 1, 512, NULL, 'ssh-ed25519 AAAA', X'000000000000000002', X'000000000000000003', NULL, 'stop', 0, 0, 1, 1, 2, 0, 'pending', NULL, NULL, NULL, 1800000022000000000, 1, 0, 0, 1800000022000000000, X'23212F62696E2F7368');
@@ -375,9 +380,9 @@ INSERT INTO storage_host (node_id, generation) VALUES (X'00000000000000000F', 8)
 INSERT INTO pool (id, name, class, backend, node_id, path, soft_percent, hard_percent, draining, created_at) VALUES (X'000000000000000056', 'fast', 'gp3', 'iscsi', X'00000000000000000F', '/srv/fast', 80, 90, 0, 1800000087000000000);
 INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id) VALUES (X'000000000000000060', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'nightly', 'completed', NULL, 1800000097000000000, NULL, NULL, 1, NULL);
 INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id) VALUES (X'000000000000000063', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 4, 'nightly', 'pending', NULL, 1800000097000000000, X'000000000000000060', X'000000000000000056', 0, NULL);
-INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256) VALUES (X'000000000000000058', 100000000001, X'000000000000000056', 6, 4, NULL, 'available', NULL, 1800000089000000000, 't', X'0101010101010101010101010101010101010101010101010101010101010101');
-INSERT INTO attachment (volume_id, id, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib) VALUES (X'000000000000000058', X'00000000000000005C', 100000000001, 2, '/dev/sdf', 0, 'attaching', 1800000093000000000, X'00000000000000005B', X'00000000000000001F', X'010203', 'open', '{"protocol":"iscsi","portal":"192.0.2.1:3260","target":"iqn.2026-11.test:1","lun":1}', NULL, 0);
-INSERT INTO volume_modification (volume_id, original_gib, target_gib, started_at, ended_at) VALUES (X'000000000000000058', 4, 6, 1800000095000000000, NULL);
+INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib) VALUES (X'000000000000000058', 100000000001, X'000000000000000056', 6, 4, NULL, 'available', NULL, 1800000089000000000, 't', X'0101010101010101010101010101010101010101010101010101010101010101', 200, 10);
+INSERT INTO attachment (volume_id, id, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib) VALUES (X'000000000000000058', X'00000000000000005C', 100000000001, 2, '/dev/sdf', 0, 'attaching', 1800000093000000000, X'00000000000000005B', X'00000000000000001F', X'010203', 'open', '{"protocol":"iscsi","portal":"192.0.2.1:3260","target":"iqn.2026-11.test:1","lun":1}', NULL, 0, 0, 0);
+INSERT INTO volume_modification (volume_id, original_gib, target_gib, original_iops, target_iops, original_throughput_mib, target_throughput_mib, started_at, ended_at) VALUES (X'000000000000000058', 4, 6, 100, 200, 0, 10, 1800000095000000000, NULL);
 INSERT INTO snapshot_share (snapshot_id, project_id) VALUES (X'000000000000000060', 100000000001);
 INSERT INTO snapshot_schedule (id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at) VALUES (X'000000000000000064', 100000000001, 'backup', 'daily', 86400, 7, 1800000101000000000, 1800000102000000000);
 CREATE INDEX access_key_user ON access_key (user_id);
@@ -551,7 +556,7 @@ END;
 CREATE TRIGGER attachment_delete_counts AFTER DELETE ON attachment BEGIN
     UPDATE project SET instance_changes = instance_changes + 1 WHERE id = OLD.project_id;
 END;
-CREATE TRIGGER volume_size_counts AFTER UPDATE OF actual_gib ON volume BEGIN
+CREATE TRIGGER volume_change_counts AFTER UPDATE OF actual_gib, iops, throughput_mib ON volume BEGIN
     UPDATE project SET instance_changes = instance_changes + 1 WHERE id = NEW.project_id;
 END;
 CREATE INDEX snapshot_being_copied ON snapshot (copy_of) WHERE state = 'pending' AND copy_of IS NOT NULL;
