@@ -24,7 +24,7 @@ use crate::link::{ControlPlane, LinkError};
 use crate::metadata::MetadataService;
 use crate::network::Network;
 use crate::reconcile::{Observed, Reconciler, Shared};
-use crate::storage::{Storage, StorageKeeper};
+use crate::storage::{LocalPools, PoolSettings, Storage, StorageKeeper};
 use crate::tasks::{self, Context};
 use crate::volumes::VolumeKeeper;
 
@@ -73,12 +73,22 @@ pub struct Settings {
     pub accelerator: Accelerator,
 }
 
-/// Which disks guests get.
+/// Which disks guests get, and which pools the host has.
 pub enum DiskChoice {
-    /// Overlays below the data directory on images from the control plane.
-    Local(CacheLimits),
+    /// Overlays below the data directory and pools on file systems, with images from the control plane.
+    Local {
+        /// Of the images that are kept here.
+        cache: CacheLimits,
+        /// How volumes are served.
+        pools: PoolSettings,
+    },
     /// These.
-    Given(Arc<dyn Disks>),
+    Given {
+        /// For the guests.
+        disks: Arc<dyn Disks>,
+        /// For volumes.
+        storage: Arc<dyn Storage>,
+    },
 }
 
 /// The host as the agent finds it, and what it is made of.
@@ -87,10 +97,8 @@ pub struct AgentParts {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// Makes networks.
     pub network: Arc<dyn Network>,
-    /// Makes root disks.
+    /// Makes root disks and keeps the host's pools.
     pub disks: DiskChoice,
-    /// Keeps the host's pools.
-    pub storage: Arc<dyn Storage>,
     /// Whether guests are answered at 169.254.169.254.
     pub metadata: bool,
     /// Changes when the host reboots.
@@ -226,9 +234,10 @@ fn share(
     let ledger = Arc::new(Mutex::new(Ledger::open(&layout.ledger(), seal)?));
     let metadata = parts.metadata.then(metadata_service).transpose()?.map(Arc::new);
     let network = Arc::new(NetworkKeeper::new(Arc::clone(&parts.network), metadata.clone()));
+    let (disks, storage) = disks(&layout, parts, control_plane)?;
     let executor = Executor {
         hypervisor: Arc::clone(&parts.hypervisor),
-        disks: disks(&layout, parts, control_plane)?,
+        disks,
         network,
         ledger: Arc::clone(&ledger),
         permits: Semaphore::new(STEPS_AT_ONCE),
@@ -240,7 +249,7 @@ fn share(
         ledger,
         wake: Notify::new(),
         network_wake: Notify::new(),
-        storage: StorageKeeper::new(Arc::clone(&parts.storage)),
+        storage: StorageKeeper::new(storage),
         volumes: VolumeKeeper::new(Arc::clone(&parts.hypervisor)),
         network_trouble: Mutex::default(),
         acknowledged: Mutex::default(),
@@ -250,18 +259,22 @@ fn share(
     })
 }
 
+type DisksAndPools = (Arc<dyn Disks>, Arc<dyn Storage>);
+
 fn disks(
     layout: &Layout<'_>,
     parts: &AgentParts,
     control_plane: &Arc<ControlPlane>,
-) -> Result<Arc<dyn Disks>, StartError> {
+) -> Result<DisksAndPools, StartError> {
     match &parts.disks {
-        DiskChoice::Given(disks) => Ok(Arc::clone(disks)),
-        DiskChoice::Local(limits) => {
+        DiskChoice::Given { disks, storage } => Ok((Arc::clone(disks), Arc::clone(storage))),
+        DiskChoice::Local { cache, pools } => {
             let source = Arc::clone(control_plane);
-            let images = ImageCache::open(&layout.images(), *limits, source)
+            let images = ImageCache::open(&layout.images(), *cache, source)
                 .map_err(|source| StartError::File { path: layout.images(), source })?;
-            Ok(Arc::new(LocalDisks::open(&layout.disks(), Arc::new(images))?))
+            let images = Arc::new(images);
+            let disks = LocalDisks::open(&layout.disks(), Arc::clone(&images))?;
+            Ok((Arc::new(disks), Arc::new(LocalPools::new(pools.clone(), images, parts.clock))))
         }
     }
 }

@@ -16,7 +16,7 @@ use tepui_agent::identity::{JoinToken, Joining, come_home, join};
 use tepui_agent::images::CacheLimits;
 use tepui_agent::network::{HostNetwork, HostNetworkConfig, Network};
 use tepui_agent::simulate::{self, Chance, Simulated};
-use tepui_agent::storage::LocalPools;
+use tepui_agent::storage::PoolSettings;
 use tepui_agent::{Agent, AgentParts, DiskChoice, Settings, accelerator, agent, doctor, host};
 use tepui_libvirt::{Accelerator, LibvirtHost, probe_accelerator};
 use tepui_types::rest::CheckOutcome;
@@ -178,8 +178,10 @@ async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
             let parts = AgentParts {
                 hypervisor: hypervisor(uri, *connections)?,
                 network: network(config).await?,
-                disks: DiskChoice::Local(limits(config)),
-                storage: Arc::new(LocalPools::new(iscsi(config)?, nfs(config), now)),
+                disks: DiskChoice::Local {
+                    cache: limits(config),
+                    pools: PoolSettings { iscsi: iscsi(config)?, nfs: nfs(config) },
+                },
                 metadata: true,
                 boot_id,
                 capacity,

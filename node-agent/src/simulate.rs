@@ -199,8 +199,10 @@ impl Simulated {
         Ok(AgentParts {
             hypervisor: Arc::new(hypervisor),
             network: Arc::new(SimulatedNetwork::new()),
-            disks: DiskChoice::Given(Arc::new(disks)),
-            storage: Arc::new(SimulatedStorage::new(self.capacity.disk_gib << 30)),
+            disks: DiskChoice::Given {
+                disks: Arc::new(disks),
+                storage: Arc::new(SimulatedStorage::new(self.capacity.disk_gib << 30)),
+            },
             metadata: false,
             boot_id: self.boot_id,
             capacity: self.capacity,

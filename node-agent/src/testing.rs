@@ -7,12 +7,13 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 use tepui_types::agent::{
-    InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, Part, PartBody,
-    PartKey, PlacementPart, PlacementSpec, Power, RootDisk, SubnetPart, VpcPart, VpcPort, WantedPlacement,
+    DiskPart, DiskSpec, InstanceMetadata, IoLimits, MetadataBlockDevice, MetadataInterface, MetadataOptions,
+    NodePart, Part, PartBody, PartKey, PlacementPart, PlacementSpec, Power, RootDisk, SubnetPart,
+    VolumeSource, VpcPart, VpcPort, WantedDisk, WantedPlacement,
 };
 use tepui_types::{
-    Digest, Generation, ImageId, InstanceId, MacAddress, NetworkInterfaceId, NodeId, PlacementId, ProjectId,
-    ReservationId, SecurityGroupId, SubnetId, VolumeId, VpcId,
+    Digest, ExportId, Generation, ImageId, InstanceId, MacAddress, NetworkInterfaceId, NodeId, PlacementId,
+    ProjectId, ReservationId, SecurityGroupId, SubnetId, VolumeId, VpcId,
 };
 
 pub(crate) fn node_id() -> NodeId {
@@ -40,12 +41,12 @@ pub(crate) fn spec(id: PlacementId, power: Power) -> PlacementSpec {
         power,
         vcpus: 1,
         memory_mib: 128,
-        root_disk: RootDisk {
+        root_disk: Some(RootDisk {
             volume_id: VolumeId::from_random(number),
             image_digest: Digest::of(b"image"),
             image_bytes: 5,
             size_bytes: 1 << 30,
-        },
+        }),
         disks: Vec::new(),
         metadata: metadata(number),
         user_data: Some("IyEvYmluL3NoCg==".to_owned()),
@@ -96,6 +97,28 @@ pub(crate) fn present(id: PlacementId, power: Power) -> WantedPlacement {
 
 pub(crate) fn running(id: PlacementId, start_seq: u64, reboot_seq: u64) -> WantedPlacement {
     present(id, Power::Running { start_seq, reboot_seq })
+}
+
+/// As [`running`], of a guest that boots from the volume of this part.
+pub(crate) fn booting(id: PlacementId, start_seq: u64, root: DiskPart) -> WantedPlacement {
+    let power = Power::Running { start_seq, reboot_seq: 0 };
+    let (export_id, volume_id) = (ExportId::from_random(id.bits()), VolumeId::from_random(id.bits()));
+    let disks = vec![WantedDisk { export_id, volume_id, wanted: root }];
+    let spec = PlacementSpec { root_disk: None, disks, ..spec(id, power) };
+    WantedPlacement { id, wanted: PlacementPart::Present(Box::new(spec)) }
+}
+
+/// The root disk of a guest in a pool of its own host.
+pub(crate) fn root() -> DiskPart {
+    DiskPart::Attached(Box::new(DiskSpec {
+        device: "/dev/sda1".to_owned(),
+        source: VolumeSource::Local { path: "/pool/disk.raw".to_owned() },
+        secret: None,
+        read_only: false,
+        size_bytes: 1 << 30,
+        limits: IoLimits::NONE,
+        is_root: true,
+    }))
 }
 
 pub(crate) fn stopped(id: PlacementId, force: bool) -> WantedPlacement {

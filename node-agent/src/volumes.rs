@@ -8,7 +8,7 @@ use tepui_types::agent::{
     DiskIo, DiskObserved, DiskPart, DiskSpec, DiskState, IoCounters, IoLimits, NodePart, PlacementObserved,
     PlacementPart, PlacementSpec, PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
 };
-use tepui_types::{ExportId, PlacementId};
+use tepui_types::{ExportId, PlacementId, VolumeId};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -215,8 +215,15 @@ fn on(disk: &WantedDisk, live: &LiveDisks) -> Option<DiskState> {
         }
         DiskPart::Absent => {
             let names = names(disk);
-            let is_left = live.disks.iter().any(|live| names.iter().any(|name| live.source.contains(name)));
-            if is_left { DiskState::Detaching } else { DiskState::Absent }
+            let left = live.disks.iter().find(|live| names.iter().any(|name| live.source.contains(name)));
+            match left {
+                Some(root) if root.is_root() => {
+                    let message = "the guest boots from it and keeps it until it stops".to_owned();
+                    DiskState::Failed { message }
+                }
+                Some(_) => DiskState::Detaching,
+                None => DiskState::Absent,
+            }
         }
     };
     Some(state)
@@ -235,32 +242,52 @@ fn leaving(wanted: &[WantedDisk]) -> Vec<String> {
     absent.flat_map(names).collect()
 }
 
-/// The disks with which a domain starts.
+/// The volume from which a domain boots, if it is not a local disk and is there.
+pub(crate) fn root_of(spec: &PlacementSpec) -> Option<DataDisk> {
+    let mut attached = spec.disks.iter().filter_map(attached);
+    attached.find(|(_, spec)| spec.is_root).map(|(disk, spec)| data_disk(disk, spec))
+}
+
+/// The disks with which a domain starts beside the one from which it boots.
 pub(crate) fn disks_of(spec: &PlacementSpec) -> Vec<DataDisk> {
-    data_disks(&spec.disks)
+    let root = match &spec.root_disk {
+        Some(_) => None,
+        None => root_of(spec),
+    };
+    let mut disks = data_disks(&spec.disks);
+    disks.retain(|disk| root.as_ref() != Some(disk));
+    disks
+}
+
+/// The serial by which a guest knows a volume.
+pub(crate) fn serial(volume: VolumeId) -> String {
+    volume.to_string().replace('-', "")
+}
+
+fn attached(disk: &WantedDisk) -> Option<(&WantedDisk, &DiskSpec)> {
+    match &disk.wanted {
+        DiskPart::Attached(spec) => Some((disk, spec)),
+        DiskPart::Awaited | DiskPart::Absent => None,
+    }
 }
 
 fn data_disks(wanted: &[WantedDisk]) -> Vec<DataDisk> {
-    let mut disks: Vec<DataDisk> = wanted
-        .iter()
-        .filter_map(|disk| match &disk.wanted {
-            DiskPart::Attached(spec) => Some(data_disk(disk, spec)),
-            DiskPart::Awaited | DiskPart::Absent => None,
-        })
-        .collect();
+    let mut disks: Vec<DataDisk> =
+        wanted.iter().filter_map(attached).map(|(disk, spec)| data_disk(disk, spec)).collect();
     disks.sort_unstable_by_key(|disk| disk.letter);
     disks
 }
 
 fn data_disk(disk: &WantedDisk, spec: &DiskSpec) -> DataDisk {
-    DataDisk {
+    let own = DataDisk {
         letter: spec.device.chars().last().unwrap_or_default(),
-        serial: disk.volume_id.to_string().replace('-', ""),
+        serial: serial(disk.volume_id),
         source: source(disk.export_id, spec),
         read_only: spec.read_only,
         least_bytes: spec.size_bytes,
         limits: spec.limits,
-    }
+    };
+    if spec.is_root { own.as_root() } else { own }
 }
 
 fn source(id: ExportId, spec: &DiskSpec) -> DiskSource {
@@ -289,6 +316,7 @@ mod tests {
     use std::net::SocketAddrV4;
 
     use tepui_types::VolumeId;
+    use tepui_types::agent::Power;
 
     use super::*;
 
@@ -312,6 +340,7 @@ mod tests {
                 read_only: false,
                 size_bytes: 4 << 30,
                 limits: IoLimits { iops: 100, throughput_mib: 0 },
+                is_root: false,
             })),
         )
     }
@@ -336,6 +365,35 @@ mod tests {
         assert_eq!(source.account, ExportId::from_random(2).to_string());
         assert!(source.initiator.ends_with(&source.account), "{source:?}");
         assert!(!format!("{disks:?}").contains("\"secret\""), "no password in a log");
+    }
+
+    #[test]
+    fn the_disk_to_boot_from_is_the_first_whatever_its_name_and_stays_while_its_guest_runs() {
+        let mut root = attached(2, "/dev/sda1");
+        let DiskPart::Attached(told) = &mut root.wanted else { panic!("absent") };
+        told.is_root = true;
+        let mut spec = crate::testing::spec(crate::testing::placement(1), Power::Stopped { force: false });
+        spec.disks = vec![attached(1, "/dev/sdb"), root.clone()];
+        let letters = |disks: &[DataDisk]| disks.iter().map(|disk| disk.letter).collect::<String>();
+        assert_eq!(letters(&data_disks(&spec.disks)), "ab");
+        assert_eq!(letters(&disks_of(&spec)), "ab", "beside a local root it is one too many, and refused");
+        spec.root_disk = None;
+        let own = root_of(&spec).unwrap();
+        assert_eq!((own.device().as_str(), letters(&disks_of(&spec)).as_str()), ("vda", "b"));
+        assert_eq!(own.serial, "vol00000000000000002");
+
+        assert_eq!(on(&root, &live(&root)), Some(DiskState::Attached));
+        let unfit = LiveDisks { unfit: vec![("vda".into(), "no answer".into())], ..live(&root) };
+        assert_eq!(on(&root, &unfit), Some(DiskState::Failed { message: "no answer".into() }));
+        let gone = WantedDisk { wanted: DiskPart::Absent, ..root.clone() };
+        let refused = on(&gone, &live(&root));
+        assert!(
+            matches!(&refused, Some(DiskState::Failed { message }) if message.contains("boots from it")),
+            "{refused:?}"
+        );
+        assert_eq!(on(&gone, &LiveDisks::default()), Some(DiskState::Absent));
+        spec.disks.retain(|disk| *disk != root);
+        assert_eq!(root_of(&spec), None);
     }
 
     #[test]

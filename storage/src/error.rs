@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tepui_types::failpoint::Tripped;
-use tepui_types::{PoolId, SnapshotId, VolumeId};
+use tepui_types::{Digest, PoolId, SnapshotId, VolumeId};
 
 /// Why something in a pool was not done.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,28 @@ pub enum PoolError {
         /// What was asked for.
         bytes: u64,
     },
+    /// A volume would not hold its image.
+    #[error("a volume of {bytes} bytes cannot hold the image {image}, which has {needed}")]
+    SmallerThanImage {
+        /// The image.
+        image: Digest,
+        /// Its size.
+        needed: u64,
+        /// What was asked for.
+        bytes: u64,
+    },
+    /// The file of an image has another length than the image is said to have.
+    #[error("{} has {found} bytes, and the image {image} is said to have {wanted}", path.display())]
+    ImageLength {
+        /// The file.
+        path: PathBuf,
+        /// The image.
+        image: Digest,
+        /// What it has.
+        found: u64,
+        /// What it is said to have.
+        wanted: u64,
+    },
     /// The volume is there with fewer bytes than it was to be made with.
     #[error("{id} exists and has {found} bytes, not {wanted}")]
     OtherSize {
@@ -111,6 +133,9 @@ pub enum PoolError {
     /// The pool has no such snapshot.
     #[error("the pool has no {0}")]
     NoSnapshot(SnapshotId),
+    /// The pool has no base of the image.
+    #[error("the pool has no copy of the image {0}")]
+    NoBase(Digest),
     /// What has been removed is not made anew: the order to make it came late.
     #[error("{id} was removed and lies in the trash")]
     Removed {

@@ -2,7 +2,8 @@
 //!
 //! A [`Pool`] is a directory of such a file system that one agent owns. A snapshot and a volume made from one are
 //! clones of the file's extents (`FICLONE`): milliseconds whatever the size, no chain of files, and nothing ever
-//! parses what a tenant wrote. Only a snapshot that goes to another file system is copied byte by byte.
+//! parses what a tenant wrote. So is a volume that begins with an image: the pool copies the image once, as a [`Base`].
+//! A snapshot that goes to another file system is copied byte by byte.
 //!
 //! The functions of a pool block on the disk; an asynchronous caller puts them on a blocking thread.
 //!
@@ -13,6 +14,7 @@
 mod durable;
 mod error;
 mod export;
+mod image;
 pub mod iscsi;
 mod local;
 pub mod nfs;
@@ -28,9 +30,11 @@ mod volume;
 
 pub use error::PoolError;
 pub use export::{Access, Backend, Connection, Credential, Export, ExportError, Found, Revoked, Source};
+pub use image::Base;
 pub use local::Local;
 pub use pool::{Pool, STEPS};
 pub use snapshot::Snapshot;
+pub use sparse::Copying;
 pub use trash::Discarded;
 pub use usage::{Level, Usage, Watermarks};
 pub use volume::Volume;

@@ -4,6 +4,7 @@
 //! POOL/tepui-pool              the pool's id; locked while an agent has the pool open
 //!      volumes/vol-…/disk.raw  a volume; its folder also has room for what a backend links to it
 //!      snapshots/snap-…/disk.raw
+//!      images/DIGEST/disk.raw  what new volumes begin with
 //!      tmp/                    half-made; emptied when the pool is opened
 //!      trash/vol-….SECONDS/    removed at that time, kept for a grace
 //! ```
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use tepui_types::PoolId;
 
 use crate::error::file;
+use crate::shelf::{IMAGES, SNAPSHOTS, VOLUMES};
 use crate::{Level, PoolError, Usage, Watermarks, durable, reflink};
 
 /// The file by which a pool is known. Without it an empty mount point would look like an empty pool.
@@ -33,6 +35,9 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("snapshot", &["made", "synced", "placed"]),
     ("copy", &["made", "synced", "placed"]),
     ("transfer", &["piece", "made", "synced", "placed"]),
+    ("base", &["made", "synced", "placed"]),
+    ("begin", &["made", "synced", "placed"]),
+    ("drop_base", &["moved"]),
     ("grow", &["grown"]),
     ("remove", &["moved"]),
     ("sweep", &["unlinked"]),
@@ -69,7 +74,7 @@ impl Pool {
         let marker = lock(path, id)?;
         reflink::probe(path)?;
         durable::open_way(path)?;
-        for folder in [TMP, TRASH, "volumes", "snapshots"] {
+        for folder in [TMP, TRASH, VOLUMES, SNAPSHOTS, IMAGES] {
             durable::make_directory(&path.join(folder))?;
         }
         durable::sync(path)?;
@@ -108,8 +113,7 @@ impl Pool {
     /// Refuses to write so many bytes where that would reach the hard watermark.
     pub(crate) fn require_room_for(&self, needed: u64) -> Result<(), PoolError> {
         let usage = self.usage()?;
-        let then = Usage { used: usage.used.saturating_add(needed), ..usage };
-        if then.level(self.marks) < Level::Hard {
+        if usage.with(needed).level(self.marks) < Level::Hard {
             return Ok(());
         }
         Err(PoolError::NoRoom { path: self.path.clone(), needed })

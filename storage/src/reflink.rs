@@ -14,6 +14,20 @@ pub(crate) fn clone(from: &File, to: &File) -> io::Result<()> {
     Ok(rustix::fs::ioctl_ficlone(to, from)?)
 }
 
+/// As [`clone`]; `false` where the two are on file systems between which there are no clones.
+pub(crate) fn try_clone(from: &File, to: &File) -> io::Result<bool> {
+    match rustix::fs::ioctl_ficlone(to, from) {
+        Ok(()) => Ok(true),
+        Err(error) if is_never(error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the two files can have no extents in common.
+fn is_never(error: Errno) -> bool {
+    matches!(error, Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL | Errno::NOSYS | Errno::XDEV)
+}
+
 /// Refuses a directory whose file system cannot clone. Asked of the file system itself: XFS may have been made
 /// without reflink, and a name tells nothing of that.
 pub(crate) fn probe(directory: &Path) -> Result<(), PoolError> {
@@ -23,7 +37,7 @@ pub(crate) fn probe(directory: &Path) -> Result<(), PoolError> {
     from.write_all(&[1; 4096]).map_err(file(directory))?;
     match rustix::fs::ioctl_ficlone(&to, &from) {
         Ok(()) => Ok(()),
-        Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL | Errno::NOSYS | Errno::XDEV) => {
+        Err(error) if is_never(error) => {
             let file_system = name(&from).map_err(file(directory))?;
             Err(PoolError::NoReflink { path: directory.to_owned(), file_system })
         }

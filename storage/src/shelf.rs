@@ -18,6 +18,8 @@ use crate::{Pool, PoolError, durable};
 pub(crate) const VOLUMES: &str = "volumes";
 /// The folder of all snapshots.
 pub(crate) const SNAPSHOTS: &str = "snapshots";
+/// The folder of all bases.
+pub(crate) const IMAGES: &str = "images";
 /// The file in the folder of one thing.
 const DISK: &str = "disk.raw";
 /// A block of a file counts as this many bytes in `st_blocks` (stat(2)).

@@ -1,19 +1,17 @@
 //! Snapshots: sealed clones of a volume's file.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tepui_types::{SnapshotId, Timestamp, VolumeId};
 
 use crate::error::file;
 use crate::shelf::{Found, Making, SNAPSHOTS, STAT_BLOCK, VOLUMES, point};
-use crate::{Pool, PoolError, durable, reflink, sparse};
+use crate::{Copying, Pool, PoolError, durable, reflink, sparse};
 
-/// Nobody writes a snapshot.
-const SEALED: u32 = 0o400;
+/// Nobody writes what is sealed.
+pub(crate) const SEALED: u32 = 0o400;
 
 /// A snapshot in a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +58,7 @@ impl Pool {
     }
 
     /// Copies a snapshot of another pool of this host, byte by byte where it is on another file system: as long as
-    /// that takes, or until `stop` is set. One that is there is left as it is; one that was cut off begins anew.
+    /// that takes, or until it is given up. One that is there is left as it is; one that was cut off begins anew.
     ///
     /// # Errors
     /// No such snapshot, a pool that is full or would become so, a snapshot that was removed, `Stopped`.
@@ -68,30 +66,29 @@ impl Pool {
         &self,
         id: SnapshotId,
         (from, of): (&Self, SnapshotId),
-        stop: &AtomicBool,
+        copying: &Copying,
     ) -> Result<Snapshot, PoolError> {
         if self.find(SNAPSHOTS, &id)?.is_none() {
             let source = from.open_snapshot(of)?;
             let making = Making { operation: "transfer", shelf: SNAPSHOTS, id: &id, mode: SEALED };
-            self.make(&making, |disk, path| match reflink::clone(&source, disk) {
-                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                    self.fill(&source, (disk, path), stop)
+            self.make(&making, |disk, path| {
+                match reflink::try_clone(&source, disk).map_err(file(path))? {
+                    true => Ok(()),
+                    false => self.fill(&source, (disk, path), copying),
                 }
-                cloned => cloned.map_err(file(path)),
             })?;
         }
         self.placed(id)
     }
 
-    fn fill(&self, source: &File, (disk, path): (&File, &Path), stop: &AtomicBool) -> Result<(), PoolError> {
-        let failed = |error| file(path)(error);
-        let allocated = source.metadata().map_err(failed)?.blocks() * STAT_BLOCK;
+    fn fill(&self, source: &File, (disk, path): (&File, &Path), copying: &Copying) -> Result<(), PoolError> {
+        let found = source.metadata().map_err(file(path))?;
+        let allocated = found.blocks() * STAT_BLOCK;
         // Else it would begin again and again, and fill the pool each time.
         self.require_room_for(allocated)?;
-        sparse::copy(source, disk, failed, || {
-            if stop.load(Ordering::Acquire) {
-                return Err(PoolError::Stopped);
-            }
+        let bytes = found.len();
+        sparse::copy(source, (disk, path), bytes, |done| {
+            copying.at(done)?;
             self.require_room()?;
             point("transfer", "piece")
         })

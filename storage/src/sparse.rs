@@ -1,38 +1,75 @@
-//! Copies of a file's data from one file system to another; its holes stay holes.
+//! Copies of files with holes between file systems.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-/// Bytes in memory at once.
+use crate::PoolError;
+use crate::error::file;
+
+/// What is read and written at once.
 const PIECE: usize = 1 << 20;
-/// Bytes that may wait for the disk: without a bound a copy would fill the host's memory with them, and then every
-/// guest's write would wait for all of them.
+/// After so many bytes they are put on the disk: otherwise those of a whole image would wait in memory, where they
+/// hold up the writes of others, and no word could end the copy while they are put there at last.
 const STRIDE: u64 = 64 << 20;
 
-/// Copies the data of `from`, which nobody writes, into `to`, which is empty. `between` is asked before each stride,
-/// and after the last.
-pub(crate) fn copy<E>(
+/// A copy under way, as seen from outside of it.
+#[derive(Debug, Default)]
+pub struct Copying {
+    done: AtomicU64,
+    given_up: AtomicBool,
+}
+
+impl Copying {
+    /// How many bytes are copied, holes included.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Ends the copy before its next stride.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody waits for the copy any more.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn at(&self, offset: u64) -> Result<(), PoolError> {
+        self.done.store(offset, Ordering::Relaxed);
+        if self.is_given_up() { Err(PoolError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Copies the first `bytes` of `from`, which nobody writes, into `to`, which is empty and at `path`. What is a hole there
+/// is one here. `between` is asked before each stride, and after the last, with how many bytes are copied.
+pub(crate) fn copy(
     from: &File,
-    to: &File,
-    failed: impl Fn(io::Error) -> E,
-    mut between: impl FnMut() -> Result<(), E>,
-) -> Result<(), E> {
-    to.set_len(from.metadata().map_err(&failed)?.len()).map_err(&failed)?;
+    (to, path): (&File, &Path),
+    bytes: u64,
+    mut between: impl FnMut(u64) -> Result<(), PoolError>,
+) -> Result<(), PoolError> {
+    to.set_len(bytes).map_err(file(path))?;
     let mut piece = vec![0; PIECE];
     let mut place = 0;
-    while let Some(data) = data_from(from, place).map_err(&failed)? {
-        between()?;
-        let stride = data.start..data.end.min(data.start.saturating_add(STRIDE));
+    while let Some(data) = data_from(from, place).map_err(file(path))? {
+        let stride = data.start..data.end.min(data.start.saturating_add(STRIDE)).min(bytes);
+        if stride.is_empty() {
+            break;
+        }
+        between(stride.start)?;
         place = stride.end;
-        copy_range(from, to, stride, &mut piece).map_err(&failed)?;
-        to.sync_data().map_err(&failed)?;
+        copy_range(from, to, stride, &mut piece).map_err(file(path))?;
+        to.sync_data().map_err(file(path))?;
     }
-    between()
+    between(bytes)
 }
 
 /// The next bytes at or behind `place` that are no hole.
@@ -48,12 +85,60 @@ fn data_from(file: &File, place: u64) -> io::Result<Option<Range<u64>>> {
 fn copy_range(from: &File, to: &File, mut range: Range<u64>, piece: &mut [u8]) -> io::Result<()> {
     while range.start < range.end {
         let most = usize::try_from(range.end - range.start).unwrap_or(PIECE).min(PIECE);
-        let read = from.read_at(&mut piece[..most], range.start)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        to.write_all_at(&piece[..read], range.start)?;
-        range.start += read as u64;
+        let piece = piece.get_mut(..most).unwrap_or_default();
+        from.read_exact_at(piece, range.start)?;
+        to.write_all_at(piece, range.start)?;
+        range.start += piece.len() as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    fn filled(content: &[(u64, &[u8])], bytes: u64) -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(bytes).unwrap();
+        for (offset, content) in content {
+            file.write_all_at(content, *offset).unwrap();
+        }
+        file
+    }
+
+    fn content(file: &File) -> Vec<u8> {
+        let mut content = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut content, 0).unwrap();
+        content
+    }
+
+    #[test]
+    fn bytes_are_copied_and_holes_stay_holes_at_any_length() {
+        let long = vec![7; (2 << 20) + 13];
+        for (pieces, bytes) in [
+            (vec![], 0),
+            (vec![], 4097),
+            (vec![(0, &long[..])], long.len() as u64),
+            (vec![(0, &[1; 1][..]), (8 << 20, &long)], (16 << 20) + 1),
+            (vec![(4096, &[2; 5000])], 9096),
+        ] {
+            let (from, to) = (filled(&pieces, bytes), tempfile::tempfile().unwrap());
+            let copying = Copying::default();
+            copy(&from, (&to, Path::new("copy")), bytes, |done| copying.at(done)).unwrap();
+            assert!(content(&to) == content(&from), "{bytes}");
+            assert!(to.metadata().unwrap().blocks() <= from.metadata().unwrap().blocks() + 16, "{bytes}");
+            assert_eq!(copying.done(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_copy_that_is_given_up_ends() {
+        let (from, to) = (filled(&[(0, &[7; 4096])], 4096), tempfile::tempfile().unwrap());
+        let copying = Copying::default();
+        copying.give_up();
+        let error = copy(&from, (&to, Path::new("copy")), 4096, |done| copying.at(done)).unwrap_err();
+        assert!(matches!(error, PoolError::Stopped), "{error}");
+    }
 }

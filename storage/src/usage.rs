@@ -42,6 +42,11 @@ impl Usage {
         Self { capacity: used.saturating_add(free), used, free }
     }
 
+    /// With so many more bytes used.
+    pub(crate) fn with(self, bytes: u64) -> Self {
+        Self { used: self.used.saturating_add(bytes), ..self }
+    }
+
     /// Compares with the watermarks.
     pub fn level(self, marks: Watermarks) -> Level {
         let reaches =

@@ -13,7 +13,7 @@ use crate::{Pool, PoolError, durable, reflink};
 /// never see a part of a block.
 const GRAIN: u64 = 4096;
 /// Root's; a backend that runs as somebody else gives the file to it.
-const MODE: u32 = 0o600;
+pub(crate) const MODE: u32 = 0o600;
 
 /// A volume in a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Pool {
     }
 
     /// A volume that was grown since it was made is the same volume; one that is smaller is not.
-    fn made(&self, id: VolumeId, bytes: u64) -> Result<Volume, PoolError> {
+    pub(crate) fn made(&self, id: VolumeId, bytes: u64) -> Result<Volume, PoolError> {
         let found = self.volume(id)?.ok_or(PoolError::NoVolume(id))?;
         if found.bytes >= bytes {
             // The process that made it may have ended between the rename and its fsync.
@@ -123,7 +123,7 @@ impl Pool {
     }
 }
 
-fn check_size(bytes: u64) -> Result<(), PoolError> {
+pub(crate) fn check_size(bytes: u64) -> Result<(), PoolError> {
     if bytes == 0 || !bytes.is_multiple_of(GRAIN) {
         return Err(PoolError::Size { bytes });
     }

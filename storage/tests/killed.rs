@@ -7,18 +7,23 @@ use std::env;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use support::{BYTES, MIB, XFS, on, pool, snapshot, volume};
-use tepui_storage::{Pool, STEPS};
-use tepui_types::{Timestamp, failpoint};
+use tepui_storage::{Copying, Pool, STEPS};
+use tepui_types::agent::VolumeImage;
+use tepui_types::{Digest, Timestamp, failpoint};
 
 /// Names the pool to the process that dies.
 const POOL: &str = "TEPUI_TEST_POOL";
 const OPERATION: &str = "TEPUI_TEST_OPERATION";
 /// A pool on another file system.
 const OTHER: &str = "TEPUI_TEST_OTHER_POOL";
+
+/// An image of two MiB, whose file is beside the other pool's folders.
+fn image(number: u8) -> VolumeImage {
+    VolumeImage { digest: Digest::of(&[number]), bytes: 2 * MIB }
+}
 
 fn perform(pool: &Pool, other: &Path, operation: &str) {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
@@ -29,8 +34,11 @@ fn perform(pool: &Pool, other: &Path, operation: &str) {
         "copy" => drop(pool.copy_snapshot(snapshot(3), snapshot(1)).unwrap()),
         "transfer" => {
             let from = (&support::pool(other), snapshot(1));
-            drop(pool.transfer_snapshot(snapshot(4), from, &AtomicBool::new(false)).unwrap());
+            drop(pool.transfer_snapshot(snapshot(4), from, &Copying::default()).unwrap());
         }
+        "base" => drop(pool.make_base(image(3), &other.join("image"), &Copying::default()).unwrap()),
+        "begin" => drop(pool.begin_volume(volume(4), image(1), 4 * MIB).unwrap()),
+        "drop_base" => pool.drop_base(image(2).digest).unwrap(),
         "grow" => drop(pool.grow_volume(volume(1), 8 * MIB).unwrap()),
         "remove" => pool.remove_volume(volume(9), now).unwrap(),
         "sweep" => drop(pool.sweep(now, Duration::ZERO, false).unwrap()),
@@ -45,6 +53,10 @@ fn prepare(path: &Path) {
     let disk = std::fs::OpenOptions::new().write(true).open(disk.path).unwrap();
     disk.write_all_at(&[7; 4096], 4096).unwrap();
     pool.take_snapshot(snapshot(1), volume(1)).unwrap();
+    std::fs::copy(pool.snapshot(snapshot(1)).unwrap().unwrap().path, path.join("image")).unwrap();
+    for number in [1, 2] {
+        pool.make_base(image(number), &path.join("image"), &Copying::default()).unwrap();
+    }
     pool.create_volume(volume(8), MIB).unwrap();
     pool.create_volume(volume(9), MIB).unwrap();
     pool.remove_volume(volume(8), Timestamp::from_second(1_700_000_000).unwrap()).unwrap();
@@ -68,6 +80,9 @@ fn check(pool: &Pool, operation: &str) {
         "snapshot" => written(pool.snapshot(snapshot(2)).unwrap().unwrap().path, 2),
         "copy" => written(pool.snapshot(snapshot(3)).unwrap().unwrap().path, 2),
         "transfer" => written(pool.snapshot(snapshot(4)).unwrap().unwrap().path, 2),
+        "base" => written(pool.base(image(3).digest).unwrap().unwrap().path, 2),
+        "begin" => written(found(4).unwrap().path, 4),
+        "drop_base" => assert_eq!(pool.bases().unwrap(), [image(1).digest]),
         "grow" => written(found(1).unwrap().path, 8),
         "remove" => {
             assert_eq!(found(9), None);

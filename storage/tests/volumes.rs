@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{BTRFS, BYTES, MIB, XFS, on, pool, snapshot, volume};
-use tepui_storage::{Level, Pool, PoolError, Watermarks};
+use tepui_storage::{Copying, Level, Pool, PoolError, Watermarks};
 use tepui_types::Timestamp;
 
 const GRACE: Duration = Duration::from_secs(3600);
@@ -302,7 +302,7 @@ fn outlives_its_source(pool: &Pool, other: &Pool) {
     let before = (pool.usage().unwrap().used, other.usage().unwrap().used);
     let near = pool.copy_snapshot(snapshot(2), snapshot(1)).unwrap();
     assert!(pool.usage().unwrap().used < before.0 + MIB, "in its pool it takes no room");
-    let far = other.transfer_snapshot(snapshot(3), (pool, snapshot(1)), &AtomicBool::new(false)).unwrap();
+    let far = other.transfer_snapshot(snapshot(3), (pool, snapshot(1)), &Copying::default()).unwrap();
     assert_eq!((near.bytes, far.bytes), (taken.bytes, taken.bytes));
     assert!(far.allocated >= 70 << 20 && far.allocated < 80 << 20, "holes stay holes: {far:?}");
     assert_eq!(fs::metadata(&far.path).unwrap().permissions().mode() & 0o777, 0o400, "nobody writes it");
@@ -333,8 +333,12 @@ fn leaves_nothing(from: &Pool, path: &Path) {
     let disk = from.create_volume(volume(1), 200 * MIB).unwrap();
     write(&disk.path, 0, &vec![1; 160 << 20]);
     from.take_snapshot(snapshot(1), volume(1)).unwrap();
-    let copy = |to: &Pool, stop| {
-        let made = to.transfer_snapshot(snapshot(2), (from, snapshot(1)), &AtomicBool::new(stop));
+    let copy = |to: &Pool, is_given_up| {
+        let copying = Copying::default();
+        if is_given_up {
+            copying.give_up();
+        }
+        let made = to.transfer_snapshot(snapshot(2), (from, snapshot(1)), &copying);
         assert_eq!(to.snapshots().unwrap(), []);
         assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
         made.unwrap_err()

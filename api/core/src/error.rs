@@ -141,13 +141,15 @@ pub enum Error {
         /// `disable_api_stop` or `disable_api_termination`.
         attribute: &'static str,
     },
-    /// An instance's root disk is local to its host, and stays as it is until the instance ends.
-    #[error("the root disk '{id}' is local to the host of its instance and cannot be {what}")]
+    /// An instance's root disk stays with it until the instance ends.
+    #[error("the root disk '{id}' cannot be {what}: {why}")]
     RootDisk {
         /// The volume.
         id: String,
         /// What cannot be done with it, for example `detached`.
         what: &'static str,
+        /// Why, for example that it is local to the host of its instance.
+        why: &'static str,
     },
     /// No node can hold it now.
     #[error("no node can hold {wanted}")]
@@ -306,8 +308,8 @@ impl Error {
         Self::NotFound { kind, id: id.to_string() }
     }
 
-    pub(crate) fn root_disk(id: impl ToString, what: &'static str) -> Self {
-        Self::RootDisk { id: id.to_string(), what }
+    pub(crate) fn local_root(id: impl ToString, what: &'static str) -> Self {
+        Self::RootDisk { id: id.to_string(), what, why: "it is local to the host of its instance" }
     }
 
     /// A refused field.

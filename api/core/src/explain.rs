@@ -1,6 +1,8 @@
 //! Why an instance is where it is: a chain of facts, from what the user wants to what the host says.
 
-use tepui_db::model::{InstanceRecord, InstanceState, NodeLoad, NodeState, Placement, Role};
+use tepui_db::model::{
+    Attachment, ExportState, InstanceRecord, InstanceState, NodeLoad, NodeState, Placement, Role,
+};
 use tepui_types::agent::{HavePart, PartKey, PlacementState, Report};
 use tepui_types::{InstanceId, NodeId, Timestamp, VpcId};
 
@@ -47,7 +49,7 @@ impl Cloud {
                 let teller = Teller { caller, vpc: record.instance.vpc_id, node: placement.node_id };
                 facts.extend(self.host_facts(&teller, placement).await?);
             }
-            None => facts.push(fact("placement", "none is left: its disk and addresses are free again")),
+            None => facts.extend(nowhere(record)),
         }
         let state = record.instance.state;
         Ok(Explanation { id, state, waits_for: waits_for(state, &facts), facts })
@@ -109,6 +111,24 @@ fn wish(caller: &Caller, record: &InstanceRecord) -> Fact {
         since: Some(instance.state_since),
         blocks: false,
     }
+}
+
+/// What there is to tell of one that is in no place.
+fn nowhere(record: &InstanceRecord) -> Vec<Fact> {
+    let says = match (record.instance.volume_root, record.instance.state) {
+        (true, InstanceState::Stopping | InstanceState::Stopped) => {
+            "none while it is stopped: it boots from a volume, and starts wherever there is room"
+        }
+        _ => "none is left: its disk and addresses are free again",
+    };
+    let is_reachable = |one: &&Attachment| one.export_state != ExportState::Closed;
+    let held = record.attachments.iter().filter(is_reachable).map(|one| Fact {
+        about: format!("volume {}", one.volume_id),
+        says: "is being closed to the place that the instance left".into(),
+        since: None,
+        blocks: true,
+    });
+    std::iter::once(fact("placement", says)).chain(held).collect()
 }
 
 /// Tells administrators everything that concerns one instance. Members do not learn which nodes there

@@ -87,10 +87,12 @@ impl Cloud {
     async fn resource_ids(&self, caller: &Caller) -> Result<BTreeSet<String>, Error> {
         let project = caller.project;
         let all = InstanceFilter::default();
-        let (instances, volumes, snapshots, images, tasks, keys, vpcs, subnets, groups, placement_groups) = futures::try_join!(
+        let (instances, volumes, snapshots) = futures::try_join!(
             self.db.instances(project, &all),
             self.db.volumes(project),
-            self.db.snapshots(project),
+            self.db.snapshots(project)
+        )?;
+        let (images, tasks, keys, vpcs, subnets, groups, placement_groups) = futures::try_join!(
             self.db.images(project),
             self.db.import_tasks(project),
             self.db.key_pairs(project),

@@ -12,6 +12,9 @@
 //!   terminated    │ (same)       │ (same)         │ (same)     │ terminated
 //! ```
 //!
+//! One that boots from a volume has no place while it is stopped: what stops others begins its stop, its place is to
+//! go, and "gone" while stopping is what stops it.
+//!
 //! A guest's own power-off stops it, or shuts it down for good (s.d.) where its owner chose so. Off
 //! or failed before the start that is wanted is news of the past, except while stopping, where off is off. A
 //! first start that cannot be done ends the instance; a later one only stops it (st.), because its
@@ -73,6 +76,8 @@ fn on_off(next: &Next<'_>, start_seq: u64, why: OffReason) -> Option<Transition>
     let current = start_seq >= next.instance.start_seq;
     match next.instance.state {
         InstanceState::Pending | InstanceState::Running if current => next.off_by_itself(why),
+        // Its place is to go, and what is left there may still have its volumes.
+        InstanceState::Stopping if next.instance.volume_root => None,
         InstanceState::Stopping => next.to(InstanceState::Stopped, next.instance.state_reason.clone()),
         InstanceState::Pending
         | InstanceState::Running
@@ -94,11 +99,9 @@ fn on_failed(next: &Next<'_>, start_seq: u64, permanent: bool, step: &str) -> Op
         InstanceState::Pending if permanent && next.instance.start_seq <= 1 => {
             next.to(InstanceState::ShuttingDown, reason())
         }
-        InstanceState::Pending if permanent => next.to(InstanceState::Stopped, reason()),
+        InstanceState::Pending if permanent => next.stop(reason()),
         // Its guest was off before anybody knew.
-        InstanceState::Running if permanent && start_seq >= next.instance.start_seq => {
-            next.to(InstanceState::Stopped, reason())
-        }
+        InstanceState::Running if permanent && start_seq >= next.instance.start_seq => next.stop(reason()),
         InstanceState::Pending
         | InstanceState::Running
         | InstanceState::Stopping
@@ -136,6 +139,10 @@ fn on_gone(next: &Next<'_>) -> Option<Transition> {
             let reason = next.instance.state_reason.clone();
             next.to(InstanceState::Terminated, reason).map(|t| Transition { gone: true, ..t })
         }
+        InstanceState::Stopping if next.instance.volume_root => {
+            let reason = next.instance.state_reason.clone();
+            next.to(InstanceState::Stopped, reason).map(|t| Transition { gone: true, ..t })
+        }
         InstanceState::Pending
         | InstanceState::Running
         | InstanceState::Stopping
@@ -162,6 +169,14 @@ impl Next<'_> {
         })
     }
 
+    /// It is to be off, and is already.
+    fn stop(&self, reason: Option<StateReason>) -> Option<Transition> {
+        match self.instance.volume_root {
+            true => self.to(InstanceState::Stopping, reason),
+            false => self.to(InstanceState::Stopped, reason),
+        }
+    }
+
     /// The state stays; only news of the agent's words is worth a write.
     fn same(&self) -> Option<Transition> {
         if self.placement.observed.as_ref() == Some(&self.words) {
@@ -172,21 +187,21 @@ impl Next<'_> {
 
     fn off_by_itself(&self, why: OffReason) -> Option<Transition> {
         match (why, self.instance.shutdown_behavior) {
-            (OffReason::Guest, ShutdownBehavior::Stop) => self.to(InstanceState::Stopped, guest_shutdown()),
+            (OffReason::Guest, ShutdownBehavior::Stop) => self.stop(guest_shutdown()),
             (OffReason::Guest, ShutdownBehavior::Terminate) => {
                 self.to(InstanceState::ShuttingDown, guest_shutdown())
             }
             (OffReason::Crashed, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
                 let reason = server_error("the hypervisor process of the guest ended");
-                self.to(InstanceState::Stopped, Some(reason))
+                self.stop(Some(reason))
             }
             (OffReason::Requested, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
                 let reason = server_error("the guest is off though nobody asked for it");
-                self.to(InstanceState::Stopped, Some(reason))
+                self.stop(Some(reason))
             }
             (OffReason::Unknown, ShutdownBehavior::Stop | ShutdownBehavior::Terminate) => {
                 let reason = server_error("the host lost its record of the guest; start it to run it again");
-                self.to(InstanceState::Stopped, Some(reason))
+                self.stop(Some(reason))
             }
         }
     }

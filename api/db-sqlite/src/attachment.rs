@@ -7,12 +7,13 @@ use rusqlite::{Connection, Params, params};
 use tepui_db::model::{Attachment, AttachmentState, ExportState, InstanceState, VolumeState};
 use tepui_db::{AttachOutcome, DetachOutcome, Detachment, NewAttachment};
 use tepui_types::agent::{IoLimits, PoolBackend};
-use tepui_types::{InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
+use tepui_types::{ExportId, InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, exists, first};
 use crate::value::S;
 use crate::verb::{Undo, Verb};
+use crate::{node, volume};
 
 /// The SELECT list, with `attachment` as a and `instance` as i, that [`read`] reads.
 pub(crate) const ATTACHMENT: &str =
@@ -20,7 +21,7 @@ pub(crate) const ATTACHMENT: &str =
     a.export_id, a.placement_id, a.wrapped_secret, a.export_state, a.source, a.message,
     (SELECT actual_gib FROM volume WHERE id = a.volume_id), a.guest_gib,
     (SELECT iops FROM volume WHERE id = a.volume_id), (SELECT throughput_mib FROM volume WHERE id = a.volume_id),
-    a.guest_iops, a.guest_throughput_mib";
+    a.guest_iops, a.guest_throughput_mib, a.is_root";
 /// Where [`ATTACHMENT`] is selected from.
 pub(crate) const FROM: &str = "attachment a JOIN instance i ON i.n = a.instance_n";
 
@@ -44,6 +45,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Attachment> {
         guest_gib: c.plain()?,
         limits: limits(c)?,
         guest_limits: limits(c)?,
+        is_root: c.plain()?,
     })
 }
 
@@ -66,7 +68,7 @@ pub(crate) fn of_project(connection: &Connection, project: ProjectId) -> rusqlit
     select(connection, "a.project_id = ?1", params![S(project)])
 }
 
-/// Those that pass the condition, by instance and in order of their devices.
+/// Those that pass the condition, by instance; the root's first, the others in order of their devices.
 pub(crate) fn by_instance(
     connection: &Connection,
     condition: &str,
@@ -76,7 +78,9 @@ pub(crate) fn by_instance(
     for attachment in select(connection, condition, params)? {
         found.entry(attachment.instance_id).or_default().push(attachment);
     }
-    found.values_mut().for_each(|own| own.sort_by(|one, other| one.device.cmp(&other.device)));
+    for own in found.values_mut() {
+        own.sort_by(|one, other| (!one.is_root, &one.device).cmp(&(!other.is_root, &other.device)));
+    }
     Ok(found)
 }
 
@@ -105,7 +109,8 @@ struct Disk {
 struct Machine {
     n: i64,
     state: InstanceState,
-    placement: Option<(PlacementId, NodeId)>,
+    /// The incarnation, with its node while it is there.
+    placement: Option<(PlacementId, Option<NodeId>)>,
 }
 
 fn disk(connection: &Connection, project: ProjectId, id: VolumeId) -> rusqlite::Result<Option<Disk>> {
@@ -117,13 +122,13 @@ fn disk(connection: &Connection, project: ProjectId, id: VolumeId) -> rusqlite::
 }
 
 fn machine(connection: &Connection, project: ProjectId, id: InstanceId) -> rusqlite::Result<Option<Machine>> {
-    let sql = "SELECT i.n, i.state, p.id, p.node_id
-               FROM instance i LEFT JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
-               WHERE i.id = ?1 AND i.project_id = ?2";
+    let sql = "SELECT i.n, i.state, p.id, iif(p.gone_at IS NULL, p.node_id, NULL)
+               FROM instance i LEFT JOIN placement p ON p.instance_n = i.n
+               WHERE i.id = ?1 AND i.project_id = ?2 ORDER BY p.gone_at IS NOT NULL, p.gone_at DESC";
     first(connection, sql, params![S(id), S(project)], |c| {
         let (n, state) = (c.plain()?, c.stored()?);
-        let (placement, node): (Option<PlacementId>, Option<NodeId>) = (c.optional()?, c.optional()?);
-        Ok(Machine { n, state, placement: placement.zip(node) })
+        let (placement, node) = (c.optional()?, c.optional()?);
+        Ok(Machine { n, state, placement: placement.map(|placement| (placement, node)) })
     })
 }
 
@@ -149,13 +154,20 @@ pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestam
         ) => placement,
         (VolumeState::Available, state, _) => return Ok(AttachOutcome::InstanceState(state)),
     };
-    if disk.backend == PoolBackend::Local && node != disk.node {
+    if disk.backend == PoolBackend::Local && node.is_some_and(|node| node != disk.node) {
         return Ok(AttachOutcome::OtherNode(disk.node));
     }
     if let Some(refused) = refuse_place(connection, &machine, new)? {
         return Ok(refused);
     }
     insert(connection, new, machine.n, placement, now)?;
+    let Some(node) = node else {
+        // It is in no place that could reach the volume. Its next start makes an export.
+        let sql = "UPDATE attachment SET state = ?2, export_state = ?3 WHERE volume_id = ?1";
+        let (state, export) = (AttachmentState::Attached, ExportState::Closed);
+        execute(connection, sql, params![S(new.volume_id), S(state), S(export)])?;
+        return Ok(AttachOutcome::Attaching(disk.node));
+    };
     let mut touched = Touched::default();
     touched.storage(disk.node);
     // Its next start waits for it.
@@ -175,7 +187,7 @@ fn refuse_place(
     if exists(connection, sql, params![machine.n, new.device])? {
         return Ok(Some(AttachOutcome::DeviceTaken));
     }
-    let sql = "SELECT count(*) FROM attachment WHERE instance_n = ?1";
+    let sql = "SELECT count(*) FROM attachment WHERE instance_n = ?1 AND NOT is_root";
     let count = first(connection, sql, params![machine.n], |c| c.plain::<u32>())?.unwrap_or(0);
     Ok((count >= new.most).then_some(AttachOutcome::TooMany))
 }
@@ -189,8 +201,8 @@ pub(crate) fn insert(
 ) -> rusqlite::Result<()> {
     let sql =
         "INSERT INTO attachment (volume_id, id, project_id, instance_n, device, delete_on_termination, state,
-                                       since, export_id, placement_id, wrapped_secret, export_state)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                                       since, export_id, placement_id, wrapped_secret, export_state, is_root)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let values = params![
         S(new.volume_id),
         S(new.id),
@@ -204,6 +216,7 @@ pub(crate) fn insert(
         S(placement),
         new.wrapped_secret,
         S(ExportState::Making),
+        new.is_root,
     ];
     execute(connection, sql, values)?;
     Ok(())
@@ -246,6 +259,9 @@ pub(crate) fn detach(connection: &Connection, what: &Detachment) -> Verb<DetachO
     let Some(Current { attachment, storage, compute }) = current else {
         return Ok(DetachOutcome::NotAttached);
     };
+    if attachment.is_root {
+        return Ok(DetachOutcome::Root);
+    }
     let mut touched = Touched::default();
     let mut nodes = BTreeSet::new();
     // Its owner took it from the instance: it does not go with that, should it end before the volume is free.
@@ -296,20 +312,75 @@ pub(crate) fn keep_all(connection: &Connection, placement: PlacementId) -> rusql
     Ok(())
 }
 
-/// Closes every export of a placement of which nothing is left on its node.
+/// Closes every export of an instance that ends and is in no place any more.
 pub(crate) fn close_all(
     connection: &Connection,
-    placement: PlacementId,
+    instance_n: i64,
+    project: ProjectId,
     touched: &mut Touched,
 ) -> rusqlite::Result<()> {
-    let sql = "SELECT a.volume_id, p.node_id FROM attachment a JOIN volume v ON v.id = a.volume_id
-               JOIN pool p ON p.id = v.pool_id WHERE a.placement_id = ?1 AND a.export_state <> 'closing'";
-    let open = all(connection, sql, params![S(placement)], |c| Ok((c.stored()?, c.stored()?)))?;
-    for (volume, storage) in open {
+    let sql = "SELECT a.volume_id, a.delete_on_termination, p.node_id FROM attachment a
+               JOIN volume v ON v.id = a.volume_id JOIN pool p ON p.id = v.pool_id
+               WHERE a.instance_n = ?1 AND (a.export_state <> 'closing' OR a.state <> 'detaching')";
+    let read = |c: &Columns<'_>| Ok((c.stored()?, c.plain::<bool>()?, c.stored()?));
+    for (volume, delete, storage) in all(connection, sql, params![instance_n], read)? {
+        // A host that was given up serves nothing, and will not say so.
+        if node::is_expunged(connection, storage)? {
+            execute(connection, "DELETE FROM attachment WHERE volume_id = ?1", params![S(volume)])?;
+            if delete {
+                volume::remove(connection, volume, project)?;
+            }
+            continue;
+        }
         close(connection, volume)?;
         touched.storage(storage);
     }
     Ok(())
+}
+
+/// Closes every export of a placement of which nothing is left on its node, and whose instance keeps its volumes; of
+/// those that leave it anyway nothing is new.
+pub(crate) fn park_all(
+    connection: &Connection,
+    placement: PlacementId,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE attachment SET export_state = 'closing'
+               WHERE placement_id = ?1 AND export_state IN ('making', 'open')
+               RETURNING (SELECT p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
+                          WHERE v.id = attachment.volume_id)";
+    let hosts: Vec<NodeId> = all(connection, sql, params![S(placement)], |c| c.stored())?;
+    hosts.into_iter().for_each(|host| touched.storage(host));
+    Ok(())
+}
+
+/// Opens a volume to a new place of its instance; `false` if it is not one of the instance's that nobody can reach.
+pub(crate) fn reopen(
+    connection: &Connection,
+    instance_n: i64,
+    placement: PlacementId,
+    (volume, export, secret): (VolumeId, ExportId, &[u8]),
+    touched: &mut Touched,
+) -> rusqlite::Result<bool> {
+    let sql = "UPDATE attachment SET export_id = ?3, placement_id = ?4, wrapped_secret = ?5, export_state = 'making',
+                   source = NULL, message = NULL, guest_gib = 0, guest_iops = 0, guest_throughput_mib = 0
+               WHERE volume_id = ?1 AND instance_n = ?2 AND export_state = 'closed' AND state <> 'detaching'
+               RETURNING (SELECT p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
+                          WHERE v.id = attachment.volume_id)";
+    let values = params![S(volume), instance_n, S(export), S(placement), secret];
+    let host = first(connection, sql, values, |c| c.stored())?;
+    host.into_iter().for_each(|host| touched.storage(host));
+    Ok(host.is_some())
+}
+
+/// The nodes whose pools hold these volumes.
+pub(crate) fn hosts_of(connection: &Connection, volumes: &[VolumeId]) -> rusqlite::Result<Vec<NodeId>> {
+    let mut hosts = BTreeSet::new();
+    for volume in volumes {
+        let sql = "SELECT p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id WHERE v.id = ?1";
+        hosts.extend(first(connection, sql, params![S(*volume)], |c| c.stored::<NodeId>())?);
+    }
+    Ok(hosts.into_iter().collect())
 }
 
 /// The nodes whose volumes a node's placements use.

@@ -107,7 +107,7 @@ const OPEN_TO_NOBODY: Check = Check {
     find: "SELECT 'volume vol-' || substr(lower(hex(a.volume_id)), 2),
                   'is open to placement p-' || substr(lower(hex(a.placement_id)), 2) || ', which is gone'
            FROM attachment a
-           WHERE a.export_state <> 'closing' AND NOT EXISTS
+           WHERE a.export_state IN ('making', 'open') AND NOT EXISTS
                (SELECT 1 FROM placement p WHERE p.id = a.placement_id AND p.gone_at IS NULL)",
     mend: None,
 };
@@ -144,8 +144,17 @@ const NOWHERE: Check = Check {
     find:
         "SELECT 'instance i-' || substr(lower(hex(i.id)), 2), 'is ' || i.state || ' and has no live placement'
            FROM instance i
-           WHERE i.state <> 'terminated' AND NOT EXISTS
-               (SELECT 1 FROM placement p WHERE p.instance_n = i.n AND p.gone_at IS NULL)",
+           WHERE i.state <> 'terminated' AND NOT (i.volume_root AND i.state IN ('stopping', 'stopped'))
+             AND NOT EXISTS (SELECT 1 FROM placement p WHERE p.instance_n = i.n AND p.gone_at IS NULL)",
+    mend: None,
+};
+
+/// It would start there, and its next start elsewhere.
+const STOPPED_AND_PLACED: Check = Check {
+    find: "SELECT 'placement p-' || substr(lower(hex(p.id)), 2),
+                  'is live, and its instance, which boots from a volume, is stopped'
+           FROM placement p JOIN instance i ON i.n = p.instance_n
+           WHERE p.gone_at IS NULL AND i.state = 'stopped' AND i.volume_root",
     mend: None,
 };
 
@@ -154,7 +163,9 @@ const BARE: Check = Check {
                   'is ' || i.state || ' and has no ' || iif(f.id IS NULL, 'interface', 'root disk')
            FROM instance i LEFT JOIN interface f ON f.instance_n = i.n
                 LEFT JOIN root_volume v ON v.instance_n = i.n
-           WHERE i.state <> 'terminated' AND (f.id IS NULL OR v.id IS NULL)",
+                LEFT JOIN attachment a ON a.instance_n = i.n AND a.is_root
+           WHERE i.state <> 'terminated'
+             AND (f.id IS NULL OR iif(i.volume_root, a.id IS NULL, v.id IS NULL))",
     mend: None,
 };
 
@@ -189,6 +200,7 @@ const CHECKS: &[Check] = &[
     STRAY_INTERFACES,
     PLACED_TWICE,
     NOWHERE,
+    STOPPED_AND_PLACED,
     BARE,
     ON_GIVEN_UP_NODES,
     TERMINATED_AND_THERE,

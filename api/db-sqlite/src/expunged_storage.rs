@@ -48,9 +48,16 @@ pub(crate) fn give_up(
     Ok(())
 }
 
-/// Takes every volume of the node's pools from its guest, which waits for it in vain.
+/// Takes every volume of the node's pools from its guest, which waits for it in vain. What an instance boots from
+/// stays its own, so that the instance shows what it lost; it can only be terminated.
 fn detach_all(connection: &Connection, node: NodeId, touched: &mut Touched) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM attachment WHERE volume_id IN
+    let sql = "UPDATE attachment SET export_state = 'closed', source = NULL WHERE is_root AND volume_id IN
+                   (SELECT v.id FROM volume v JOIN pool p ON p.id = v.pool_id WHERE p.node_id = ?1)
+               RETURNING (SELECT l.node_id FROM placement l
+                          WHERE l.id = attachment.placement_id AND l.gone_at IS NULL)";
+    let guests: Vec<Option<NodeId>> = all(connection, sql, params![S(node)], |c| c.optional())?;
+    guests.into_iter().flatten().for_each(|compute| touched.node(compute));
+    let sql = "DELETE FROM attachment WHERE NOT is_root AND volume_id IN
                    (SELECT v.id FROM volume v JOIN pool p ON p.id = v.pool_id WHERE p.node_id = ?1)
                RETURNING (SELECT l.node_id FROM placement l
                           WHERE l.id = attachment.placement_id AND l.gone_at IS NULL)";

@@ -58,6 +58,8 @@ impl ImageDb for SqliteDb {
                        UNION
                        SELECT i.image_digest FROM placement p JOIN instance i ON i.n = p.instance_n
                        WHERE p.gone_at IS NULL
+                       UNION
+                       SELECT image_digest FROM volume WHERE state = 'creating' AND image_digest IS NOT NULL
                        ORDER BY 1";
             all(connection, sql, [], |c| c.stored())
         })

@@ -72,7 +72,7 @@ pub(crate) fn settle(connection: &Connection, volume: VolumeId, now: Timestamp) 
     let sql = "UPDATE volume_modification AS m SET ended_at = ?2
                WHERE volume_id = ?1 AND ended_at IS NULL
                  AND target_gib <= (SELECT actual_gib FROM volume WHERE id = ?1)
-                 AND NOT EXISTS (SELECT 1 FROM attachment a WHERE a.volume_id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM attachment a WHERE a.volume_id = ?1 AND a.export_state <> 'closed'
                      AND (a.guest_gib < m.target_gib OR a.guest_iops <> m.target_iops
                           OR a.guest_throughput_mib <> m.target_throughput_mib))";
     execute(connection, sql, params![S(volume), S(now)])?;

@@ -16,6 +16,7 @@ use crate::SqliteDb;
 use crate::attachment::{self, ATTACHMENT};
 use crate::generation::Touched;
 use crate::modification;
+use crate::placement;
 use crate::pool::{self, POOL};
 use crate::row::{all, execute, first};
 use crate::snapshot::{self, SNAPSHOT};
@@ -41,6 +42,11 @@ impl StorageDb for SqliteDb {
             all(connection, sql, params![S(node)], |c| Ok((c.stored()?, c.stored()?, c.stored()?)))
         })
         .await
+    }
+
+    async fn hosts_of_volumes(&self, volumes: &[VolumeId]) -> Result<Vec<NodeId>, DbError> {
+        let volumes = volumes.to_vec();
+        self.read(move |connection| attachment::hosts_of(connection, &volumes)).await
     }
 
     async fn apply_storage_news(
@@ -78,7 +84,7 @@ fn part(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Storag
          JOIN pool p ON p.id = v.pool_id
          JOIN placement l ON l.id = a.placement_id
          JOIN node n ON n.id = l.node_id
-         WHERE p.node_id = ?1 ORDER BY a.export_id",
+         WHERE p.node_id = ?1 AND a.export_state <> 'closed' ORDER BY a.export_id",
         from = attachment::FROM
     );
     let attachments = all(connection, &sql, params![S(node)], |c| Ok((attachment::read(c)?, c.stored()?)))?;
@@ -247,7 +253,11 @@ impl<'a> News<'a> {
         let attachment = &known.attachment;
         let is_news =
             attachment.export_state == ExportState::Making || attachment.source.as_ref() != Some(source);
-        if attachment.export_state == ExportState::Closing || !is_news {
+        let is_wanted = match attachment.export_state {
+            ExportState::Making | ExportState::Open => true,
+            ExportState::Closing | ExportState::Closed => false,
+        };
+        if !is_wanted || !is_news {
             return Ok(());
         }
         let sql = "UPDATE attachment SET export_state = ?2, source = ?3, message = NULL WHERE export_id = ?1";
@@ -264,22 +274,35 @@ impl<'a> News<'a> {
         }
     }
 
-    /// The volume is free, or goes with its instance.
+    /// The volume is free, or goes with its instance; or nobody reaches it until its instance starts again.
     fn export_gone(&mut self, export: ExportId) -> rusqlite::Result<()> {
         let known = self.own_export(export)?;
         let Some(known) = known.filter(|known| known.attachment.export_state == ExportState::Closing) else {
             return Ok(());
         };
         let attachment = &known.attachment;
+        self.touched.storage(self.node);
+        if attachment.state != AttachmentState::Detaching {
+            return self.export_closed(attachment);
+        }
         execute(self.connection, "DELETE FROM attachment WHERE export_id = ?1", params![S(export)])?;
         modification::settle(self.connection, attachment.volume_id, self.now)?;
         if attachment.delete_on_termination && ends(known.instance) {
             volume::begin_deletion(self.connection, attachment.volume_id)?;
             self.wake.insert(self.node);
         }
-        self.touched.storage(self.node);
         self.tell(known.compute);
-        Ok(())
+        // It was the last that the instance's end of its stop waited for.
+        placement::stop_fenced(self.connection, self.now)
+    }
+
+    fn export_closed(&self, attachment: &Attachment) -> rusqlite::Result<()> {
+        let sql = "UPDATE attachment SET export_state = ?2, source = NULL, message = NULL, guest_gib = 0,
+                       guest_iops = 0, guest_throughput_mib = 0
+                   WHERE export_id = ?1";
+        execute(self.connection, sql, params![S(attachment.export_id), S(ExportState::Closed)])?;
+        modification::settle(self.connection, attachment.volume_id, self.now)?;
+        placement::stop_fenced(self.connection, self.now)
     }
 
     fn disk_attached(&self, export: ExportId) -> rusqlite::Result<()> {

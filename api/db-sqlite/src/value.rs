@@ -136,7 +136,7 @@ names! {
     PoolBackend { Iscsi = "iscsi" Nfs = "nfs" Local = "local" }
     VolumeState { Creating = "creating" Available = "available" Deleting = "deleting" Error = "error" }
     AttachmentState { Attaching = "attaching" Attached = "attached" Detaching = "detaching" }
-    ExportState { Making = "making" Open = "open" Closing = "closing" }
+    ExportState { Making = "making" Open = "open" Closing = "closing" Closed = "closed" }
     SnapshotState { Pending = "pending" Completed = "completed" Deleting = "deleting" Error = "error" }
 }
 

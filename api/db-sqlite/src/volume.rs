@@ -10,7 +10,7 @@ use tepui_db::{
     AttachOutcome, DbError, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, TokenUse,
     VolumeChange, VolumeDb, VolumeOutcome,
 };
-use tepui_types::agent::IoLimits;
+use tepui_types::agent::{IoLimits, VolumeImage};
 use tepui_types::{InstanceId, NodeId, PoolId, ProjectId, VolumeId};
 
 use crate::generation::Touched;
@@ -22,8 +22,8 @@ use crate::{SqliteDb, attachment, modification, node, project, tag};
 
 /// The SELECT list, with `volume` as v, that [`read`] reads.
 pub(crate) const VOLUME: &str =
-    "v.id, v.project_id, v.pool_id, v.size_gib, v.actual_gib, v.iops, v.throughput_mib, v.snapshot_id, v.state,
-    v.message, v.created_at";
+    "v.id, v.project_id, v.pool_id, v.size_gib, v.actual_gib, v.iops, v.throughput_mib, v.snapshot_id, v.image_digest,
+    v.image_bytes, v.state, v.message, v.created_at";
 
 #[async_trait]
 impl VolumeDb for SqliteDb {
@@ -84,10 +84,16 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Volume> {
         actual_gib: c.plain()?,
         limits: attachment::limits(c)?,
         snapshot_id: c.optional()?,
+        image: read_image(c)?,
         state: c.stored()?,
         message: c.plain()?,
         created_at: c.stored()?,
     })
+}
+
+fn read_image(c: &Columns<'_>) -> rusqlite::Result<Option<VolumeImage>> {
+    let (digest, bytes) = (c.optional()?, c.optional::<u64>()?);
+    Ok(digest.zip(bytes).map(|(digest, bytes)| VolumeImage { digest, bytes }))
 }
 
 fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<Vec<VolumeRecord>> {
@@ -200,8 +206,8 @@ pub(crate) fn exceeded(
 fn insert(connection: &Connection, volume: &Volume, token: Option<&TokenUse>) -> rusqlite::Result<()> {
     let sql =
         "INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, iops, throughput_mib, snapshot_id, state,
-                                   message, created_at, token, parameters_sha256)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                                   message, created_at, token, parameters_sha256, image_digest, image_bytes)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     let values = params![
         S(volume.id),
         S(volume.project_id),
@@ -216,6 +222,8 @@ fn insert(connection: &Connection, volume: &Volume, token: Option<&TokenUse>) ->
         S(volume.created_at),
         token.map(|token| &token.token),
         token.map(|token| token.parameters_sha256),
+        volume.image.map(|image| S(image.digest)),
+        volume.image.map(|image| S(image.bytes)),
     ];
     execute(connection, sql, values)?;
     Ok(())

@@ -187,6 +187,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         actual_gib: 0,
         limits: IoLimits { iops: 100, throughput_mib: 0 },
         snapshot_id: None,
+        image: None,
         state: VolumeState::Creating,
         message: None,
         created_at: world.now(),
@@ -207,6 +208,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         export_id,
         wrapped_secret: vec![1, 2, 3],
         most: 10,
+        is_root: false,
     };
     world.db.attach_volume(&attachment, world.now()).await.unwrap();
     let portal = "192.0.2.1:3260".parse().unwrap();

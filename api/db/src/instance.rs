@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tepui_types::{InstanceId, PlacementGroupId, ProjectId, ReservationId, SecurityGroupId};
+use tepui_types::{
+    ExportId, InstanceId, NodeId, PlacementGroupId, PlacementId, ProjectId, ReservationId, SecurityGroupId,
+    VolumeId,
+};
 
-use crate::model::{InstanceRecord, InstanceState, MetadataSettings, PlacementGroup, ShutdownBehavior};
+use crate::model::{
+    InstanceRecord, InstanceState, MetadataSettings, PlacementGroup, ShutdownBehavior, VolumeState,
+};
 use crate::{CreateOutcome, DbError, DeleteOutcome, Launch, LaunchNames, LaunchOutcome, LaunchParents};
 
 /// Which instances.
@@ -45,13 +50,18 @@ pub enum PowerOutcome {
     Protected(InstanceId),
     /// Its node cannot hold it now.
     NoCapacity(InstanceId),
+    /// It boots from a volume, and the place that was chosen for it cannot be had, or was chosen for other volumes
+    /// than it has now: choose again.
+    Unplaced(InstanceId),
+    /// One of its volumes is in this state, in which it cannot start.
+    VolumeState(VolumeId, VolumeState),
     /// The project's quota; name, limit, used.
     QuotaExceeded(&'static str, u64, u64),
     /// The instance's VPC has no such group.
     GroupMissing(SecurityGroupId),
 }
 
-/// Starts stopped instances on the nodes their disks are on.
+/// Starts stopped instances: on the nodes their root disks are on, or in a new place where they boot from a volume.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StartRequest {
     /// The owner.
@@ -62,6 +72,33 @@ pub struct StartRequest {
     pub vcpu_overcommit: f64,
     /// As in [`Launch`].
     pub memory_overcommit: f64,
+    /// Places for those that boot from a volume.
+    pub places: Vec<NewPlace>,
+}
+
+/// A place for an instance that boots from a volume and starts: a new incarnation, with a new export of each of its
+/// volumes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewPlace {
+    /// Which.
+    pub instance_id: InstanceId,
+    /// Names the incarnation.
+    pub placement_id: PlacementId,
+    /// Where.
+    pub node_id: NodeId,
+    /// For each of its volumes the new export, and the password of its account under the key file.
+    pub exports: Vec<(VolumeId, ExportId, Vec<u8>)>,
+}
+
+/// Without the secrets.
+impl std::fmt::Debug for NewPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewPlace")
+            .field("instance_id", &self.instance_id)
+            .field("placement_id", &self.placement_id)
+            .field("node_id", &self.node_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One change of an instance's attributes.

@@ -105,9 +105,9 @@ pub struct LaunchInstance {
     pub node_id: NodeId,
     /// Its interface.
     pub interface: NewInterface,
-    /// Its root disk.
-    pub root_volume: RootVolume,
-    /// Its other disks, each at a place of its own.
+    /// Its root disk where that is local; `None` where it boots from one of `volumes`.
+    pub root_volume: Option<RootVolume>,
+    /// Its volumes, each at a place of its own.
     pub volumes: Vec<LaunchVolume>,
 }
 
@@ -160,7 +160,7 @@ impl LaunchInstance {
         let Self { instance, placement_id, node_id, interface, root_volume, volumes } = self;
         let mut attachments: Vec<_> =
             volumes.into_iter().map(|new| new.into_attachment(placement_id)).collect();
-        attachments.sort_by(|one, other| one.device.cmp(&other.device));
+        attachments.sort_by(|one, other| (!one.is_root, &one.device).cmp(&(!other.is_root, &other.device)));
         let placement =
             Placement { id: placement_id, instance_id: instance.id, node_id, observed: None, gone_at: None };
         let interface = NetworkInterface {
@@ -178,7 +178,7 @@ impl LaunchInstance {
             instance,
             placement: Some(placement),
             interface: Some(interface),
-            root_volume: Some(root_volume),
+            root_volume,
             attachments,
             tags,
         }
@@ -207,6 +207,7 @@ impl LaunchVolume {
             guest_gib: 0,
             limits: volume.limits,
             guest_limits: IoLimits::NONE,
+            is_root: attachment.is_root,
         }
     }
 }

@@ -31,7 +31,9 @@ pub use books::{BooksDb, Discrepancy};
 pub use error::DbError;
 pub use identity::{AuditFilter, AuditRecord, CreateOutcome, DeleteOutcome, IdentityDb};
 pub use image::{ImageDb, ImportOutcome};
-pub use instance::{AttributeChange, InstanceDb, InstanceFilter, PowerChange, PowerOutcome, StartRequest};
+pub use instance::{
+    AttributeChange, InstanceDb, InstanceFilter, NewPlace, PowerChange, PowerOutcome, StartRequest,
+};
 pub use key_pair::KeyPairDb;
 pub use launch::{
     Addresses, GroupName, Launch, LaunchInstance, LaunchNames, LaunchOutcome, LaunchParents, LaunchVolume,

@@ -33,14 +33,15 @@ pub struct Transition {
     /// The state it was computed for.
     pub from: InstanceState,
     /// The new state; may equal `from` when only the words or `gone` are news. `Terminated` with
-    /// `gone` releases interface, addresses and disk.
+    /// `gone` releases interface, addresses and disk; `Stopped` with `gone` the place of an instance that boots from
+    /// a volume, which is stopped once the exports of its volumes are closed.
     pub to: InstanceState,
     /// Why; `None` clears it.
     pub reason: Option<StateReason>,
     /// The agent's words, for `explain`.
     pub observed: String,
-    /// The node confirmed that nothing is left. Means nothing unless `to` is `Terminated`: an
-    /// instance that is still wanted keeps its place.
+    /// The node confirmed that nothing is left. Means nothing for other states: an instance that is still wanted
+    /// keeps its place.
     pub gone: bool,
 }
 
@@ -120,8 +121,9 @@ pub trait PlacementDb: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<PlacementId>, DbError>;
 
-    /// Gives up a node that is not up: its placements are gone, its instances terminated; what is in its pools is
-    /// lost, and taken from the instances that have it. The caller
+    /// Gives up a node that is not up: its placements are gone, its instances terminated but for those that boot
+    /// from a volume of another node, which are stopped; what is in its pools is lost, and taken from the instances
+    /// that have it. The caller
     /// vouches that nothing of the node runs. A node that came up meanwhile is left as it is.
     async fn expunge_node(
         &self,

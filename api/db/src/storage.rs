@@ -65,6 +65,8 @@ pub trait StorageDb: Send + Sync {
 
     /// The exports by which guests of the node have their volumes, each with the volume's pool and when it was attached.
     async fn exports_of(&self, node: NodeId) -> Result<Vec<(ExportId, PoolId, Timestamp)>, DbError>;
+    /// The nodes whose pools hold these volumes.
+    async fn hosts_of_volumes(&self, volumes: &[VolumeId]) -> Result<Vec<NodeId>, DbError>;
 
     /// Applies what `node` says. News of a volume, snapshot or export counts if the node has its pool, news of a
     /// disk if it has its placement; what says nothing new, or does not fit the state, changes nothing. Returns

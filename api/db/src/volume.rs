@@ -104,6 +104,8 @@ pub struct NewAttachment {
     pub wrapped_secret: Vec<u8>,
     /// So many volumes an instance may have beside its root disk.
     pub most: u32,
+    /// The instance boots from it; only one that is made with it.
+    pub is_root: bool,
 }
 
 /// Without the secret.
@@ -162,6 +164,8 @@ pub enum DetachOutcome {
     VolumeMissing,
     /// It is not attached, or not to the instance or device that was named.
     NotAttached,
+    /// Its instance boots from it.
+    Root,
 }
 
 /// What to detach, as the client named it.

@@ -1,4 +1,4 @@
-//! Disks beside the root disk: what they are made from, and how a running domain gets and loses them.
+//! Disks that are volumes: what they are made from, and how a running domain gets and loses them.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -14,7 +14,7 @@ use virt::secret::Secret;
 use virt::sys;
 
 use crate::host::{Outcome, is_invalid, lookup, present};
-use crate::spec::{check_path, is_name, require};
+use crate::spec::{check_path, check_serial, is_name, require};
 use crate::{Error, throttle, xml};
 
 /// The fail points of giving a running domain a disk; each stands behind the step it names.
@@ -22,10 +22,13 @@ pub const GIVE_STEPS: &[&str] = &["agent::disks::told", "agent::disks::given", "
 /// Those of asking it to let go of one.
 pub const TAKE_STEPS: &[&str] = &["agent::disks::asked"];
 
-/// One disk beside the root disk, a raw volume.
+/// The letter of the disk that a domain boots from.
+const ROOT: char = 'a';
+
+/// One disk that is a raw volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataDisk {
-    /// Its place, `b` to `z`: the guest orders its disks by it. The root disk is `a`.
+    /// Its place, `a` to `z`: the guest orders its disks by it. The root disk is `a`, and no other.
     pub letter: char,
     /// The serial by which the guest knows it: 1 to 20 letters, digits, `-` or `_`.
     pub serial: String,
@@ -39,7 +42,7 @@ pub struct DataDisk {
     pub limits: IoLimits,
 }
 
-/// Where the bytes of a data disk are.
+/// Where the bytes of a volume are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskSource {
     /// Behind an iSCSI target, to which QEMU speaks by itself.
@@ -95,7 +98,7 @@ impl fmt::Debug for IscsiSource {
     }
 }
 
-/// A data disk that a running domain has.
+/// A volume that a running domain has for a disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LiveDisk {
     /// Its device in the domain, for example `vdf`.
@@ -106,7 +109,7 @@ pub struct LiveDisk {
     pub limits: IoLimits,
 }
 
-/// What a running domain has for data disks.
+/// The volumes that a running domain has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LiveDisks {
     /// All of them.
@@ -116,10 +119,31 @@ pub struct LiveDisks {
     pub unfit: Vec<(String, String)>,
 }
 
+impl LiveDisk {
+    /// Whether the domain boots from it, and so cannot lose it while it runs.
+    pub fn is_root(&self) -> bool {
+        self.device == device(ROOT)
+    }
+}
+
+fn device(letter: char) -> String {
+    format!("vd{letter}")
+}
+
 impl DataDisk {
+    /// A disk to boot from, in its place.
+    #[must_use]
+    pub fn as_root(self) -> Self {
+        Self { letter: ROOT, ..self }
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.letter == ROOT
+    }
+
     /// Its device in the domain.
     pub fn device(&self) -> String {
-        format!("vd{}", self.letter)
+        device(self.letter)
     }
 
     /// The disk as a running domain has it.
@@ -137,14 +161,8 @@ impl DataDisk {
     }
 
     pub(crate) fn validate(&self) -> Result<(), Error> {
-        require(
-            "letter",
-            self.letter,
-            self.letter.is_ascii_lowercase() && self.letter != 'a',
-            "must be b to z",
-        )?;
-        let rule = "must be 1 to 20 letters, digits, '-' or '_'";
-        require("serial", &self.serial, is_name(&self.serial, 20, "-_"), rule)?;
+        require("letter", self.letter, self.letter.is_ascii_lowercase(), "must be a to z")?;
+        check_serial(&self.serial)?;
         match &self.source {
             DiskSource::File(path) => check_path("file", path),
             DiskSource::Nfs(source) => check_path("path", source.path.as_ref()),
@@ -168,7 +186,10 @@ impl IscsiSource {
 }
 
 /// Tells libvirtd the passwords of these disks. It forgets them when it ends; QEMU has its own by then.
-pub(crate) fn tell_secrets(connect: &Connect, disks: &[DataDisk]) -> Outcome<()> {
+pub(crate) fn tell_secrets<'a>(
+    connect: &Connect,
+    disks: impl IntoIterator<Item = &'a DataDisk>,
+) -> Outcome<()> {
     for disk in disks {
         if let DiskSource::Iscsi(source) = &disk.source {
             let secret = Secret::define_xml(connect, &xml::secret_xml(source.secret, &source.account), 0)?;
@@ -180,7 +201,8 @@ pub(crate) fn tell_secrets(connect: &Connect, disks: &[DataDisk]) -> Outcome<()>
 
 /// Gives a running domain the disks that it lacks, in the sizes and with the limits that they have by now, and asks it
 /// to let go of those that are `leaving`; what it has then. A domain that is off has none: its next start gives it
-/// what is wanted. One that does not grow, or cannot be limited, holds up no other.
+/// what is wanted. One that does not grow, or cannot be limited, holds up no other. What it boots
+/// from it has since its start and keeps to its end: it is not given and not taken.
 pub(crate) fn set_disks(
     connect: &Connect,
     id: PlacementId,
@@ -191,7 +213,7 @@ pub(crate) fn set_disks(
     let Some(live) = live_disks(&domain)? else { return Ok(Ok(LiveDisks::default())) };
     let is_wanted = |live: &LiveDisk| wanted.iter().any(|wanted| wanted.is(live));
     let leaves = |live: &LiveDisk| leaving.iter().any(|name| live.source.contains(name));
-    for disk in live.iter().filter(|live| leaves(live) && !is_wanted(live)) {
+    for disk in live.iter().filter(|live| leaves(live) && !is_wanted(live) && !live.is_root()) {
         let xml = xml::detach_xml(&disk.device);
         // It may have let go of it by itself, or have ended.
         tolerate(&domain, domain.detach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE))?;
@@ -202,10 +224,10 @@ pub(crate) fn set_disks(
     let Some(live) = live_disks(&domain)? else { return Ok(Ok(LiveDisks::default())) };
     for disk in wanted.iter().filter(|wanted| !live.iter().any(|live| wanted.is(live))) {
         // The place is another's until that is gone.
-        if live.iter().any(|live| live.device == disk.disk.device()) {
+        if disk.disk.is_root() || live.iter().any(|live| live.device == disk.disk.device()) {
             continue;
         }
-        tell_secrets(connect, std::slice::from_ref(&disk.disk))?;
+        tell_secrets(connect, [&disk.disk])?;
         if let Err(tripped) = failpoint::hit("agent::disks::told") {
             return Ok(Err(tripped));
         }
@@ -267,13 +289,13 @@ impl Prepared {
     }
 }
 
-/// The data disks of a running domain; `None` when it is off or gone.
+/// The volumes of a running domain; `None` when it is off or gone.
 fn live_disks(domain: &Domain) -> Outcome<Option<Vec<LiveDisk>>> {
     if present(domain.is_active())? != Some(true) {
         return Ok(None);
     }
     let Some(text) = present(domain.get_xml_desc(0))? else { return Ok(None) };
-    Ok(Some(xml::data_disks(&text)))
+    Ok(Some(xml::volumes(&text)))
 }
 
 /// What fails because the domain went off, or because the disk is not there, did not fail.

@@ -72,7 +72,8 @@ impl LibvirtHost {
     /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as
     /// it is.
     pub async fn start(&self, spec: &DomainSpec) -> Result<(), Error> {
-        let (id, disks) = (spec.placement_id, spec.disks.clone());
+        let id = spec.placement_id;
+        let disks: Vec<DataDisk> = spec.volumes().cloned().collect();
         let xml = xml::domain_xml(spec)?;
         let start = move |connect: &Connect| {
             tell_secrets(connect, &disks)?;
@@ -81,7 +82,7 @@ impl LibvirtHost {
         self.pool.call(self.slow("start", id), start).await
     }
 
-    /// Gives a running domain the data disks that it lacks, asks it to let go of those whose sources have one of the
+    /// Gives a running domain the volumes that it lacks, asks it to let go of those whose sources have one of the
     /// names in `leaving`, and returns those that it has then. A guest may take its time, or never let go: ask again.
     /// A domain that is off has none. QEMU flushes a disk before it lets go of it, and stands still until the
     /// server has answered: the disk's server must still know it.

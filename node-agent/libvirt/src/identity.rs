@@ -12,7 +12,7 @@ pub fn domain_name(id: PlacementId) -> String {
 }
 
 /// The placement a domain belongs to; none if the domain is not ours.
-pub(crate) fn placement_of(name: &str) -> Option<PlacementId> {
+pub fn placement_of(name: &str) -> Option<PlacementId> {
     name.strip_prefix(NAME_PREFIX)?.parse().ok()
 }
 

@@ -29,17 +29,10 @@ pub struct DomainSpec {
     pub memory_mib: u64,
     /// Hardware or emulation.
     pub accelerator: Accelerator,
-    /// The root disk: a qcow2 overlay whose only backing file is `base`. libvirt gives it to QEMU's
-    /// user while the domain runs and takes it back afterwards.
-    pub overlay: PathBuf,
-    /// The cached image below the overlay. It stays `root:root`: QEMU's user never owns a base.
-    pub base: PathBuf,
-    /// The format of `base`.
-    pub base_format: DiskFormat,
+    /// What it boots from.
+    pub root: Root,
     /// Its other disks.
     pub disks: Vec<DataDisk>,
-    /// The root disk's serial as the guest sees it: 1 to 20 letters, digits, `-` or `_`.
-    pub volume_serial: String,
     /// The tap device of the first interface, made by the agent; at most 15 bytes.
     pub tap: String,
     /// The first interface's MAC address.
@@ -49,6 +42,29 @@ pub struct DomainSpec {
     /// What the guest writes to its first serial port is appended here; see
     /// [`rotate_console`](crate::rotate_console).
     pub console_log: PathBuf,
+}
+
+/// What a domain boots from, as `vda`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// Files of this host.
+    Overlay(Overlay),
+    /// A volume, whose letter is `a`.
+    Volume(DataDisk),
+}
+
+/// A root disk in files of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// A qcow2 overlay whose only backing file is `base`. libvirt gives it to QEMU's user while the domain runs and
+    /// takes it back afterwards.
+    pub path: PathBuf,
+    /// The cached image below the overlay. It stays `root:root`: QEMU's user never owns a base.
+    pub base: PathBuf,
+    /// The format of `base`.
+    pub base_format: DiskFormat,
+    /// The serial as the guest sees it: 1 to 20 letters, digits, `-` or `_`.
+    pub serial: String,
 }
 
 /// The kernel's limit for the name of a network device.
@@ -61,18 +77,48 @@ impl DomainSpec {
     pub(crate) fn validate(&self) -> Result<(), Error> {
         require("vcpus", self.vcpus, self.vcpus > 0, "must be at least 1")?;
         require("memory_mib", self.memory_mib, self.memory_mib > 0, "must be at least 1")?;
-        let serial = &self.volume_serial;
-        let rule = "must be 1 to 20 letters, digits, '-' or '_'";
-        require("volume_serial", serial, is_name(serial, SERIAL_BYTES, "-_"), rule)?;
         let rule = "must be 1 to 15 letters, digits, '-', '_' or '.', and not begin with 'vnet'";
         // libvirt takes devices that begin with vnet for its own and removes them.
         let fits = is_name(&self.tap, TAP_BYTES, "-_.") && !self.tap.starts_with("vnet");
         require("tap", &self.tap, fits, rule)?;
-        check_path("overlay", &self.overlay)?;
-        check_path("base", &self.base)?;
         check_path("console_log", &self.console_log)?;
-        self.disks.iter().try_for_each(DataDisk::validate)
+        self.root.validate()?;
+        for disk in &self.disks {
+            require("letter", disk.letter, !disk.is_root(), "must be b to z for what is not the root disk")?;
+            disk.validate()?;
+        }
+        Ok(())
     }
+
+    /// All disks that are volumes.
+    pub(crate) fn volumes(&self) -> impl Iterator<Item = &DataDisk> {
+        let root = match &self.root {
+            Root::Overlay(_) => None,
+            Root::Volume(root) => Some(root),
+        };
+        root.into_iter().chain(&self.disks)
+    }
+}
+
+impl Root {
+    fn validate(&self) -> Result<(), Error> {
+        match self {
+            Self::Overlay(overlay) => {
+                check_serial(&overlay.serial)?;
+                check_path("overlay", &overlay.path)?;
+                check_path("base", &overlay.base)
+            }
+            Self::Volume(root) => {
+                require("letter", root.letter, root.is_root(), "must be a for the root disk")?;
+                root.validate()
+            }
+        }
+    }
+}
+
+pub(crate) fn check_serial(serial: &str) -> Result<(), Error> {
+    let rule = "must be 1 to 20 letters, digits, '-' or '_'";
+    require("serial", serial, is_name(serial, SERIAL_BYTES, "-_"), rule)
 }
 
 pub(crate) fn is_name(text: &str, most: usize, also: &str) -> bool {

@@ -12,8 +12,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Guest, PATIENCE, PrivateHost, SlowWay, signal, wait_for_any, wait_for_state, wait_gone};
-use tepui_libvirt::{DataDisk, DiskSource, DomainState, Error, LibvirtHost, OffReason};
+use support::{
+    Guest, PATIENCE, PrivateHost, SlowWay, Target, raw_image, signal, wait_for_any, wait_for_state, wait_gone,
+};
+use tepui_libvirt::{DataDisk, DiskSource, DomainState, Error, LibvirtHost, OffReason, Root};
 use tepui_types::PlacementId;
 use tepui_types::agent::{IoCounters, IoLimits};
 
@@ -28,7 +30,7 @@ async fn a_guest_starts_once_resets_obeys_the_power_button_and_is_forgotten() {
     let host = PrivateHost::start();
     let guest = Guest::new(&host, 1);
     let id = guest.id();
-    fs::set_permissions(&guest.spec.base, fs::Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(&guest.overlay().base, fs::Permissions::from_mode(0o444)).unwrap();
     let libvirt = host.connect(2, DEADLINE).await;
 
     libvirt.start(&guest.spec).await.unwrap();
@@ -50,7 +52,7 @@ async fn a_guest_starts_once_resets_obeys_the_power_button_and_is_forgotten() {
 
     libvirt.start(&guest.spec).await.unwrap();
     guest.wait_for_console("tepui-tiny: boot 3");
-    let base = fs::metadata(&guest.spec.base).unwrap();
+    let base = fs::metadata(&guest.overlay().base).unwrap();
     assert_eq!((base.uid(), base.mode() & 0o777), (0, 0o444), "QEMU's user never owns the base");
     libvirt.force_off(id).await.unwrap();
     wait_for_state(&libvirt, id, off(OffReason::Requested)).await;
@@ -222,6 +224,59 @@ async fn what_a_guest_did_with_its_disks_is_counted_and_outlives_libvirtd() {
     libvirt.forget(id).await.unwrap();
 }
 
+/// Over the network with a secret, which libvirtd is told before the guest starts.
+#[tokio::test]
+async fn a_guest_boots_from_a_volume_that_is_its_own_until_it_stops() {
+    let host = PrivateHost::start();
+    let file = host.path().join("root.raw");
+    raw_image(&file);
+    let _target = Target::serve(&host, &file);
+    let root = DataDisk { source: Target::source(), ..volume(&host, 'r') }.as_root();
+    let guest = Guest::on(&host, 1, Root::Volume(root.clone()));
+    let (id, libvirt) = (guest.id(), host.connect(2, DEADLINE).await);
+    libvirt.start(&guest.spec).await.unwrap();
+    guest.wait_for_console("tepui-tiny: boot 1");
+    let set = async |wanted: Vec<DataDisk>, leaving: &[&str]| {
+        let leaving = leaving.iter().map(|name| (*name).to_owned()).collect();
+        libvirt.set_disks(id, wanted, leaving).await.unwrap().disks
+    };
+    let extra = volume(&host, 'b');
+    for _ in 0..2 {
+        assert_eq!(set(vec![root.clone(), extra.clone()], &[]).await, [root.live(), extra.live()]);
+    }
+    let qemu = host.qemu_pid(id);
+    // Whoever asks for it: a guest whose root is pulled is no guest.
+    assert_eq!(set(vec![extra.clone()], &["export-00000000000000001"]).await, [root.live(), extra.live()]);
+    libvirt.reset(id).await.unwrap();
+    guest.wait_for_console("tepui-tiny: boot 2");
+    assert_eq!(host.qemu_pid(id), qemu);
+
+    libvirt.force_off(id).await.unwrap();
+    libvirt.start(&guest.spec).await.unwrap();
+    guest.wait_for_console("tepui-tiny: boot 3");
+    libvirt.forget(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guest_sees_the_root_volume_grow() {
+    let host = PrivateHost::start();
+    let root = DataDisk { letter: 'a', ..volume(&host, 'r') };
+    let DiskSource::File(file) = &root.source else { panic!("{root:?}") };
+    raw_image(file);
+    let size = fs::metadata(file).unwrap().len();
+    let guest = Guest::on(&host, 1, Root::Volume(root.clone()));
+    let libvirt = host.connect(2, DEADLINE).await;
+    libvirt.start(&guest.spec).await.unwrap();
+    guest.wait_for_console("tepui-tiny: boot 1");
+    let larger = DataDisk { least_bytes: size + (16 << 20), ..root.clone() };
+    for _ in 0..2 {
+        let live = libvirt.set_disks(guest.id(), vec![larger.clone()], vec![]).await.unwrap();
+        assert_eq!((live.disks, live.unfit), (vec![root.live()], vec![]));
+        assert_eq!(fs::metadata(file).unwrap().len(), larger.least_bytes);
+    }
+    libvirt.forget(guest.id()).await.unwrap();
+}
+
 #[tokio::test]
 async fn verbs_on_a_missing_domain_are_fine() {
     let host = PrivateHost::start();
@@ -261,15 +316,16 @@ async fn a_start_without_a_disk_is_refused_and_can_be_repeated() {
     let guest = Guest::new(&host, 1);
     let id = guest.id();
     let libvirt = host.connect(1, DEADLINE).await;
-    let aside = guest.spec.overlay.with_extension("aside");
-    fs::rename(&guest.spec.overlay, &aside).unwrap();
+    let overlay = &guest.overlay().path;
+    let aside = overlay.with_extension("aside");
+    fs::rename(overlay, &aside).unwrap();
     let error = libvirt.start(&guest.spec).await.unwrap_err();
     assert!(
         matches!(&error, Error::Refused { call: "start", message, .. } if message.contains("disk1.qcow2")),
         "{error}"
     );
     wait_for_state(&libvirt, id, off(OffReason::Failed)).await;
-    fs::rename(&aside, &guest.spec.overlay).unwrap();
+    fs::rename(&aside, overlay).unwrap();
     libvirt.start(&guest.spec).await.unwrap();
     wait_for_state(&libvirt, id, DomainState::Running).await;
 }

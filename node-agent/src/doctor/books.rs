@@ -76,10 +76,14 @@ fn placement_finding(
             "wait for the agent; if it stays, see the agent's log for the step that fails",
         ),
         PlacementPart::Absent { .. } => None,
-        PlacementPart::Present(_) if done.is_some_and(Progress::has_disk) && !disk => found(
-            "it ran before and its disk file is gone",
-            "restore the file from a backup, or terminate the instance",
-        ),
+        PlacementPart::Present(spec)
+            if spec.root_disk.is_some() && done.is_some_and(Progress::has_disk) && !disk =>
+        {
+            found(
+                "it ran before and its disk file is gone",
+                "restore the file from a backup, or terminate the instance",
+            )
+        }
         PlacementPart::Present(_) if !live && done.is_some_and(is_unknown) => found(
             "it is off, and the record of what was done for it is damaged or was: it is not started by itself",
             "start the instance if it is to run, or terminate it; both need the agent",

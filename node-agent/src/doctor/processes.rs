@@ -1,34 +1,56 @@
-//! The QEMU processes that use this host's disks, against libvirt's word.
+//! The QEMU processes of this host, against libvirt's word.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use tepui_libvirt::placement_of;
 use tepui_types::PlacementId;
 
 use super::{Finding, Inventory, Subject, failure, is_live};
 
-/// Process ids of the QEMU processes that have a disk of `disks` open for their guest.
+/// Process ids of the QEMU processes of this host, by their guest.
 pub type Processes = BTreeMap<PlacementId, Vec<i32>>;
 
-/// Looks through all processes. One of another host on the same machine uses other disks.
+/// Looks through all processes. One of another host on the same machine uses other disks than those in `disks`, and
+/// one that boots from a volume, and so has no disk there, is in another network.
 pub fn processes(disks: &Path) -> io::Result<Processes> {
     let mut found = Processes::new();
     for entry in std::fs::read_dir("/proc")? {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         // One that ended meanwhile has none.
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if let Some(placement) = placement_of(&String::from_utf8_lossy(&command), disks) {
+        let command = String::from_utf8_lossy(&command);
+        if let Some(placement) =
+            by_disk(&command, disks).or_else(|| by_name(&command).filter(|_| is_here(pid)))
+        {
             found.entry(placement).or_default().push(pid);
         }
     }
     Ok(found)
 }
 
+fn is_qemu(command: &str) -> bool {
+    let program = command.split('\0').next().and_then(|program| Path::new(program).file_name()?.to_str());
+    program.is_some_and(|name| name.starts_with("qemu"))
+}
+
+/// Of whom a command line of QEMU says that it is.
+fn by_name(command: &str) -> Option<PlacementId> {
+    let mut words = command.split('\0').filter(|_| is_qemu(command));
+    let name = words.find_map(|word| word.strip_prefix("guest="))?;
+    placement_of(name.split(',').next()?)
+}
+
+/// Whether a process is in the network of this one, which is the host's.
+fn is_here(pid: i32) -> bool {
+    let network = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    network(&pid.to_string()).is_some_and(|found| Some(found) == network("self"))
+}
+
 /// Whose disk a command line of QEMU names.
-fn placement_of(command: &str, disks: &Path) -> Option<PlacementId> {
-    let program = Path::new(command.split('\0').next()?).file_name()?.to_str()?;
-    if !program.starts_with("qemu") {
+fn by_disk(command: &str, disks: &Path) -> Option<PlacementId> {
+    if !is_qemu(command) {
         return None;
     }
     let disk = format!("{}/", disks.display());
@@ -69,6 +91,8 @@ fn list(pids: &[i32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use tepui_libvirt::{DomainState, OffReason};
 
     use super::*;
@@ -115,11 +139,21 @@ mod tests {
             format!("{program}\0-name\0guest=x\0-blockdev\0{{\"filename\":\"{path}\"}}\0")
         };
         let own = format!("/var/lib/tepui/disks/{id}.qcow2");
-        assert_eq!(placement_of(&command("/usr/bin/qemu-system-x86_64", &own), disks), Some(id));
+        assert_eq!(by_disk(&command("/usr/bin/qemu-system-x86_64", &own), disks), Some(id));
         let elsewhere = format!("/srv/other/disks/{id}.qcow2");
-        assert_eq!(placement_of(&command("/usr/bin/qemu-system-x86_64", &elsewhere), disks), None);
-        assert_eq!(placement_of(&command("/usr/bin/cat", &own), disks), None);
-        assert_eq!(placement_of("", disks), None);
+        assert_eq!(by_disk(&command("/usr/bin/qemu-system-x86_64", &elsewhere), disks), None);
+        assert_eq!(by_disk(&command("/usr/bin/cat", &own), disks), None);
+        assert_eq!(by_disk("", disks), None);
+    }
+
+    #[test]
+    fn a_process_without_a_disk_here_is_known_by_its_name() {
+        let id = placement(1);
+        let command =
+            |program: &str, name: &str| format!("{program}\0-name\0guest={name},debug-threads=on\0-S\0");
+        assert_eq!(by_name(&command("/usr/bin/qemu-system-x86_64", &format!("tepui-{id}"))), Some(id));
+        assert_eq!(by_name(&command("/usr/bin/qemu-system-x86_64", "web")), None);
+        assert_eq!(by_name(&command("/usr/bin/cat", &format!("tepui-{id}"))), None);
     }
 
     /// A real process, which holds the name that QEMU has.
@@ -129,16 +163,28 @@ mod tests {
         let (id, program) = (placement(1), folder.path().join("qemu-system-test"));
         std::os::unix::fs::symlink("/bin/sh", &program).unwrap();
         let disk = folder.path().join(format!("{id}.qcow2"));
-        let mut child = std::process::Command::new(&program)
-            .args(["-c", "read line", "sh"])
-            .arg(&disk)
-            .stdin(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        assert_eq!(processes(folder.path()).unwrap(), Processes::from([(id, vec![pid])]));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(processes(folder.path()).unwrap(), Processes::new());
+        let other = placement(2);
+        let name = format!("guest=tepui-{other},debug-threads=on");
+        let start = |last: &std::ffi::OsStr| {
+            let mut child = std::process::Command::new(&program)
+                .args(["-c", "echo; read line", "sh"])
+                .arg(last)
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            // Until it runs its words may not be there.
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+            child
+        };
+        let mut children = [start(disk.as_os_str()), start(name.as_ref())];
+        let pids: Vec<_> = children.iter().map(|child| i32::try_from(child.id()).unwrap()).collect();
+        let own = |id| processes(folder.path()).unwrap().remove(&id);
+        assert_eq!((own(id), own(other)), (Some(vec![pids[0]]), Some(vec![pids[1]])));
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!((own(id), own(other)), (None, None));
     }
 }

@@ -11,7 +11,7 @@ use crate::hypervisor::{HypervisorError, SimulatedHypervisor, SimulatedSettings}
 use crate::ledger::{Ledger, Seal, Wanted};
 use crate::network::SimulatedNetwork;
 use crate::plan::Progress;
-use crate::testing::{absent, node_id, node_part, placement, running};
+use crate::testing::{absent, booting, node_id, node_part, placement, root, running};
 
 fn books(placements: Vec<WantedPlacement>) -> Books {
     let node = Arc::new(NodePart { placements });
@@ -107,6 +107,14 @@ fn a_host_as_wanted_has_no_finding() {
     let mut books = books(vec![running(id, 1, 0)]);
     books.progress.insert(id, started());
     assert_eq!(found(&books, &inventory(&[(id, DomainState::Running)], &[&disk(id)])), []);
+}
+
+#[test]
+fn a_guest_that_boots_from_a_volume_misses_no_disk_on_its_host() {
+    let id = placement(1);
+    let mut books = books(vec![booting(id, 1, root())]);
+    books.progress.insert(id, started());
+    assert_eq!(found(&books, &inventory(&[(id, DomainState::Running)], &[])), []);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tepui_libvirt::{DiskFormat, DomainSpec};
+use tepui_libvirt::{DiskFormat, DomainSpec, Overlay, Root};
 use tepui_types::PlacementId;
 use tepui_types::VpcId;
 use tepui_types::agent::PlacementSpec;
@@ -14,9 +14,9 @@ use crate::plan::{Operation, Progress};
 /// One step; each can be done twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The image is on this host.
+    /// The image is on this host, if the root disk is local.
     Image,
-    /// The overlay is there.
+    /// The overlay is there, if the root disk is local.
     Overlay,
     /// The tap is there, with all filters.
     Network,
@@ -104,7 +104,7 @@ impl Step {
 impl Executor {
     pub(super) async fn step(&self, job: &Job, step: Step) -> Result<(), StepError> {
         match step {
-            Step::Image => Ok(self.disks.ensure_image(&job.spec()?.root_disk).await?),
+            Step::Image => self.image(job.spec()?).await,
             Step::Overlay => self.overlay(job, job.spec()?).await,
             Step::Network => Ok(self.network.ensure_for(&vpcs(job.spec()?)).await?),
             Step::Unplug => Ok(self.network.ensure_for(&[]).await?),
@@ -119,10 +119,18 @@ impl Executor {
         }
     }
 
+    async fn image(&self, spec: &PlacementSpec) -> Result<(), StepError> {
+        match &spec.root_disk {
+            Some(disk) => Ok(self.disks.ensure_image(disk).await?),
+            None => Ok(()),
+        }
+    }
+
     /// The mark comes after the disk and before the domain: whatever fails later, a guest that may have
     /// written to the disk is never given a fresh one.
     async fn overlay(&self, job: &Job, spec: &PlacementSpec) -> Result<(), StepError> {
-        self.disks.ensure_overlay(job.id, &spec.root_disk, job.ran_before).await?;
+        let Some(disk) = &spec.root_disk else { return Ok(()) };
+        self.disks.ensure_overlay(job.id, disk, job.ran_before).await?;
         self.change_ledger(job.id, |done| Some(Progress { disk_made: true, ..done.unwrap_or_default() }))
             .await
     }
@@ -130,23 +138,29 @@ impl Executor {
     fn domain(&self, job: &Job, spec: &PlacementSpec) -> Result<DomainSpec, StepError> {
         let interface = spec.metadata.interfaces.first().ok_or(StepError::Spec("it has no interface"))?;
         let tap = self.network.tap_name(job.id).ok_or(StepError::NoPort)?;
-        let paths = self.disks.paths(job.id, &spec.root_disk);
         Ok(DomainSpec {
             placement_id: job.id,
             instance_id: spec.instance_id,
             vcpus: spec.vcpus,
             memory_mib: spec.memory_mib,
             accelerator: self.accelerator,
-            overlay: paths.overlay,
-            base: paths.base,
-            base_format: DiskFormat::Raw,
-            volume_serial: spec.root_disk.volume_id.to_string().replace('-', ""),
+            root: self.root(job.id, spec)?,
             tap,
             mac: interface.mac,
             mtu: u16::try_from(GUEST_MTU).unwrap_or(u16::MAX),
             disks: crate::volumes::disks_of(spec),
             console_log: self.consoles.join(crate::console::file_name(job.id)),
         })
+    }
+
+    fn root(&self, id: PlacementId, spec: &PlacementSpec) -> Result<Root, StepError> {
+        let Some(disk) = &spec.root_disk else {
+            let root = crate::volumes::root_of(spec).ok_or(StepError::Spec("it has no root disk"))?;
+            return Ok(Root::Volume(root));
+        };
+        let paths = self.disks.paths(id, disk);
+        let (base_format, serial) = (DiskFormat::Raw, crate::volumes::serial(disk.volume_id));
+        Ok(Root::Overlay(Overlay { path: paths.overlay, base: paths.base, base_format, serial }))
     }
 
     fn remove_console(&self, job: &Job) -> Result<(), StepError> {

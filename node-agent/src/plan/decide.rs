@@ -70,12 +70,12 @@ fn run(view: &View<'_>, host: &Host, start_seq: u64, reboot_seq: u64) -> Decisio
         return keep_running(view, host, done, start_seq, reboot_seq);
     }
     if done.lost && (done.start_seq == 0 || start_seq <= done.start_seq) {
-        return note_lost(host, start_seq, reboot_seq);
+        return note_lost(view, host, start_seq, reboot_seq);
     }
-    if view.awaits_volumes() {
+    if view.awaits_volumes(host) {
         return Decision::Settled;
     }
-    if done.start_seq < start_seq || went_down_with_host(&done, host) {
+    if done.start_seq < start_seq || done.went_down_with_host(&host.boot_id) {
         return start(view, host, &done, start_seq, reboot_seq);
     }
     match done.off {
@@ -86,18 +86,14 @@ fn run(view: &View<'_>, host: &Host, start_seq: u64, reboot_seq: u64) -> Decisio
 
 /// The guest may have been switched off by its user, and the start that is wanted may be the one before that:
 /// only a later one is an order to start.
-fn note_lost(host: &Host, start_seq: u64, reboot_seq: u64) -> Decision {
+fn note_lost(view: &View<'_>, host: &Host, start_seq: u64, reboot_seq: u64) -> Decision {
     let (boot_id, off) = (host.boot_id.clone(), Some(OffReason::Unknown));
-    note(Progress { start_seq, reboot_seq, boot_id, off, stopping: false, disk_made: true, lost: false })
-}
-
-/// The guest was running and nobody saw it go off before the host booted again.
-fn went_down_with_host(done: &Progress, host: &Host) -> bool {
-    done.start_seq > 0 && done.off.is_none() && done.boot_id != host.boot_id
+    let disk_made = view.has_local_root();
+    note(Progress { start_seq, reboot_seq, boot_id, off, stopping: false, disk_made, lost: false })
 }
 
 fn start(view: &View<'_>, host: &Host, done: &Progress, start_seq: u64, reboot_seq: u64) -> Decision {
-    if !view.vpcs_known {
+    if !view.vpcs_known || view.lacks_root() {
         return Decision::Settled;
     }
     let record = Progress {
@@ -106,7 +102,7 @@ fn start(view: &View<'_>, host: &Host, done: &Progress, start_seq: u64, reboot_s
         boot_id: host.boot_id.clone(),
         off: None,
         stopping: false,
-        disk_made: true,
+        disk_made: view.has_local_root(),
         lost: false,
     };
     Decision::Act(Action { operation: Operation::Start, record: Some(record) })
@@ -128,7 +124,7 @@ fn keep_running(view: &View<'_>, host: &Host, done: Progress, start_seq: u64, re
         boot_id: host.boot_id.clone(),
         off: None,
         stopping: false,
-        disk_made: done.disk_made,
+        disk_made: done.disk_made && view.has_local_root(),
         lost: false,
     };
     if adopted != done {

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tepui_libvirt::DomainState;
 use tepui_types::PlacementId;
-use tepui_types::agent::{DiskPart, PlacementPart, Power};
+use tepui_types::agent::{DiskPart, PlacementPart, Power, WantedDisk};
 
 pub use decide::{decide, retry_delay};
 pub use progress::Progress;
@@ -86,7 +86,7 @@ pub struct View<'a> {
     pub disowned: bool,
     /// The domain's state; `None` when there is no domain.
     pub domain: Option<DomainState>,
-    /// Whether its root disk is on this host.
+    /// Whether its local root disk is there.
     pub disk: bool,
     /// Whether the ledger holds the parts of all VPCs it has an interface in, with a port for it.
     pub vpcs_known: bool,
@@ -109,13 +109,31 @@ impl View<'_> {
         }
     }
 
-    /// Whether a start that was not carried out yet is wanted with a disk that nobody serves yet.
-    pub fn awaits_volumes(&self) -> bool {
+    /// Whether a start that is due has to wait for a disk that nobody serves yet: for any, if it was not carried out
+    /// yet, and in any case for the one that the guest boots from.
+    pub fn awaits_volumes(&self, host: &Host) -> bool {
         let Some(PlacementPart::Present(spec)) = self.wanted else { return false };
         let Power::Running { start_seq, .. } = spec.power else { return false };
-        let done = self.progress.map_or(0, |done| done.start_seq);
-        done < start_seq && spec.disks.iter().any(|disk| disk.wanted == DiskPart::Awaited)
+        let is_new = self.progress.map_or(0, |done| done.start_seq) < start_seq;
+        let is_due = is_new || self.progress.is_some_and(|done| done.went_down_with_host(&host.boot_id));
+        let is_awaited = spec.disks.iter().any(|disk| disk.wanted == DiskPart::Awaited);
+        is_new && is_awaited || is_due && self.lacks_root()
     }
+
+    /// Whether the guest boots from a volume that it cannot be given.
+    pub fn lacks_root(&self) -> bool {
+        let Some(PlacementPart::Present(spec)) = self.wanted else { return false };
+        spec.root_disk.is_none() && !spec.disks.iter().any(is_root)
+    }
+
+    /// Whether its root disk is a file of this host.
+    pub fn has_local_root(&self) -> bool {
+        matches!(self.wanted, Some(PlacementPart::Present(spec)) if spec.root_disk.is_some())
+    }
+}
+
+fn is_root(disk: &WantedDisk) -> bool {
+    matches!(&disk.wanted, DiskPart::Attached(spec) if spec.is_root)
 }
 
 /// Declares the operations, so that no list of them can miss one.

@@ -20,7 +20,7 @@ pub struct Progress {
     pub off: Option<OffReason>,
     /// A shutdown was begun, and is finished even if the guest is wanted again meanwhile.
     pub stopping: bool,
-    /// Its root disk was made: from then on a missing disk is a lost one. Noted before the guest can write
+    /// Its local root disk was made: from then on a missing disk is a lost one. Noted before the guest can write
     /// to it.
     #[serde(default)]
     pub disk_made: bool,
@@ -37,8 +37,13 @@ impl Progress {
         Self { disk_made: true, lost: true, ..Self::default() }
     }
 
-    /// Whether the placement's root disk must be there.
+    /// Whether the placement's root disk must be there, if it is a local one.
     pub fn has_disk(&self) -> bool {
         self.disk_made || self.start_seq > 0
+    }
+
+    /// Whether the guest was running and nobody saw it go off before the host booted again.
+    pub fn went_down_with_host(&self, boot_id: &str) -> bool {
+        self.start_seq > 0 && self.off.is_none() && self.boot_id != boot_id
     }
 }

@@ -77,7 +77,7 @@ fn off_but_wanted(view: &View<'_>, host: &Host) -> PlacementState {
     if !view.vpcs_known {
         return PlacementState::Preparing { step: "network".to_owned() };
     }
-    if view.awaits_volumes() {
+    if view.awaits_volumes(host) {
         return PlacementState::Preparing { step: "volumes".to_owned() };
     }
     match decide(view, host) {

@@ -8,7 +8,7 @@ use tepui_types::{ExportId, VolumeId};
 
 use super::*;
 use crate::execute::{Step, stages_of};
-use crate::testing::{absent, placement, running, stopped};
+use crate::testing::{absent, booting, placement, root, running, stopped};
 
 const GRACE: Duration = Duration::from_secs(90);
 
@@ -82,11 +82,13 @@ impl World {
     fn step(&mut self, step: Step, action: &Action) {
         match step {
             Step::Image | Step::Network | Step::Unplug | Step::Console => {}
-            Step::Overlay => {
+            Step::Overlay if self.view().has_local_root() => {
                 self.disk = true;
                 self.progress.get_or_insert_default().disk_made = true;
             }
+            Step::Overlay => {}
             Step::Domain => {
+                assert!(!self.view().lacks_root(), "started without its root: {self:?}");
                 self.starts += u32::from(!self.view().is_live());
                 self.domain = Some(DomainState::Running);
             }
@@ -170,6 +172,7 @@ fn any_wanted() -> impl Strategy<Value = WantedPlacement> {
     let id = placement(1);
     prop_oneof![
         (1_u64..4, 0_u64..4).prop_map(move |(start, reboot)| running(id, start, reboot)),
+        (1_u64..4).prop_map(move |start| booting(id, start, root())),
         any::<bool>().prop_map(move |force| stopped(id, force)),
         any::<bool>().prop_map(move |force| absent(id, force)),
     ]
@@ -210,6 +213,22 @@ fn arrived(world: &World) {
 }
 
 proptest! {
+    #[test]
+    fn no_guest_is_ever_started_without_the_volume_that_it_boots_from(
+        mut world in any_world(),
+        start in 1_u64..4,
+        root in prop_oneof![Just(DiskPart::Awaited), Just(DiskPart::Absent)],
+    ) {
+        world.progress.iter_mut().for_each(|done| done.disk_made = false);
+        world.wanted = Some(booting(placement(1), start, root));
+        world.settle_alive();
+        prop_assert_eq!(world.starts, 0);
+        world.wanted = Some(booting(placement(1), start, self::root()));
+        world.settle_alive();
+        arrived(&world);
+        prop_assert!(!world.progress.unwrap().disk_made, "nothing was made on this host");
+    }
+
     #[test]
     fn from_any_state_the_planner_arrives_and_then_rests(mut world in any_world()) {
         world.settle_alive();
@@ -450,4 +469,41 @@ fn a_start_waits_for_its_volumes_and_a_reboot_of_the_host_does_not() {
     assert!(
         matches!(decide(&world.view(), &world.host()), Decision::Act(action) if action.operation == Operation::Start)
     );
+}
+
+#[test]
+fn a_start_waits_for_the_volume_to_boot_from_and_so_does_one_after_a_reboot_of_the_host() {
+    let waits = |world: &World| {
+        assert_eq!(decide(&world.view(), &world.host()), Decision::Settled);
+        assert_eq!(world.state(), PlacementState::Preparing { step: "volumes".to_owned() });
+    };
+    let mut world = World::new(booting(placement(1), 1, DiskPart::Awaited));
+    waits(&world);
+    world.wanted = Some(booting(placement(1), 1, root()));
+    world.settle_alive();
+    assert_eq!((world.starts, world.disk), (1, false));
+    for root in [DiskPart::Awaited, DiskPart::Absent] {
+        world.host_reboots("boot-2");
+        world.wanted = Some(booting(placement(1), 1, root));
+        waits(&world);
+    }
+    let none = |world: &mut World| match &mut world.wanted.as_mut().unwrap().wanted {
+        PlacementPart::Present(spec) => spec.disks.clear(),
+        PlacementPart::Absent { .. } => panic!("not present"),
+    };
+    none(&mut world);
+    waits(&world);
+    world.wanted = Some(booting(placement(1), 1, root()));
+    world.settle_alive();
+    assert_eq!(world.starts, 2);
+
+    // What ended by itself is off, whatever became of its disk.
+    world.goes_off(Seen::Guest);
+    none(&mut world);
+    world.settle_alive();
+    assert_eq!(world.state(), PlacementState::Off { start_seq: 1, reason: OffReason::Guest });
+    // One that stands still is not resumed without it either.
+    world.domain = Some(DomainState::Paused);
+    world.progress.as_mut().unwrap().off = None;
+    assert_eq!(decide(&world.view(), &world.host()), Decision::Settled);
 }

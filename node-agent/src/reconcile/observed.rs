@@ -104,7 +104,8 @@ impl Reconciler {
         let name = step.map_or("queued", Step::name);
         match (step, wanted) {
             (Some(Step::Image), Some(PlacementPart::Present(spec))) => {
-                let percent = self.shared.executor.disks.image_percent(spec.root_disk.image_digest);
+                let digest = spec.root_disk.as_ref().map(|disk| disk.image_digest);
+                let percent = digest.and_then(|digest| self.shared.executor.disks.image_percent(digest));
                 percent.map_or_else(|| name.to_owned(), |percent| format!("{name} {percent} %"))
             }
             (Some(_) | None, _) => name.to_owned(),

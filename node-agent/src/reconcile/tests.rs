@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use tepui_libvirt::{Accelerator, DomainSpec, DomainState, DomainStatus, OffReason as Seen};
 use tepui_types::Epoch;
-use tepui_types::agent::{OffReason, Part, PartBody, PlacementState};
+use tepui_types::agent::{DiskPart, OffReason, Part, PartBody, PlacementState};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -17,7 +17,7 @@ use crate::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, Simula
 use crate::ledger::Seal;
 use crate::network::SimulatedNetwork;
 use crate::storage::SimulatedStorage;
-use crate::testing::{absent, node_id, node_part, placement, running, stopped, vpc_part};
+use crate::testing::{absent, booting, node_id, node_part, placement, root, running, stopped, vpc_part};
 
 mod damage;
 mod rendezvous;
@@ -132,6 +132,22 @@ fn is_running(start_seq: u64, reboot_seq: u64) -> PlacementState {
 
 fn simulated() -> (SimulatedHost, Arc<SimulatedHypervisor>) {
     SimulatedHost::simulated(SimulatedSettings::default())
+}
+
+#[tokio::test]
+async fn a_guest_that_boots_from_a_volume_starts_with_it_and_has_no_disk_on_the_host() {
+    let (host, hypervisor) = simulated();
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![booting(id, 1, DiskPart::Awaited)])]);
+    agent.wait_state(id, PlacementState::Preparing { step: "volumes".to_owned() }).await;
+    assert_eq!(hypervisor.starts_and_resets(id), (0, 0));
+    agent.take(vec![node_part(2, vec![booting(id, 1, root())])]);
+    agent.wait_state(id, is_running(1, 0)).await;
+    agent.wait_record(id, |done| done.start_seq == 1 && !done.disk_made).await;
+    assert!(crate::disks::Disks::overlays(host.disks.as_ref()).unwrap().is_empty());
+    agent.take(vec![node_part(3, vec![absent(id, true)])]);
+    agent.wait_state(id, PlacementState::Gone).await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use tepui_types::agent::{ExportState, PoolState, StorageObserved, StoragePart, S
 use tokio::sync::Notify;
 
 use super::Storage;
+use super::bases::is_wait;
 
 /// Until the next look where all is as wanted: the use of a pool changes by itself.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -56,9 +57,9 @@ impl StorageKeeper {
         self.storage.ended().await;
     }
 
-    /// Returns when a copy has ended that was made in the background.
-    pub(crate) async fn copied(&self) {
-        self.storage.copied().await;
+    /// Returns when something for which a volume waited has come or failed.
+    pub(crate) async fn arrived(&self) {
+        self.storage.arrived().await;
     }
 }
 
@@ -97,8 +98,14 @@ fn tell(before: Option<&StorageObserved>, now: &StorageObserved) {
     }
     for volume in &now.volumes {
         let is_new = !before.is_some_and(|before| before.volumes.contains(volume));
-        if let (StoredState::Failed { message, .. }, true) = (&volume.state, is_new) {
-            tracing::error!(volume = %volume.id, %message, "a volume is not as wanted");
+        match &volume.state {
+            StoredState::Failed { message, .. } if is_new && is_wait(message) => {
+                tracing::info!(volume = %volume.id, %message, "a volume is not there yet");
+            }
+            StoredState::Failed { message, .. } if is_new => {
+                tracing::error!(volume = %volume.id, %message, "a volume is not as wanted");
+            }
+            StoredState::Failed { .. } | StoredState::Present { .. } | StoredState::Gone => {}
         }
     }
     for export in &now.exports {

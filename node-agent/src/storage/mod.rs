@@ -1,16 +1,19 @@
 //! What the host's pools hold and serve.
 
+mod bases;
 mod exports;
 mod keeper;
 mod pools;
 mod simulated;
+mod stored;
 mod transfers;
 
 use async_trait::async_trait;
 use tepui_types::agent::{StorageObserved, StoragePart};
 
+pub(crate) use bases::awaited_images;
 pub use keeper::StorageKeeper;
-pub use pools::LocalPools;
+pub use pools::{LocalPools, PoolSettings};
 pub use simulated::SimulatedStorage;
 
 /// Makes pools as a part says. What it does not name is left as it is: only an explicit absence removes.
@@ -23,6 +26,7 @@ pub trait Storage: Send + Sync {
     /// Returns when something that served volumes has ended, and [`Storage::apply`] is due.
     async fn ended(&self);
 
-    /// Returns when what took its time in the background has ended, and [`Storage::apply`] is due.
-    async fn copied(&self);
+    /// Returns when something that took its time has come or failed, for which a volume or snapshot waited, and
+    /// [`Storage::apply`] is due.
+    async fn arrived(&self);
 }

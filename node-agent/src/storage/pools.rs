@@ -11,22 +11,34 @@ use tepui_storage::nfs::{self, Ganesha};
 use tepui_storage::{Local, Pool, PoolError, Watermarks};
 use tepui_types::agent::{
     ExportObserved, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotObserved,
-    SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSnapshot,
-    WantedVolume,
+    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSnapshot, WantedVolume,
 };
 use tepui_types::{PoolId, Timestamp};
 use tokio::sync::Mutex;
 
 use super::Storage;
+use super::bases::Bases;
 use super::exports::Served;
+use super::stored::{snapshot, volume, work};
 use super::transfers::{Transfer, Transfers, source_elsewhere};
+use crate::images::ImageCache;
 
 /// What was removed can be found in the trash for so long.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
+/// How the volumes of pools are served.
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    /// By a tgtd.
+    pub iscsi: iscsi::Settings,
+    /// By a ganesha.
+    pub nfs: nfs::Settings,
+}
+
 /// The pools of this host.
 pub struct LocalPools {
     clock: fn() -> Timestamp,
+    bases: Arc<Bases>,
     open: Mutex<BTreeMap<PoolId, OpenPool>>,
     pub(super) served: Mutex<Served>,
     pub(super) tgt: Tgt,
@@ -43,10 +55,13 @@ struct OpenPool {
 }
 
 impl LocalPools {
-    /// Pools that are served by a tgtd as `iscsi` says, or a ganesha as `nfs` does. `clock` dates what is removed.
-    pub fn new(iscsi: iscsi::Settings, nfs: nfs::Settings, clock: fn() -> Timestamp) -> Self {
+    /// Pools that are served as `settings` says, for whose volumes `images` brings what they begin with. `clock` dates
+    /// what is removed.
+    pub fn new(settings: PoolSettings, images: Arc<ImageCache>, clock: fn() -> Timestamp) -> Self {
+        let PoolSettings { iscsi, nfs } = settings;
         Self {
             clock,
+            bases: Arc::new(Bases::new(images)),
             open: Mutex::default(),
             served: Mutex::default(),
             tgt: Tgt::new(iscsi),
@@ -59,7 +74,11 @@ impl LocalPools {
     /// Opens what the part names and lets go of what it does not; how each pool is.
     async fn open(&self, parts: &[PoolPart]) -> (BTreeMap<PoolId, OpenPool>, Vec<PoolObserved>) {
         let mut open = self.open.lock().await;
-        open.retain(|_, held| parts.contains(&held.part));
+        let (stay, go) =
+            std::mem::take(&mut *open).into_iter().partition(|(_, held)| parts.contains(&held.part));
+        *open = stay;
+        go.keys().for_each(|id| self.bases.let_go(*id));
+        drop(go);
         let mut seen = Vec::new();
         for part in parts {
             let state = match open.get(&part.id) {
@@ -80,7 +99,7 @@ impl LocalPools {
     /// Makes the snapshots as they are wanted. Of one that is still being copied from another pool nothing is said.
     async fn snapshots(
         &self,
-        open: &BTreeMap<PoolId, OpenPool>,
+        pools: &BTreeMap<PoolId, Arc<Pool>>,
         wanted: &[WantedSnapshot],
         now: Timestamp,
     ) -> Vec<SnapshotObserved> {
@@ -88,22 +107,22 @@ impl LocalPools {
         let mut due = Vec::new();
         let mut here = Vec::new();
         for one in wanted {
-            match transfer(open, one).await {
+            match transfer(pools, one).await {
                 Some(transfer) => due.push(transfer),
                 None => here.push(one.clone()),
             }
         }
-        let mut seen = work(open.clone(), here, move |pool, one| snapshot(pool, one, now)).await;
+        let mut seen = work(pools.clone(), here, move |pool, one| snapshot(pool, one, now)).await;
         seen.extend(self.transfers.apply(due).await);
         seen
     }
 }
 
 /// What is to be copied from another pool and is not there yet, where both can be used.
-async fn transfer(open: &BTreeMap<PoolId, OpenPool>, wanted: &WantedSnapshot) -> Option<Transfer> {
+async fn transfer(pools: &BTreeMap<PoolId, Arc<Pool>>, wanted: &WantedSnapshot) -> Option<Transfer> {
     let source = source_elsewhere(wanted)?;
-    let (id, to) = (wanted.id, Arc::clone(&open.get(&wanted.pool_id)?.pool));
-    let from = Arc::clone(&open.get(&source.pool_id)?.pool);
+    let (id, to) = (wanted.id, Arc::clone(pools.get(&wanted.pool_id)?));
+    let from = Arc::clone(pools.get(&source.pool_id)?);
     let pool = Arc::clone(&to);
     let found = tokio::task::spawn_blocking(move || pool.snapshot(id)).await;
     let is_missing = matches!(found, Ok(Ok(None)));
@@ -113,14 +132,17 @@ async fn transfer(open: &BTreeMap<PoolId, OpenPool>, wanted: &WantedSnapshot) ->
 #[async_trait]
 impl Storage for LocalPools {
     async fn apply(&self, part: &StoragePart) -> StorageObserved {
-        let (open, pools) = self.open(&part.pools).await;
+        let (open, seen) = self.open(&part.pools).await;
+        let now = (self.clock)();
+        let pools: BTreeMap<PoolId, Arc<Pool>> =
+            open.iter().map(|(id, held)| (*id, Arc::clone(&held.pool))).collect();
         // Snapshots first: one that is wanted is taken before its volume goes, and is there for a volume that is
         // made from it. Exports go before the volumes that they serve.
-        let now = (self.clock)();
-        let snapshots = self.snapshots(&open, &part.snapshots, now).await;
+        let snapshots = self.snapshots(&pools, &part.snapshots, now).await;
         let made: Vec<_> =
             part.volumes.iter().filter(|one| one.wanted != VolumePart::Absent).cloned().collect();
-        let mut volumes = work(open.clone(), made, move |pool, one| volume(pool, one, now)).await;
+        let bases = Arc::clone(&self.bases);
+        let mut volumes = work(pools.clone(), made, move |pool, one| volume(pool, one, now, &bases)).await;
         let served = |id: &PoolId| open.get(id).map(|held| (held.part.backend, Arc::clone(&held.pool)));
         let exports = self.serve(part, served).await;
         volumes.iter_mut().for_each(|seen| unless_unserved(seen, part, &exports));
@@ -136,19 +158,24 @@ impl Storage for LocalPools {
             .filter(|one| one.wanted == VolumePart::Absent && !is_served(one))
             .cloned()
             .collect();
-        volumes.extend(work(open.clone(), gone, move |pool, one| volume(pool, one, now)).await);
-        for held in open.values().cloned() {
-            sweep(held.pool, now).await;
+        let bases = Arc::clone(&self.bases);
+        volumes.extend(work(pools.clone(), gone, move |pool, one| volume(pool, one, now, &bases)).await);
+        for pool in pools.values().cloned() {
+            sweep(pool, now).await;
         }
-        StorageObserved { pools, volumes, snapshots, exports }
+        self.bases.tidy(part, pools).await;
+        StorageObserved { pools: seen, volumes, snapshots, exports }
     }
 
     async fn ended(&self) {
         self.server_ended().await;
     }
 
-    async fn copied(&self) {
-        self.transfers.ended().await;
+    async fn arrived(&self) {
+        tokio::select! {
+            () = self.bases.ended() => {}
+            () = self.transfers.ended() => {}
+        }
     }
 }
 
@@ -166,128 +193,6 @@ fn unless_unserved(seen: &mut VolumeObserved, part: &StoragePart, exports: &[Exp
     if let (Some(message), StoredState::Present { .. }) = (failed, &seen.state) {
         seen.state = StoredState::Failed { message, permanent: false };
     }
-}
-
-/// A thing in a pool, and what is seen of it.
-trait Stored: Send + Clone + 'static {
-    type Seen: Send + 'static;
-    fn pool(&self) -> PoolId;
-    fn seen(&self, state: StoredState) -> Self::Seen;
-}
-
-impl Stored for WantedVolume {
-    type Seen = VolumeObserved;
-
-    fn pool(&self) -> PoolId {
-        self.pool_id
-    }
-
-    fn seen(&self, state: StoredState) -> VolumeObserved {
-        VolumeObserved { id: self.id, state }
-    }
-}
-
-impl Stored for WantedSnapshot {
-    type Seen = SnapshotObserved;
-
-    fn pool(&self) -> PoolId {
-        self.pool_id
-    }
-
-    fn seen(&self, state: StoredState) -> SnapshotObserved {
-        SnapshotObserved { id: self.id, state }
-    }
-}
-
-/// Does the same for each of `all`, where that holds up no other task.
-async fn work<T: Stored>(
-    open: BTreeMap<PoolId, OpenPool>,
-    all: Vec<T>,
-    one: impl Fn(&Pool, &T) -> Result<StoredState, PoolError> + Send + 'static,
-) -> Vec<T::Seen> {
-    let work = move || {
-        let each = |wanted: &T| {
-            let state = match open.get(&wanted.pool()) {
-                Some(held) => one(&held.pool, wanted).unwrap_or_else(|error| not_stored(&error)),
-                None => unusable("its pool"),
-            };
-            wanted.seen(state)
-        };
-        all.iter().map(each).collect()
-    };
-    // It is not cancelled; only the end of the process ends it early.
-    tokio::task::spawn_blocking(work).await.unwrap_or_default()
-}
-
-fn volume(pool: &Pool, wanted: &WantedVolume, now: Timestamp) -> Result<StoredState, PoolError> {
-    let VolumePart::Present { size_bytes, snapshot_id, made } = &wanted.wanted else {
-        pool.remove_volume(wanted.id, now)?;
-        return Ok(StoredState::Gone);
-    };
-    let found = match pool.volume(wanted.id)? {
-        Some(found) if found.bytes < *size_bytes => pool.grow_volume(wanted.id, *size_bytes)?,
-        Some(found) => found,
-        None if *made => return Ok(lost()),
-        None => match snapshot_id {
-            Some(snapshot) => pool.clone_volume(wanted.id, *snapshot, *size_bytes)?,
-            None => pool.create_volume(wanted.id, *size_bytes)?,
-        },
-    };
-    Ok(StoredState::Present { size_bytes: found.bytes })
-}
-
-fn snapshot(pool: &Pool, wanted: &WantedSnapshot, now: Timestamp) -> Result<StoredState, PoolError> {
-    match &wanted.wanted {
-        SnapshotPart::Present { volume_id, copy_of, taken } => {
-            let found = match (pool.snapshot(wanted.id)?, copy_of) {
-                (Some(found), _) => found,
-                (None, _) if *taken => return Ok(lost()),
-                (None, None) => pool.take_snapshot(wanted.id, *volume_id)?,
-                (None, Some(source)) if source.pool_id == wanted.pool_id => {
-                    pool.copy_snapshot(wanted.id, source.snapshot_id)?
-                }
-                (None, Some(_)) => return Ok(unusable("the pool of its source")),
-            };
-            Ok(StoredState::Present { size_bytes: found.bytes })
-        }
-        SnapshotPart::Absent => {
-            pool.remove_snapshot(wanted.id, now)?;
-            Ok(StoredState::Gone)
-        }
-    }
-}
-
-/// It was here. An operator may bring it back; nothing else could but a disk with other bytes under its name.
-fn lost() -> StoredState {
-    StoredState::Failed { message: "its file is not in the pool any more".into(), permanent: false }
-}
-
-fn unusable(pool: &str) -> StoredState {
-    StoredState::Failed { message: format!("{pool} cannot be used"), permanent: false }
-}
-
-/// What cannot become better while the same is wanted is for good.
-pub(super) fn not_stored(error: &PoolError) -> StoredState {
-    let permanent = match error {
-        PoolError::Size { .. }
-        | PoolError::Shrink { .. }
-        | PoolError::SmallerThanSnapshot { .. }
-        | PoolError::OtherSize { .. }
-        | PoolError::NoVolume(_)
-        | PoolError::NoSnapshot(_)
-        | PoolError::Removed { .. } => true,
-        PoolError::NoReflink { .. }
-        | PoolError::NotAPool { .. }
-        | PoolError::OtherPool { .. }
-        | PoolError::NotEmpty { .. }
-        | PoolError::InUse { .. }
-        | PoolError::Full { .. }
-        | PoolError::NoRoom { .. }
-        | PoolError::Stopped
-        | PoolError::File { .. }
-        | PoolError::Failpoint(_) => false,
-    };
-    StoredState::Failed { message: crate::chain(error), permanent }
 }
 
 fn failed(error: &PoolError) -> PoolState {

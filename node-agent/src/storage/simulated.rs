@@ -61,7 +61,26 @@ impl Storage for SimulatedStorage {
         std::future::pending().await
     }
 
-    async fn copied(&self) {
+    async fn arrived(&self) {
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tepui_types::agent::{VolumeImage, WantedVolume};
+    use tepui_types::{Digest, PoolId, VolumeId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_volume_that_begins_with_an_image_is_there_at_once() {
+        let image = Some(VolumeImage { digest: Digest::of(b"image"), bytes: 5 });
+        let wanted = VolumePart::Present { size_bytes: 1 << 30, snapshot_id: None, image, made: false };
+        let (id, pool_id) = (VolumeId::from_random(1), PoolId::from_random(1));
+        let part =
+            StoragePart { volumes: vec![WantedVolume { id, pool_id, wanted }], ..StoragePart::default() };
+        let seen = SimulatedStorage::new(1 << 40).apply(&part).await;
+        assert_eq!(seen.volumes[0].state, StoredState::Present { size_bytes: 1 << 30 });
     }
 }

@@ -3,15 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use tepui_storage::{Pool, PoolError};
+use tepui_storage::{Copying, Pool, PoolError};
 use tepui_types::SnapshotId;
 use tepui_types::agent::{SnapshotObserved, SnapshotPart, SnapshotSource, StoredState, WantedSnapshot};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Mutex, Notify, oneshot};
 
-use super::pools::not_stored;
+use super::stored::not_stored;
 
 /// The transfers of this host.
 #[derive(Default)]
@@ -29,14 +28,14 @@ struct State {
 
 struct Running {
     id: SnapshotId,
-    stop: Arc<AtomicBool>,
+    copying: Arc<Copying>,
     told: oneshot::Receiver<Result<(), PoolError>>,
 }
 
 /// Without it the end of the process would wait for all the bytes.
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.copying.give_up();
     }
 }
 
@@ -98,15 +97,15 @@ impl Transfers {
     }
 
     fn begin(&self, Transfer { id, to, from, source }: Transfer) -> Running {
-        let (stop, ended) = (Arc::new(AtomicBool::new(false)), Arc::clone(&self.ended));
-        let stopped = Arc::clone(&stop);
+        let (copying, ended) = (Arc::new(Copying::default()), Arc::clone(&self.ended));
+        let own = Arc::clone(&copying);
         let (tell, told) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
             // It was called off, and is not asked for.
-            let _ = tell.send(to.transfer_snapshot(id, (&from, source), &stopped).map(drop));
+            let _ = tell.send(to.transfer_snapshot(id, (&from, source), &own).map(drop));
             ended.notify_one();
         });
-        Running { id, stop, told }
+        Running { id, copying, told }
     }
 
     /// Returns when one has ended.
@@ -134,7 +133,7 @@ impl State {
 
 impl Running {
     async fn stopped(mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.copying.give_up();
         // Whatever became of it, it has ended.
         let _ = (&mut self.told).await;
     }

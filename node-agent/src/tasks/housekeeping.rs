@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tepui_types::Digest;
 use tepui_types::agent::PlacementPart;
 
 use super::Context;
 use crate::console::LONGEST_LOG;
+use crate::storage::awaited_images;
 
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -15,10 +17,11 @@ pub(super) async fn run(context: Arc<Context>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let wanted = context.shared.ledger().wanted();
-        let mut digests = BTreeSet::new();
+        let mut digests: BTreeSet<Digest> =
+            wanted.storage.iter().flat_map(|part| awaited_images(part)).collect();
         for placement in &wanted.node.placements {
             if let PlacementPart::Present(spec) = &placement.wanted {
-                digests.insert(spec.root_disk.image_digest);
+                digests.extend(spec.root_disk.as_ref().map(|disk| disk.image_digest));
             }
             turn_console(&context, placement.id).await;
         }

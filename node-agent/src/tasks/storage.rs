@@ -1,5 +1,5 @@
-//! Makes the host's pools as the ledger wants them, when that changes, when something that served volumes has ended,
-//! and again from time to time.
+//! Makes the host's pools as the ledger wants them, when that changes, when something that served volumes has ended or
+//! that a volume waited for has come, and again from time to time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(super) async fn run(context: Arc<Context>) {
         }
         tokio::select! {
             () = shared.storage.wake.notified() => {}
-            () = shared.storage.copied() => {}
+            () = shared.storage.arrived() => {}
             () = shared.storage.ended() => tracing::error!("what served the volumes has ended; it is started again"),
             () = tokio::time::sleep(pause) => {}
         }

@@ -53,12 +53,12 @@ fn spec(part: &VpcPart, hop_limit: u8) -> PlacementSpec {
         power: Power::Running { start_seq: 1, reboot_seq: 0 },
         vcpus: 1,
         memory_mib: 128,
-        root_disk: RootDisk {
+        root_disk: Some(RootDisk {
             volume_id: VolumeId::from_random(1),
             image_digest: Digest::of(b"image"),
             image_bytes: 5,
             size_bytes: 1 << 30,
-        },
+        }),
         disks: Vec::new(),
         metadata,
         user_data: None,

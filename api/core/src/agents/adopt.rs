@@ -75,14 +75,18 @@ fn adoption(instance: &Instance, id: PlacementId, seen: Option<&PlacementState>)
         }
         Some(PlacementState::Off { start_seq, .. }) => {
             let late = *start_seq > 0 && *start_seq >= instance.start_seq && is_wanted(instance.state);
-            (if late { InstanceState::Stopped } else { instance.state }, *start_seq, 0)
+            (if late { off(instance) } else { instance.state }, *start_seq, 0)
+        }
+        // Its volumes may be anywhere: it is stopped, and has a new place when it starts.
+        Some(PlacementState::Gone) | None if instance.volume_root && is_wanted(instance.state) => {
+            (InstanceState::Stopped, 0, 0)
         }
         Some(PlacementState::Gone) | None => (InstanceState::Terminated, 0, 0),
         Some(PlacementState::Preparing { .. } | PlacementState::Stopping | PlacementState::Failed { .. }) => {
             return None;
         }
     };
-    let gone = now == InstanceState::Terminated && matches!(seen, Some(PlacementState::Gone) | None);
+    let gone = matches!(seen, Some(PlacementState::Gone) | None);
     let is_news =
         now != instance.state || start_seq > instance.start_seq || reboot_seq > instance.reboot_seq || gone;
     let reason = if now == instance.state { instance.state_reason.clone() } else { reason(now) };
@@ -99,6 +103,11 @@ fn adoption(instance: &Instance, id: PlacementId, seen: Option<&PlacementState>)
     })
 }
 
+/// One that boots from a volume is stopped once its place is gone.
+fn off(instance: &Instance) -> InstanceState {
+    if instance.volume_root { InstanceState::Stopping } else { InstanceState::Stopped }
+}
+
 /// Not on its way to its end.
 fn is_wanted(state: InstanceState) -> bool {
     match state {
@@ -112,12 +121,9 @@ fn is_wanted(state: InstanceState) -> bool {
 
 fn reason(now: InstanceState) -> Option<StateReason> {
     let found = match now {
-        InstanceState::Stopped => "it was off",
+        InstanceState::Stopping | InstanceState::Stopped => "it was off",
         InstanceState::Terminated => "its host had nothing of it any more",
-        InstanceState::Pending
-        | InstanceState::Running
-        | InstanceState::Stopping
-        | InstanceState::ShuttingDown => return None,
+        InstanceState::Pending | InstanceState::Running | InstanceState::ShuttingDown => return None,
     };
     let code = "Server.InternalError";
     let message = format!("{code}: {found} when a backup of the control plane was restored");

@@ -8,6 +8,7 @@ mod report;
 mod storage_part;
 mod vpc_part;
 
+use tepui_db::model::{Volume, VolumeState};
 use tepui_types::{Digest, NodeId};
 use tokio::sync::SemaphorePermit;
 
@@ -26,13 +27,20 @@ impl Cloud {
         self.host_turns.acquire().await.map_err(Error::internal)
     }
 
-    /// Whether a placement of this node begins with the image.
+    /// Whether a placement of this node begins with the image, or a volume that is to be made in one of its pools.
     ///
     /// # Errors
     /// `NotFound` for an unknown node, and those of the store.
     pub async fn needs_image(&self, node: NodeId, image: &Digest) -> Result<bool, Error> {
         let state = self.node_rows(node).await?;
-        Ok(state.records.iter().any(|record| record.instance.image_digest == *image))
+        if state.records.iter().any(|record| record.instance.image_digest == *image) {
+            return Ok(true);
+        }
+        let storage = self.db.storage_part(node).await?;
+        let to_be_made = |volume: &Volume| {
+            volume.state == VolumeState::Creating && volume.image.is_some_and(|from| from.digest == *image)
+        };
+        Ok(storage.is_some_and(|storage| storage.volumes.iter().any(to_be_made)))
     }
 }
 

@@ -57,6 +57,9 @@ impl Cloud {
             InstanceState::Pending | InstanceState::Running => {
                 Power::Running { start_seq: instance.start_seq, reboot_seq: instance.reboot_seq }
             }
+            InstanceState::Stopping | InstanceState::Stopped if instance.volume_root => {
+                return Ok(PlacementPart::Absent { force: instance.force });
+            }
             InstanceState::Stopping | InstanceState::Stopped => Power::Stopped { force: instance.force },
             InstanceState::ShuttingDown | InstanceState::Terminated => {
                 return Ok(PlacementPart::Absent { force: instance.force });
@@ -64,14 +67,17 @@ impl Cloud {
         };
         let missing = |what: &str| Error::internal(format!("{} has no {what}", instance.id));
         let interface = record.interface.as_ref().ok_or_else(|| missing("interface"))?;
-        let volume = record.root_volume.as_ref().ok_or_else(|| missing("root volume"))?;
+        let root_disk = record.root_volume.as_ref().map(|volume| root_disk(instance, volume));
+        if root_disk.is_none() && !instance.volume_root {
+            return Err(missing("root disk"));
+        }
         Ok(PlacementPart::Present(Box::new(PlacementSpec {
             instance_id: instance.id,
             project_id: instance.project_id,
             power,
             vcpus: instance.vcpus,
             memory_mib: instance.memory_mib,
-            root_disk: root_disk(instance, volume),
+            root_disk,
             disks: self.wanted_disks(record)?,
             metadata: self.metadata(record, interface, around)?,
             user_data: instance.user_data.as_deref().map(|data| BASE64.encode(data)),
@@ -136,7 +142,8 @@ fn public_keys(instance: &Instance) -> BTreeMap<String, String> {
 fn block_devices(attachments: &[Attachment]) -> Vec<MetadataBlockDevice> {
     let device = |name: String, device: &str| MetadataBlockDevice { name, device: device.into() };
     let root = ["ami", "root"].map(|name| device(name.into(), "/dev/vda"));
-    let volumes = attachments.iter().filter(|attachment| is_wanted(attachment)).enumerate();
+    let is_shown = |attachment: &&Attachment| is_wanted(attachment) && !attachment.is_root;
+    let volumes = attachments.iter().filter(is_shown).enumerate();
     let volumes = volumes.map(|(index, attachment)| {
         let name = attachment.device.strip_prefix("/dev/").unwrap_or(&attachment.device);
         device(format!("ebs{}", index + 1), name)

@@ -144,5 +144,15 @@ impl Cloud {
             self.wakes.wake_vpc(passed, vpc);
         }
         self.wakes.wake(passed, [node]);
+        // They shut what the placements had open.
+        let volumes = records.iter().filter(left).flat_map(|record| &record.attachments);
+        let volumes: Vec<_> = volumes.map(|one| one.volume_id).collect();
+        if volumes.is_empty() {
+            return;
+        }
+        match self.db.hosts_of_volumes(&volumes).await {
+            Ok(hosts) => self.wakes.wake(passed, hosts),
+            Err(error) => tracing::warn!(%error, "storage hosts not woken"),
+        }
     }
 }

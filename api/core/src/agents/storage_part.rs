@@ -30,7 +30,7 @@ impl Cloud {
                     secret: self.secret_of(attachment)?,
                     read_only: false,
                 },
-                ExportState::Closing => ExportPart::Absent,
+                ExportState::Closing | ExportState::Closed => ExportPart::Absent,
             };
             Ok(WantedExport { id: attachment.export_id, volume_id: attachment.volume_id, wanted })
         };
@@ -81,6 +81,7 @@ impl Cloud {
             read_only: false,
             size_bytes: u64::from(attachment.size_gib) * GIB,
             limits: attachment.limits,
+            is_root: attachment.is_root,
         })
     }
 
@@ -139,6 +140,7 @@ fn volume(volume: &Volume) -> WantedVolume {
         VolumeState::Creating | VolumeState::Available => VolumePart::Present {
             size_bytes: u64::from(volume.size_gib) * GIB,
             snapshot_id: volume.snapshot_id,
+            image: volume.image,
             made: volume.state == VolumeState::Available,
         },
         VolumeState::Deleting | VolumeState::Error => VolumePart::Absent,
@@ -249,7 +251,8 @@ fn export_news(attachment: &Attachment, seen: &SeenExport) -> Option<StorageNews
             failed(attachment, &format!("waits for {connections} connections to end"))
         }
         (ExportState::Making | ExportState::Open, SeenExport::Closing { .. } | SeenExport::Gone)
-        | (ExportState::Closing, SeenExport::Open { .. }) => None,
+        | (ExportState::Closing, SeenExport::Open { .. })
+        | (ExportState::Closed, _) => None,
     }
 }
 

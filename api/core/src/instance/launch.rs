@@ -28,7 +28,7 @@ impl Cloud {
                 placement_id: PlacementId::from_random(self.random()),
                 node_id: *node,
                 interface: self.interface(resolved),
-                root_volume: self.root_volume(resolved, now),
+                root_volume: resolved.local_gib.map(|gib| self.root_volume(resolved, gib, now)),
                 volumes: self.launch_volumes(caller, disks, (instance.id, *node), now)?,
                 instance,
             })
@@ -72,6 +72,7 @@ impl Cloud {
             vpc_id: resolved.subnet.vpc_id,
             subnet_id: resolved.subnet.id,
             placement_group_id: resolved.placement_group.as_ref().map(|(group, _)| group.id),
+            volume_root: resolved.local_gib.is_none(),
             shutdown_behavior: resolved.shutdown_behavior,
             disable_api_termination: resolved.disable_api_termination,
             disable_api_stop: resolved.disable_api_stop,
@@ -96,10 +97,10 @@ impl Cloud {
         }
     }
 
-    fn root_volume(&self, resolved: &Resolved, created_at: Timestamp) -> RootVolume {
+    fn root_volume(&self, resolved: &Resolved, size_gib: u32, created_at: Timestamp) -> RootVolume {
         RootVolume {
             id: VolumeId::from_random(self.random()),
-            size_gib: resolved.disk_gib,
+            size_gib,
             device: resolved.device.clone(),
             delete_on_termination: true,
             created_at,
@@ -115,7 +116,7 @@ fn tags_of<'a>(
         tags.iter().map(move |(key, value)| (id.clone(), key.clone(), value.clone()))
     };
     let volumes = one.volumes.iter().map(|new| new.volume.id);
-    let volumes: Vec<_> = std::iter::once(one.root_volume.id).chain(volumes).collect();
+    let volumes: Vec<_> = one.root_volume.iter().map(|root| root.id).chain(volumes).collect();
     on(one.instance.id.to_string(), &resolved.instance_tags)
         .chain(volumes.into_iter().flat_map(move |id| on(id.to_string(), &resolved.volume_tags)))
         .chain(on(one.interface.id.to_string(), &resolved.interface_tags))

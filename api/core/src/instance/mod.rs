@@ -4,6 +4,7 @@ mod attribute;
 mod console_output;
 mod describe;
 mod launch;
+mod place;
 mod power;
 mod request;
 mod resolve;

@@ -5,6 +5,7 @@ use tepui_db::{PowerChange, PowerOutcome, StartRequest};
 use tepui_types::InstanceId;
 use tepui_types::agent::PlacementState;
 
+use super::run::ATTEMPTS;
 use crate::audit::listed;
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error, Kind};
@@ -54,24 +55,37 @@ const TERMINATE: Verb = Verb {
 };
 
 impl Cloud {
-    /// Starts stopped instances on the nodes that hold their disks; one that runs is left alone
-    /// there, and started if its guest went off and its host had not said so yet.
+    /// Starts stopped instances on the nodes that hold their root disks, or in a new place where they boot from a
+    /// volume; one that runs is left alone there, and started if its guest went off and its host had not said so yet.
     ///
     /// # Errors
-    /// `NotFound`, `WrongState`, `NodeFull`, `QuotaExceeded`; all or nothing.
+    /// `NotFound`, `WrongState`, `NodeFull`, `NoCapacity`, `QuotaExceeded`; all or nothing.
     pub async fn start_instances(
         &self,
         caller: &Caller,
         ids: &[InstanceId],
     ) -> Result<Vec<StateChange>, Error> {
-        let request = StartRequest {
-            project_id: caller.project,
-            ids: ids.to_vec(),
-            vcpu_overcommit: self.config.overcommit.vcpus,
-            memory_overcommit: self.config.overcommit.memory,
-        };
-        let write = async { Ok(self.db.start(&request, self.now()).await?) };
-        self.change_power(caller, ids, &START, write).await
+        self.change_power(caller, ids, &START, self.start(caller, ids)).await
+    }
+
+    /// Chooses places and writes, until no race is lost.
+    async fn start(&self, caller: &Caller, ids: &[InstanceId]) -> Result<PowerOutcome, Error> {
+        for _ in 0..ATTEMPTS {
+            let (places, held) = self.choose_places(caller, ids).await?;
+            let request = StartRequest {
+                project_id: caller.project,
+                ids: ids.to_vec(),
+                vcpu_overcommit: self.config.overcommit.vcpus,
+                memory_overcommit: self.config.overcommit.memory,
+                places,
+            };
+            let outcome = self.db.start(&request, self.now()).await?;
+            drop(held);
+            if !matches!(outcome, PowerOutcome::Unplaced(_)) {
+                return Ok(outcome);
+            }
+        }
+        Err(Error::Busy)
     }
 
     /// Stops instances; disks and private addresses stay. `force` does not ask the guest.
@@ -153,6 +167,7 @@ impl Cloud {
             self.commit(caller, verb.action, listed(ids), async { changed(write.await?, verb) }).await?;
         let passed = pass(verb.steps[1])?;
         self.wakes.wake(passed, records.iter().filter_map(|record| node_of(record)));
+        self.wake_places(passed, caller, &records).await;
         pass(verb.steps[2])?;
         Ok(changes)
     }
@@ -182,6 +197,12 @@ pub(super) fn power_result(
         }
         PowerOutcome::Protected(id) => Err(Error::Protected { id: id.to_string(), attribute: protected_by }),
         PowerOutcome::GroupMissing(id) => Err(Error::not_found(Kind::SecurityGroup, id)),
+        PowerOutcome::VolumeState(id, state) => Err(Error::WrongState {
+            id: id.to_string(),
+            state: state.name().into(),
+            wanted: "available, or to be detached from the instance first",
+        }),
+        PowerOutcome::Unplaced(_) => Err(Error::Busy),
         PowerOutcome::NoCapacity(id) => Err(Error::NodeFull { id: id.to_string() }),
         PowerOutcome::QuotaExceeded(quota, limit, used) => {
             Err(Error::QuotaExceeded { quota, limit, used, asked: 1 })

@@ -72,8 +72,22 @@ pub struct RootVolumeRequest {
     pub device: Option<String>,
     /// At least the image's size, which is the default, rounded up.
     pub size_gib: Option<u32>,
-    /// `false` is refused: a local root disk goes with its instance.
+    /// `false` is refused of a local root disk, which goes with its instance.
     pub delete_on_termination: Option<bool>,
+    /// The class of the pool of a volume to boot from. What no pool has is not found, but for the class that local
+    /// disks are shown with, which then means one.
+    // Left out where they are not given, so that tokens stand for what they stood for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Operations a second that the guest may do with it; only of a volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
+    /// MiB a second; only of a volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throughput_mib: Option<u32>,
+    /// The snapshot of which a volume to boot from is made, instead of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_id: Option<SnapshotId>,
 }
 
 /// A volume as it is asked for with an instance.

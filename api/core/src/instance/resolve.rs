@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use tepui_db::model::{Image, KeyPair, MetadataSettings, PlacementGroup, ShutdownBehavior, Subnet};
 use tepui_db::{GroupName, LaunchNames, LaunchParents, TokenUse};
+use tepui_types::agent::IoLimits;
 use tepui_types::{NodeId, SecurityGroupId};
 
 use super::attribute::check_user_data;
@@ -14,6 +15,7 @@ use super::{MetadataChange, RootVolumeRequest, RunInstances};
 use crate::limits::{self, Tags};
 use crate::scheduler::Demand;
 use crate::security_group::without_repeats;
+use crate::volume::throttle::io_limits;
 use crate::{Cloud, Error, InstanceType, Kind, instance_type};
 
 const GIB: u64 = 1 << 30;
@@ -33,9 +35,9 @@ pub(super) struct Resolved {
     pub(super) names: Names,
     pub(super) private_ip: Option<Ipv4Addr>,
     pub(super) public_ip: bool,
-    pub(super) disk_gib: u32,
+    /// The size of a local root disk; `None` where the first of the volumes is the root.
+    pub(super) local_gib: Option<u32>,
     pub(super) device: String,
-    /// Beside the root disk.
     pub(super) volumes: Vec<Disk>,
     /// With the members it had when the launch was checked.
     pub(super) placement_group: Option<(PlacementGroup, BTreeMap<NodeId, u32>)>,
@@ -51,7 +53,7 @@ pub(super) struct Resolved {
 impl Resolved {
     pub(super) fn demand(&self) -> Demand {
         let InstanceType { vcpus, memory_mib, .. } = *self.size;
-        Demand { vcpus, memory_mib, disk_gib: self.disk_gib.into() }
+        Demand { vcpus, memory_mib, disk_gib: self.local_gib.unwrap_or(0).into() }
     }
 
     /// How much of a quota `count` instances take.
@@ -90,7 +92,11 @@ impl Cloud {
         self.check_request(request)?;
         let name = &request.instance_type;
         let size = instance_type(name).ok_or_else(|| Error::not_found(Kind::InstanceType, name))?;
-        let image = found.image.ok_or_else(|| Error::not_found(Kind::Image, request.image_id))?;
+        let image = found.image.ok_or_else(|| missing_image(request))?;
+        let local_gib = match volumes.iter().any(|disk| disk.is_root) {
+            true => None,
+            false => Some(local_size(&request.root_volume, &image)?),
+        };
         let key = wanted(request.key_name.as_ref(), found.key, Kind::KeyPair)?;
         let subnet = found.subnet.ok_or_else(|| missing_subnet(request))?;
         let placement_group =
@@ -103,9 +109,9 @@ impl Cloud {
             size,
             min_count: request.min_count as usize,
             max_count: request.max_count as usize,
-            disk_gib: disk_size(&request.root_volume, &image)?,
+            local_gib,
             volumes,
-            device: request.root_volume.device.clone().unwrap_or_else(|| "/dev/sda1".into()),
+            device: root_device(&request.root_volume)?,
             groups: wanted_groups(request, &subnet, found.groups)?,
             private_ip: checked_address(request.private_ip, &subnet)?,
             public_ip: self.wants_public_ip(request, &subnet)?,
@@ -129,10 +135,6 @@ impl Cloud {
         check_user_data(request.user_data.as_deref())?;
         for tags in [&request.instance_tags, &request.volume_tags, &request.interface_tags] {
             limits::check_tags(tags)?;
-        }
-        if request.root_volume.delete_on_termination == Some(false) {
-            let rule = "must be true: a local root disk goes with its instance";
-            return Err(Error::invalid("delete_on_termination", false, rule));
         }
         match &request.zone {
             Some(zone) if *zone != self.config.zone() => Err(Error::not_found(Kind::Zone, zone)),
@@ -184,15 +186,42 @@ fn check_counts(request: &RunInstances) -> Result<(), Error> {
     Ok(())
 }
 
-fn disk_size(wanted: &RootVolumeRequest, image: &Image) -> Result<u32, Error> {
+pub(super) fn missing_image(request: &RunInstances) -> Error {
+    Error::not_found(Kind::Image, request.image_id)
+}
+
+fn local_size(wanted: &RootVolumeRequest, image: &Image) -> Result<u32, Error> {
+    if wanted.delete_on_termination == Some(false) {
+        let rule =
+            "must be true: a local root disk goes with its instance; one with the type of a pool need not";
+        return Err(Error::invalid("delete_on_termination", false, rule));
+    }
+    if io_limits(wanted.iops, wanted.throughput_mib)? != IoLimits::NONE {
+        let asked = format!("{} operations, {} MiB", shown(wanted.iops), shown(wanted.throughput_mib));
+        let rule = "is none for a root disk that is local: ask for one with the type of a pool";
+        return Err(Error::invalid("limit", asked, rule));
+    }
+    root_size(wanted, image)
+}
+
+fn shown(figure: Option<u32>) -> String {
+    figure.map_or_else(|| "any".to_owned(), |figure| figure.to_string())
+}
+
+/// The name of the root disk.
+pub(super) fn root_device(wanted: &RootVolumeRequest) -> Result<String, Error> {
+    let Some(device) = &wanted.device else { return Ok("/dev/sda1".into()) };
+    limits::check_name("device name", device, 32)?;
+    Ok(device.clone())
+}
+
+/// The size of a root disk with this image.
+pub(super) fn root_size(wanted: &RootVolumeRequest, image: &Image) -> Result<u32, Error> {
     let least = u32::try_from(image.size_bytes.div_ceil(GIB).max(1)).unwrap_or(u32::MAX);
     let size = wanted.size_gib.unwrap_or(least);
     if !(least..=limits::DISK_GIB).contains(&size) {
         let rule = format!("is {least} (the image's size) to {} GiB", limits::DISK_GIB);
         return Err(Error::invalid("root volume size", size, rule));
-    }
-    if let Some(device) = &wanted.device {
-        limits::check_name("device name", device, 32)?;
     }
     Ok(size)
 }

@@ -8,7 +8,7 @@ use tepui_db::{InstanceFilter, LaunchNames, LaunchOutcome};
 use tepui_types::{NodeId, ProjectId, ReservationId};
 
 use super::describe::Names;
-use super::resolve::{Resolved, names};
+use super::resolve::{Resolved, missing_image, names};
 use super::volumes::Pools;
 use super::{InstanceView, RunInstances};
 use crate::audit::listed;
@@ -19,7 +19,7 @@ use crate::{Caller, Cloud, Error, Kind};
 
 /// How often a launch chooses again after losing a race for a node. Each loss means that another
 /// launch won, so that this bounds the unfairness, not the progress.
-const ATTEMPTS: u32 = 8;
+pub(super) const ATTEMPTS: u32 = 8;
 
 /// What one `RunInstances` made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,9 @@ impl Cloud {
             return Ok(reservation);
         }
         let volumes = self.resolve_volumes(caller, &request.volumes).await?;
+        let image = parents.image.as_ref().ok_or_else(|| missing_image(&request))?;
+        let root = self.resolve_root(caller, &request.root_volume, image).await?;
+        let volumes = root.into_iter().chain(volumes).collect();
         let resolved = self.resolve(&request, token, parents, volumes)?;
         let reservation = ReservationId::from_random(self.random());
         let write = self.launch(caller, &resolved, names, reservation);
@@ -188,7 +191,7 @@ fn reserved(
 
 /// Members learn the rules that failed; which nodes there are and what is free on them is the
 /// operator's.
-fn no_capacity(caller: &Caller, demand: &Demand, count: usize, rejected: Vec<Rejection>) -> Error {
+pub(super) fn no_capacity(caller: &Caller, demand: &Demand, count: usize, rejected: Vec<Rejection>) -> Error {
     let wanted = if count == 1 { demand.to_string() } else { format!("{count} × {demand}") };
     let why = match caller.role {
         Role::Administrator => rejected,

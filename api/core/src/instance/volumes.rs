@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use tepui_db::model::{Pool, Snapshot, Volume, VolumeState};
+use tepui_db::model::{Image, Pool, Snapshot, Volume, VolumeState};
 use tepui_db::{LaunchVolume, NewAttachment};
-use tepui_types::agent::{IoLimits, PoolBackend};
+use tepui_types::agent::{IoLimits, PoolBackend, VolumeImage};
 use tepui_types::{AttachmentId, ExportId, InstanceId, NodeId, PoolId, Timestamp, VolumeId};
 
-use super::LaunchVolumeRequest;
+use super::resolve::{root_device, root_size};
+use super::{LaunchVolumeRequest, RootVolumeRequest};
+use crate::volume::USUAL_CLASS;
 use crate::volume::attach::device_name;
 use crate::volume::create::{OpenPools, emptiest, wanted_size};
 use crate::volume::throttle::io_limits;
-use crate::{Caller, Cloud, Error, limits};
+use crate::{Caller, Cloud, Error, Kind, limits};
 
 /// A volume to be, checked.
 pub(super) struct Disk {
@@ -20,7 +22,9 @@ pub(super) struct Disk {
     class: Option<String>,
     limits: IoLimits,
     snapshot: Option<Snapshot>,
+    image: Option<VolumeImage>,
     delete_on_termination: bool,
+    pub(super) is_root: bool,
 }
 
 /// For each disk of a launch the pools that it can go to.
@@ -56,9 +60,60 @@ impl Cloud {
             let size_gib = wanted_size(one.size_gib, snapshot.as_ref())?;
             let limits = io_limits(one.iops, one.throughput_mib)?;
             let (class, delete_on_termination) = (one.class.clone(), one.delete_on_termination);
-            disks.push(Disk { device, size_gib, class, limits, snapshot, delete_on_termination });
+            let (image, is_root) = (None, false);
+            disks.push(Disk {
+                device,
+                size_gib,
+                class,
+                limits,
+                snapshot,
+                image,
+                delete_on_termination,
+                is_root,
+            });
         }
         Ok(disks)
+    }
+
+    /// The volume to boot from, if the launch asks for one: by the class of a pool, or by a snapshot.
+    pub(super) async fn resolve_root(
+        &self,
+        caller: &Caller,
+        asked: &RootVolumeRequest,
+        image: &Image,
+    ) -> Result<Option<Disk>, Error> {
+        let snapshot = match asked.snapshot_id {
+            Some(id) => Some(self.snapshot(caller, id).await?),
+            None => None,
+        };
+        if snapshot.is_none() && !self.is_of_pool(asked.class.as_deref()).await? {
+            return Ok(None);
+        }
+        let size_gib = match &snapshot {
+            Some(snapshot) => wanted_size(asked.size_gib, Some(snapshot))?,
+            None => root_size(asked, image)?,
+        };
+        let content = VolumeImage { digest: image.digest, bytes: image.size_bytes };
+        Ok(Some(Disk {
+            device: root_device(asked)?,
+            size_gib,
+            class: asked.class.clone(),
+            limits: io_limits(asked.iops, asked.throughput_mib)?,
+            image: snapshot.is_none().then_some(content),
+            snapshot,
+            delete_on_termination: asked.delete_on_termination.unwrap_or(true),
+            is_root: true,
+        }))
+    }
+
+    /// Whether a root disk of this class is a volume of a pool, and not local to its host.
+    async fn is_of_pool(&self, class: Option<&str>) -> Result<bool, Error> {
+        let Some(class) = class else { return Ok(false) };
+        let pools = self.db.pools().await?;
+        match pools.iter().any(|load| load.pool.class == class) {
+            false if class != USUAL_CLASS => Err(Error::not_found(Kind::PoolClass, class)),
+            found => Ok(found),
+        }
     }
 
     /// The pools that these disks can go to.
@@ -94,6 +149,7 @@ impl Cloud {
                 actual_gib: 0,
                 limits: disk.limits,
                 snapshot_id: disk.snapshot.as_ref().map(|snapshot| snapshot.id),
+                image: disk.image,
                 state: VolumeState::Creating,
                 message: None,
                 created_at,
@@ -108,6 +164,7 @@ impl Cloud {
                 export_id,
                 wrapped_secret: self.new_secret(export_id)?,
                 most: limits::VOLUMES_PER_INSTANCE,
+                is_root: disk.is_root,
             };
             Ok(LaunchVolume { volume, attachment })
         };

@@ -25,6 +25,7 @@ fn instance(state: InstanceState, start_seq: u64, shutdown_behavior: ShutdownBeh
         vpc_id: VpcId::from_random(1),
         subnet_id: SubnetId::from_random(1),
         placement_group_id: None,
+        volume_root: false,
         shutdown_behavior,
         disable_api_termination: false,
         disable_api_stop: false,
@@ -160,6 +161,29 @@ fn only_what_was_asked_to_go_is_terminated_when_it_is_gone() {
         let asked = matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated);
         assert_eq!(planned.gone, asked, "{state:?}");
         assert_eq!(planned.to, if asked { InstanceState::Terminated } else { state });
+    }
+}
+
+/// It has no place while it is stopped, so that whatever stops others begins its stop.
+#[test]
+fn one_that_boots_from_a_volume_is_stopped_once_its_place_is_gone() {
+    use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
+    let to = |state, seen: &PlacementState| {
+        let instance = Instance { volume_root: true, ..instance(state, 2, ShutdownBehavior::Stop) };
+        let planned = transition(&instance, &placement(), seen)?;
+        Some((planned.to, planned.gone)).filter(|next| *next != (state, false))
+    };
+    for &state in InstanceState::ALL {
+        let (off_alone, unable, nothing_left) = match state {
+            Pending | Running => (Some((Stopping, false)), Some((Stopping, false)), None),
+            Stopping => (None, None, Some((Stopped, true))),
+            Stopped => (None, None, None),
+            ShuttingDown | Terminated => (None, None, Some((Terminated, true))),
+        };
+        assert_eq!(to(state, &off(2, OffReason::Guest)), off_alone, "{state:?}");
+        assert_eq!(to(state, &off(2, OffReason::Crashed)), off_alone, "{state:?}");
+        assert_eq!(to(state, &failed(2, true)), unable, "{state:?}");
+        assert_eq!(to(state, &PlacementState::Gone), nothing_left, "{state:?}");
     }
 }
 

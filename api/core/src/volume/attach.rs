@@ -60,6 +60,7 @@ impl Cloud {
             export_id,
             wrapped_secret: self.new_secret(export_id)?,
             most: limits::VOLUMES_PER_INSTANCE,
+            is_root: false,
         };
         let (now, resources) = (self.now(), format!("{} {}", new.volume_id, new.instance_id));
         let node = self
@@ -131,10 +132,15 @@ impl Cloud {
                     }
                     DetachOutcome::VolumeMissing => {
                         Err(match self.root_disk_of(caller, what.volume_id).await? {
-                            Some(_) => Error::root_disk(what.volume_id, "detached"),
+                            Some(_) => Error::local_root(what.volume_id, "detached"),
                             None => Error::not_found(Kind::Volume, what.volume_id),
                         })
                     }
+                    DetachOutcome::Root => Err(Error::RootDisk {
+                        id: what.volume_id.to_string(),
+                        what: "detached",
+                        why: "its instance boots from it",
+                    }),
                     DetachOutcome::NotAttached => Err(Error::NotAttached { id: what.volume_id.to_string() }),
                 }
             })

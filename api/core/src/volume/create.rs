@@ -57,6 +57,7 @@ impl Cloud {
             actual_gib: 0,
             limits,
             snapshot_id: request.snapshot_id,
+            image: None,
             state: VolumeState::Creating,
             message: None,
             created_at: self.now(),

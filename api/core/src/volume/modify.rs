@@ -128,7 +128,7 @@ impl Cloud {
         let id = request.volume_id;
         let volume = self.volume(caller, id).await?;
         if self.root_disk_of(caller, id).await?.is_some() {
-            return Err(Error::root_disk(id, "modified"));
+            return Err(Error::local_root(id, "modified"));
         }
         self.check_class(&volume.class, request.class).await?;
         let size_gib = request.size_gib.unwrap_or(volume.size_gib);

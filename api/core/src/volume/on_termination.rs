@@ -64,7 +64,8 @@ fn wanted(record: &InstanceRecord, change: &DiskChange) -> Result<Option<(Volume
             }
         };
     }
-    let device = device_name(&change.device)?;
+    let root = record.root_attachment().filter(|root| root.device == change.device);
+    let device = root.map_or_else(|| device_name(&change.device), |root| Ok(root.device.clone()))?;
     let found = record.attachments.iter().find(|attachment| attachment.device == device);
     match found.filter(|attachment| is_meant(attachment.volume_id)) {
         Some(found) => Ok(Some((found.volume_id, change.delete_on_termination))),

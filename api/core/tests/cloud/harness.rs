@@ -177,6 +177,11 @@ impl Harness {
         Host { id, capacity, cloud: Arc::clone(&self.cloud), seen: Mutex::default() }
     }
 
+    /// The images whose bytes the control plane keeps.
+    pub(crate) async fn digests_kept(&self) -> Vec<Digest> {
+        self.cloud.digests_in_use().await.unwrap()
+    }
+
     pub(crate) fn random(&self) -> u128 {
         self.entropy.random()
     }

@@ -66,8 +66,11 @@ async fn bad_requests_are_refused_by_field_and_leave_nothing_behind() {
     t.host(1).await;
     let image = t.image(&t.admin, "i").await;
     let base = RunInstances::new(image, "t3.nano");
-    let volume =
-        |size_gib, delete_on_termination| RootVolumeRequest { size_gib, delete_on_termination, device: None };
+    let volume = |size_gib, delete_on_termination| RootVolumeRequest {
+        size_gib,
+        delete_on_termination,
+        ..RootVolumeRequest::default()
+    };
     let cases = [
         ("min_count", RunInstances { min_count: 0, ..base.clone() }),
         ("max_count", RunInstances { min_count: 2, ..base.clone() }),

@@ -28,4 +28,5 @@ mod schedules;
 mod snapshots;
 mod tenancy;
 mod volume_races;
+mod volume_roots;
 mod volumes;

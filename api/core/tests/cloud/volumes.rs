@@ -346,7 +346,7 @@ async fn a_volume_lives_as_its_host_says() {
     assert_eq!(part.pools[0].path, "/srv/fast");
     assert_eq!(
         part.volumes[0].wanted,
-        VolumePart::Present { size_bytes: 4 * GIB, snapshot_id: None, made: false }
+        VolumePart::Present { size_bytes: 4 * GIB, snapshot_id: None, image: None, made: false }
     );
     site.serve().await;
     assert_eq!(site.volume(view.id).await.state, VolumeState::Available);

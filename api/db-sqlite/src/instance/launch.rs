@@ -127,7 +127,9 @@ fn launch_one(
         false => None,
     };
     insert_interface(connection, n, new, (private_ip, public_ip))?;
-    insert_root_volume(connection, n, new.instance.project_id, &new.root_volume)?;
+    if let Some(root) = &new.root_volume {
+        insert_root_volume(connection, n, new.instance.project_id, root)?;
+    }
     volumes::insert(connection, n, new)?;
     Ok((private_ip, public_ip))
 }
@@ -168,7 +170,7 @@ fn check_node(connection: &Connection, launch: &Launch, new: &LaunchInstance) ->
     let more = Amount {
         vcpus: new.instance.vcpus.into(),
         memory_mib: new.instance.memory_mib,
-        disk_gib: new.root_volume.size_gib.into(),
+        disk_gib: local_gib(new).into(),
     };
     let overcommit = Overcommit {
         vcpu: launch.vcpu_overcommit,
@@ -204,9 +206,9 @@ fn insert_instance(connection: &Connection, i: &Instance) -> rusqlite::Result<us
                    placement_group_id, shutdown_behavior, disable_api_termination, disable_api_stop,
                    metadata_enabled, metadata_tokens_required, metadata_hop_limit, metadata_tags_enabled,
                    state, state_reason_code, state_reason_message, state_reason_detail, state_since, start_seq,
-                   reboot_seq, force, launched_at, user_data)
+                   reboot_seq, force, launched_at, user_data, volume_root)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                       ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)";
+                       ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)";
     let values = params![
         S(i.id),
         S(i.project_id),
@@ -240,6 +242,7 @@ fn insert_instance(connection: &Connection, i: &Instance) -> rusqlite::Result<us
         i.force,
         S(i.launched_at),
         i.user_data,
+        i.volume_root,
     ];
     execute(connection, sql, values)
 }
@@ -254,9 +257,14 @@ fn insert_placement(connection: &Connection, n: i64, new: &LaunchInstance) -> ru
         S(new.node_id),
         new.instance.vcpus,
         S(new.instance.memory_mib),
-        new.root_volume.size_gib,
+        local_gib(new),
     ];
     execute(connection, sql, values)
+}
+
+/// What the root disk takes of its node.
+fn local_gib(new: &LaunchInstance) -> u32 {
+    new.root_volume.as_ref().map_or(0, |root| root.size_gib)
 }
 
 fn insert_interface(

@@ -7,6 +7,7 @@ mod group;
 mod launch;
 mod listing;
 mod parents;
+mod place;
 mod power;
 pub(crate) mod record;
 mod volumes;

@@ -7,7 +7,9 @@ use tepui_db::{PowerChange, PowerOutcome, StartRequest};
 use tepui_types::{InstanceId, NodeId, ProjectId};
 
 use super::capacity::{Amount, Host, Overcommit};
+use super::place;
 use crate::generation::Touched;
+use crate::placement;
 use crate::row::{execute, first};
 use crate::value::S;
 use crate::verb::{Undo, Verb};
@@ -24,6 +26,8 @@ pub(super) struct Current {
     pub(super) vcpus: u64,
     pub(super) memory_mib: u64,
     pub(super) node_id: Option<NodeId>,
+    project: ProjectId,
+    volume_root: bool,
     force: bool,
     disable_api_stop: bool,
     disable_api_termination: bool,
@@ -35,7 +39,8 @@ pub(super) fn current(
     project: ProjectId,
     id: InstanceId,
 ) -> Result<Current, Undo<PowerOutcome>> {
-    let sql = "SELECT i.n, i.state, i.vcpus, i.memory_mib, p.node_id, i.force, i.disable_api_stop,
+    let sql =
+        "SELECT i.n, i.state, i.vcpus, i.memory_mib, p.node_id, i.volume_root, i.force, i.disable_api_stop,
                       i.disable_api_termination
                FROM instance i LEFT JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
                WHERE i.id = ?1 AND i.project_id = ?2";
@@ -47,6 +52,8 @@ pub(super) fn current(
             vcpus: c.stored()?,
             memory_mib: c.stored()?,
             node_id: c.optional()?,
+            project,
+            volume_root: c.plain()?,
             force: c.plain()?,
             disable_api_stop: c.plain()?,
             disable_api_termination: c.plain()?,
@@ -116,6 +123,11 @@ fn terminate(c: &Connection, instance: &Current, now: Timestamp, touched: &mut T
     if instance.disable_api_termination {
         return Err(Undo::Answer(PowerOutcome::Protected(instance.id)));
     }
+    if instance.volume_root && instance.node_id.is_none() {
+        // It is in no place whose host would have to confirm its end.
+        placement::free(c, instance.n, instance.project, touched)?;
+        return leave(c, instance, InstanceState::Terminated, now, touched);
+    }
     leave(c, instance, next, now, touched)
 }
 
@@ -157,7 +169,7 @@ pub(super) fn wrong_state(instance: &Current) -> Undo<PowerOutcome> {
     Undo::Answer(PowerOutcome::WrongState(instance.id, instance.state))
 }
 
-/// Starts stopped instances where their disks are.
+/// Starts stopped instances where their root disks are, or in the places that were chosen for them.
 pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timestamp) -> Verb<PowerOutcome> {
     let overcommit =
         Overcommit { vcpu: request.vcpu_overcommit, memory: request.memory_overcommit, disk: 1.0 };
@@ -167,7 +179,13 @@ pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timest
         let before = current(connection, request.project_id, *id)?;
         let after = allowed(&before, InstanceRequest::Start)?;
         if after != before.state {
-            start_one(connection, &before, after, overcommit, now, &mut touched)?;
+            check_volumes(connection, &before)?;
+            if before.volume_root {
+                place::occupy(connection, &before, request, &mut touched)?;
+            } else {
+                check_room(connection, &before, overcommit)?;
+            }
+            order_start(connection, &before, after, now, &mut touched)?;
         } else if after == InstanceState::Running {
             start_again(connection, &before, &mut touched)?;
         }
@@ -191,13 +209,10 @@ fn start_again(
 
 /// A drained node takes its own instances back: they cannot start anywhere else. Their disks are
 /// counted already.
-fn start_one(
+fn check_room(
     connection: &Connection,
     instance: &Current,
-    next: InstanceState,
     overcommit: Overcommit,
-    now: Timestamp,
-    touched: &mut Touched,
 ) -> Result<(), Undo<PowerOutcome>> {
     let more = Amount { vcpus: instance.vcpus, memory_mib: instance.memory_mib, disk_gib: 0 };
     let host = match instance.node_id {
@@ -207,6 +222,26 @@ fn start_one(
     if !host.is_some_and(|host| host.up && host.fits(more, overcommit)) {
         return Err(Undo::Answer(PowerOutcome::NoCapacity(instance.id)));
     }
+    Ok(())
+}
+
+/// It would wait for ever for a volume that is lost.
+fn check_volumes(connection: &Connection, instance: &Current) -> Result<(), Undo<PowerOutcome>> {
+    let sql = "SELECT v.id, v.state FROM attachment a JOIN volume v ON v.id = a.volume_id
+               WHERE a.instance_n = ?1 AND v.state = 'error' AND a.state <> 'detaching'";
+    match first(connection, sql, params![instance.n], |c| Ok((c.stored()?, c.stored()?)))? {
+        Some((volume, state)) => Err(Undo::Answer(PowerOutcome::VolumeState(volume, state))),
+        None => Ok(()),
+    }
+}
+
+fn order_start(
+    connection: &Connection,
+    instance: &Current,
+    next: InstanceState,
+    now: Timestamp,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
     let sql = "UPDATE instance SET state = ?2, state_since = ?3, launched_at = ?3, force = 0,
                    start_seq = start_seq + 1, state_reason_code = NULL, state_reason_message = NULL,
                    state_reason_detail = NULL

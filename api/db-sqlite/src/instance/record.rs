@@ -22,7 +22,7 @@ use crate::value::S;
 /// The SELECT list, with `instance` as i, that [`read_instance`] reads.
 const INSTANCE: &str = "i.id, i.project_id, i.reservation_id, i.launch_index, i.image_id, i.image_digest,
     i.image_bytes, i.instance_type, i.vcpus, i.memory_mib, i.key_name, i.public_key, i.vpc_id, i.subnet_id,
-    i.placement_group_id, i.shutdown_behavior, i.disable_api_termination, i.disable_api_stop,
+    i.placement_group_id, i.volume_root, i.shutdown_behavior, i.disable_api_termination, i.disable_api_stop,
     i.metadata_enabled, i.metadata_tokens_required, i.metadata_hop_limit, i.metadata_tags_enabled, i.state,
     i.state_reason_code, i.state_reason_message, i.state_reason_detail, i.state_since, i.start_seq, i.reboot_seq, i.force,
     i.launched_at, i.user_data";
@@ -173,6 +173,7 @@ fn read_instance(c: &Columns<'_>) -> rusqlite::Result<Instance> {
         vpc_id: c.stored()?,
         subnet_id: c.stored()?,
         placement_group_id: c.optional()?,
+        volume_root: c.plain()?,
         shutdown_behavior: c.stored()?,
         disable_api_termination: c.plain()?,
         disable_api_stop: c.plain()?,

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::Adoption;
+use tepui_db::model::InstanceState;
 use tepui_types::{NodeId, PlacementId};
 
-use super::transition::{Current, current, release, store_reason, store_state};
+use super::transition::{Current, current, park, release, store_reason, store_state};
 use crate::generation::Touched;
 use crate::row::execute;
 use crate::value::S;
@@ -47,6 +48,10 @@ fn store(
     let sql = "UPDATE placement SET observed = ?3 WHERE instance_n = ?1 AND id = ?2";
     execute(connection, sql, params![current.n, S(adoption.placement_id), adoption.observed])?;
     store_reason(connection, current, adoption.reason.as_ref())?;
+    if adoption.gone && adoption.state == InstanceState::Stopped {
+        store_state(connection, current, InstanceState::Stopping, now)?;
+        return park(connection, current, now, touched);
+    }
     if current.state != adoption.state {
         store_state(connection, current, adoption.state, now)?;
     }

@@ -13,6 +13,8 @@ use tepui_types::{Generation, NodeId, PlacementId, VpcId};
 
 use crate::SqliteDb;
 
+pub(crate) use transition::{free, stop_fenced};
+
 #[async_trait]
 impl PlacementDb for SqliteDb {
     async fn part_generations(&self, node: NodeId) -> Result<Vec<HavePart>, DbError> {

@@ -8,13 +8,13 @@ use tepui_types::{NetworkInterfaceId, NodeId, PlacementId, ProjectId, VolumeId, 
 
 use crate::generation::Touched;
 use crate::instance::record::read_reason;
-use crate::row::{Columns, all, execute, first};
+use crate::row::{Columns, all, execute, exists, first};
 use crate::value::S;
 use crate::verb::Verb;
 use crate::{attachment, expunged_storage, tag};
 
 const CURRENT: &str = "SELECT i.n, i.project_id, i.vpc_id, i.state, p.id, p.observed,
-                              i.state_reason_code, i.state_reason_message, i.state_reason_detail
+                              i.volume_root, i.state_reason_code, i.state_reason_message, i.state_reason_detail
                        FROM placement p JOIN instance i ON i.n = p.instance_n";
 
 /// A placement that is not gone, with what a transition may change.
@@ -25,6 +25,7 @@ pub(super) struct Current {
     pub(super) state: InstanceState,
     placement: PlacementId,
     observed: Option<String>,
+    volume_root: bool,
     reason: Option<StateReason>,
 }
 
@@ -36,9 +37,11 @@ enum Wanted {
     Absent,
 }
 
-fn wanted(state: InstanceState) -> Wanted {
+fn wanted(state: InstanceState, volume_root: bool) -> Wanted {
     match state {
         InstanceState::Pending | InstanceState::Running => Wanted::On,
+        // It has no place while it is off.
+        InstanceState::Stopping | InstanceState::Stopped if volume_root => Wanted::Absent,
         InstanceState::Stopping | InstanceState::Stopped => Wanted::Off,
         InstanceState::ShuttingDown | InstanceState::Terminated => Wanted::Absent,
     }
@@ -47,9 +50,9 @@ fn wanted(state: InstanceState) -> Wanted {
 impl Current {
     fn read(c: &Columns<'_>) -> rusqlite::Result<Self> {
         let (n, project, vpc, state) = (c.plain()?, c.stored()?, c.stored()?, c.stored()?);
-        let (placement, observed) = (c.stored()?, c.plain()?);
+        let (placement, observed, volume_root) = (c.stored()?, c.plain()?, c.plain()?);
         let reason = read_reason(c)?;
-        Ok(Self { n, project, vpc, state, placement, observed, reason })
+        Ok(Self { n, project, vpc, state, placement, observed, volume_root, reason })
     }
 
     /// Whether the transition was computed for this state and says something new.
@@ -64,6 +67,11 @@ impl Current {
 
 fn releases(t: &Transition) -> bool {
     t.gone && t.to == InstanceState::Terminated
+}
+
+/// Whether an instance that boots from a volume leaves its place, to start in another.
+fn parks(t: &Transition, current: &Current) -> bool {
+    t.gone && t.to == InstanceState::Stopped && current.volume_root
 }
 
 pub(super) fn current(
@@ -89,10 +97,14 @@ pub(super) fn apply(
             continue;
         };
         store_words(connection, &current, t)?;
-        if t.from != t.to {
+        if parks(t, &current) {
+            park(connection, &current, now, &mut touched)?;
+            touched.node(node);
+            touched.vpc(current.vpc);
+        } else if t.from != t.to {
             store_state(connection, &current, t.to, now)?;
         }
-        if wanted(t.from) != wanted(t.to) {
+        if wanted(t.from, current.volume_root) != wanted(t.to, current.volume_root) {
             touched.node(node);
         }
         if releases(t) {
@@ -140,6 +152,38 @@ pub(super) fn store_state(
     Ok(())
 }
 
+/// Nothing is left on the node of an instance that keeps its volumes and addresses. It is stopped once nobody can
+/// reach its volumes any more.
+pub(super) fn park(
+    connection: &Connection,
+    current: &Current,
+    now: Timestamp,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
+    attachment::park_all(connection, current.placement, touched)?;
+    leave(connection, current, now)?;
+    stop_fenced(connection, now)
+}
+
+/// Those that boot from a volume, are in no place any more and wanted to stop are stopped once nobody can reach their
+/// volumes: then, and not before, their next place may open them.
+pub(crate) fn stop_fenced(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let sql = "UPDATE instance AS i SET state = 'stopped', state_since = ?1
+               WHERE state = 'stopping' AND volume_root
+                 AND NOT EXISTS (SELECT 1 FROM placement WHERE instance_n = i.n AND gone_at IS NULL)
+                 AND NOT EXISTS (SELECT 1 FROM attachment WHERE instance_n = i.n AND export_state <> 'closed'
+                                     AND state <> 'detaching')";
+    execute(connection, sql, params![S(now)])?;
+    Ok(())
+}
+
+fn leave(connection: &Connection, current: &Current, now: Timestamp) -> rusqlite::Result<()> {
+    let sql = "UPDATE placement SET gone_at = ?3, vcpus = 0, memory_mib = 0, disk_gib = 0
+               WHERE instance_n = ?1 AND id = ?2";
+    execute(connection, sql, params![current.n, S(current.placement), S(now)])?;
+    Ok(())
+}
+
 /// Nothing is left on the node: its place, interface, addresses and disk are free.
 pub(super) fn release(
     connection: &Connection,
@@ -147,17 +191,26 @@ pub(super) fn release(
     now: Timestamp,
     touched: &mut Touched,
 ) -> rusqlite::Result<()> {
-    attachment::close_all(connection, current.placement, touched)?;
-    let sql = "UPDATE placement SET gone_at = ?3, vcpus = 0, memory_mib = 0, disk_gib = 0
-               WHERE instance_n = ?1 AND id = ?2";
-    execute(connection, sql, params![current.n, S(current.placement), S(now)])?;
+    leave(connection, current, now)?;
+    free(connection, current.n, current.project, touched)
+}
+
+/// What an instance has that is in no place any more, and ends: its volumes leave it, its interface, addresses and
+/// local disk are free.
+pub(crate) fn free(
+    connection: &Connection,
+    instance_n: i64,
+    project: ProjectId,
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
+    attachment::close_all(connection, instance_n, project, touched)?;
     let sql = "DELETE FROM interface WHERE instance_n = ?1 RETURNING id";
-    for id in all(connection, sql, params![current.n], |c| c.stored::<NetworkInterfaceId>())? {
-        tag::delete_all(connection, current.project, &id.to_string())?;
+    for id in all(connection, sql, params![instance_n], |c| c.stored::<NetworkInterfaceId>())? {
+        tag::delete_all(connection, project, &id.to_string())?;
     }
     let sql = "DELETE FROM root_volume WHERE instance_n = ?1 RETURNING id";
-    for id in all(connection, sql, params![current.n], |c| c.stored::<VolumeId>())? {
-        tag::delete_all(connection, current.project, &id.to_string())?;
+    for id in all(connection, sql, params![instance_n], |c| c.stored::<VolumeId>())? {
+        tag::delete_all(connection, project, &id.to_string())?;
     }
     Ok(())
 }
@@ -182,6 +235,8 @@ pub(super) fn expunge(
     let mut touched = Touched::default();
     let count = expunge_placements(connection, node, reason, now, &mut touched)?;
     expunged_storage::give_up(connection, node, &reason.message, &mut touched)?;
+    // Some waited for a fence of this host, of which nothing is served any more.
+    stop_fenced(connection, now)?;
     touched.grow(connection)?;
     Ok(ExpungeOutcome::Expunged(count))
 }
@@ -196,6 +251,14 @@ fn expunge_placements(
     let sql = format!("{CURRENT} WHERE p.node_id = ?1 AND p.gone_at IS NULL");
     let lost = all(connection, &sql, params![S(node)], Current::read)?;
     for current in &lost {
+        touched.node(node);
+        touched.vpc(current.vpc);
+        if starts_elsewhere(connection, current, node)? {
+            store_reason(connection, current, Some(reason))?;
+            store_state(connection, current, InstanceState::Stopping, now)?;
+            park(connection, current, now, touched)?;
+            continue;
+        }
         if current.state != InstanceState::Terminated {
             store_reason(connection, current, Some(reason))?;
             store_state(connection, current, InstanceState::Terminated, now)?;
@@ -203,8 +266,21 @@ fn expunge_placements(
         // Its owner did not end it, and did not mean its volumes to end with the host.
         attachment::keep_all(connection, current.placement)?;
         release(connection, current, now, touched)?;
-        touched.node(node);
-        touched.vpc(current.vpc);
     }
     Ok(lost.len().try_into().unwrap_or(u32::MAX))
+}
+
+/// Whether nothing of the instance is lost with the node: it is not on its way to its end, and boots from a volume of
+/// another node.
+fn starts_elsewhere(connection: &Connection, current: &Current, node: NodeId) -> rusqlite::Result<bool> {
+    let stays = match current.state {
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::Stopped => current.volume_root,
+        InstanceState::ShuttingDown | InstanceState::Terminated => false,
+    };
+    let sql = "SELECT 1 FROM attachment a JOIN volume v ON v.id = a.volume_id JOIN pool p ON p.id = v.pool_id
+               WHERE a.instance_n = ?1 AND a.is_root AND p.node_id <> ?2";
+    Ok(stays && exists(connection, sql, params![current.n, S(node)])?)
 }

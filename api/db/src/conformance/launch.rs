@@ -25,7 +25,7 @@ pub async fn a_launch_is_read_back_whole(db: Arc<dyn Db>) {
     let new = launch.instances[0].clone();
     launch.tags = vec![
         (new.instance.id.to_string(), "Name".into(), "web".into()),
-        (new.root_volume.id.to_string(), "Name".into(), "disk".into()),
+        (new.root_volume.as_ref().unwrap().id.to_string(), "Name".into(), "disk".into()),
     ];
     let before = (world.node_generation(node).await, world.vpc_generation(alpha.vpc).await);
     let outcome = world.try_launch(&launch).await;
@@ -36,7 +36,7 @@ pub async fn a_launch_is_read_back_whole(db: Arc<dyn Db>) {
     assert_eq!(vec![record.clone()], world.db.all_instances().await.unwrap());
     assert_eq!(vec![record.clone()], world.db.node_part(node).await.unwrap().unwrap().records);
     assert_eq!(record.instance, new.instance);
-    assert_eq!(record.root_volume, Some(new.root_volume));
+    assert_eq!(record.root_volume, new.root_volume);
     let placement = record.placement.unwrap();
     assert_eq!((placement.id, placement.node_id, placement.observed), (new.placement_id, node, None));
     let interface = record.interface.unwrap();
@@ -205,7 +205,7 @@ pub async fn a_full_drained_or_lost_node_is_refused(db: Arc<dyn Db>) {
     let lost = LaunchOutcome::NodeLost(node);
     assert_eq!(try_one(&|new| new.instance.vcpus = 2).await, lost);
     assert_eq!(try_one(&|new| new.instance.memory_mib = 513).await, lost);
-    assert_eq!(try_one(&|new| new.root_volume.size_gib = 9).await, lost);
+    assert_eq!(try_one(&|new| new.root_volume.as_mut().unwrap().size_gib = 9).await, lost);
     world.db.set_schedulable(node, false).await.unwrap();
     assert_eq!(try_one(&|_| {}).await, lost);
     world.db.set_schedulable(node, true).await.unwrap();

@@ -20,6 +20,7 @@ pub mod schedule;
 pub mod snapshot;
 pub mod tag;
 pub mod volume;
+pub mod volume_root;
 pub mod world;
 
 /// Expands to one test a case. The argument is an async function without arguments that returns a
@@ -68,6 +69,11 @@ macro_rules! conformance_suite {
                 ended_imports_are_purged_and_active_ones_stay, ended_join_tokens_are_purged_used_or_not;
             launch_volumes: a_launch_brings_its_volumes, a_launch_whose_volumes_cannot_be_leaves_nothing,
                 a_launch_takes_local_pools_of_its_own_node_only;
+            volume_root: what_boots_from_a_volume_has_no_place_while_it_is_stopped,
+                a_place_is_taken_whole_or_not_at_all, volumes_come_and_go_while_it_is_in_no_place,
+                it_ends_from_no_place_too, a_given_up_host_stops_what_boots_from_another_one,
+                what_boots_from_a_given_up_host_can_only_end, what_is_all_on_a_given_up_host_ends_with_it,
+                an_image_is_kept_until_its_volumes_are_made, an_adoption_parks_it;
             snapshot: snapshots_are_taken_together_and_volumes_made_of_them,
                 a_copy_of_a_snapshot_has_a_life_of_its_own, a_copy_goes_to_an_open_pool_of_its_host,
                 what_is_shared_is_used_by_others_and_changed_by_its_owner_alone,

@@ -48,6 +48,7 @@ impl Site {
             actual_gib: 0,
             limits: IoLimits::NONE,
             snapshot_id: None,
+            image: None,
             state: VolumeState::Creating,
             message: None,
             created_at: self.world.now(),
@@ -103,6 +104,7 @@ impl Site {
             export_id: ExportId::from_random(self.world.bits()),
             wrapped_secret: vec![7; 32],
             most: 3,
+            is_root: false,
         }
     }
 

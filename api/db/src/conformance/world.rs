@@ -19,7 +19,7 @@ use crate::model::{
 };
 use crate::{
     CreateOutcome, Db, EnrolOutcome, InstanceFilter, Launch, LaunchInstance, LaunchNames, LaunchOutcome,
-    LaunchParents, NewInterface, NewNode, PowerChange, PowerOutcome, StartRequest, Transition,
+    LaunchParents, NewInterface, NewNode, NewPlace, PowerChange, PowerOutcome, StartRequest, Transition,
 };
 
 /// What a node of the tests offers.
@@ -156,7 +156,7 @@ impl World {
             created_at: self.now(),
         };
         let placement_id = PlacementId::from_random(self.bits());
-        let (instance, volumes) = (self.row(tenant), Vec::new());
+        let (instance, root_volume, volumes) = (self.row(tenant), Some(root_volume), Vec::new());
         LaunchInstance { instance, placement_id, node_id, interface, root_volume, volumes }
     }
 
@@ -179,6 +179,7 @@ impl World {
             vpc_id: tenant.vpc,
             subnet_id: tenant.subnet,
             placement_group_id: None,
+            volume_root: false,
             shutdown_behavior: ShutdownBehavior::Stop,
             disable_api_termination: false,
             disable_api_stop: false,
@@ -282,11 +283,17 @@ impl World {
     }
 
     pub async fn start(&self, tenant: &Tenant, id: InstanceId) -> PowerOutcome {
+        self.start_in(tenant, id, Vec::new()).await
+    }
+
+    /// Starts an instance, in one of these places if it boots from a volume.
+    pub async fn start_in(&self, tenant: &Tenant, id: InstanceId, places: Vec<NewPlace>) -> PowerOutcome {
         let request = StartRequest {
             project_id: tenant.project,
             ids: vec![id],
             vcpu_overcommit: 1.0,
             memory_overcommit: 1.0,
+            places,
         };
         self.db.start(&request, self.now()).await.unwrap()
     }
@@ -305,17 +312,19 @@ impl World {
         self.record(tenant, id).await.instance.state
     }
 
-    /// Applies the transition from the present state to `to`; gone if that is `Terminated`.
+    /// Applies the transition from the present state to `to`; gone if that is `Terminated`, or `Stopped` of one that
+    /// boots from a volume.
     pub async fn observe(&self, tenant: &Tenant, id: InstanceId, to: InstanceState) -> Vec<PlacementId> {
         let record = self.record(tenant, id).await;
         let Some(placement) = record.placement else { return Vec::new() };
+        let parks = to == InstanceState::Stopped && record.instance.volume_root;
         let transition = Transition {
             placement_id: placement.id,
             from: record.instance.state,
             to,
             reason: record.instance.state_reason,
             observed: format!("{to:?}"),
-            gone: to == InstanceState::Terminated,
+            gone: parks || to == InstanceState::Terminated,
         };
         self.db.apply_transitions(placement.node_id, &[transition], self.now()).await.unwrap()
     }

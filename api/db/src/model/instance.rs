@@ -78,6 +78,9 @@ pub struct Instance {
     pub subnet_id: SubnetId,
     /// The placement group.
     pub placement_group_id: Option<PlacementGroupId>,
+    /// It boots from a volume, and not from a disk of its host: it has a place only while it is not stopped, and a
+    /// new one each time that it starts.
+    pub volume_root: bool,
     /// What a guest's own power-off means.
     pub shutdown_behavior: ShutdownBehavior,
     /// Terminate is refused.
@@ -117,7 +120,7 @@ pub struct Placement {
     pub gone_at: Option<Timestamp>,
 }
 
-/// A root disk.
+/// A root disk that is local to its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootVolume {
     /// The id.
@@ -137,16 +140,23 @@ pub struct RootVolume {
 pub struct InstanceRecord {
     /// The instance.
     pub instance: Instance,
-    /// Its live incarnation.
+    /// Its live incarnation; `None` once terminated, and while one that boots from a volume is stopped.
     pub placement: Option<Placement>,
     /// Its interface; `None` once terminated.
     pub interface: Option<NetworkInterface>,
-    /// Its root disk; `None` once terminated.
+    /// Its root disk where that is local to its host; `None` once terminated.
     pub root_volume: Option<RootVolume>,
-    /// Its other volumes, by device.
+    /// Its volumes, by device; that of the root first.
     pub attachments: Vec<Attachment>,
     /// Tags of the instance.
     pub tags: BTreeMap<String, String>,
+}
+
+impl InstanceRecord {
+    /// The volume that it boots from; `None` of one with a local root disk.
+    pub fn root_attachment(&self) -> Option<&Attachment> {
+        self.attachments.iter().find(|attachment| attachment.is_root)
+    }
 }
 
 /// How the members of a placement group are spread.

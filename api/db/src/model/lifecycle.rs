@@ -265,8 +265,12 @@ named! {
     ///
     /// ```text
     ///   attach ──▶ making ──▶ open ──▶ closing ──fenced──▶ (no row)
-    ///                 └─────────────────┘
+    ///                ▲ └─────────────────┘ │ ▲
+    ///                │                     │ └──detach, terminate──┐
+    ///                └──start, a new one── └───stopped──▶ closed ──┘
     /// ```
+    /// An instance that boots from a volume has no place while it is stopped: its volumes stay attached, and nobody
+    /// can reach them.
     ExportState {
         /// Its host makes it.
         Making = "making",
@@ -274,6 +278,8 @@ named! {
         Open = "open",
         /// Its credential and connections go. Until its host says that they are gone, its node may write.
         Closing = "closing",
+        /// They are gone, and the volume stays attached: the instance's next start makes another.
+        Closed = "closed",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use tepui_types::agent::{IoLimits, PoolBackend, SnapshotSource, VolumeSource};
+use tepui_types::agent::{IoLimits, PoolBackend, SnapshotSource, VolumeImage, VolumeSource};
 use tepui_types::{
     AttachmentId, ExportId, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId, VolumeId,
 };
@@ -50,8 +50,10 @@ pub struct Volume {
     pub actual_gib: u32,
     /// What a guest may do with it.
     pub limits: IoLimits,
-    /// What it was made from.
+    /// The snapshot that it was made from.
     pub snapshot_id: Option<SnapshotId>,
+    /// The image that it was made from; never with a snapshot.
+    pub image: Option<VolumeImage>,
     /// How far it is.
     pub state: VolumeState,
     /// Why it failed, for administrators.
@@ -80,7 +82,7 @@ pub struct Attachment {
     pub since: Timestamp,
     /// Names the credential and the target by which the placement reaches the volume.
     pub export_id: ExportId,
-    /// Whose it is.
+    /// Whose it is, or was last where the export is closed.
     pub placement_id: PlacementId,
     /// The password of the export's account, under the key file.
     pub wrapped_secret: Vec<u8>,
@@ -98,6 +100,8 @@ pub struct Attachment {
     pub limits: IoLimits,
     /// What the instance's host holds the guest to.
     pub guest_limits: IoLimits,
+    /// The instance boots from it.
+    pub is_root: bool,
 }
 
 /// Without the secret.
@@ -118,6 +122,7 @@ impl std::fmt::Debug for Attachment {
             .field("guest_gib", &self.guest_gib)
             .field("limits", &self.limits)
             .field("guest_limits", &self.guest_limits)
+            .field("is_root", &self.is_root)
             .finish_non_exhaustive()
     }
 }

@@ -76,18 +76,19 @@ fn check_region(cx: &Context, parameter: &str, named: &str) -> Result<(), ApiErr
 
 /// The volumes of an instance that are meant. A root disk that is local has no snapshots.
 async fn volumes_of(cx: &Context, specification: &InstanceSpecification) -> Result<Vec<VolumeId>, ApiError> {
-    if !specification.exclude_boot_volume.unwrap_or_default() {
-        return Err(ApiError::unsupported(
-            "The root disk is local to its host and cannot be snapshotted: set ExcludeBootVolume.",
-        ));
-    }
+    let excludes_root = specification.exclude_boot_volume.unwrap_or_default();
     let named = specification.instance_id.as_deref();
     let named = named.ok_or_else(|| ApiError::missing("InstanceSpecification.InstanceId"))?;
     let id: InstanceId = parse_id(Kind::Instance, named)?;
     let but: Vec<VolumeId> = parse_ids(Kind::Volume, &specification.exclude_data_volume_ids)?;
     let record = cx.cloud.instance(&cx.caller, id).await?.record;
-    let volumes = record.attachments.iter().map(|attachment| attachment.volume_id);
-    let volumes: Vec<_> = volumes.filter(|volume| !but.contains(volume)).collect();
+    if !record.instance.volume_root && !excludes_root {
+        return Err(ApiError::unsupported(
+            "The root disk is local to its host and cannot be snapshotted: set ExcludeBootVolume.",
+        ));
+    }
+    let meant = record.attachments.iter().filter(|one| !(one.is_root && excludes_root));
+    let volumes: Vec<_> = meant.map(|one| one.volume_id).filter(|volume| !but.contains(volume)).collect();
     if volumes.is_empty() {
         return Err(ApiError::new(
             "InvalidParameterValue",

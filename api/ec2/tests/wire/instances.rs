@@ -230,8 +230,8 @@ async fn disks_that_a_launch_cannot_have_are_refused_by_name() {
     let (root, data) = ("/dev/sda1", "/dev/sdf");
     for (device, name, value, code) in [
         (root, "BlockDeviceMapping.1.Ebs.Encrypted", "true", "UnsupportedOperation"),
-        (root, "BlockDeviceMapping.1.Ebs.VolumeType", "io2", "UnsupportedOperation"),
-        (root, "BlockDeviceMapping.1.Ebs.SnapshotId", "snap-00000000000000001", "UnsupportedOperation"),
+        (root, "BlockDeviceMapping.1.Ebs.VolumeType", "io2", "UnknownVolumeType"),
+        (root, "BlockDeviceMapping.1.Ebs.SnapshotId", "snap-00000000000000001", "InvalidSnapshot.NotFound"),
         (root, "BlockDeviceMapping.1.Ebs.DeleteOnTermination", "false", "InvalidParameterValue"),
         (root, "BlockDeviceMapping.2.DeviceName", root, "InvalidBlockDeviceMapping"),
         (data, "BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true", "MissingParameter"),

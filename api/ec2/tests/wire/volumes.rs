@@ -385,7 +385,7 @@ async fn a_launch_limits_its_volumes_and_no_root_disk() {
         ]
     };
     let refused = async |root, data| client.refused("RunInstances", &launch(root, data)).await.0;
-    assert_eq!(refused("500", "50").await, "UnsupportedOperation");
+    assert_eq!(refused("500", "50").await, "InvalidParameterValue", "a local root has no limits");
     assert_eq!(refused("3000", "2001").await, "InvalidParameterValue");
     assert_eq!(refused("3000", "-1").await, "InvalidParameterValue");
     client.ok("RunInstances", &launch("3000", "50")).await;
@@ -480,4 +480,93 @@ async fn a_launch_brings_volumes_that_go_with_it_unless_they_are_kept() {
         (left.text_at("volumeSet.item.size"), left.text_at("volumeSet.item.status")),
         ("3", "available")
     );
+}
+
+#[tokio::test]
+async fn volumes_and_snapshots_are_tagged_later_too() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    harness.pool().await;
+    let volume = client.ok("CreateVolume", &[("Size", "1")]).await.text_at("volumeId").to_owned();
+    harness.settle().await;
+    let snapshot =
+        client.ok("CreateSnapshot", &[("VolumeId", &volume)]).await.text_at("snapshotId").to_owned();
+    let both = [("ResourceId.1", volume.as_str()), ("ResourceId.2", &snapshot)];
+    let tag = [("Tag.1.Key", "stage"), ("Tag.1.Value", "late")];
+    client.ok("CreateTags", &[&both[..], &tag].concat()).await;
+    let filter = [("Filter.1.Name", "tag:stage"), ("Filter.1.Value.1", "late")];
+    let shown = async || {
+        let volumes = client.ok("DescribeVolumes", &filter).await.items("volumeSet").len();
+        (volumes, client.ok("DescribeSnapshots", &filter).await.items("snapshotSet").len())
+    };
+    assert_eq!(shown().await, (1, 1));
+    client.ok("DeleteTags", &[&both[..], &tag[..1]].concat()).await;
+    assert_eq!(shown().await, (0, 0));
+}
+
+#[tokio::test]
+async fn an_instance_that_boots_from_a_volume_shows_it_and_keeps_it_over_a_stop() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    let image = harness.image(client, "debian").await;
+    harness.pool().await;
+    let run = [
+        ("ImageId", image.as_str()),
+        ("MinCount", "1"),
+        ("MaxCount", "1"),
+        ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+        ("BlockDeviceMapping.1.Ebs.VolumeType", "gp3"),
+        ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "false"),
+    ];
+    let made = client.ok("RunInstances", &run).await;
+    let instance = made.text_at("instancesSet.item.instanceId").to_owned();
+    let own = [("InstanceId.1", instance.as_str())];
+    let settled = async || {
+        for _ in 0..3 {
+            harness.settle().await;
+        }
+        let shown = client.ok("DescribeInstances", &own).await;
+        let at =
+            |name: &str| shown.text_at(&format!("reservationSet.item.instancesSet.item.{name}")).to_owned();
+        assert_eq!(at("rootDeviceName"), "/dev/sda1");
+        let mapping = "blockDeviceMapping.item";
+        let places = ["deviceName", "ebs.status", "ebs.deleteOnTermination"];
+        let place = places.map(|name| at(&format!("{mapping}.{name}"))).join(" ");
+        (at("instanceState.name"), place, at(&format!("{mapping}.ebs.volumeId")))
+    };
+    let (state, place, root) = settled().await;
+    assert_eq!((state.as_str(), place.as_str()), ("running", "/dev/sda1 attached false"));
+    let shown = client.ok("DescribeVolumes", &[("VolumeId.1", &root)]).await;
+    assert_eq!(shown.text_at("volumeSet.item.status"), "in-use");
+    let detach = client.refused("DetachVolume", &[("VolumeId", &root)]).await;
+    assert_eq!(detach, ("OperationNotPermitted".into(), 400));
+
+    let all = [("InstanceSpecification.InstanceId", instance.as_str())];
+    let taken = client.ok("CreateSnapshots", &all).await;
+    assert_eq!(taken.text_at("snapshotSet.item.volumeId"), root);
+    let without = [&all[..], &[("InstanceSpecification.ExcludeBootVolume", "true")]].concat();
+    assert_eq!(
+        client.refused("CreateSnapshots", &without).await.0,
+        "InvalidParameterValue",
+        "nothing is left"
+    );
+
+    client.ok("StopInstances", &own).await;
+    let stopped = settled().await;
+    assert_eq!((stopped.0.as_str(), stopped.1.as_str()), ("stopped", "/dev/sda1 attached false"));
+    client.ok("StartInstances", &own).await;
+    let again = settled().await;
+    assert_eq!((again.0.as_str(), again.2), ("running", root.clone()));
+
+    let goes = [
+        ("InstanceId", instance.as_str()),
+        ("BlockDeviceMapping.1.DeviceName", "/dev/sda1"),
+        ("BlockDeviceMapping.1.Ebs.DeleteOnTermination", "true"),
+    ];
+    client.ok("ModifyInstanceAttribute", &goes).await;
+    client.ok("TerminateInstances", &own).await;
+    for _ in 0..3 {
+        harness.settle().await;
+    }
+    assert_eq!(client.refused("DescribeVolumes", &[("VolumeId.1", &root)]).await.0, "InvalidVolume.NotFound");
 }

@@ -39,6 +39,9 @@ async fn resolved(call: &Call, request: RunInstancesRequest) -> Result<RunInstan
         ..RunInstances::new(image, request.instance_type.as_deref().unwrap_or(DEFAULT_TYPE))
     };
     run.root_volume.size_gib = request.root_gib;
+    run.root_volume.class = request.root_class;
+    run.root_volume.snapshot_id = request.root_snapshot;
+    run.root_volume.delete_on_termination = request.root_delete_on_termination;
     run.shutdown_behavior = request.shutdown_behavior.map_or(run.shutdown_behavior, stored_behavior);
     run.instance_tags.extend(request.name.map(|name| ("Name".to_owned(), name)));
     run.security_group_ids = security_group::find_all(call, &request.groups).await?;

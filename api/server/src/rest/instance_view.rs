@@ -33,6 +33,8 @@ impl<'c> Viewer<'c> {
         let image = self.images.get(&instance.image_id);
         let interface = record.interface.as_ref();
         let placement = record.placement.as_ref();
+        let local = record.root_volume.as_ref().map(|volume| (volume.id, volume.size_gib));
+        let root = local.or_else(|| record.root_attachment().map(|root| (root.volume_id, root.size_gib)));
         Instance {
             id: instance.id,
             name: record.tags.get("Name").cloned(),
@@ -55,8 +57,8 @@ impl<'c> Viewer<'c> {
             group_ids: view.groups.into_iter().map(|(id, _)| id).collect(),
             vpc_id: instance.vpc_id,
             subnet_id: instance.subnet_id,
-            root_volume_id: record.root_volume.as_ref().map(|volume| volume.id),
-            root_gib: record.root_volume.as_ref().map(|volume| volume.size_gib),
+            root_volume_id: root.map(|(id, _)| id),
+            root_gib: root.map(|(_, gib)| gib),
             placement_id: placement.map(|placement| placement.id),
             node_id: placement.filter(|_| self.shows_nodes).map(|placement| placement.node_id),
             shutdown_behavior: shown_behavior(instance.shutdown_behavior),

@@ -94,6 +94,9 @@ pub struct DiskSpec {
     /// What the guest may do with it in a second.
     #[serde(default, skip_serializing_if = "IoLimits::is_none")]
     pub limits: IoLimits,
+    /// The guest boots from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_root: bool,
 }
 
 impl std::fmt::Debug for DiskSpec {
@@ -104,6 +107,7 @@ impl std::fmt::Debug for DiskSpec {
             .field("read_only", &self.read_only)
             .field("size_bytes", &self.size_bytes)
             .field("limits", &self.limits)
+            .field("is_root", &self.is_root)
             .finish_non_exhaustive()
     }
 }

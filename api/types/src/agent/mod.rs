@@ -32,7 +32,7 @@ pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
 pub use shared_part::SharedPart;
 pub use storage_part::{
     ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState,
-    SnapshotObserved, SnapshotPart, SnapshotSource, StorageObserved, StoragePart, StoredState,
+    SnapshotObserved, SnapshotPart, SnapshotSource, StorageObserved, StoragePart, StoredState, VolumeImage,
     VolumeObserved, VolumePart, WantedExport, WantedSnapshot, WantedVolume,
 };
 pub use vpc_part::{

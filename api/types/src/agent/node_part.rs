@@ -79,9 +79,10 @@ pub struct PlacementSpec {
     pub vcpus: u32,
     /// Guest memory in MiB.
     pub memory_mib: u64,
-    /// The root disk.
-    pub root_disk: RootDisk,
-    /// Its other disks, by export. A domain has none that is not named here.
+    /// Its root disk where that is local; `None` where it boots from the one of `disks` that is the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_disk: Option<RootDisk>,
+    /// Its volumes, by export. A domain has none that is not named here.
     #[serde(default)]
     pub disks: Vec<WantedDisk>,
     /// What the metadata service shows to the guest.

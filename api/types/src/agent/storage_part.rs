@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::VolumeSource;
-use crate::{ExportId, PoolId, SnapshotId, VolumeId};
+use crate::{Digest, ExportId, PoolId, SnapshotId, VolumeId};
 
 /// Everything that the pools of one node must hold and serve, or must no longer. What it does not name is left
 /// as it is and reported: only an explicit `Absent` removes.
@@ -70,13 +70,26 @@ pub enum VolumePart {
     Present {
         /// In bytes.
         size_bytes: u64,
-        /// What it holds when it is new; nothing but zeros without it.
+        /// What it holds when it is new; nothing but zeros without it and without an image.
         snapshot_id: Option<SnapshotId>,
+        /// The image that it holds when it is new; never with a snapshot.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<VolumeImage>,
         /// Its host had it once. If it is not there any more it is lost, and is never made anew, empty.
         made: bool,
     },
     /// Its bytes must be gone, once nothing serves it.
     Absent,
+}
+
+/// An image whose bytes a new volume begins with; what is beyond them reads zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeImage {
+    /// Its content.
+    pub digest: Digest,
+    /// Its size as a disk, in bytes; at most the volume's.
+    pub bytes: u64,
 }
 
 /// One snapshot and what is wanted of it.

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ImageId, InstanceId, NetworkInterfaceId, NodeId, PlacementId, ReservationId, SecurityGroupId, SubnetId,
-    Timestamp, VolumeId, VpcId,
+    ImageId, InstanceId, NetworkInterfaceId, NodeId, PlacementId, ReservationId, SecurityGroupId, SnapshotId,
+    SubnetId, Timestamp, VolumeId, VpcId,
 };
 
 /// The state EC2 shows, in EC2's spelling.
@@ -88,6 +88,16 @@ pub struct RunInstancesRequest {
     /// Size of the root disk in GiB; the image's when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_gib: Option<u32>,
+    /// Class of the pool of a volume to boot from: the instance then starts wherever there is room. A disk of its node
+    /// when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_class: Option<String>,
+    /// Snapshot of which a volume to boot from is made, instead of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_snapshot: Option<SnapshotId>,
+    /// Whether the root disk goes with the instance; it does when absent, and always where it is the node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_delete_on_termination: Option<bool>,
     /// Placement group: name, id or prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_group: Option<String>,

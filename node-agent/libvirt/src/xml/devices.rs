@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use super::data_disk::volume_disk;
 use super::elements::{
     Address, AnyDisk, Backend, BackingStore, Balloon, Channel, ChannelTarget, CharacterDevice, Controller,
     Devices, Disk, DiskDriver, FileSource, Format, Interface, LogSource, ModelType, Mtu, PortTarget, Rng,
     Rom, SecurityLabel, Target,
 };
-use crate::{DiskFormat, DomainSpec, Error};
+use super::volume_disk::volume_disk;
+use crate::{DiskFormat, DomainSpec, Error, Overlay, Root};
 
 /// Root ports that the devices of this file fill: disk, network, serial bus of the guest agent,
 /// balloon, rng.
@@ -34,9 +34,13 @@ pub(super) fn devices(spec: &DomainSpec) -> Result<Devices<'_>, Error> {
     })
 }
 
+/// The firmware boots from the first one.
 fn disks(spec: &DomainSpec) -> Result<Vec<AnyDisk<'_>>, Error> {
-    let mut disks = vec![AnyDisk::Root(root_disk(spec)?)];
-    disks.extend(spec.disks.iter().map(|disk| AnyDisk::Data(volume_disk(disk))));
+    let mut disks = vec![match &spec.root {
+        Root::Overlay(overlay) => AnyDisk::Overlay(overlay_disk(overlay)?),
+        Root::Volume(root) => AnyDisk::Volume(volume_disk(root)),
+    }];
+    disks.extend(spec.disks.iter().map(|disk| AnyDisk::Volume(volume_disk(disk))));
     Ok(disks)
 }
 
@@ -47,7 +51,7 @@ fn disks(spec: &DomainSpec) -> Result<Vec<AnyDisk<'_>>, Error> {
 /// - `threads`, because `native` needs O_DIRECT and io_uring is switched off on many hosts.
 /// - A failed write stops the guest instead of telling it: it goes on undamaged once the host has
 ///   space again.
-fn root_disk(spec: &DomainSpec) -> Result<Disk<'_>, Error> {
+fn overlay_disk(overlay: &Overlay) -> Result<Disk<'_>, Error> {
     Ok(Disk {
         kind: "file",
         device: "disk",
@@ -60,21 +64,21 @@ fn root_disk(spec: &DomainSpec) -> Result<Disk<'_>, Error> {
             io: "threads",
             discard: "unmap",
         },
-        source: FileSource { file: text("overlay", &spec.overlay)?, seclabel: None },
-        backing_store: base(spec)?,
+        source: FileSource { file: text("overlay", &overlay.path)?, seclabel: None },
+        backing_store: base(overlay)?,
         target: Target { dev: "vda", bus: Some("virtio"), managed: None },
-        serial: &spec.volume_serial,
+        serial: &overlay.serial,
     })
 }
 
 /// Without the label libvirt would give the base to QEMU's user at the first start and never take
 /// it back, and an owner may make a read-only file writable.
-fn base(spec: &DomainSpec) -> Result<BackingStore<'_>, Error> {
+fn base(overlay: &Overlay) -> Result<BackingStore<'_>, Error> {
     let seclabel = Some(SecurityLabel { model: "dac", relabel: "no" });
     Ok(BackingStore {
         kind: "file",
-        format: Format { kind: format_name(spec.base_format) },
-        source: FileSource { file: text("base", &spec.base)?, seclabel },
+        format: Format { kind: format_name(overlay.base_format) },
+        source: FileSource { file: text("base", &overlay.base)?, seclabel },
         end: (),
     })
 }

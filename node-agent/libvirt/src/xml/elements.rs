@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::data_disk::VolumeDisk;
+use super::volume_disk::VolumeDisk;
 
 #[derive(Serialize)]
 #[serde(rename = "domain")]
@@ -121,8 +121,8 @@ pub(super) struct Devices<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum AnyDisk<'a> {
-    Root(Disk<'a>),
-    Data(VolumeDisk<'a>),
+    Overlay(Disk<'a>),
+    Volume(VolumeDisk<'a>),
 }
 
 #[derive(Serialize)]

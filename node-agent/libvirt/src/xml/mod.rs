@@ -1,19 +1,19 @@
 //! The domain XML: [`elements`] is the part of libvirt's format that we use, [`machine`] and
 //! [`devices`] fill it in. Values are escaped by the serializer and nowhere else.
 
-mod data_disk;
 mod devices;
 mod elements;
 mod machine;
 #[cfg(test)]
 mod tests;
+mod volume_disk;
 
 use quick_xml::se::Serializer;
 use serde::Serialize;
 
 use crate::{DomainSpec, Error};
 
-pub(crate) use data_disk::{data_disks, detach_xml, disk_xml, secret_xml};
+pub(crate) use volume_disk::{detach_xml, disk_xml, secret_xml, volumes};
 
 /// The XML of the domain that `spec` asks for.
 pub(crate) fn domain_xml(spec: &DomainSpec) -> Result<String, Error> {

@@ -9,10 +9,10 @@ use tepui_types::{InstanceId, MacAddress, PlacementId};
 
 use uuid::Uuid;
 
-use super::{data_disks, detach_xml, domain_xml, secret_xml};
+use super::{detach_xml, domain_xml, secret_xml, volumes};
 use crate::{
-    Accelerator, DataDisk, DiskFormat, DiskSource, DomainSpec, Error, IscsiSource, NfsSource, domain_name,
-    system_uuid,
+    Accelerator, DataDisk, DiskFormat, DiskSource, DomainSpec, Error, IscsiSource, LiveDisk, NfsSource,
+    Overlay, Root, domain_name, system_uuid,
 };
 
 fn spec() -> DomainSpec {
@@ -22,15 +22,21 @@ fn spec() -> DomainSpec {
         vcpus: 2,
         memory_mib: 1024,
         accelerator: Accelerator::Tcg,
-        overlay: "/var/lib/tepui-node/disks/p-00000000000000011.qcow2".into(),
-        base: "/var/lib/tepui-node/images/0123abcd".into(),
-        base_format: DiskFormat::Raw,
-        volume_serial: "vol0123456789abcdef0".into(),
+        root: Root::Overlay(overlay()),
         tap: "tpt1".into(),
         mac: MacAddress::from_octets([2, 0, 0, 0, 0, 1]),
         mtu: 1450,
         disks: Vec::new(),
         console_log: "/var/lib/tepui-node/consoles/p-00000000000000011.log".into(),
+    }
+}
+
+fn overlay() -> Overlay {
+    Overlay {
+        path: "/var/lib/tepui-node/disks/p-00000000000000011.qcow2".into(),
+        base: "/var/lib/tepui-node/images/0123abcd".into(),
+        base_format: DiskFormat::Raw,
+        serial: "vol0123456789abcdef0".into(),
     }
 }
 
@@ -43,7 +49,7 @@ fn an_emulated_guest_on_a_raw_base() {
 fn a_hardware_guest_on_a_qcow2_base() {
     let spec = DomainSpec {
         accelerator: Accelerator::Kvm,
-        base_format: DiskFormat::Qcow2,
+        root: Root::Overlay(Overlay { base_format: DiskFormat::Qcow2, ..overlay() }),
         vcpus: 96,
         memory_mib: 786_432,
         mtu: 9000,
@@ -93,18 +99,37 @@ fn a_guest_with_volumes() {
     let live: Vec<_> = disks.iter().map(DataDisk::live).collect();
     let xml = domain_xml(&DomainSpec { disks, ..spec() }).unwrap();
     assert!(!xml.contains("NEVERSHOWN"), "no password in the XML");
-    assert_eq!(data_disks(&xml), live, "libvirt's XML is read as ours is written");
+    assert_eq!(volumes(&xml), live, "libvirt's XML is read as ours is written");
     insta::assert_snapshot!(xml);
     insta::assert_snapshot!(secret_xml(unit().secret, &unit().account));
     insta::assert_snapshot!(detach_xml("vdb"));
 }
 
 #[test]
+fn a_guest_that_boots_from_a_volume() {
+    let root = data_disk('a', DiskSource::Iscsi(unit()));
+    let disks = vec![data_disk('b', served("/pool/e/disk.raw"))];
+    let live = vec![root.live(), disks[0].live()];
+    let spec = DomainSpec { root: Root::Volume(root), disks, ..spec() };
+    let secrets: Vec<_> = spec.volumes().map(DataDisk::device).collect();
+    assert_eq!(secrets, ["vda", "vdb"], "libvirtd is told the secret of the root, too");
+    let xml = domain_xml(&spec).unwrap();
+    assert!(!xml.contains("NEVERSHOWN"), "no password in the XML");
+    assert_eq!(volumes(&xml), live, "it is a volume as the others are");
+    assert_eq!(live.iter().map(LiveDisk::is_root).collect::<Vec<_>>(), [true, false]);
+    insta::assert_snapshot!(xml);
+}
+
+#[test]
 fn what_is_no_disks_xml_is_no_disk() {
-    for text in
-        ["", "<domain>", "<disk><target dev='vdb'/>", "<a><disk><b><target dev='vdb'/></b></disk></a>", "<<<"]
-    {
-        assert!(data_disks(text).iter().all(|disk| disk.device.is_empty()), "{text}");
+    for text in [
+        "",
+        "<domain>",
+        "<disk><target dev='vdb'/>",
+        "<a><disk><b><driver type='raw'/></b></disk></a>",
+        "<<<",
+    ] {
+        assert_eq!(volumes(text), [], "{text}");
     }
 }
 
@@ -119,6 +144,10 @@ fn a_bad_field_of_a_disk_is_named_with_its_value_and_rule() {
     };
     let messages = [
         refused(data_disk('a', DiskSource::Iscsi(unit()))),
+        refused(data_disk('1', DiskSource::Iscsi(unit()))),
+        domain_xml(&DomainSpec { root: Root::Volume(data_disk('b', served("/e/disk.raw"))), ..spec() })
+            .unwrap_err()
+            .to_string(),
         refused(DataDisk { serial: "vol-1 ".into(), ..data_disk('b', DiskSource::Iscsi(unit())) }),
         refused(data_disk('b', DiskSource::File("disk.raw".into()))),
         iscsi(|source| source.target = "iqn/../x".into()),
@@ -132,8 +161,11 @@ fn a_bad_field_of_a_disk_is_named_with_its_value_and_rule() {
 #[test]
 fn metacharacters_in_paths_are_escaped() {
     let spec = DomainSpec {
-        overlay: "/a'/\"><source file='/etc/shadow'/>&amp;".into(),
-        base: "/b & <b>".into(),
+        root: Root::Overlay(Overlay {
+            path: "/a'/\"><source file='/etc/shadow'/>&amp;".into(),
+            base: "/b & <b>".into(),
+            ..overlay()
+        }),
         console_log: "/c]]>ü".into(),
         ..spec()
     };
@@ -147,14 +179,19 @@ fn a_bad_field_is_named_with_its_value_and_rule() {
         change(&mut spec);
         domain_xml(&spec).unwrap_err().to_string()
     };
+    let of_root = |change: fn(&mut Overlay)| {
+        let mut overlay = overlay();
+        change(&mut overlay);
+        domain_xml(&DomainSpec { root: Root::Overlay(overlay), ..spec() }).unwrap_err().to_string()
+    };
     let messages = [
         refused(|spec| spec.vcpus = 0),
         refused(|spec| spec.memory_mib = 0),
-        refused(|spec| spec.volume_serial = "vol-0123456789abcdef0".into()),
+        of_root(|root| root.serial = "vol-0123456789abcdef0".into()),
         refused(|spec| spec.tap = "vnet7".into()),
         refused(|spec| spec.tap = "../../etc".into()),
-        refused(|spec| spec.overlay = "disk.qcow2".into()),
-        refused(|spec| spec.base = "/base\n".into()),
+        of_root(|root| root.path = "disk.qcow2".into()),
+        of_root(|root| root.base = "/base\n".into()),
         refused(|spec| spec.console_log = "/log\0".into()),
     ];
     insta::assert_snapshot!(messages.join("\n"));
@@ -191,21 +228,20 @@ fn awkward_text() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn every_text_is_refused_or_parses_back(
-        [overlay, base, console_log, tap, volume_serial] in [(); 5].map(|()| awkward_text())
+        [path, base, console_log, tap, serial] in [(); 5].map(|()| awkward_text())
     ) {
-        let path = |text: &str| PathBuf::from(format!("/{text}"));
+        let absolute = |text: &str| PathBuf::from(format!("/{text}"));
+        let root = Overlay { path: absolute(&path), base: absolute(&base), serial, ..overlay() };
         let spec = DomainSpec {
-            overlay: path(&overlay),
-            base: path(&base),
-            disks: Vec::new(),
-            console_log: path(&console_log),
+            root: Root::Overlay(root.clone()),
+            console_log: absolute(&console_log),
             tap,
-            volume_serial,
             ..spec()
         };
+        let named = Root::Overlay(Overlay { serial: "vol1".into(), ..root });
         // One bad field must not hide the others.
         for spec in [
-            DomainSpec { tap: "tpt1".into(), volume_serial: "vol1".into(), ..spec.clone() },
+            DomainSpec { tap: "tpt1".into(), root: named, ..spec.clone() },
             spec,
         ] {
             match domain_xml(&spec) {
@@ -220,12 +256,13 @@ proptest! {
 fn intent(spec: &DomainSpec) -> BTreeMap<String, String> {
     let uuid = system_uuid(spec.placement_id).to_string();
     let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
+    let Root::Overlay(root) = &spec.root else { panic!("{spec:?}") };
     [
         ("/domain/name", domain_name(spec.placement_id)),
         ("/domain/uuid", uuid),
-        ("/domain/devices/disk/source@file", path(&spec.overlay)),
-        ("/domain/devices/disk/backingStore/source@file", path(&spec.base)),
-        ("/domain/devices/disk/serial", spec.volume_serial.clone()),
+        ("/domain/devices/disk/source@file", path(&root.path)),
+        ("/domain/devices/disk/backingStore/source@file", path(&root.base)),
+        ("/domain/devices/disk/serial", root.serial.clone()),
         ("/domain/devices/interface/target@dev", spec.tap.clone()),
         ("/domain/devices/serial/source@path", path(&spec.console_log)),
         ("/domain/devices/console/source@path", path(&spec.console_log)),

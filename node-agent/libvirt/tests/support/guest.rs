@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tepui_libvirt::{Accelerator, DiskFormat, DomainSpec};
+use tepui_libvirt::{Accelerator, DiskFormat, DomainSpec, Overlay, Root};
 use tepui_types::{InstanceId, MacAddress, PlacementId};
 
 use super::{PrivateHost, process, wait_for};
@@ -19,8 +19,15 @@ impl Guest {
         if !base.exists() {
             fs::copy(tiny_image(), &base).unwrap();
         }
-        let overlay = host.path().join(format!("disk{number}.qcow2"));
-        create_overlay(&overlay, &base);
+        let path = host.path().join(format!("disk{number}.qcow2"));
+        create_overlay(&path, &base);
+        let serial = format!("vol{number:017x}");
+        let root = Root::Overlay(Overlay { path, base, base_format: DiskFormat::Qcow2, serial });
+        Self::on(host, number, root)
+    }
+
+    /// A guest with this root disk.
+    pub(crate) fn on(host: &PrivateHost, number: u8, root: Root) -> Self {
         let tap = format!("tpt{number}");
         host.run("ip", &["tuntap", "add", "dev", &tap, "mode", "tap"]);
         host.run("ip", &["link", "set", &tap, "up"]);
@@ -30,10 +37,7 @@ impl Guest {
             vcpus: 1,
             memory_mib: 128,
             accelerator: Accelerator::Tcg,
-            overlay,
-            base,
-            base_format: DiskFormat::Qcow2,
-            volume_serial: format!("vol{number:017x}"),
+            root,
             tap,
             mac: MacAddress::from_octets([2, 0, 0, 0, 0, number]),
             mtu: 1450,
@@ -41,6 +45,13 @@ impl Guest {
             console_log: host.path().join(format!("console{number}.log")),
         };
         Self { spec }
+    }
+
+    pub(crate) fn overlay(&self) -> &Overlay {
+        match &self.spec.root {
+            Root::Overlay(overlay) => overlay,
+            Root::Volume(_) => panic!("it boots from a volume"),
+        }
     }
 
     pub(crate) fn id(&self) -> PlacementId {
@@ -67,6 +78,13 @@ fn tiny_image() -> PathBuf {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "the tiny guest image could not be built: {words}");
     image
+}
+
+/// The tiny guest's disk as a volume has it.
+pub(crate) fn raw_image(to: &Path) {
+    let mut command = Command::new("qemu-img");
+    command.args(["convert", "-q", "-f", "qcow2", "-O", "raw"]).arg(tiny_image()).arg(to);
+    assert!(process::output(&mut command).status.success());
 }
 
 pub(crate) fn create_overlay(overlay: &Path, base: &Path) {

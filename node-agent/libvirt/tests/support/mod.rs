@@ -1,6 +1,7 @@
 //! A libvirtd of the test's own, in namespaces of its own, and a guest for it.
 
 mod guest;
+mod iscsi;
 mod process;
 mod slow;
 
@@ -14,7 +15,8 @@ use tempfile::TempDir;
 use tepui_libvirt::{DomainState, Error, LibvirtHost, domain_name};
 use tepui_types::PlacementId;
 
-pub(crate) use guest::Guest;
+pub(crate) use guest::{Guest, raw_image};
+pub(crate) use iscsi::Target;
 pub(crate) use process::{signal, wait_gone};
 pub(crate) use slow::SlowWay;
 

@@ -61,14 +61,26 @@ impl Sight {
 }
 
 pub(super) fn section(instance: &Instance, placement: &Placement) -> String {
+    let moving = Instance { volume_root: true, ..instance.clone() };
+    format!(
+        "\n## An instance\n\n{}\n{}\n{}\n## An instance that boots from a volume\n\n{MOVING}\n{}\n{}",
+        drawn(instance, placement),
+        requests(),
+        reports(instance, placement),
+        drawn(&moving, placement),
+        reports(&moving, placement)
+    )
+}
+
+const MOVING: &str = "\
+It has no place while it is stopped, and is asked the same. \"Gone\" while it is stopping frees its place; it is `stopped` once nobody
+can reach its volumes any more. From there, and while it waits for that, `terminate` ends it at once.
+";
+
+fn drawn(instance: &Instance, placement: &Placement) -> String {
     let names = InstanceState::ALL.iter().map(|state| state.name());
     let run = ("run", InstanceState::Pending.name());
-    format!(
-        "\n## An instance\n\n{}\n{}\n{}",
-        diagram(names, run, &edges(instance, placement)),
-        requests(),
-        reports(instance, placement)
-    )
+    diagram(names, run, &edges(instance, placement))
 }
 
 fn edges(instance: &Instance, placement: &Placement) -> Edges {

@@ -64,7 +64,12 @@ fn protected(instance: &Instance) -> Failure {
 fn inventory(instance: &Instance, volumes: &[Volume]) -> Vec<String> {
     let kind = format!("{}, {}", instance.instance_type, state(instance));
     let head = format!("deletes: instance {} ({}, {kind})", called(instance), instance.id);
-    let disk = instance.root_volume_id.map(|volume| {
+    let stays = |id| {
+        let root =
+            volumes.iter().find(|volume| volume.id == id).and_then(|volume| volume.attachment.as_ref());
+        root.is_some_and(|one| !one.delete_on_termination)
+    };
+    let disk = instance.root_volume_id.filter(|id| !stays(*id)).map(|volume| {
         format!("deletes: its root disk ({volume}, {} GiB)", instance.root_gib.unwrap_or_default())
     });
     let goes = |volume: &&Volume| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use data_encoding::HEXLOWER;
+use tepui_types::SnapshotId;
 use tepui_types::endpoint::{PutTags, RunInstances};
 use tepui_types::rest::{Instance, PutTagsRequest, RunInstancesRequest};
 
@@ -48,6 +49,15 @@ pub struct Run {
     /// Size of the root disk in GiB [default: the image's]
     #[arg(long, value_name = "GIB", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) root_size: Option<u32>,
+    /// Boot from a volume of this class of pools [default: a disk of the node]
+    #[arg(long, value_name = "CLASS")]
+    root_class: Option<String>,
+    /// Boot from a volume made of this snapshot
+    #[arg(long, value_name = "SNAPSHOT")]
+    root_snapshot: Option<SnapshotId>,
+    /// Keep the volume it boots from when the instance is deleted
+    #[arg(long)]
+    keep_root: bool,
     /// Placement group
     #[arg(long, value_name = "GROUP", add = names(Kind::PlacementGroup))]
     placement_group: Option<String>,
@@ -112,6 +122,9 @@ fn request(
         user_data,
         groups: choices.groups.clone(),
         root_gib: run.root_size,
+        root_class: run.root_class.clone(),
+        root_snapshot: run.root_snapshot,
+        root_delete_on_termination: run.keep_root.then_some(false),
         placement_group: run.placement_group.clone(),
         tags: run.tags.iter().cloned().collect(),
         client_token: Some(HEXLOWER.encode(&(session.world.random)())),
@@ -204,8 +217,9 @@ fn words(run: &Run, choices: &Choices) -> Vec<String> {
     if let Some(file) = &run.user_data {
         option("user-data", &[format!("file://{}", file.display())]);
     }
-    if let Some(size) = run.root_size {
-        option("block-device-mappings", &[format!("DeviceName=/dev/sda1,Ebs={{VolumeSize={size}}}")]);
+    let root = root_mapping(run);
+    if !root.is_empty() {
+        option("block-device-mappings", &[format!("DeviceName=/dev/sda1,Ebs={{{}}}", root.join(","))]);
     }
     if let Some(group) = &run.placement_group {
         option("placement", &[format!("GroupName={group}")]);
@@ -218,4 +232,13 @@ fn words(run: &Run, choices: &Choices) -> Vec<String> {
         .collect();
     option("tag-specifications", &[format!("ResourceType=instance,Tags=[{}]", tags.join(","))]);
     words
+}
+
+/// What the call asks of the root disk, as the AWS CLI spells it.
+fn root_mapping(run: &Run) -> Vec<String> {
+    let size = run.root_size.map(|size| format!("VolumeSize={size}"));
+    let class = run.root_class.as_ref().map(|class| format!("VolumeType={class}"));
+    let snapshot = run.root_snapshot.map(|snapshot| format!("SnapshotId={snapshot}"));
+    let keep = run.keep_root.then(|| "DeleteOnTermination=false".to_owned());
+    [size, class, snapshot, keep].into_iter().flatten().collect()
 }

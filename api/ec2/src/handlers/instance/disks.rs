@@ -1,6 +1,6 @@
 //! The block-device mappings of `RunInstances`: the root disk, and the volumes that are made with each instance.
 
-use tepui_core::{Error, Kind, LaunchVolumeRequest, RootVolumeRequest, USUAL_IOPS, USUAL_THROUGHPUT_MIB};
+use tepui_core::{Error, Kind, LaunchVolumeRequest, RootVolumeRequest};
 
 use crate::error::ApiError;
 use crate::generated::{BlockDeviceMapping, EbsBlockDevice};
@@ -40,18 +40,15 @@ pub(super) fn disks(
 
 fn root_volume(ebs: EbsBlockDevice) -> Result<RootVolumeRequest, ApiError> {
     refuse_encrypted(&ebs)?;
-    if let Some(other) = ebs.volume_type.as_deref().filter(|kind| *kind != "gp3") {
-        let message = format!("The volume type {other} is not supported for root disks; it is gp3 here.");
-        return Err(ApiError::unsupported(message));
-    }
-    refuse_limits(&ebs)?;
-    if ebs.snapshot_id.is_some_and(|id| !id.is_empty()) {
-        return Err(ApiError::unsupported("A root disk is made from its image, not from a snapshot."));
-    }
+    let snapshot = ebs.snapshot_id.filter(|id| !id.is_empty());
     Ok(RootVolumeRequest {
         device: Some(ROOT_DEVICE.into()),
         size_gib: ebs.volume_size.map(gib).transpose()?,
         delete_on_termination: ebs.delete_on_termination,
+        class: ebs.volume_type.map(String::from),
+        iops: ebs.iops.map(|asked| limit("Ebs.Iops", asked)).transpose()?,
+        throughput_mib: ebs.throughput.map(|asked| limit("Ebs.Throughput", asked)).transpose()?,
+        snapshot_id: snapshot.map(|id| parse_id(Kind::Snapshot, &id)).transpose()?,
     })
 }
 
@@ -75,21 +72,6 @@ fn volume(device: Text, ebs: Option<EbsBlockDevice>) -> Result<LaunchVolumeReque
         snapshot_id: snapshot.map(|id| parse_id(Kind::Snapshot, &id)).transpose()?,
         delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
     })
-}
-
-/// The figures that stand for no limit pass: clients send them without being asked.
-fn refuse_limits(root: &EbsBlockDevice) -> Result<(), ApiError> {
-    let is_usual = |asked: Option<i64>, usual: u32| asked.is_none_or(|asked| asked == i64::from(usual));
-    match is_usual(root.iops, USUAL_IOPS) && is_usual(root.throughput, USUAL_THROUGHPUT_MIB) {
-        true => Ok(()),
-        false => {
-            let message = format!(
-                "A root disk has no limits here: Iops is {USUAL_IOPS} and Throughput {USUAL_THROUGHPUT_MIB}, which \
-                 stand for none."
-            );
-            Err(ApiError::unsupported(message))
-        }
-    }
 }
 
 fn gib(size: i64) -> Result<u32, ApiError> {

@@ -90,6 +90,7 @@ mod tests {
             vpc_id: VpcId::from_random(number),
             subnet_id: SubnetId::from_random(number),
             placement_group_id: None,
+            volume_root: false,
             shutdown_behavior: ShutdownBehavior::Stop,
             disable_api_termination: false,
             disable_api_stop: false,

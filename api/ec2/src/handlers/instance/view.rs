@@ -27,7 +27,8 @@ pub(super) fn shape(cloud: &Cloud, view: &InstanceView) -> Instance {
     let row = &view.record.instance;
     let interface = view.record.interface.as_ref();
     let shown = interface.map(|interface| network_interface(cloud, view, interface));
-    let volume = view.record.root_volume.as_ref();
+    let local = view.record.root_volume.as_ref().map(|root| &root.device);
+    let root = local.or_else(|| view.record.root_attachment().map(|root| &root.device));
     Instance {
         ami_launch_index: Some(row.launch_index.into()),
         architecture: fixed("x86_64"),
@@ -59,7 +60,7 @@ pub(super) fn shape(cloud: &Cloud, view: &InstanceView) -> Instance {
         private_ip_address: shown.as_ref().and_then(|i| i.private_ip_address.clone()),
         public_dns_name: fixed(""),
         public_ip_address: interface.and_then(|i| i.public_ip).and_then(text),
-        root_device_name: volume.map_or(fixed(ROOT_DEVICE), |volume| text(&volume.device)),
+        root_device_name: root.map_or(fixed(ROOT_DEVICE), text),
         root_device_type: fixed("ebs"),
         security_groups: shown.as_ref().map(|i| i.groups.clone()).unwrap_or_default(),
         source_dest_check: interface.map(|_| true),

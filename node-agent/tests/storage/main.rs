@@ -6,18 +6,24 @@
     reason = "a helper of a test fails the test; clippy sees only test functions as tests"
 )]
 
-#[path = "../../storage/tests/support/mod.rs"]
+#[path = "../../../storage/tests/support/mod.rs"]
 mod support;
 
+mod images;
+
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use images::{Source, cache};
 
 use support::client::{Opener as _, told};
 use support::lab::{Initiator, PATIENCE, free_port};
 use support::nfs::{self, NfsClient, OWN};
 use support::{BTRFS, BYTES, MIB, XFS, on, pool_id, snapshot, volume};
-use tepui_agent::storage::{LocalPools, Storage};
+use tepui_agent::images::ImageCache;
+use tepui_agent::storage::{LocalPools, PoolSettings, Storage};
 use tepui_storage::Backend as _;
 use tepui_storage::iscsi::{Settings, Tgt};
 use tepui_storage::nfs::Ganesha;
@@ -33,6 +39,8 @@ const SECRET: &str = "0123456789ABCDEF";
 /// A storage host whose agent is this process.
 struct Host {
     pools: LocalPools,
+    source: Arc<Source>,
+    images: PathBuf,
     settings: Settings,
     runtime: Runtime,
     part: StoragePart,
@@ -56,8 +64,9 @@ fn nfs_host(test: impl FnOnce(&mut Host, &Path) + Send + 'static) {
     });
 }
 
-fn pools(iscsi: &Settings) -> LocalPools {
-    LocalPools::new(iscsi.clone(), nfs::settings(), || Timestamp::UNIX_EPOCH)
+fn pools(iscsi: &Settings, images: Arc<ImageCache>) -> LocalPools {
+    let settings = PoolSettings { iscsi: iscsi.clone(), nfs: nfs::settings() };
+    LocalPools::new(settings, images, || Timestamp::UNIX_EPOCH)
 }
 
 impl Host {
@@ -72,8 +81,11 @@ impl Host {
             soft_percent: 80,
             hard_percent: 95,
         };
+        let (source, images) = (Arc::<Source>::default(), path.join("images"));
         Self {
-            pools: pools(&settings),
+            pools: pools(&settings, cache(&images, &source)),
+            source,
+            images,
             settings,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             part: StoragePart { pools: vec![pool], ..StoragePart::default() },
@@ -99,14 +111,14 @@ impl Host {
                 return seen;
             }
             let left = deadline.saturating_duration_since(std::time::Instant::now());
-            let ended = async { tokio::time::timeout(left, self.pools.copied()).await };
+            let ended = async { tokio::time::timeout(left, self.pools.arrived()).await };
             assert!(self.runtime.block_on(ended).is_ok(), "{seen:?}");
         }
     }
 
     /// The agent ends and starts again.
     fn restart(&mut self) {
-        self.pools = pools(&self.settings);
+        self.pools = pools(&self.settings, cache(&self.images, &self.source));
     }
 
     fn want_volume(&mut self, number: u128, wanted: VolumePart) {
@@ -145,7 +157,7 @@ impl Host {
 }
 
 fn present(mib: u64) -> VolumePart {
-    VolumePart::Present { size_bytes: mib * MIB, snapshot_id: None, made: false }
+    VolumePart::Present { size_bytes: mib * MIB, snapshot_id: None, image: None, made: false }
 }
 
 fn open() -> ExportPart {
@@ -171,7 +183,12 @@ fn volumes_and_snapshots_are_made_grown_and_removed() {
         let wanted = SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false };
         host.part.snapshots = vec![WantedSnapshot { id: snapshot(1), pool_id: pool_id(), wanted }];
         host.want_volume(1, present(24));
-        let made = VolumePart::Present { size_bytes: 32 * MIB, snapshot_id: Some(snapshot(1)), made: false };
+        let made = VolumePart::Present {
+            size_bytes: 32 * MIB,
+            snapshot_id: Some(snapshot(1)),
+            image: None,
+            made: false,
+        };
         host.want_volume(2, made);
         let seen = host.apply();
         assert_eq!(seen.snapshots[0].state, StoredState::Present { size_bytes: 16 * MIB });
@@ -188,7 +205,8 @@ fn volumes_and_snapshots_are_made_grown_and_removed() {
         assert_eq!(seen.snapshots[0].state, StoredState::Gone);
         assert_eq!(seen.volumes.iter().find(|one| one.id == volume(1)).unwrap().state, StoredState::Gone);
         assert!(file(1).is_empty(), "{:?}", file(1));
-        let of_nothing = VolumePart::Present { size_bytes: MIB, snapshot_id: Some(snapshot(9)), made: false };
+        let of_nothing =
+            VolumePart::Present { size_bytes: MIB, snapshot_id: Some(snapshot(9)), image: None, made: false };
         host.want_volume(3, of_nothing);
         let seen = host.apply();
         let lost = &seen.volumes.iter().find(|one| one.id == volume(3)).unwrap().state;
@@ -205,7 +223,10 @@ fn what_was_made_and_is_lost_is_never_made_anew() {
         host.part.snapshots =
             vec![WantedSnapshot { id: snapshot(1), pool_id: pool_id(), wanted: taken(false) }];
         host.apply();
-        host.want_volume(1, VolumePart::Present { size_bytes: 2 * MIB, snapshot_id: None, made: true });
+        host.want_volume(
+            1,
+            VolumePart::Present { size_bytes: 2 * MIB, snapshot_id: None, image: None, made: true },
+        );
         host.part.snapshots[0].wanted = taken(true);
         let seen = host.apply();
         assert_eq!(seen.volumes[0].state, StoredState::Present { size_bytes: 2 * MIB }, "it still grows");

@@ -1,4 +1,4 @@
-//! Data disks as XML, alone and read back from a running domain.
+//! Disks that are volumes as XML, alone and read back from a running domain.
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
@@ -11,6 +11,9 @@ use super::write;
 use crate::Error;
 use crate::disk::{DataDisk, DiskSource, IscsiSource, LiveDisk, NfsSource};
 use crate::throttle::MIB;
+
+/// The format of every volume, and of no local root disk.
+const RAW: &str = "raw";
 
 /// A raw volume over the network or in a file.
 ///
@@ -171,7 +174,7 @@ pub(super) fn volume_disk(disk: &DataDisk) -> VolumeDisk<'_> {
         device: "disk",
         driver: Driver {
             name: "qemu",
-            format: "raw",
+            format: RAW,
             cache: "none",
             error_policy: "stop",
             rerror_policy: "stop",
@@ -254,15 +257,15 @@ pub(crate) fn secret_xml(secret: Uuid, account: &str) -> String {
     write(&element).unwrap_or_default()
 }
 
-/// The disks of a running domain beside its root disk. What cannot be read is none: libvirt wrote it.
-pub(crate) fn data_disks(domain: &str) -> Vec<LiveDisk> {
+/// The disks of a running domain that are volumes: all that are raw. What cannot be read is none: libvirt wrote it.
+pub(crate) fn volumes(domain: &str) -> Vec<LiveDisk> {
     let (mut reader, mut found) = (Reader::from_str(domain), Vec::new());
-    let (mut disk, mut depth, mut within) = (None::<LiveDisk>, 0_usize, String::new());
+    let (mut disk, mut depth, mut within) = (None::<ReadDisk>, 0_usize, String::new());
     while let Ok(event) = reader.read_event() {
         match event {
             Event::Eof => break,
             Event::Start(element) if element.name().as_ref() == "disk" && disk.is_none() => {
-                (disk, depth) = (Some(LiveDisk::default()), 0);
+                (disk, depth) = (Some(ReadDisk::default()), 0);
             }
             Event::Start(element) => {
                 depth += 1;
@@ -272,18 +275,32 @@ pub(crate) fn data_disks(domain: &str) -> Vec<LiveDisk> {
             Event::Text(text) => note_limit(&mut disk, &within, &text.xml10_content()),
             Event::Empty(element) => note(&mut disk, &element, depth + 1),
             Event::End(element) if element.name().as_ref() == "disk" && depth == 0 => {
-                found.extend(disk.take())
+                found.extend(disk.take().filter(|disk| disk.format == RAW).map(ReadDisk::live));
             }
             Event::End(_) => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    found.retain(|disk| disk.device != "vda");
     found
 }
 
+/// What was read of a disk so far.
+#[derive(Default)]
+struct ReadDisk {
+    device: String,
+    source: String,
+    format: String,
+    limits: IoLimits,
+}
+
+impl ReadDisk {
+    fn live(self) -> LiveDisk {
+        LiveDisk { device: self.device, source: self.source, limits: self.limits }
+    }
+}
+
 /// Takes what an element directly below a disk says of it.
-fn note(disk: &mut Option<LiveDisk>, element: &BytesStart<'_>, depth: usize) {
+fn note(disk: &mut Option<ReadDisk>, element: &BytesStart<'_>, depth: usize) {
     let Some(disk) = disk.as_mut().filter(|_| depth == 1) else { return };
     let attribute = |name: &str| {
         let found = element.try_get_attribute(name).ok().flatten();
@@ -294,12 +311,13 @@ fn note(disk: &mut Option<LiveDisk>, element: &BytesStart<'_>, depth: usize) {
     match element.name().as_ref() {
         "source" => disk.source = attribute("name").or_else(|| attribute("file")).unwrap_or_default(),
         "target" => disk.device = attribute("dev").unwrap_or_default(),
+        "driver" => disk.format = attribute("type").unwrap_or_default(),
         _ => {}
     }
 }
 
 /// Takes a number that stands within an element. Below a disk only its limits have elements of these names.
-fn note_limit(disk: &mut Option<LiveDisk>, within: &str, text: &str) {
+fn note_limit(disk: &mut Option<ReadDisk>, within: &str, text: &str) {
     let (Some(disk), Ok(number)) = (disk, text.trim().parse::<u64>()) else { return };
     let whole = |number| u32::try_from(number).unwrap_or(u32::MAX);
     match within {

@@ -1,0 +1,125 @@
+//! Guests that boot from volumes, over iSCSI and NFS: they move from host to host over a stop, and outlive their host.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, file_system, until};
+
+/// How long a step may take, in seconds.
+const PATIENCE: u64 = 120;
+/// The backends of the two pools, which are also their classes.
+const BACKENDS: [&str; 2] = ["iscsi", "nfs"];
+
+#[test]
+fn a_guest_that_boots_from_a_volume_starts_on_any_host_and_outlives_its_own() {
+    let cloud = Cloud::start(Hypervisor::Libvirt, 2);
+    cloud.import("tiny", "root");
+    let image = cloud.image_id("tiny");
+    let mut ec2 = Ec2Session::start(&cloud, Duration::from_secs(60));
+    // One has the pools, the other one is lost later.
+    let (storage, lost) = (cloud.host(1), cloud.host(2));
+    make_pools(&cloud, &storage);
+
+    only(&cloud, &lost, &storage);
+    let guests: Vec<String> = BACKENDS
+        .iter()
+        .map(|class| {
+            let root =
+                json!([{ "DeviceName": "/dev/sda1", "Ebs": { "VolumeType": class, "VolumeSize": 1 } }]);
+            ec2.launch(&image, 1, json!({ "BlockDeviceMappings": root }))[0].clone()
+        })
+        .collect();
+    ec2.wait_state(&guests, "running", PATIENCE);
+    boots(&mut ec2, &guests, 1);
+    let roots = roots(&mut ec2, &guests);
+    assert_eq!(run_on(&cloud, &lost, &guests), 2, "their root is on the other host");
+
+    // From one host to the other and back: each start counts on the disk that they boot from.
+    for (number, (to, from)) in (2..).zip([(&storage, &lost), (&lost, &storage)]) {
+        ec2.act("stop_instances", &guests);
+        ec2.wait_state(&guests, "stopped", PATIENCE);
+        assert_eq!(run_on(&cloud, from, &guests), 0);
+        only(&cloud, to, from);
+        ec2.act("start_instances", &guests);
+        ec2.wait_state(&guests, "running", PATIENCE);
+        assert_eq!((run_on(&cloud, to, &guests), run_on(&cloud, from, &guests)), (2, 0), "start {number}");
+        boots(&mut ec2, &guests, number);
+    }
+    cloud.assert_healthy();
+
+    // A root grows under its guest, which is told of it.
+    for root in &roots {
+        ec2.call("modify_volume", &json!({ "VolumeId": root, "Size": 2 })).answer();
+        until("its guest sees the new size", PATIENCE, || {
+            let found = ec2.call("describe_volumes_modifications", &json!({ "VolumeIds": [root] })).answer();
+            (found["VolumesModifications"][0]["ModificationState"] == "completed").then_some(())
+        });
+    }
+
+    // Their host is lost for good: nothing runs anywhere before its operator gives it up.
+    lost.power_off();
+    until("the host is missed", PATIENCE, || (state(&cloud, &lost) == "unreachable").then_some(()));
+    ec2.wait_state(&guests, "running", 5);
+    cloud.tepui(&["node", "expunge", &lost.name(), "--yes"]).ok();
+    ec2.wait_state(&guests, "stopped", PATIENCE);
+    cloud.tepui(&["node", "undrain", &storage.name()]).ok();
+    ec2.act("start_instances", &guests);
+    ec2.wait_state(&guests, "running", PATIENCE);
+    boots(&mut ec2, &guests, 4);
+
+    ec2.act("terminate_instances", &guests);
+    ec2.wait_state(&guests, "terminated", PATIENCE);
+    until("their roots go with them", PATIENCE, || {
+        let pools = cloud.tepui_json(&["pool", "list"]);
+        (pools[0]["volumes"] == 0 && pools[1]["volumes"] == 0).then_some(())
+    });
+    let found = cloud.tepui(&["doctor", "--problems"]);
+    assert_eq!((found.code, found.stdout.as_str()), (Some(0), ""), "{}", found.stderr);
+    cloud.down();
+}
+
+fn make_pools(cloud: &Cloud, host: &Host) {
+    let mount = file_system(cloud, host);
+    for backend in BACKENDS {
+        let path = format!("{mount}/{backend}");
+        host.run("mkdir", &[&path]).ok();
+        let create = ["pool", "create", backend, "--class", backend, "--backend", backend];
+        cloud.tepui(&[&create[..], &["--node", &host.name(), "--path", &path]].concat()).ok();
+    }
+    until("the pools are there", PATIENCE, || {
+        let pools = cloud.tepui_json(&["pool", "list"]);
+        (pools[0]["usage"].is_object() && pools[1]["usage"].is_object()).then_some(())
+    });
+}
+
+/// What starts from now on starts on this host.
+fn only(cloud: &Cloud, host: &Host, other: &Host) {
+    cloud.tepui(&["node", "undrain", &host.name()]).ok();
+    cloud.tepui(&["node", "drain", &other.name()]).ok();
+}
+
+/// Each has counted so many boots on its disk.
+fn boots(ec2: &mut Ec2Session, guests: &[String], number: u32) {
+    for guest in guests {
+        ec2.wait_console(guest, &format!("tepui-tiny: boot {number}"), PATIENCE);
+    }
+}
+
+fn roots(ec2: &mut Ec2Session, guests: &[String]) -> Vec<String> {
+    let of = |guest: &Vec<serde_json::Value>| {
+        let id = guest[0]["BlockDeviceMappings"][0]["Ebs"]["VolumeId"].as_str();
+        id.unwrap_or_default().to_owned()
+    };
+    guests.iter().map(|guest| of(&ec2.wait_state(std::slice::from_ref(guest), "running", 5))).collect()
+}
+
+/// How many of them run on the host.
+fn run_on(cloud: &Cloud, host: &Host, guests: &[String]) -> usize {
+    guests.iter().filter(|guest| !host.guests_of(&cloud.instance(guest)).is_empty()).count()
+}
+
+fn state(cloud: &Cloud, host: &Host) -> serde_json::Value {
+    let nodes = cloud.tepui_json(&["node", "list"]);
+    let own = nodes.as_array().into_iter().flatten().find(|node| node["name"] == host.name());
+    own.map_or(serde_json::Value::Null, |node| node["state"].clone())
+}
