@@ -24,9 +24,10 @@ fn a_guest_that_boots_from_a_volume_starts_on_any_host_and_outlives_its_own() {
     let guests: Vec<String> = BACKENDS
         .iter()
         .map(|class| {
-            let root =
-                json!([{ "DeviceName": "/dev/sda1", "Ebs": { "VolumeType": class, "VolumeSize": 1 } }]);
-            ec2.launch(&image, 1, json!({ "BlockDeviceMappings": root }))[0].clone()
+            let disk =
+                |device| json!({ "DeviceName": device, "Ebs": { "VolumeType": class, "VolumeSize": 1 } });
+            let disks = [disk("/dev/sda1"), disk("/dev/sdf")];
+            ec2.launch(&image, 1, json!({ "BlockDeviceMappings": disks }))[0].clone()
         })
         .collect();
     ec2.wait_state(&guests, "running", PATIENCE);
@@ -59,7 +60,7 @@ fn a_guest_that_boots_from_a_volume_starts_on_any_host_and_outlives_its_own() {
     // Their host is lost for good: nothing runs anywhere before its operator gives it up.
     lost.power_off();
     until("the host is missed", PATIENCE, || (state(&cloud, &lost) == "unreachable").then_some(()));
-    ec2.wait_state(&guests, "running", 5);
+    assert_eq!(run_on(&cloud, &storage, &guests), 0);
     cloud.tepui(&["node", "expunge", &lost.name(), "--yes"]).ok();
     ec2.wait_state(&guests, "stopped", PATIENCE);
     cloud.tepui(&["node", "undrain", &storage.name()]).ok();
@@ -67,8 +68,18 @@ fn a_guest_that_boots_from_a_volume_starts_on_any_host_and_outlives_its_own() {
     ec2.wait_state(&guests, "running", PATIENCE);
     boots(&mut ec2, &guests, 4);
 
-    ec2.act("terminate_instances", &guests);
-    ec2.wait_state(&guests, "terminated", PATIENCE);
+    // Others begin with the disks that they have now.
+    let clones: Vec<String> = guests.iter().map(|guest| clone(&cloud, guest)).collect();
+    boots(&mut ec2, &clones, 5);
+    for clone in ec2.wait_state(&clones, "running", 5) {
+        let devices = [0, 1].map(|at| clone["BlockDeviceMappings"][at]["DeviceName"].clone());
+        assert_eq!(devices, ["/dev/sda1", "/dev/sdf"]);
+    }
+    assert_eq!(cloud.tepui_json(&["snapshot", "list"]), json!([]));
+
+    let all = [guests, clones].concat();
+    ec2.act("terminate_instances", &all);
+    ec2.wait_state(&all, "terminated", PATIENCE);
     until("their roots go with them", PATIENCE, || {
         let pools = cloud.tepui_json(&["pool", "list"]);
         (pools[0]["volumes"] == 0 && pools[1]["volumes"] == 0).then_some(())
@@ -103,6 +114,12 @@ fn boots(ec2: &mut Ec2Session, guests: &[String], number: u32) {
     for guest in guests {
         ec2.wait_console(guest, &format!("tepui-tiny: boot {number}"), PATIENCE);
     }
+}
+
+/// Clones a guest, while it runs, and returns the id of the other.
+fn clone(cloud: &Cloud, guest: &str) -> String {
+    let made = cloud.tepui_json(&["instance", "clone", guest, &format!("clone-of-{guest}")]);
+    made["id"].as_str().unwrap_or_default().to_owned()
 }
 
 fn roots(ec2: &mut Ec2Session, guests: &[String]) -> Vec<String> {

@@ -15,7 +15,7 @@ fn instances() -> Vec<Instance> {
         "memory_mib": 1024, "key_name": "tepui-default", "private_ip": "172.31.0.4",
         "public_ip": "198.18.0.7", "interface_id": "eni-0123456789abcdef0",
         "group_ids": ["sg-0123456789abcdef0"], "vpc_id": "vpc-0123456789abcdef0",
-        "subnet_id": "subnet-0123456789abcdef0", "root_volume_id": "vol-0123456789abcdef0",
+        "subnet_id": "subnet-0123456789abcdef0", "boots_from_volume": false, "root_volume_id": "vol-0123456789abcdef0",
         "root_gib": 10, "placement_id": "p-0123456789abcdef0", "node_id": null,
         "shutdown_behavior": "stop", "disable_api_termination": false, "disable_api_stop": false,
         "tags": {"Name": "web", "team": "blue"}, "launched_at": "2026-11-22T04:18:58Z"

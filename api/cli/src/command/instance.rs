@@ -1,6 +1,7 @@
 //! Virtual machines.
 
 mod choices;
+mod clone;
 mod destroy;
 mod login;
 mod look;
@@ -30,6 +31,12 @@ pub enum Verb {
     /// Launch an instance one can log in to
     #[command(before_help = examples!("tepui instance run debian-12", "tepui instance run debian-12 --name web --type t3.small --user-data setup.sh"))]
     Run(Box<run::Run>),
+    /// Make another instance with the disks that one has now
+    #[command(before_help = examples!("tepui instance clone web web-2", "tepui instance clone db db-test --type t3.small"))]
+    #[command(
+        long_about = "Make another instance with the disks that one has now. The one may run: its clone finds what a power cut would leave. It must boot from a volume. Type, keys, security groups and tags are the same; addresses, and the user data, which did its work on the disk already, are not."
+    )]
+    Clone(clone::Clone),
     /// List instances
     #[command(before_help = examples!("tepui instance list", "tepui instance list --json=name,state,public_ip"))]
     List {
@@ -126,6 +133,7 @@ fn called(instance: &Instance) -> String {
 pub async fn run(verb: Verb, session: &mut Session) -> Result<Finish> {
     match verb {
         Verb::Run(run) => return run::run(*run, session).await,
+        Verb::Clone(clone) => clone::run(clone, session).await,
         Verb::Ssh(ssh) => return login::run(ssh, session).await,
         Verb::List { all, aws } => list(all, aws, session).await,
         Verb::Show { instance } => {

@@ -143,7 +143,8 @@ async fn create(new: New, session: &mut Session) -> Result<()> {
     let New { name, volume, description, no_wait, timeout } = new;
     let request = CreateSnapshotRequest { volume, description, name: Some(name), tags: [].into() };
     let snapshot = session.call::<CreateSnapshot>(&[], &request).await?;
-    let snapshot = if no_wait { snapshot } else { completed(snapshot, timeout, session).await? };
+    let snapshot =
+        if no_wait { snapshot } else { completed(snapshot, Deadline::after(timeout), session).await? };
     session.show(&snapshot)
 }
 
@@ -151,13 +152,17 @@ async fn copy(new: NewCopy, session: &mut Session) -> Result<()> {
     let NewCopy { snapshot, name, class, pool, description, no_wait, timeout } = new;
     let request = CopySnapshotRequest { class, pool, description, name: Some(name), tags: [].into() };
     let copy = session.call::<CopySnapshot>(&[&snapshot], &request).await?;
-    let copy = if no_wait { copy } else { completed(copy, timeout, session).await? };
+    let copy = if no_wait { copy } else { completed(copy, Deadline::after(timeout), session).await? };
     session.show(&copy)
 }
 
 /// Watches a snapshot until it is there.
-async fn completed(mut snapshot: Snapshot, timeout: Duration, session: &mut Session) -> Result<Snapshot> {
-    let (deadline, id) = (Deadline::after(timeout), snapshot.id.to_string());
+pub(super) async fn completed(
+    mut snapshot: Snapshot,
+    deadline: Deadline,
+    session: &mut Session,
+) -> Result<Snapshot> {
+    let id = snapshot.id.to_string();
     loop {
         match snapshot.state {
             SnapshotState::Pending => {}

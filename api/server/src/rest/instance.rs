@@ -1,11 +1,13 @@
 //! Instances.
 
 use data_encoding::BASE64;
-use tepui_core::{Error, INSTANCE_TYPES, InstanceChange, InstanceView, Kind, RunInstances};
+use tepui_core::{
+    Error, INSTANCE_TYPES, InstanceChange, InstanceView, Kind, LaunchVolumeRequest, RunInstances,
+};
 use tepui_db::model;
 use tepui_types::InstanceId;
 use tepui_types::rest::{
-    ConsoleOutput, Empty, Explanation, Instance, InstanceType, List, ListInstancesRequest,
+    ConsoleOutput, Empty, Explanation, Instance, InstanceType, LaunchVolume, List, ListInstancesRequest,
     RunInstancesRequest, SetInstanceRequest, ShowConsoleRequest, StopInstanceRequest,
 };
 
@@ -42,6 +44,7 @@ async fn resolved(call: &Call, request: RunInstancesRequest) -> Result<RunInstan
     run.root_volume.class = request.root_class;
     run.root_volume.snapshot_id = request.root_snapshot;
     run.root_volume.delete_on_termination = request.root_delete_on_termination;
+    run.volumes = request.volumes.into_iter().map(launch_volume).collect();
     run.shutdown_behavior = request.shutdown_behavior.map_or(run.shutdown_behavior, stored_behavior);
     run.instance_tags.extend(request.name.map(|name| ("Name".to_owned(), name)));
     run.security_group_ids = security_group::find_all(call, &request.groups).await?;
@@ -55,6 +58,18 @@ async fn resolved(call: &Call, request: RunInstancesRequest) -> Result<RunInstan
         run.placement_group = Some(placement_group::find(call, &group).await?.name);
     }
     Ok(run)
+}
+
+fn launch_volume(asked: LaunchVolume) -> LaunchVolumeRequest {
+    LaunchVolumeRequest {
+        device: asked.device,
+        size_gib: asked.size_gib,
+        class: asked.class,
+        iops: None,
+        throughput_mib: None,
+        snapshot_id: asked.snapshot,
+        delete_on_termination: asked.delete_on_termination,
+    }
 }
 
 /// Raw user data; `None` for none.

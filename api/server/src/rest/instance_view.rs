@@ -57,6 +57,7 @@ impl<'c> Viewer<'c> {
             group_ids: view.groups.into_iter().map(|(id, _)| id).collect(),
             vpc_id: instance.vpc_id,
             subnet_id: instance.subnet_id,
+            boots_from_volume: instance.volume_root,
             root_volume_id: root.map(|(id, _)| id),
             root_gib: root.map(|(_, gib)| gib),
             placement_id: placement.map(|placement| placement.id),

@@ -82,6 +82,7 @@ fn routes() -> Routes {
         .add::<e::AttachVolume, _, _>(volume::attach)
         .add::<e::DetachVolume, _, _>(volume::detach)
         .add::<e::DeleteVolume, _, _>(volume::delete)
+        .add::<e::SnapshotInstance, _, _>(snapshot::of_instance)
         .add::<e::CreateSnapshot, _, _>(snapshot::create)
         .add::<e::CopySnapshot, _, _>(snapshot::copy)
         .add::<e::ListSnapshots, _, _>(snapshot::list)

@@ -3,11 +3,13 @@
 use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Kind, SNAPSHOT_FAILED};
 use tepui_db::model::{self, Role, SnapshotRecord};
 use tepui_types::SnapshotId;
-use tepui_types::rest::{CopySnapshotRequest, CreateSnapshotRequest, Empty, List, Snapshot, SnapshotState};
+use tepui_types::rest::{
+    CopySnapshotRequest, CreateSnapshotRequest, Empty, List, Snapshot, SnapshotInstanceRequest, SnapshotState,
+};
 
 use super::resolve::pick;
 use super::routes::Call;
-use super::{pool, volume};
+use super::{instance, pool, volume};
 use crate::failure::Failure;
 
 /// The snapshot that a text names. One that is being deleted only by its id: its name is free again.
@@ -36,6 +38,22 @@ pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result
     let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
     let taken = taken.into_iter().next().map(|record| shown(&call.caller, record));
     taken.ok_or_else(|| Error::not_found(Kind::Volume, of).into())
+}
+
+pub(super) async fn of_instance(
+    call: Call,
+    request: SnapshotInstanceRequest,
+) -> Result<List<Snapshot>, Failure> {
+    let record = instance::find(&call, call.target()).await?.record;
+    let volumes: Vec<_> = record.attachments.iter().map(|attachment| attachment.volume_id).collect();
+    if volumes.is_empty() {
+        let rule = "has no volumes: its root disk is local to its node";
+        return Err(Error::invalid("instance", record.instance.id, rule).into());
+    }
+    let SnapshotInstanceRequest { description, tags } = request;
+    let new = CreateSnapshots { volumes, of_instance: true, description, tags };
+    let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
+    Ok(List { items: taken.into_iter().map(|record| shown(&call.caller, record)).collect() })
 }
 
 pub(super) async fn copy(call: Call, request: CopySnapshotRequest) -> Result<Snapshot, Failure> {

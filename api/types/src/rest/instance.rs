@@ -98,6 +98,9 @@ pub struct RunInstancesRequest {
     /// Whether the root disk goes with the instance; it does when absent, and always where it is the node's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_delete_on_termination: Option<bool>,
+    /// Volumes that are made with each instance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<LaunchVolume>,
     /// Placement group: name, id or prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_group: Option<String>,
@@ -110,6 +113,25 @@ pub struct RunInstancesRequest {
     /// 1 to 64 characters; a repeat with the same token makes nothing new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_token: Option<String>,
+}
+
+/// A volume that is made with an instance and attached to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchVolume {
+    /// The disk's name, for example `/dev/sdf`.
+    pub device: String,
+    /// Its size in GiB; the snapshot's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_gib: Option<u32>,
+    /// Class of its pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// What it holds when it is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+    /// The volume goes with the instance.
+    pub delete_on_termination: bool,
 }
 
 /// An instance.
@@ -157,6 +179,8 @@ pub struct Instance {
     pub vpc_id: VpcId,
     /// The subnet.
     pub subnet_id: SubnetId,
+    /// It boots from a volume, and starts wherever there is room.
+    pub boots_from_volume: bool,
     /// The root disk.
     pub root_volume_id: Option<VolumeId>,
     /// Size of the root disk in GiB.

@@ -30,7 +30,7 @@ pub use cloud::{
 };
 pub use image::{Image, ImportImageRequest, ImportState, ImportTask};
 pub use instance::{
-    ConsoleOutput, Health, Instance, InstanceState, ListInstancesRequest, RunInstancesRequest,
+    ConsoleOutput, Health, Instance, InstanceState, LaunchVolume, ListInstancesRequest, RunInstancesRequest,
     SetInstanceRequest, ShowConsoleRequest, ShutdownBehavior, StopInstanceRequest,
 };
 pub use key_pair::{CreateKeyPairRequest, CreatedKeyPair, KeyKind, KeyPair};
@@ -40,7 +40,9 @@ pub use node::{ExpungeNodeRequest, ExpungedNode, JoinToken, Node, NodeState, Res
 pub use placement_group::{CreatePlacementGroupRequest, PlacementGroup, PlacementStrategy};
 pub use pool::{CreatePoolRequest, Pool, PoolBackend, PoolUsage};
 pub use security_group::{CreateSecurityGroupRequest, Rule, RuleRequest, SecurityGroup};
-pub use snapshot::{CopySnapshotRequest, CreateSnapshotRequest, Snapshot, SnapshotState};
+pub use snapshot::{
+    CopySnapshotRequest, CreateSnapshotRequest, Snapshot, SnapshotInstanceRequest, SnapshotState,
+};
 pub use snapshot_schedule::{CreateSnapshotScheduleRequest, SnapshotSchedule};
 pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
 pub use upload::{

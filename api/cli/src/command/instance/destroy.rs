@@ -121,7 +121,7 @@ mod tests {
             "image_name": "debian-12", "login_user": "debian", "instance_type": "t3.micro", "vcpus": 2,
             "memory_mib": 1024, "key_name": null, "private_ip": "172.31.0.4", "public_ip": null,
             "interface_id": "eni-0123456789abcdef0", "group_ids": [], "vpc_id": "vpc-0123456789abcdef0",
-            "subnet_id": "subnet-0123456789abcdef0", "root_volume_id": "vol-00000000000000001",
+            "subnet_id": "subnet-0123456789abcdef0", "boots_from_volume": false, "root_volume_id": "vol-00000000000000001",
             "root_gib": 10, "placement_id": null, "node_id": null, "shutdown_behavior": "stop",
             "disable_api_termination": false, "disable_api_stop": false, "tags": {},
             "launched_at": "2026-11-22T04:18:58Z",
