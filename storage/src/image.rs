@@ -1,7 +1,6 @@
 //! Images in a pool: each is copied into it once, and every volume that begins with it is a clone of that.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -10,10 +9,10 @@ use tepui_types::{Digest, VolumeId};
 
 use crate::error::file;
 use crate::pool::TMP;
-use crate::shelf::{Found, IMAGES, Making, STAT_BLOCK, VOLUMES, point};
+use crate::shelf::{Found, IMAGES, Making, VOLUMES, point};
 use crate::snapshot::SEALED;
 use crate::volume::{MODE, Volume, check_size};
-use crate::{Copying, Pool, PoolError, durable, reflink, sparse};
+use crate::{Copying, Pool, PoolError, durable, reflink};
 
 /// A pool's own copy of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +40,7 @@ impl Pool {
             check_length(image, from, found.len())?;
             let making = Making { operation: "base", shelf: IMAGES, id: &image.digest, mode: SEALED };
             self.make(&making, |disk, path| {
-                if reflink::try_clone(&source, disk).map_err(file(path))? {
-                    return Ok(());
-                }
-                self.require_room_for(found.blocks() * STAT_BLOCK)?;
-                sparse::copy(&source, (disk, path), image.bytes, |done| copying.at(done))
+                self.fill("base", (&source, from), (disk, path), (image.bytes, copying))
             })?;
         }
         let base = self.base(image.digest)?.ok_or(PoolError::NoBase(image.digest))?;

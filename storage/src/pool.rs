@@ -35,7 +35,7 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("snapshot", &["made", "synced", "placed"]),
     ("copy", &["made", "synced", "placed"]),
     ("transfer", &["piece", "made", "synced", "placed"]),
-    ("base", &["made", "synced", "placed"]),
+    ("base", &["piece", "made", "synced", "placed"]),
     ("begin", &["made", "synced", "placed"]),
     ("drop_base", &["moved"]),
     ("grow", &["grown"]),

@@ -1,14 +1,13 @@
 //! Snapshots: sealed clones of a volume's file.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tepui_types::{SnapshotId, Timestamp, VolumeId};
 
 use crate::error::file;
-use crate::shelf::{Found, Making, SNAPSHOTS, STAT_BLOCK, VOLUMES, point};
-use crate::{Copying, Pool, PoolError, durable, reflink, sparse};
+use crate::shelf::{Found, Making, SNAPSHOTS, VOLUMES};
+use crate::{Copying, Pool, PoolError, durable, reflink};
 
 /// Nobody writes what is sealed.
 pub(crate) const SEALED: u32 = 0o400;
@@ -69,29 +68,15 @@ impl Pool {
         copying: &Copying,
     ) -> Result<Snapshot, PoolError> {
         if self.find(SNAPSHOTS, &id)?.is_none() {
-            let source = from.open_snapshot(of)?;
+            let found = from.find(SNAPSHOTS, &of)?.ok_or(PoolError::NoSnapshot(of))?;
+            let source = File::open(&found.path).map_err(file(&found.path))?;
             let making = Making { operation: "transfer", shelf: SNAPSHOTS, id: &id, mode: SEALED };
             self.make(&making, |disk, path| {
-                match reflink::try_clone(&source, disk).map_err(file(path))? {
-                    true => Ok(()),
-                    false => self.fill(&source, (disk, path), copying),
-                }
+                let from = (&source, found.path.as_path());
+                self.fill("transfer", from, (disk, path), (found.bytes, copying))
             })?;
         }
         self.placed(id)
-    }
-
-    fn fill(&self, source: &File, (disk, path): (&File, &Path), copying: &Copying) -> Result<(), PoolError> {
-        let found = source.metadata().map_err(file(path))?;
-        let allocated = found.blocks() * STAT_BLOCK;
-        // Else it would begin again and again, and fill the pool each time.
-        self.require_room_for(allocated)?;
-        let bytes = found.len();
-        sparse::copy(source, (disk, path), bytes, |done| {
-            copying.at(done)?;
-            self.require_room()?;
-            point("transfer", "piece")
-        })
     }
 
     fn open_snapshot(&self, id: SnapshotId) -> Result<File, PoolError> {

@@ -3,15 +3,16 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use crate::PoolError;
 use crate::error::file;
+use crate::shelf::{STAT_BLOCK, point};
+use crate::{Pool, PoolError, reflink};
 
 /// What is read and written at once.
 const PIECE: usize = 1 << 20;
@@ -42,33 +43,71 @@ impl Copying {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn at(&self, offset: u64) -> Result<(), PoolError> {
+    fn at(&self, offset: u64) -> Result<(), PoolError> {
         self.done.store(offset, Ordering::Relaxed);
         if self.is_given_up() { Err(PoolError::Stopped) } else { Ok(()) }
     }
 }
 
-/// Copies the first `bytes` of `from`, which nobody writes, into `to`, which is empty and at `path`. What is a hole there
-/// is one here. `between` is asked before each stride, and after the last, with how many bytes are copied.
-pub(crate) fn copy(
-    from: &File,
-    (to, path): (&File, &Path),
+impl Pool {
+    /// Fills a new file with the first `bytes` of another one, which nobody writes: by a clone, or byte by byte where
+    /// they are on two file systems. What is a hole there is one here.
+    ///
+    /// # Errors
+    /// A pool that is full or would become so, `Stopped`.
+    pub(crate) fn fill(
+        &self,
+        operation: &'static str,
+        from: (&File, &Path),
+        to: (&File, &Path),
+        (bytes, copying): (u64, &Copying),
+    ) -> Result<(), PoolError> {
+        if reflink::try_clone(from.0, to.0).map_err(file(to.1))? {
+            return Ok(());
+        }
+        let allocated = from.0.metadata().map_err(file(from.1))?.blocks() * STAT_BLOCK;
+        // Else it would begin again and again, and fill the pool each time.
+        self.require_room_for(allocated)?;
+        copying.at(0)?;
+        copy(from, to, bytes, |done| {
+            copying.at(done)?;
+            self.require_room()?;
+            point(operation, "piece")
+        })
+    }
+}
+
+/// `between` is asked after each stride, when it is on the disk, and after the last, with how many bytes are copied.
+fn copy(
+    (from, from_path): (&File, &Path),
+    (to, to_path): (&File, &Path),
     bytes: u64,
     mut between: impl FnMut(u64) -> Result<(), PoolError>,
 ) -> Result<(), PoolError> {
-    to.set_len(bytes).map_err(file(path))?;
+    to.set_len(bytes).map_err(file(to_path))?;
     let mut piece = vec![0; PIECE];
-    let mut place = 0;
-    while let Some(data) = data_from(from, place).map_err(file(path))? {
-        let stride = data.start..data.end.min(data.start.saturating_add(STRIDE)).min(bytes);
-        if stride.is_empty() {
+    let (mut place, mut waiting) = (0, 0);
+    while let Some(data) = data_from(from, place).map_err(file(from_path))? {
+        let end = data.end.min(bytes);
+        place = data.start;
+        while place < end {
+            let most = usize::try_from(end - place).unwrap_or(PIECE).min(PIECE);
+            let piece = piece.get_mut(..most).unwrap_or_default();
+            from.read_exact_at(piece, place).map_err(file(from_path))?;
+            to.write_all_at(piece, place).map_err(file(to_path))?;
+            place += piece.len() as u64;
+            waiting += piece.len() as u64;
+            if waiting >= STRIDE {
+                to.sync_data().map_err(file(to_path))?;
+                waiting = 0;
+                between(place)?;
+            }
+        }
+        if place >= bytes {
             break;
         }
-        between(stride.start)?;
-        place = stride.end;
-        copy_range(from, to, stride, &mut piece).map_err(file(path))?;
-        to.sync_data().map_err(file(path))?;
     }
+    to.sync_data().map_err(file(to_path))?;
     between(bytes)
 }
 
@@ -82,21 +121,8 @@ fn data_from(file: &File, place: u64) -> io::Result<Option<Range<u64>>> {
     Ok(Some(start..seek(file, SeekFrom::Hole(start))?))
 }
 
-fn copy_range(from: &File, to: &File, mut range: Range<u64>, piece: &mut [u8]) -> io::Result<()> {
-    while range.start < range.end {
-        let most = usize::try_from(range.end - range.start).unwrap_or(PIECE).min(PIECE);
-        let piece = piece.get_mut(..most).unwrap_or_default();
-        from.read_exact_at(piece, range.start)?;
-        to.write_all_at(piece, range.start)?;
-        range.start += piece.len() as u64;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
 
     fn filled(content: &[(u64, &[u8])], bytes: u64) -> File {
@@ -126,7 +152,8 @@ mod tests {
         ] {
             let (from, to) = (filled(&pieces, bytes), tempfile::tempfile().unwrap());
             let copying = Copying::default();
-            copy(&from, (&to, Path::new("copy")), bytes, |done| copying.at(done)).unwrap();
+            let (source, copied) = (Path::new("source"), Path::new("copy"));
+            copy((&from, source), (&to, copied), bytes, |done| copying.at(done)).unwrap();
             assert!(content(&to) == content(&from), "{bytes}");
             assert!(to.metadata().unwrap().blocks() <= from.metadata().unwrap().blocks() + 16, "{bytes}");
             assert_eq!(copying.done(), bytes);
@@ -138,7 +165,8 @@ mod tests {
         let (from, to) = (filled(&[(0, &[7; 4096])], 4096), tempfile::tempfile().unwrap());
         let copying = Copying::default();
         copying.give_up();
-        let error = copy(&from, (&to, Path::new("copy")), 4096, |done| copying.at(done)).unwrap_err();
+        let (source, copied) = (Path::new("source"), Path::new("copy"));
+        let error = copy((&from, source), (&to, copied), 4096, |done| copying.at(done)).unwrap_err();
         assert!(matches!(error, PoolError::Stopped), "{error}");
     }
 }

@@ -179,10 +179,13 @@ fn mismatch(record: &InstanceRecord, seen: Option<&PlacementState>, node: &str) 
     match (instance.state, seen) {
         (InstanceState::Running | InstanceState::Stopped, None | Some(PlacementState::Gone)) => {
             let what = format!("is {state}, but node {node} has no domain or disk of it");
-            let cure = format!(
-                "look there first: tepui-node doctor; once the disk is known to be lost: tepui instance delete {}",
-                instance.id
-            );
+            let cure = match instance.volume_root {
+                true => format!("tepui instance stop {0}, then tepui instance start {0}", instance.id),
+                false => format!(
+                    "look there first: tepui-node doctor; once the disk is known to be lost: tepui instance delete {}",
+                    instance.id
+                ),
+            };
             Some(failure(object, what, cure))
         }
         (InstanceState::Terminated | InstanceState::ShuttingDown, None | Some(PlacementState::Gone)) => None,

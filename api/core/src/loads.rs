@@ -57,6 +57,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) group: Option<PlacementGroupId>,
     pub(crate) min: usize,
     pub(crate) count: usize,
+    /// What the same call holds already, and will not release before it has this too.
+    pub(crate) own: &'a [Held<'a>],
 }
 
 /// What came of a wish.
@@ -120,9 +122,8 @@ impl Loads {
         let nodes = plan(&board.seats, &board.with_joining(wish), wish.count);
         if nodes.len() < wish.min {
             // What is held now may become free again; without it there is what there will be at most.
-            let written: Vec<Seat> =
-                board.nodes.iter().map(|load| Seat::of(load, &self.overcommit)).collect();
-            let without = plan(&written, wish.request, wish.count);
+            let (seats, request) = board.without_others(wish, &self.overcommit);
+            let without = plan(&seats, &request, wish.count);
             if without.len() > nodes.len() {
                 return Choice::Contended;
             }
@@ -178,6 +179,22 @@ impl Board {
             }
         }
         request
+    }
+
+    /// What there will be at most: nothing is held but by the same call.
+    fn without_others(&self, wish: &Wish<'_>, overcommit: &Overcommit) -> (Vec<Seat>, Request) {
+        let mut seats: Vec<Seat> = self.nodes.iter().map(|load| Seat::of(load, overcommit)).collect();
+        let mut request = wish.request.clone();
+        for held in wish.own {
+            for node in &held.nodes {
+                let seat = self.places.get(node).and_then(|place| seats.get_mut(*place));
+                seat.into_iter().for_each(|seat| seat.take(&held.demand));
+                if let Some(group) = request.group.as_mut().filter(|_| held.group == wish.group) {
+                    *group.members.entry(*node).or_insert(0) += 1;
+                }
+            }
+        }
+        (seats, request)
     }
 
     fn hold(&mut self, nodes: &[NodeId], wish: &Wish<'_>, overcommit: &Overcommit) {

@@ -111,7 +111,8 @@ fn on_failed(next: &Next<'_>, start_seq: u64, permanent: bool, step: &str) -> Op
     }
 }
 
-/// The end of an instance that waits for a volume of its launch which can never be made, if it waits still.
+/// The end of an instance that waits for a volume of its launch which can never be made, if it waits still; one that
+/// was stopped meanwhile, as it boots from a volume, is stopped again.
 pub(crate) fn end_of_launch(
     instance: &Instance,
     placement: &Placement,
@@ -124,6 +125,7 @@ pub(crate) fn end_of_launch(
         InstanceState::Pending if instance.start_seq <= 1 => {
             next.to(InstanceState::ShuttingDown, Some(reason))
         }
+        InstanceState::Pending if instance.volume_root => next.stop(Some(reason)),
         InstanceState::Pending
         | InstanceState::Running
         | InstanceState::Stopping

@@ -154,7 +154,11 @@ pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestam
         ) => placement,
         (VolumeState::Available, state, _) => return Ok(AttachOutcome::InstanceState(state)),
     };
-    if disk.backend == PoolBackend::Local && node.is_some_and(|node| node != disk.node) {
+    let bound = match node {
+        Some(node) => Some(node),
+        None => bound_to(connection, machine.n)?,
+    };
+    if disk.backend == PoolBackend::Local && bound.is_some_and(|node| node != disk.node) {
         return Ok(AttachOutcome::OtherNode(disk.node));
     }
     if let Some(refused) = refuse_place(connection, &machine, new)? {
@@ -174,6 +178,13 @@ pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestam
     touched.node(node);
     touched.grow(connection)?;
     Ok(AttachOutcome::Attaching(disk.node))
+}
+
+/// The node where an instance that is in no place can start only, for one of its volumes.
+fn bound_to(connection: &Connection, instance_n: i64) -> rusqlite::Result<Option<NodeId>> {
+    let sql = "SELECT p.node_id FROM attachment a JOIN volume v ON v.id = a.volume_id JOIN pool p ON p.id = v.pool_id
+               WHERE a.instance_n = ?1 AND a.state <> 'detaching' AND p.backend = ?2";
+    first(connection, sql, params![instance_n, S(PoolBackend::Local)], |c| c.stored())
 }
 
 /// Why the instance has no place for one more.

@@ -1,11 +1,12 @@
 //! What becomes of a storage host's volumes when it is given up.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{SnapshotState, VolumeEvent, VolumeState};
 use tepui_types::{NodeId, ProjectId, SnapshotId, VolumeId};
 
 use crate::generation::Touched;
-use crate::row::{all, execute};
+use crate::row::{Columns, all, execute};
 use crate::value::S;
 use crate::{snapshot, volume};
 
@@ -14,9 +15,10 @@ use crate::{snapshot, volume};
 pub(crate) fn give_up(
     connection: &Connection,
     node: NodeId,
-    message: &str,
+    (message, now): (&str, Timestamp),
     touched: &mut Touched,
 ) -> rusqlite::Result<()> {
+    keep_roots(connection, node, (message, now), touched)?;
     detach_all(connection, node, touched)?;
     let sql = "SELECT v.id, v.project_id, v.state FROM volume v JOIN pool p ON p.id = v.pool_id
                WHERE p.node_id = ?1";
@@ -48,16 +50,35 @@ pub(crate) fn give_up(
     Ok(())
 }
 
-/// Takes every volume of the node's pools from its guest, which waits for it in vain. What an instance boots from
-/// stays its own, so that the instance shows what it lost; it can only be terminated.
-fn detach_all(connection: &Connection, node: NodeId, touched: &mut Touched) -> rusqlite::Result<()> {
-    let sql = "UPDATE attachment SET export_state = 'closed', source = NULL WHERE is_root AND volume_id IN
+/// What an instance boots from stays its own, so that the instance shows what it lost; it can only be terminated. One
+/// that is to start would wait for it for ever: it ends, or stops if it ran before.
+fn keep_roots(
+    connection: &Connection,
+    node: NodeId,
+    (message, now): (&str, Timestamp),
+    touched: &mut Touched,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE attachment SET state = 'attached', export_state = 'closed', source = NULL
+               WHERE is_root AND state <> 'detaching' AND volume_id IN
                    (SELECT v.id FROM volume v JOIN pool p ON p.id = v.pool_id WHERE p.node_id = ?1)
-               RETURNING (SELECT l.node_id FROM placement l
-                          WHERE l.id = attachment.placement_id AND l.gone_at IS NULL)";
-    let guests: Vec<Option<NodeId>> = all(connection, sql, params![S(node)], |c| c.optional())?;
-    guests.into_iter().flatten().for_each(|compute| touched.node(compute));
-    let sql = "DELETE FROM attachment WHERE NOT is_root AND volume_id IN
+               RETURNING instance_n, (SELECT l.node_id FROM placement l
+                                      WHERE l.id = attachment.placement_id AND l.gone_at IS NULL)";
+    let read = |c: &Columns<'_>| Ok((c.plain::<i64>()?, c.optional::<NodeId>()?));
+    for (instance, compute) in all(connection, sql, params![S(node)], read)? {
+        let sql =
+            "UPDATE instance SET state = iif(start_seq <= 1, 'shutting-down', 'stopping'), state_since = ?2,
+                       state_reason_code = 'Server.InternalError', state_reason_message = ?3,
+                       state_reason_detail = NULL
+                   WHERE n = ?1 AND state = 'pending'";
+        execute(connection, sql, params![instance, S(now), message])?;
+        compute.into_iter().for_each(|compute| touched.node(compute));
+    }
+    Ok(())
+}
+
+/// Takes every volume of the node's pools from its guest, which waits for it in vain, but what instances boot from.
+fn detach_all(connection: &Connection, node: NodeId, touched: &mut Touched) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM attachment WHERE (NOT is_root OR state = 'detaching') AND volume_id IN
                    (SELECT v.id FROM volume v JOIN pool p ON p.id = v.pool_id WHERE p.node_id = ?1)
                RETURNING (SELECT l.node_id FROM placement l
                           WHERE l.id = attachment.placement_id AND l.gone_at IS NULL)";

@@ -297,7 +297,7 @@ impl<'a> News<'a> {
     }
 
     fn export_closed(&self, attachment: &Attachment) -> rusqlite::Result<()> {
-        let sql = "UPDATE attachment SET export_state = ?2, source = NULL, message = NULL, guest_gib = 0,
+        let sql = "UPDATE attachment SET state = 'attached', export_state = ?2, source = NULL, message = NULL, guest_gib = 0,
                        guest_iops = 0, guest_throughput_mib = 0
                    WHERE export_id = ?1";
         execute(self.connection, sql, params![S(attachment.export_id), S(ExportState::Closed)])?;

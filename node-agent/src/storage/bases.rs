@@ -23,9 +23,6 @@ const GRACE: Duration = Duration::from_secs(24 * 3600);
 /// Shown progress is a multiple of so many percent: each change is a report and a line in the log.
 const SHOWN_PERCENT: u64 = 10;
 
-/// How it is said that a volume waits, which is no failure.
-const WAITS: &str = "waits for the image";
-
 /// A pool, and an image with the length that it is said to have.
 type Key = (PoolId, Digest, u64);
 
@@ -92,9 +89,7 @@ impl Bases {
             Some(Err(error)) => {
                 StoredState::Failed { message: crate::chain(error), permanent: error.is_permanent() }
             }
-            Some(Ok(())) | None => {
-                StoredState::Failed { message: self.awaited(image, work), permanent: false }
-            }
+            Some(Ok(())) | None => StoredState::Awaited { message: self.awaited(image, work) },
         }
     }
 
@@ -117,13 +112,13 @@ impl Bases {
         let digest = image.digest;
         if let copied @ 1.. = work.copying.done() {
             let percent = shown(copied.saturating_mul(100) / image.bytes.max(1));
-            return format!("{WAITS} {digest}, which is copied into its pool: {percent} %");
+            return format!("waits for the image {digest}, which is copied into its pool: {percent} %");
         }
         match self.images.percent(digest) {
             Some(percent) => {
-                format!("{WAITS} {digest}, which is on its way: {} %", shown(percent.into()))
+                format!("waits for the image {digest}, which is on its way: {} %", shown(percent.into()))
             }
-            None => format!("{WAITS} {digest}"),
+            None => format!("waits for the image {digest}"),
         }
     }
 
@@ -137,7 +132,7 @@ impl Bases {
         self.retain(|(pool, ..)| *pool != id);
     }
 
-    /// Gives up what no volume waits for any more, and removes bases of which none has made use for a day.
+    /// Gives up copies for which no volume waits any more (a download goes on to its end), and removes bases of which none has made use for a day.
     pub(super) async fn tidy(self: &Arc<Self>, part: &StoragePart, pools: BTreeMap<PoolId, Arc<Pool>>) {
         let awaited: BTreeSet<Key> = part.volumes.iter().filter_map(awaited_image).collect();
         self.retain(|key| awaited.contains(key));
@@ -155,11 +150,16 @@ impl Bases {
     ) -> Result<(), PoolError> {
         let mut idle: BTreeMap<PathBuf, (&Arc<Pool>, Digest)> = BTreeMap::new();
         for (id, pool) in pools {
-            for digest in pool.bases()? {
-                let is_awaited = awaited.iter().any(|(pool, image, _)| pool == id && *image == digest);
-                if let (false, Some(base)) = (is_awaited, pool.base(digest)?) {
-                    idle.insert(base.path, (pool, digest));
-                }
+            let is_awaited =
+                |digest: Digest| awaited.iter().any(|(pool, image, _)| pool == id && *image == digest);
+            match idle_bases(pool, is_awaited) {
+                Ok(bases) => idle.extend(bases.into_iter().map(|(path, digest)| (path, (pool, digest)))),
+                // The other pools are tidied all the same.
+                Err(error) => tracing::warn!(
+                    pool = %id,
+                    message = crate::chain(&error),
+                    "the unused images of a pool stay"
+                ),
             }
         }
         let mut unused = self.unused.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,9 +228,13 @@ async fn bring(
     tokio::task::spawn_blocking(make).await.unwrap_or(Err(BaseError::GivenUp))
 }
 
-/// Whether it is said that a volume waits for an image.
-pub(super) fn is_wait(message: &str) -> bool {
-    message.starts_with(WAITS)
+/// The bases of a pool for which nothing waits.
+fn idle_bases(pool: &Pool, is_awaited: impl Fn(Digest) -> bool) -> Result<Vec<(PathBuf, Digest)>, PoolError> {
+    let mut idle = Vec::new();
+    for digest in pool.bases()?.into_iter().filter(|digest| !is_awaited(*digest)) {
+        idle.extend(pool.base(digest)?.map(|base| (base.path, digest)));
+    }
+    Ok(idle)
 }
 
 /// The image that a volume needs that was not made yet.

@@ -7,7 +7,6 @@ use tepui_types::agent::{ExportState, PoolState, StorageObserved, StoragePart, S
 use tokio::sync::Notify;
 
 use super::Storage;
-use super::bases::is_wait;
 
 /// Until the next look where all is as wanted: the use of a pool changes by itself.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -78,7 +77,7 @@ fn keep_use(before: &StorageObserved, now: &mut StorageObserved) {
 }
 
 fn is_settled(seen: &StorageObserved) -> bool {
-    let stored = |state: &StoredState| !matches!(state, StoredState::Failed { .. });
+    let stored = |state: &StoredState| matches!(state, StoredState::Present { .. } | StoredState::Gone);
     seen.pools.iter().all(|pool| matches!(pool.state, PoolState::Ready { .. }))
         && seen.volumes.iter().all(|volume| stored(&volume.state))
         && seen.snapshots.iter().all(|snapshot| stored(&snapshot.state))
@@ -99,13 +98,22 @@ fn tell(before: Option<&StorageObserved>, now: &StorageObserved) {
     for volume in &now.volumes {
         let is_new = !before.is_some_and(|before| before.volumes.contains(volume));
         match &volume.state {
-            StoredState::Failed { message, .. } if is_new && is_wait(message) => {
+            StoredState::Awaited { message } if is_new => {
                 tracing::info!(volume = %volume.id, %message, "a volume is not there yet");
             }
             StoredState::Failed { message, .. } if is_new => {
                 tracing::error!(volume = %volume.id, %message, "a volume is not as wanted");
             }
-            StoredState::Failed { .. } | StoredState::Present { .. } | StoredState::Gone => {}
+            StoredState::Failed { .. }
+            | StoredState::Awaited { .. }
+            | StoredState::Present { .. }
+            | StoredState::Gone => {}
+        }
+    }
+    for snapshot in &now.snapshots {
+        let is_new = !before.is_some_and(|before| before.snapshots.contains(snapshot));
+        if let (StoredState::Failed { message, .. }, true) = (&snapshot.state, is_new) {
+            tracing::error!(snapshot = %snapshot.id, %message, "a snapshot is not as wanted");
         }
     }
     for export in &now.exports {

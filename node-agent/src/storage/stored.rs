@@ -74,9 +74,10 @@ pub(super) fn volume(
     };
     let found = match pool.volume(wanted.id)? {
         Some(found) if found.bytes < *size_bytes => pool.grow_volume(wanted.id, *size_bytes)?,
-        Some(found) => found,
+        Some(found) if *made => found,
         None if *made => return Ok(lost()),
-        None => match (snapshot_id, image) {
+        // One that is there is left as it is, and put on the disk before it is told.
+        Some(_) | None => match (snapshot_id, image) {
             (None, None) => pool.create_volume(wanted.id, *size_bytes)?,
             (Some(snapshot), None) => pool.clone_volume(wanted.id, *snapshot, *size_bytes)?,
             (None, Some(image)) => match pool.begin_volume(wanted.id, *image, *size_bytes) {
@@ -97,9 +98,10 @@ pub(super) fn snapshot(
     match &wanted.wanted {
         SnapshotPart::Present { volume_id, copy_of, taken } => {
             let found = match (pool.snapshot(wanted.id)?, copy_of) {
-                (Some(found), _) => found,
+                (Some(found), _) if *taken => found,
                 (None, _) if *taken => return Ok(lost()),
-                (None, None) => pool.take_snapshot(wanted.id, *volume_id)?,
+                // Nothing is made of one that is there; it is put on the disk before it is told.
+                (Some(_), _) | (None, None) => pool.take_snapshot(wanted.id, *volume_id)?,
                 (None, Some(source)) if source.pool_id == wanted.pool_id => {
                     pool.copy_snapshot(wanted.id, source.snapshot_id)?
                 }

@@ -9,8 +9,10 @@ use tepui_types::SnapshotId;
 use tepui_types::agent::{SnapshotObserved, SnapshotPart, SnapshotSource, StoredState, WantedSnapshot};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Mutex, Notify, oneshot};
+use tokio::time::Instant;
 
-use super::stored::not_stored;
+use super::stored::{is_permanent, not_stored};
+use crate::plan::retry_delay;
 
 /// The transfers of this host.
 #[derive(Default)]
@@ -22,8 +24,23 @@ pub(super) struct Transfers {
 #[derive(Default)]
 struct State {
     running: Option<Running>,
-    /// Why the last try of each failed that is still wanted.
-    failed: BTreeMap<SnapshotId, StoredState>,
+    /// Those whose last try failed, and that are still wanted.
+    failed: BTreeMap<SnapshotId, Failed>,
+}
+
+struct Failed {
+    why: StoredState,
+    is_permanent: bool,
+    /// How often in a row.
+    tries: u32,
+    at: Instant,
+}
+
+impl Failed {
+    /// Whether it may be tried again by now.
+    fn is_due(&self) -> bool {
+        !self.is_permanent && self.at.elapsed() >= retry_delay(self.tries)
+    }
 }
 
 struct Running {
@@ -73,24 +90,26 @@ impl Transfers {
     /// failed. Of the others nothing is known yet.
     pub(super) async fn apply(&self, due: Vec<Transfer>) -> Vec<SnapshotObserved> {
         let mut state = self.state.lock().await;
-        let mut just_failed = None;
         if let Some((id, made)) = state.take_ended() {
-            match made {
-                Ok(()) => drop(state.failed.remove(&id)),
-                Err(error) => {
-                    state.failed.insert(id, not_stored(&error));
-                    just_failed = Some(id);
-                }
+            let before = state.failed.remove(&id);
+            if let Err(error) = made {
+                let tries = before.map_or(0, |before| before.tries).saturating_add(1);
+                let (why, is_permanent) = (not_stored(&error), is_permanent(&error));
+                state.failed.insert(id, Failed { why, is_permanent, tries, at: Instant::now() });
             }
         }
         let seen = due.iter().filter_map(|one| {
-            let state = state.failed.get(&one.id)?.clone();
+            let state = state.failed.get(&one.id)?.why.clone();
             Some(SnapshotObserved { id: one.id, state })
         });
         let seen = seen.collect();
         if state.running.is_none() {
-            // Another one has its turn before one that failed is tried again.
-            let next = due.into_iter().find(|one| Some(one.id) != just_failed);
+            // One that was not tried yet comes first, then the one that waits for its next try the longest.
+            let failed = |one: &Transfer| state.failed.get(&one.id);
+            let next = due
+                .into_iter()
+                .filter(|one| failed(one).is_none_or(Failed::is_due))
+                .min_by_key(|one| failed(one).map(|failed| failed.at));
             state.running = next.map(|next| self.begin(next));
         }
         seen

@@ -96,7 +96,7 @@ fn there(mib: u64) -> StoredState {
 fn failure(state: StoredState) -> (String, bool) {
     match state {
         StoredState::Failed { message, permanent } => (message, permanent),
-        StoredState::Present { .. } | StoredState::Gone => panic!("{state:?}"),
+        StoredState::Present { .. } | StoredState::Awaited { .. } | StoredState::Gone => panic!("{state:?}"),
     }
 }
 
@@ -137,12 +137,9 @@ fn a_volume_begins_with_its_image_once_that_is_here_and_holds_up_nothing_meanwhi
         let seen = host.runtime.block_on(host.pools.apply(&host.part));
         assert_eq!(state(&seen, 1), there(16));
         assert!(matches!(seen.exports[0].state, ExportState::Open { .. }), "{seen:?}");
-        let (message, permanent) = failure(state(&seen, 2));
-        assert!(
-            message.starts_with(&format!("waits for the image {}", image.digest)) && !permanent,
-            "{message}"
-        );
-        let half = |seen: &StoredState| matches!(seen, StoredState::Failed { message, .. } if message.ends_with("on its way: 50 %"));
+        let StoredState::Awaited { message } = state(&seen, 2) else { panic!("{seen:?}") };
+        assert!(message.starts_with(&format!("waits for the image {}", image.digest)), "{message}");
+        let half = |seen: &StoredState| matches!(seen, StoredState::Awaited { message } if message.ends_with("on its way: 50 %"));
         host.apply_until(2, half);
 
         // Its pool is opened anew meanwhile, and waits for nobody.
@@ -174,7 +171,7 @@ fn an_agent_that_ends_while_an_image_comes_goes_on_where_it_was() {
         let image = publish(host);
         host.source.holds_back.store(true, Ordering::SeqCst);
         host.want_volume(1, with(image, 16, false));
-        let half = |seen: &StoredState| matches!(seen, StoredState::Failed { message, .. } if message.ends_with("50 %"));
+        let half = |seen: &StoredState| matches!(seen, StoredState::Awaited { message } if message.ends_with("50 %"));
         host.apply_until(1, half);
         host.runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         host.source.go_on();

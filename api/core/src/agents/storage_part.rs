@@ -192,7 +192,7 @@ fn failed_launches(state: &StoragePartState, news: &[StorageNews]) -> Vec<(Volum
             .then(|| Volume { message: told.or(volume.message.clone()), ..volume.clone() })
     };
     let waits = |attachment: &Attachment| {
-        attachment.state == AttachmentState::Attaching && attachment.export_state == ExportState::Making
+        attachment.state != AttachmentState::Detaching && attachment.export_state == ExportState::Making
     };
     let waiting = state.attachments.iter().map(|(attachment, _)| attachment).filter(|one| waits(one));
     let of = |attachment: &Attachment| {
@@ -213,6 +213,7 @@ fn volume_news(volume: &Volume, seen: &StoredState) -> Option<StorageNews> {
             let news = *permanent && volume.state == VolumeState::Creating;
             news.then(|| StorageNews::VolumeFailed(volume.id, message.clone()))
         }
+        StoredState::Awaited { .. } => None,
         StoredState::Gone => {
             (volume.state == VolumeState::Deleting).then_some(StorageNews::VolumeGone(volume.id))
         }
@@ -229,6 +230,7 @@ fn snapshot_news(snapshot: &Snapshot, seen: &StoredState) -> Option<StorageNews>
         StoredState::Failed { message, permanent } => {
             (*permanent && pending).then(|| StorageNews::SnapshotFailed(id, message.clone()))
         }
+        StoredState::Awaited { .. } => None,
         StoredState::Gone => {
             (snapshot.state == SnapshotState::Deleting).then_some(StorageNews::SnapshotGone(id))
         }

@@ -127,6 +127,8 @@ impl Row<'_> {
             Some(StoredState::Failed { message, .. }) => {
                 Some(failure(self.object, format!("node {node} says: {message}"), MEND))
             }
+            // An image may take longer than anything else, and its host goes on.
+            Some(StoredState::Awaited { .. }) => None,
             None | Some(StoredState::Present { .. } | StoredState::Gone) => {
                 let since =
                     self.making_since.filter(|since| age(*since, now).is_some_and(|age| age > DEADLINE))?;

@@ -30,7 +30,7 @@ impl Cloud {
         let bound = self.bound(caller.project).await?;
         let (mut places, mut holds) = (Vec::new(), Vec::new());
         for record in &records {
-            let held = self.hold_place(caller, record, &bound).await?;
+            let held = self.hold_place(caller, record, &bound, &holds).await?;
             places.extend(held.nodes().first().map(|node| self.place(record, *node)).transpose()?);
             holds.push(held);
         }
@@ -51,6 +51,7 @@ impl Cloud {
         caller: &Caller,
         record: &InstanceRecord,
         bound: &BTreeMap<VolumeId, NodeId>,
+        own: &[Held<'_>],
     ) -> Result<Held<'_>, Error> {
         let instance = &record.instance;
         let demand = Demand { vcpus: instance.vcpus, memory_mib: instance.memory_mib, disk_gib: 0 };
@@ -66,7 +67,7 @@ impl Cloud {
             duplicates: self.fleet.duplicates(self.steady()),
             only,
         };
-        let wish = Wish { request: &request, group: group.map(|(group, _)| group.id), min: 1, count: 1 };
+        let wish = Wish { request: &request, group: group.map(|(group, _)| group.id), min: 1, count: 1, own };
         let held = self.loads.hold(self.db.as_ref(), &wish).await?;
         held.map_err(|why| no_capacity(caller, &demand, 1, why))
     }
@@ -115,6 +116,7 @@ impl Cloud {
             let volumes = records.iter().flat_map(|record| &record.attachments).map(|one| one.volume_id);
             let hosts = self.db.hosts_of_volumes(&volumes.collect::<Vec<_>>()).await?;
             self.wakes.wake(passed, records.iter().filter_map(|record| node_of(record)).chain(hosts));
+            records.iter().for_each(|record| self.wakes.wake_vpc(passed, record.instance.vpc_id));
             Ok::<_, Error>(())
         };
         if let Err(error) = woken.await {

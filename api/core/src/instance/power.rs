@@ -200,7 +200,7 @@ pub(super) fn power_result(
         PowerOutcome::VolumeState(id, state) => Err(Error::WrongState {
             id: id.to_string(),
             state: state.name().into(),
-            wanted: "available, or to be detached from the instance first",
+            wanted: "available; detach it first, or delete the instance if it boots from it",
         }),
         PowerOutcome::Unplaced(_) => Err(Error::Busy),
         PowerOutcome::NoCapacity(id) => Err(Error::NodeFull { id: id.to_string() }),

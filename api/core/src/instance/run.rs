@@ -144,7 +144,7 @@ impl Cloud {
             only: pools.nodes(),
         };
         let group = group.map(|(group, _)| group.id);
-        let wish = Wish { request: &request, group, min: resolved.min_count, count };
+        let wish = Wish { request: &request, group, min: resolved.min_count, count, own: &[] };
         let held = self.loads.hold(self.db.as_ref(), &wish).await?;
         held.map_err(|why| no_capacity(caller, &request.demand, wish.min, why))
     }

@@ -83,7 +83,7 @@ impl Cloud {
         image: &Image,
     ) -> Result<Option<Disk>, Error> {
         let snapshot = match asked.snapshot_id {
-            Some(id) => Some(self.snapshot(caller, id).await?),
+            Some(id) => Some(self.usable_snapshot(caller, id).await?),
             None => None,
         };
         if snapshot.is_none() && !self.is_of_pool(asked.class.as_deref()).await? {

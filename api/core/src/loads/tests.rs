@@ -44,7 +44,7 @@ fn request(group: Option<Group>) -> Request {
 }
 
 fn wish(request: &Request, min: usize, count: usize) -> Wish<'_> {
-    Wish { request, group: None, min, count }
+    Wish { request, group: None, min, count, own: &[] }
 }
 
 fn held(choice: Choice<'_>) -> Held<'_> {
@@ -117,7 +117,7 @@ fn members_to_be_keep_a_spread_group_apart() {
     let (group, other) = (PlacementGroupId::from_random(1), PlacementGroupId::from_random(2));
     let strategy = PlacementStrategy::Spread;
     let request = request(Some(Group { strategy, members: [].into() }));
-    let wish = |group| Wish { request: &request, group: Some(group), min: 1, count: 1 };
+    let wish = |group| Wish { request: &request, group: Some(group), min: 1, count: 1, own: &[] };
     let first = held(loads.choose(&wish(group)));
     let second = held(loads.choose(&wish(group)));
     assert_ne!(first.nodes(), second.nodes());

@@ -99,6 +99,22 @@ impl Cloud {
         self.keyring.wrap(&export.to_string(), secret.as_bytes(), nonce).map_err(Error::internal)
     }
 
+    /// The place that a detachment names. A root disk's is none for volumes, and no mistake.
+    async fn detached_device(
+        &self,
+        caller: &Caller,
+        request: &DetachVolume,
+    ) -> Result<Option<String>, Error> {
+        let Some(named) = &request.device else { return Ok(None) };
+        match device_name(named) {
+            Ok(device) => Ok(Some(device)),
+            Err(error) => {
+                let place = self.volume(caller, request.volume_id).await?.attachment;
+                place.filter(|place| place.device == *named).map(|place| Some(place.device)).ok_or(error)
+            }
+        }
+    }
+
     /// Detaches a volume. Safe to repeat; `force` counts also when it was asked for without before.
     ///
     /// # Errors
@@ -112,7 +128,7 @@ impl Cloud {
             project_id: caller.project,
             volume_id: request.volume_id,
             instance_id: request.instance_id,
-            device: request.device.as_deref().map(device_name).transpose()?,
+            device: self.detached_device(caller, &request).await?,
             force: request.force,
         };
         let (view, nodes) = self

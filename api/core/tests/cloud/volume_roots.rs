@@ -1,15 +1,15 @@
 //! Instances that boot from a volume, with hosts that say what the test wants.
 
 use tepui_core::{CreateSnapshots, Error, Kind, RootVolumeRequest, RunInstances};
-use tepui_db::model::{InstanceRecord, InstanceState, VolumeState};
+use tepui_db::model::{InstanceRecord, InstanceState, NodeState, VolumeState};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskState, IoLimits, PartBody, PlacementPart, PlacementSpec, PlacementState,
-    VolumeImage, VolumePart,
+    DiskObserved, DiskPart, DiskState, IoLimits, NodeCapacity, PartBody, PlacementPart, PlacementSpec,
+    PlacementState, StorageObserved, StoragePart, StoredState, VolumeImage, VolumePart,
 };
 use tepui_types::{Digest, ImageId, InstanceId};
 
 use crate::harness::{GIB, Host};
-use crate::volumes::Site;
+use crate::volumes::{Site, done};
 
 const RUNNING: PlacementState = PlacementState::Running { start_seq: 1, reboot_seq: 0 };
 
@@ -175,6 +175,51 @@ async fn a_start_without_room_says_why_and_changes_nothing() {
     site.serve().await;
     let volumes = t.cloud.volumes(&t.admin, &[]).await.unwrap();
     assert!(volumes.iter().all(|volume| volume.class != "gp3" || volume.attachment.is_some()), "{volumes:?}");
+}
+
+/// One call wants more than fits: it must not wait for what it holds itself.
+#[tokio::test]
+async fn starts_that_fit_one_by_one_and_not_together_are_refused_at_once() {
+    let site = Site::new().await;
+    let t = &site.t;
+    let ids = [site.booted().await, site.booted().await];
+    for id in ids {
+        site.stop(id).await;
+    }
+    let capacity = NodeCapacity { vcpus: 2, memory_mib: 600, disk_gib: 10 };
+    let small = t.host_of(3, capacity).await;
+    small.report(Vec::new()).await;
+    for host in [&site.storage, &site.compute] {
+        t.cloud.set_schedulable(&t.admin, host.id, false).await.unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let error = t.cloud.start_instances(&t.admin, &ids).await.unwrap_err();
+    assert!(matches!(&error, Error::NoCapacity { .. }), "{error:?}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(9), "nobody else holds anything");
+    t.cloud.start_instances(&t.admin, &ids[..1]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_later_start_whose_root_can_never_be_made_stops() {
+    let site = Site::new().await;
+    let (id, t) = (site.boot(root("gp3")).await.unwrap(), &site.t);
+    let reason = tepui_db::model::StateReason { code: "x".into(), message: "x".into(), detail: None };
+    let now = tepui_core::Clock::now(t.clock.as_ref());
+    tepui_db::NodeDb::set_node_state(t.db.as_ref(), site.compute.id, NodeState::Unreachable, now)
+        .await
+        .unwrap();
+    tepui_db::PlacementDb::expunge_node(t.db.as_ref(), site.compute.id, &reason, now).await.unwrap();
+    let gone = |part: StoragePart| StorageObserved { volumes: Vec::new(), ..done(&part) };
+    site.tell(gone(site.part().await)).await;
+    assert_eq!(site.is(id).await, InstanceState::Stopped);
+    t.cloud.set_schedulable(&t.admin, site.storage.id, true).await.unwrap();
+    t.cloud.start_instances(&t.admin, &[id]).await.unwrap();
+    let mut says = done(&site.part().await);
+    let failed = StoredState::Failed { message: "another image".into(), permanent: true };
+    says.volumes.iter_mut().for_each(|seen| seen.state = failed.clone());
+    says.exports.clear();
+    site.tell(says).await;
+    assert_eq!(site.is(id).await, InstanceState::Stopping);
 }
 
 #[tokio::test]

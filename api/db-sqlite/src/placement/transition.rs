@@ -234,7 +234,7 @@ pub(super) fn expunge(
     }
     let mut touched = Touched::default();
     let count = expunge_placements(connection, node, reason, now, &mut touched)?;
-    expunged_storage::give_up(connection, node, &reason.message, &mut touched)?;
+    expunged_storage::give_up(connection, node, (&reason.message, now), &mut touched)?;
     // Some waited for a fence of this host, of which nothing is served any more.
     stop_fenced(connection, now)?;
     touched.grow(connection)?;
@@ -263,8 +263,10 @@ fn expunge_placements(
             store_reason(connection, current, Some(reason))?;
             store_state(connection, current, InstanceState::Terminated, now)?;
         }
-        // Its owner did not end it, and did not mean its volumes to end with the host.
-        attachment::keep_all(connection, current.placement)?;
+        if current.state != InstanceState::ShuttingDown {
+            // Its owner did not end it, and did not mean its volumes to end with the host.
+            attachment::keep_all(connection, current.placement)?;
+        }
         release(connection, current, now, touched)?;
     }
     Ok(lost.len().try_into().unwrap_or(u32::MAX))

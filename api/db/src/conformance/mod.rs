@@ -73,7 +73,9 @@ macro_rules! conformance_suite {
                 a_place_is_taken_whole_or_not_at_all, volumes_come_and_go_while_it_is_in_no_place,
                 it_ends_from_no_place_too, a_given_up_host_stops_what_boots_from_another_one,
                 what_boots_from_a_given_up_host_can_only_end, what_is_all_on_a_given_up_host_ends_with_it,
-                an_image_is_kept_until_its_volumes_are_made, an_adoption_parks_it;
+                an_image_is_kept_until_its_volumes_are_made, what_was_on_its_way_out_is_not_held_by_a_given_up_host,
+                one_that_waits_for_a_lost_root_ends_or_stops, its_owners_word_counts_on_a_given_up_host_too,
+                an_adoption_parks_it;
             snapshot: snapshots_are_taken_together_and_volumes_made_of_them,
                 a_copy_of_a_snapshot_has_a_life_of_its_own, a_copy_goes_to_an_open_pool_of_its_host,
                 what_is_shared_is_used_by_others_and_changed_by_its_owner_alone,

@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::{
     Adoption, AttachOutcome, Db, DetachOutcome, ExpungeOutcome, LaunchInstance, LaunchVolume, NewPlace,
-    PowerChange, PowerOutcome, StorageNews, VolumeChange,
+    PowerChange, PowerOutcome, StorageNews, VolumeChange, VolumeOutcome,
 };
 
 /// An instance to be on the node, with a root of 8 GiB that goes with it and a data volume that stays.
@@ -223,7 +223,13 @@ pub async fn a_place_is_taken_whole_or_not_at_all(db: Arc<dyn Db>) {
 
 pub async fn volumes_come_and_go_while_it_is_in_no_place(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
-    let id = stopped(&site).await;
+    let id = running(&site).await;
+    let late = site.volume(1).await;
+    site.try_attach(&site.new_attachment(late, id, "/dev/sdh")).await;
+    site.world.stop(&site.tenant, id).await;
+    fenced(&site, id).await;
+    let parked = site.attachment(late).await.unwrap();
+    assert_eq!((parked.state, parked.export_state), (AttachmentState::Attached, ExportState::Closed));
     let data = attachments(&site, id).await[1].clone();
     site.detach(data.volume_id, false).await;
     site.says(site.storage, StorageNews::ExportGone(data.export_id)).await;
@@ -345,6 +351,52 @@ pub async fn an_image_is_kept_until_its_volumes_are_made(db: Arc<dyn Db>) {
     assert!(kept().await, "its root is still to be made of it");
     site.says(*storage, StorageNews::VolumePresent(root, 8)).await;
     assert!(!kept().await);
+}
+
+pub async fn what_was_on_its_way_out_is_not_held_by_a_given_up_host(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, .. } = &site;
+    let id = running(&site).await;
+    let root = attachments(&site, id).await[0].volume_id;
+    world.terminate(tenant, id).await;
+    let reason = StateReason { code: "lost".into(), message: "given up".into(), detail: None };
+    world.db.set_node_state(*storage, NodeState::Unreachable, world.now()).await.unwrap();
+    world.db.expunge_node(*storage, &reason, world.now()).await.unwrap();
+    assert_eq!(attachments(&site, id).await, []);
+    assert_eq!(site.delete(root).await, VolumeOutcome::Changed(vec![*storage]));
+    assert_eq!(site.record(root).await, None);
+    site.assert_books().await;
+}
+
+pub async fn one_that_waits_for_a_lost_root_ends_or_stops(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, storage, compute, .. } = &site;
+    let first = world.launched(tenant, instance(&site, *compute)).await;
+    let later = stopped(&site).await;
+    started(&site, later, *compute).await;
+    let reason = StateReason { code: "lost".into(), message: "given up".into(), detail: None };
+    world.db.set_node_state(*storage, NodeState::Unreachable, world.now()).await.unwrap();
+    let told = world.node_generation(*compute).await;
+    world.db.expunge_node(*storage, &reason, world.now()).await.unwrap();
+    assert_eq!(world.state(tenant, first).await, InstanceState::ShuttingDown);
+    assert_eq!(world.state(tenant, later).await, InstanceState::Stopping);
+    assert!(world.node_generation(*compute).await > told);
+    world.observe(tenant, later, InstanceState::Stopped).await;
+    assert_eq!(world.state(tenant, later).await, InstanceState::Stopped);
+    site.assert_books().await;
+}
+
+pub async fn its_owners_word_counts_on_a_given_up_host_too(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let Site { world, tenant, compute, .. } = &site;
+    let id = running(&site).await;
+    let root = attachments(&site, id).await[0].volume_id;
+    world.power(tenant, id, PowerChange::Terminate).await;
+    let reason = StateReason { code: "lost".into(), message: "given up".into(), detail: None };
+    world.db.set_node_state(*compute, NodeState::Unreachable, world.now()).await.unwrap();
+    world.db.expunge_node(*compute, &reason, world.now()).await.unwrap();
+    fenced(&site, id).await;
+    assert_eq!(site.record(root).await.unwrap().volume.state, VolumeState::Deleting);
 }
 
 pub async fn an_adoption_parks_it(db: Arc<dyn Db>) {

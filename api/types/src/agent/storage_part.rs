@@ -252,6 +252,11 @@ pub enum StoredState {
         /// Trying again cannot help.
         permanent: bool,
     },
+    /// What it begins with is on its way.
+    Awaited {
+        /// What, and how far it is, for operators.
+        message: String,
+    },
     /// It is gone, as wanted.
     Gone,
 }

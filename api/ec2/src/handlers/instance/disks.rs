@@ -1,6 +1,6 @@
 //! The block-device mappings of `RunInstances`: the root disk, and the volumes that are made with each instance.
 
-use tepui_core::{Error, Kind, LaunchVolumeRequest, RootVolumeRequest};
+use tepui_core::{Error, Kind, LaunchVolumeRequest, RootVolumeRequest, USUAL_IOPS, USUAL_THROUGHPUT_MIB};
 
 use crate::error::ApiError;
 use crate::generated::{BlockDeviceMapping, EbsBlockDevice};
@@ -46,8 +46,8 @@ fn root_volume(ebs: EbsBlockDevice) -> Result<RootVolumeRequest, ApiError> {
         size_gib: ebs.volume_size.map(gib).transpose()?,
         delete_on_termination: ebs.delete_on_termination,
         class: ebs.volume_type.map(String::from),
-        iops: ebs.iops.map(|asked| limit("Ebs.Iops", asked)).transpose()?,
-        throughput_mib: ebs.throughput.map(|asked| limit("Ebs.Throughput", asked)).transpose()?,
+        iops: unusual("Ebs.Iops", ebs.iops, USUAL_IOPS)?,
+        throughput_mib: unusual("Ebs.Throughput", ebs.throughput, USUAL_THROUGHPUT_MIB)?,
         snapshot_id: snapshot.map(|id| parse_id(Kind::Snapshot, &id)).transpose()?,
     })
 }
@@ -67,11 +67,16 @@ fn volume(device: Text, ebs: Option<EbsBlockDevice>) -> Result<LaunchVolumeReque
         device: device.into(),
         size_gib: ebs.volume_size.map(gib).transpose()?,
         class: ebs.volume_type.map(String::from),
-        iops: ebs.iops.map(|asked| limit("Ebs.Iops", asked)).transpose()?,
-        throughput_mib: ebs.throughput.map(|asked| limit("Ebs.Throughput", asked)).transpose()?,
+        iops: unusual("Ebs.Iops", ebs.iops, USUAL_IOPS)?,
+        throughput_mib: unusual("Ebs.Throughput", ebs.throughput, USUAL_THROUGHPUT_MIB)?,
         snapshot_id: snapshot.map(|id| parse_id(Kind::Snapshot, &id)).transpose()?,
         delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
     })
+}
+
+/// A figure that stands for no limit is as good as none, also for the token of the launch.
+fn unusual(parameter: &str, asked: Option<i64>, usual: u32) -> Result<Option<u32>, ApiError> {
+    asked.filter(|asked| *asked != i64::from(usual)).map(|asked| limit(parameter, asked)).transpose()
 }
 
 fn gib(size: i64) -> Result<u32, ApiError> {
