@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tepui_types::agent::PoolBackend;
 use tepui_types::{InstanceId, VolumeId};
 
-use super::volume::{Site, source};
+use super::site::{Site, source};
 use crate::model::{AttachmentState, ExportState, InstanceState, NodeState, StateReason, VolumeState};
 use crate::{AttachOutcome, Db, DetachOutcome, Detachment, PowerChange, StorageNews, VolumeOutcome};
 

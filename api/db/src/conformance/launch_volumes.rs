@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tepui_types::agent::PoolBackend;
 use tepui_types::{NodeId, SnapshotId};
 
-use super::volume::{Site, source};
+use super::site::{Site, source};
 use crate::model::{AttachmentState, ExportState, InstanceState, VolumeState};
 use crate::{Db, Launch, LaunchOutcome, LaunchVolume, StorageNews, VolumeOutcome};
 

@@ -17,6 +17,7 @@ pub mod power;
 pub mod random;
 pub mod retention;
 pub mod schedule;
+mod site;
 pub mod snapshot;
 pub mod tag;
 pub mod volume;

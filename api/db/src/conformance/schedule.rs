@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tepui_types::{SnapshotId, SnapshotScheduleId, VolumeId};
 
-use super::volume::Site;
+use super::site::Site;
 use crate::model::{Snapshot, SnapshotSchedule, SnapshotState};
 use crate::{Db, StorageNews};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tepui_types::agent::{PoolBackend, SnapshotSource};
 use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
-use super::volume::{Site, pool};
+use super::site::{Site, pool};
 use super::world::Tenant;
 use crate::model::{Snapshot, SnapshotSharing, SnapshotState};
 use crate::{

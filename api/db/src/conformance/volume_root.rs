@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tepui_types::agent::VolumeImage;
 use tepui_types::{Digest, ExportId, InstanceId, NodeId, PlacementId, VolumeId};
 
-use super::volume::{Site, source};
+use super::site::{Site, source};
 use super::world::CAPACITY;
 use crate::model::{
     Attachment, AttachmentState, ExportState, InstanceState, NodeState, PlacementGroup, PlacementStrategy,
