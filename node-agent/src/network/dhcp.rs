@@ -62,11 +62,13 @@ impl Dhcp {
         DhcpFiles { config, leases: lease_lines(local), names: name_lines(part) }
     }
 
+    /// Answers are broadcast: to send one to a guest that has no address yet, dnsmasq would make the guest a
+    /// neighbour itself, and the kernel's table has one place for that and the permanent neighbour.
     fn fixed_config(&self, domain: &str) -> String {
         let path = |name| self.server.path(name).display().to_string();
         format!(
             "bind-interfaces\nexcept-interface=lo\nno-hosts\nquiet-dhcp\n\
-             dhcp-authoritative\ndhcp-ignore=tag:!known\ndhcp-option=option:mtu,{GUEST_MTU}\n\
+             dhcp-authoritative\ndhcp-broadcast\ndhcp-ignore=tag:!known\ndhcp-option=option:mtu,{GUEST_MTU}\n\
              domain={domain}\nlocal=/{domain}/\n\
              dhcp-hostsfile={}\naddn-hosts={}\ndhcp-leasefile={}\n{}",
             path("hosts"),

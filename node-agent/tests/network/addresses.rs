@@ -5,7 +5,7 @@ use tepui_agent::identity::{IdentityError, come_home, keep_home};
 use tepui_agent::network::Network as _;
 use tepui_types::agent::{Protocol, VpcPart};
 
-use super::lab::{LONG, Lab, OUTSIDE, anyone, flows, group, group_id, lab, port, tcp, vpc};
+use super::lab::{LONG, Lab, OUTSIDE, anyone, flows, group, group_id, lab, port, tcp, vpc, wanted};
 
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
 const SECOND_PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 8);
@@ -50,6 +50,8 @@ fn dhcp_gives_address_routes_name_and_mtu() {
         ] {
             assert!(lease.contains(expected), "{expected} is not in {lease}");
         }
+        let faults = lab.network.faults(&wanted(&[&part])).await.unwrap();
+        assert_eq!(faults, Vec::<String>::new(), "the server must leave the kernel's tables alone");
     });
 }
 
