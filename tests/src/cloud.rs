@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::boot::FirstBoot;
+use crate::boot::{Emulators, FirstBoot};
 use crate::process::{Output, finish};
 use crate::{binary, python, until};
 
@@ -221,8 +221,20 @@ impl Cloud {
         words: &str,
         seconds: u64,
     ) -> String {
-        let mut boot = FirstBoot::new();
+        let (mut boot, folder) = (FirstBoot::new(), self.cloud_folder());
+        let mut emulators = Emulators::of(&folder);
         until(&format!("the console of {id} says '{words}'"), seconds, || {
+            if emulators.broke(&folder) {
+                eprintln!("QEMU broke by an assertion of its own; {id} is started once");
+                let describe = ["describe-instances", "--instance-ids", id];
+                let stopped = || {
+                    text(
+                        &self.ec2_as(environment, &describe)["Reservations"][0]["Instances"][0]["State"]["Name"],
+                    )
+                };
+                until(&format!("{id} is stopped"), 60, || (stopped() == "stopped").then_some(()));
+                self.aws(environment, "ec2", &["start-instances", "--instance-ids", id]).ok();
+            }
             let console = self.console(environment, id);
             if boot.hangs(id, &console) {
                 self.aws(environment, "ec2", &["reboot-instances", "--instance-ids", id]).ok();
