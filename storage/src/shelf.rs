@@ -86,8 +86,9 @@ impl Pool {
         let disk = new_file(&path, making.mode).map_err(file(&path))?;
         fill(&disk, &path)?;
         point(making.operation, "made")?;
-        disk.sync_all().map_err(file(&path))?;
+        // Before the flush, which then covers it: what changes later needs another flush of the journal.
         durable::open_way(folder.path())?;
+        disk.sync_all().map_err(file(&path))?;
         durable::sync(folder.path())?;
         point(making.operation, "synced")?;
         match durable::rename(folder.path(), &self.place(making.shelf, making.id)) {
