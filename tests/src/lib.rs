@@ -32,4 +32,4 @@ pub use process::{Output, kill, run};
 pub use session::{Ec2Session, Reply};
 pub use underlay::{Fault, Underlay};
 pub use until::until;
-pub use volumes::{Pool, file_system};
+pub use volumes::{BACKENDS, Pool};

@@ -1,7 +1,7 @@
 //! Pools on hosts and volumes in them: what is done through EC2, and what is in the files and domains behind it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -13,11 +13,16 @@ const PATIENCE: u64 = 120;
 /// What mkfs.xfs makes besides, and a volume.
 const BYTES: &str = "2G";
 
+/// What serves volumes to other hosts; the class of each pool of [`Cloud::make_pools`].
+pub const BACKENDS: [&str; 2] = ["iscsi", "nfs"];
+
 /// A pool on a host, on an XFS in a loop file that is mounted where only this host sees it.
 #[derive(Debug)]
 pub struct Pool {
     host: Host,
     image: PathBuf,
+    /// Its folder's name there.
+    name: &'static str,
 }
 
 impl Cloud {
@@ -27,46 +32,65 @@ impl Cloud {
     /// When it cannot within two minutes.
     #[track_caller]
     pub fn make_pool(&self, host: &Host) -> Pool {
-        let pool = Pool::on(self, host);
+        let image = file_system(self, host);
+        self.pool("fast", "gp3", "iscsi", host, image)
+    }
+
+    /// Makes a pool of each of [`BACKENDS`] on a host, both on one file system, and waits until they can be used.
+    ///
+    /// # Panics
+    /// When they cannot within two minutes.
+    #[track_caller]
+    pub fn make_pools(&self, host: &Host) -> [Pool; 2] {
+        let image = file_system(self, host);
+        BACKENDS.map(|backend| self.pool(backend, backend, backend, host, image.clone()))
+    }
+
+    #[track_caller]
+    fn pool(&self, name: &'static str, class: &str, backend: &str, host: &Host, image: PathBuf) -> Pool {
+        let pool = Pool { host: host.clone(), image, name };
         let path = pool.folder();
-        let create =
-            ["pool", "create", "fast", "--backend", "iscsi", "--node", &host.name(), "--path", &path];
-        self.tepui(&create).ok();
-        until("the pool is there", PATIENCE, || {
-            self.tepui_json(&["pool", "list"])[0]["usage"].is_object().then_some(())
-        });
+        host.run("mkdir", &["-p", &path]).ok();
+        let create = ["pool", "create", name, "--class", class, "--backend", backend];
+        self.tepui(&[&create[..], &["--node", &host.name(), "--path", &path]].concat()).ok();
+        until("the pool is there", PATIENCE, || self.has_pool(name).then_some(()));
         pool
+    }
+
+    /// Whether the host of a pool has said how full it is.
+    pub fn has_pool(&self, name: &str) -> bool {
+        let pools = self.tepui_json(&["pool", "list"]);
+        pools.as_array().into_iter().flatten().any(|pool| pool["name"] == name && pool["usage"].is_object())
     }
 }
 
-/// An XFS of its own, mounted where only this host sees it; goes with the host. A folder in it, for a pool.
+/// An XFS of its own, mounted where only this host sees it; goes with the host. The file that holds it.
 #[track_caller]
-pub fn file_system(cloud: &Cloud, host: &Host) -> String {
-    Pool::on(cloud, host).folder()
+fn file_system(cloud: &Cloud, host: &Host) -> PathBuf {
+    let image = cloud.scratch().join("pool.xfs");
+    let file = image.display().to_string();
+    host.run("truncate", &["--size", BYTES, &file]).ok();
+    host.run("mkfs.xfs", &["-q", "-m", "reflink=1", &file]).ok();
+    mount(host, &image);
+    image
+}
+
+#[track_caller]
+fn mount(host: &Host, image: &Path) {
+    let path = host.run_dir().join("pool").display().to_string();
+    host.run("mkdir", &["-p", &path]).ok();
+    host.run("mount", &["-o", "loop", &image.display().to_string(), &path]).ok();
 }
 
 impl Pool {
-    fn on(cloud: &Cloud, host: &Host) -> Self {
-        let image = cloud.scratch().join("pool.xfs");
-        let file = image.display().to_string();
-        host.run("truncate", &["--size", BYTES, &file]).ok();
-        host.run("mkfs.xfs", &["-q", "-m", "reflink=1", &file]).ok();
-        let pool = Self { host: host.clone(), image };
-        pool.mount();
-        host.run("mkdir", &["-p", &pool.folder()]).ok();
-        pool
-    }
-
-    /// Mounts it, as a host that boots again does.
+    /// Mounts its file system, as a host that boots again does.
     #[track_caller]
     pub fn mount(&self) {
-        let path = self.host.run_dir().join("pool").display().to_string();
-        self.host.run("mkdir", &["-p", &path]).ok();
-        self.host.run("mount", &["-o", "loop", &self.image.display().to_string(), &path]).ok();
+        mount(&self.host, &self.image);
     }
 
     fn folder(&self) -> String {
-        self.host.run_dir().join("pool/volumes").display().to_string()
+        self.host.run_dir().join("pool").join(self.name).display().to_string()
     }
 
     fn file(&self, volume: &str) -> String {
@@ -153,10 +177,19 @@ impl Ec2Session {
     /// When it is not within two minutes.
     #[track_caller]
     pub fn make_volume(&mut self) -> String {
+        self.make_volume_of("gp3")
+    }
+
+    /// The same in a pool of a class.
+    ///
+    /// # Panics
+    /// When it is not available within two minutes.
+    #[track_caller]
+    pub fn make_volume_of(&mut self, class: &str) -> String {
         let zones = self.call("describe_availability_zones", &json!({})).answer();
         let zone = &zones["AvailabilityZones"][0]["ZoneName"];
-        let made = self.call("create_volume", &json!({ "AvailabilityZone": zone, "Size": 1 })).answer();
-        let volume = text(&made["VolumeId"]);
+        let wanted = json!({ "AvailabilityZone": zone, "Size": 1, "VolumeType": class });
+        let volume = text(&self.call("create_volume", &wanted).answer()["VolumeId"]);
         self.wait_volume(&volume, "available");
         volume
     }

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, file_system, until};
+use tepui_tests::{BACKENDS, Cloud, Ec2Session, Host, Hypervisor, until};
 
 /// How long a step may take, in seconds.
 const PATIENCE: u64 = 120;
-/// The backends of the two pools, which are also their classes.
-const BACKENDS: [&str; 2] = ["iscsi", "nfs"];
 
 #[test]
 fn a_guest_that_boots_from_a_volume_starts_on_any_host_and_outlives_its_own() {
@@ -18,7 +16,7 @@ fn a_guest_that_boots_from_a_volume_starts_on_any_host_and_outlives_its_own() {
     let mut ec2 = Ec2Session::start(&cloud, Duration::from_secs(60));
     // One has the pools, the other one is lost later.
     let (storage, lost) = (cloud.host(1), cloud.host(2));
-    make_pools(&cloud, &storage);
+    cloud.make_pools(&storage);
 
     only(&cloud, &lost, &storage);
     let guests: Vec<String> = BACKENDS
@@ -87,20 +85,6 @@ fn a_guest_that_boots_from_a_volume_starts_on_any_host_and_outlives_its_own() {
     let found = cloud.tepui(&["doctor", "--problems"]);
     assert_eq!((found.code, found.stdout.as_str()), (Some(0), ""), "{}", found.stderr);
     cloud.down();
-}
-
-fn make_pools(cloud: &Cloud, host: &Host) {
-    let mount = file_system(cloud, host);
-    for backend in BACKENDS {
-        let path = format!("{mount}/{backend}");
-        host.run("mkdir", &[&path]).ok();
-        let create = ["pool", "create", backend, "--class", backend, "--backend", backend];
-        cloud.tepui(&[&create[..], &["--node", &host.name(), "--path", &path]].concat()).ok();
-    }
-    until("the pools are there", PATIENCE, || {
-        let pools = cloud.tepui_json(&["pool", "list"]);
-        (pools[0]["usage"].is_object() && pools[1]["usage"].is_object()).then_some(())
-    });
 }
 
 /// What starts from now on starts on this host.

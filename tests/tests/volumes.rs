@@ -1,7 +1,7 @@
 //! Volumes of pools on one host, used by guests of two: real XFS, real tgtd and ganesha, QEMU's own clients.
 
 use serde_json::{Value, json};
-use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, file_system, until};
+use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, until};
 
 const PATIENCE: u64 = 120;
 
@@ -35,18 +35,7 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     cloud.import("tiny", "root");
     let image = cloud.image_id("tiny");
     let mut ec2 = Ec2Session::start(&cloud, std::time::Duration::from_secs(60));
-    let mount = file_system(&cloud, &cloud.host(1));
-    for (backend, _) in BACKENDS {
-        let path = format!("{mount}/{backend}");
-        cloud.host(1).run("mkdir", &[&path]).ok();
-        let create =
-            ["pool", "create", backend, "--class", backend, "--backend", backend, "--node", "node-1"];
-        cloud.tepui(&[&create[..], &["--path", &path]].concat()).ok();
-    }
-    until("the pools are there", PATIENCE, || {
-        let pools = cloud.tepui_json(&["pool", "list"]);
-        (pools[0]["usage"].is_object() && pools[1]["usage"].is_object()).then_some(())
-    });
+    cloud.make_pools(&cloud.host(1));
     let zone = zone(&mut ec2);
     let volumes = BACKENDS.map(|(backend, _)| {
         create(&mut ec2, &json!({ "AvailabilityZone": zone, "Size": 1, "VolumeType": backend }))
