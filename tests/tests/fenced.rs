@@ -24,7 +24,7 @@ done
 ";
 /// Writes the same blocks of each disk that it is given, once.
 const SECOND: &str = "#!/bin/sh
-for disk in vdb vdc; do
+for disk in vdb vdc vdd; do
   while [ ! -b /dev/$disk ]; do sleep 1; done
   for n in 101 102 103 104 300 301; do
     yes \"second $n\" | head -c 4096 >/tmp/$n
@@ -50,7 +50,7 @@ struct Scene {
     ec2: Ec2Session,
     image: String,
     far: Host,
-    pool: Pool,
+    pools: [Pool; 2],
     second: String,
 }
 
@@ -58,7 +58,7 @@ struct Scene {
 fn not_one_byte_from_a_host_that_is_cut_off_lands_once_its_volume_is_anothers() {
     let mut scene = Scene::start();
     let idle = scene.launch(&json!({ "UserData": IDLE }));
-    let idle_volume = scene.ec2.make_volume();
+    let idle_volume = scene.ec2.make_volume_of("iscsi");
     scene.ec2.attach(&idle_volume, &idle, "/dev/sdf");
     scene.ec2.wait_console(&idle, "uses no more of its disk 1", PATIENCE);
     // A guest that is well lets go of it before it is shut out.
@@ -71,6 +71,7 @@ fn not_one_byte_from_a_host_that_is_cut_off_lands_once_its_volume_is_anothers() 
     scene.fence(Fault::Cut, "/dev/sdf", "vdb", Some(&idle_volume));
     scene.end(&[idle]);
     scene.fence(Fault::Orphaned, "/dev/sdg", "vdc", None);
+    scene.fence_nfs("/dev/sdh", "vdd");
     scene.cloud.assert_healthy();
     scene.cloud.down();
 }
@@ -86,8 +87,8 @@ impl Scene {
         ec2.wait_state(&launched, "running", PATIENCE);
         let (one, two) = (cloud.host(1), cloud.host(2));
         let (storage, far) = if one.processes(QEMU).is_empty() { (two, one) } else { (one, two) };
-        let pool = cloud.make_pool(&storage);
-        Self { cloud, ec2, image, far, pool, second: launched[0].clone() }
+        let pools = cloud.make_pools(&storage);
+        Self { cloud, ec2, image, far, pools, second: launched[0].clone() }
     }
 
     /// One more guest on the host that is cut off later.
@@ -102,7 +103,7 @@ impl Scene {
     /// A guest writes to a volume and is cut off, the volume becomes that of the second guest, and the host comes back.
     fn fence(&mut self, fault: Fault, device: &str, disk: &str, idle: Option<&str>) {
         let first = self.launch(&json!({ "UserData": FIRST }));
-        let volume = self.ec2.make_volume();
+        let volume = self.ec2.make_volume_of("iscsi");
         self.ec2.attach(&volume, &first, "/dev/sdf");
         self.wait_count("wrote", 110);
         let guests = self.far.processes(QEMU);
@@ -118,26 +119,26 @@ impl Scene {
             "{fault:?}: nobody knows what its guest still does"
         );
         idle.into_iter().chain([volume.as_str()]).for_each(|volume| self.tear_away(volume));
-        let (before, wrote) = (self.pool.digest(&volume), self.count("wrote"));
+        let (before, wrote) = (self.pools[0].digest(&volume), self.count("wrote"));
         self.tries_more(5);
-        assert_eq!(self.pool.digest(&volume), before, "{fault:?}: a late write before anybody has it");
+        assert_eq!(self.pools[0].digest(&volume), before, "{fault:?}: a late write before anybody has it");
 
         let second = self.second.clone();
         self.ec2.attach(&volume, &second, device);
         let said = self.ec2.wait_console(&second, &format!("all is on {disk}"), PATIENCE);
         assert!(!said.contains("failed at"), "{said}");
-        let now = self.pool.digest(&volume);
+        let now = self.pools[0].digest(&volume);
         assert_ne!(now, before);
         self.tries_more(5);
-        assert_eq!(self.pool.digest(&volume), now, "{fault:?}: a late write while it is another's");
+        assert_eq!(self.pools[0].digest(&volume), now, "{fault:?}: a late write while it is another's");
 
         // Its way to the storage host is free again.
         underlay.heal();
         until("the host is up", PATIENCE, || (state(&self.cloud, &self.far) == "up").then_some(()));
         self.tries_more(5);
-        assert_eq!(self.pool.digest(&volume), now, "{fault:?}: a late write after the partition");
+        assert_eq!(self.pools[0].digest(&volume), now, "{fault:?}: a late write after the partition");
         assert_eq!(self.count("wrote"), wrote, "{fault:?}: no write is acknowledged that is not there");
-        self.assert_content(&volume, wrote);
+        self.assert_content(0, &volume, wrote);
         assert_eq!(self.far.processes(QEMU), guests, "the guests run on");
         assert_eq!(
             self.volumes_in_use(),
@@ -146,6 +147,44 @@ impl Scene {
         );
         self.cloud.assert_healthy();
         self.rid(first);
+    }
+
+    /// The same over NFS, whose client waits with its guest: what it wrote into the partition is in its connection,
+    /// and comes to the server once the host is back.
+    fn fence_nfs(&mut self, device: &str, disk: &str) {
+        let first = self.launch(&json!({ "UserData": FIRST }));
+        let volume = self.ec2.make_volume_of("nfs");
+        self.ec2.attach(&volume, &first, "/dev/sdf");
+        self.wait_count("wrote", 110);
+        let guests = self.far.processes(QEMU);
+
+        let mut underlay = self.cloud.underlay();
+        underlay.inject(&self.far, Fault::Cut);
+        until("the guest writes into the partition", PATIENCE, || (self.unsent() > 4096).then_some(()));
+        self.tear_away(&volume);
+        let wrote = self.count("wrote");
+        let second = self.second.clone();
+        self.ec2.attach(&volume, &second, device);
+        let said = self.ec2.wait_console(&second, &format!("all is on {disk}"), PATIENCE);
+        assert!(!said.contains("failed at"), "{said}");
+        let now = self.pools[1].digest(&volume);
+        assert!(self.unsent() > 4096, "the late writes are still to come");
+
+        underlay.heal();
+        until("the late writes are at the server", PATIENCE, || (self.unsent() == 0).then_some(()));
+        until("the host is up", PATIENCE, || (state(&self.cloud, &self.far) == "up").then_some(()));
+        assert_eq!(self.pools[1].digest(&volume), now, "a late write after the partition");
+        assert_eq!(self.count("wrote"), wrote, "no write is acknowledged that is not there");
+        self.assert_content(1, &volume, wrote);
+        assert_eq!(self.far.processes(QEMU), guests, "the guests run on");
+        // The one whose writes are refused stands still, which the doctor tells, until it is rid of the disk.
+        self.rid(first);
+    }
+
+    /// Bytes that the NFS clients of the far host's guests have sent and the server has not taken.
+    fn unsent(&self) -> u64 {
+        let sockets = self.far.run("ss", &["-Htn", "state", "established", "( dport = :2049 )"]).ok();
+        sockets.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
     }
 
     /// By force: QEMU cannot end by itself while a disk owes it an answer.
@@ -174,7 +213,8 @@ impl Scene {
 
     /// The volumes that domains on the far host have.
     fn volumes_in_use(&self) -> usize {
-        self.far.live_disks().iter().filter(|source| source.starts_with("iqn.")).count()
+        let is_volume = |source: &&String| source.starts_with("iqn.") || source.ends_with("disk.raw");
+        self.far.live_disks().iter().filter(is_volume).count()
     }
 
     /// The highest number behind this word on the console of the first guest.
@@ -197,8 +237,8 @@ impl Scene {
 
     /// Every write that the first guest was told of is there, where the second did not write later.
     #[track_caller]
-    fn assert_content(&self, volume: &str, wrote: u64) {
-        let found = self.pool.blocks(volume, 101, 300);
+    fn assert_content(&self, pool: usize, volume: &str, wrote: u64) {
+        let found = self.pools[pool].blocks(volume, 101, 300);
         for (number, found) in (101..).zip(found) {
             let wanted = match number {
                 101..=104 | 300..=301 => format!("second {number}"),
