@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Params, params};
 use tepui_db::model::{Attachment, AttachmentState, ExportState, InstanceState, VolumeState};
 use tepui_db::{AttachOutcome, DetachOutcome, Detachment, NewAttachment};
-use tepui_types::agent::{IoLimits, PoolBackend};
+use tepui_types::agent::{IoLimits, PoolBackend, ScratchDisks};
 use tepui_types::{ExportId, InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
 
 use crate::generation::Touched;
@@ -109,6 +109,7 @@ struct Disk {
 struct Machine {
     n: i64,
     state: InstanceState,
+    scratch: ScratchDisks,
     /// The incarnation, with its node while it is there.
     placement: Option<(PlacementId, Option<NodeId>)>,
 }
@@ -122,13 +123,14 @@ fn disk(connection: &Connection, project: ProjectId, id: VolumeId) -> rusqlite::
 }
 
 fn machine(connection: &Connection, project: ProjectId, id: InstanceId) -> rusqlite::Result<Option<Machine>> {
-    let sql = "SELECT i.n, i.state, p.id, iif(p.gone_at IS NULL, p.node_id, NULL)
+    let sql = "SELECT i.n, i.state, i.scratch_gib, i.swap_gib, p.id, iif(p.gone_at IS NULL, p.node_id, NULL)
                FROM instance i LEFT JOIN placement p ON p.instance_n = i.n
                WHERE i.id = ?1 AND i.project_id = ?2 ORDER BY p.gone_at IS NOT NULL, p.gone_at DESC";
     first(connection, sql, params![S(id), S(project)], |c| {
         let (n, state) = (c.plain()?, c.stored()?);
+        let scratch = ScratchDisks { scratch_gib: c.plain()?, swap_gib: c.plain()? };
         let (placement, node) = (c.optional()?, c.optional()?);
-        Ok(Machine { n, state, placement: placement.map(|placement| (placement, node)) })
+        Ok(Machine { n, state, scratch, placement: placement.map(|placement| (placement, node)) })
     })
 }
 
@@ -195,7 +197,8 @@ fn refuse_place(
 ) -> rusqlite::Result<Option<AttachOutcome>> {
     let sql = "SELECT 1 FROM attachment WHERE instance_n = ?1 AND substr(device, -1) = substr(?2, -1)
                UNION ALL SELECT 1 FROM root_volume WHERE instance_n = ?1 AND device = ?2";
-    if exists(connection, sql, params![machine.n, new.device])? {
+    let taken = machine.scratch.takes(new.device.chars().last());
+    if taken || exists(connection, sql, params![machine.n, new.device])? {
         return Ok(Some(AttachOutcome::DeviceTaken));
     }
     let sql = "SELECT count(*) FROM attachment WHERE instance_n = ?1 AND NOT is_root";

@@ -40,15 +40,21 @@ const TAKES: Check = Check {
     ),
 };
 
+/// A root disk that is not there is a finding of its own, and nothing follows from it.
 const DISKS: Check = Check {
     find: "SELECT 'placement p-' || substr(lower(hex(p.id)), 2),
-                  format('takes %d GiB of disk, and its root disk has %d', p.disk_gib, v.size_gib)
-           FROM placement p JOIN root_volume v ON v.instance_n = p.instance_n
-           WHERE p.gone_at IS NULL AND p.disk_gib <> v.size_gib",
+                  format('takes %d GiB of disk, and its disks have %d', p.disk_gib,
+                         ifnull(v.size_gib, 0) + i.scratch_gib + i.swap_gib)
+           FROM placement p JOIN instance i ON i.n = p.instance_n
+           LEFT JOIN root_volume v ON v.instance_n = p.instance_n
+           WHERE p.gone_at IS NULL AND (i.volume_root OR v.instance_n IS NOT NULL)
+             AND p.disk_gib <> ifnull(v.size_gib, 0) + i.scratch_gib + i.swap_gib",
     mend: Some(
-        "UPDATE placement SET disk_gib = v.size_gib FROM root_volume v
-         WHERE v.instance_n = placement.instance_n AND placement.gone_at IS NULL
-           AND placement.disk_gib <> v.size_gib",
+        "UPDATE placement SET disk_gib = ifnull(v.size_gib, 0) + i.scratch_gib + i.swap_gib
+         FROM instance i LEFT JOIN root_volume v ON v.instance_n = i.n
+         WHERE i.n = placement.instance_n AND placement.gone_at IS NULL
+           AND (i.volume_root OR v.instance_n IS NOT NULL)
+           AND placement.disk_gib <> ifnull(v.size_gib, 0) + i.scratch_gib + i.swap_gib",
     ),
 };
 

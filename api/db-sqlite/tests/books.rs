@@ -11,6 +11,7 @@ use tepui_db::conformance::world::{CAPACITY, World};
 use tepui_db::model::InstanceState;
 use tepui_db::{BooksDb, Db, Discrepancy};
 use tepui_db_sqlite::{Options, SqliteDb};
+use tepui_types::agent::ScratchDisks;
 
 /// What somebody did to the file, and what is then to be found.
 struct Damage {
@@ -32,6 +33,12 @@ const DAMAGES: &[Damage] = &[
         "UPDATE placement SET disk_gib = 0 WHERE instance_n = RUNNING",
         "placement p-",
         "takes 0 GiB of disk",
+        true,
+    ),
+    damage(
+        "UPDATE instance SET scratch_gib = scratch_gib + 3 WHERE n = RUNNING",
+        "placement p-",
+        "takes 30 GiB of disk, and its disks have 33",
         true,
     ),
     damage("UPDATE node SET used_vcpus = used_vcpus + 3", "node ", "its placements take", true),
@@ -90,7 +97,10 @@ async fn populated(path: &Path) {
     let node = world.node(CAPACITY).await;
     let tenant = world.tenant_in("one", "172.31.0.0/20").await;
     world.tenant_in("two", "172.31.0.0/20").await;
-    world.running(&tenant, node).await;
+    let mut new = world.instance(&tenant, node);
+    new.instance.scratch = ScratchDisks { scratch_gib: 20, swap_gib: 2 };
+    let running = world.launched(&tenant, new).await;
+    world.observe(&tenant, running, InstanceState::Running).await;
     world.stopped(&tenant, node).await;
     let gone = world.running(&tenant, node).await;
     world.terminate(&tenant, gone).await;

@@ -20,7 +20,7 @@ use tepui_db::{
     NewAttachment, NewVolume, NodeDb, RuleChange, SharingChange, StorageNews, TokenUse, VolumeChange,
 };
 use tepui_db_sqlite::{Options, SqliteDb};
-use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, VolumeSource};
+use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, ScratchDisks, VolumeSource};
 use tepui_types::{
     AttachmentId, ExportId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId, SecurityGroupRuleId,
     SnapshotId, SnapshotScheduleId, UserId, VolumeId,
@@ -93,6 +93,7 @@ async fn populated(path: &Path) {
     let node = world.node(CAPACITY).await;
     let mut new = world.instance(&alpha, node);
     new.interface.public_ip = true;
+    new.instance.scratch = ScratchDisks { scratch_gib: 20, swap_gib: 2 };
     let pending = world.launched(&alpha, new).await;
     let (running, stopped) = (world.running(&alpha, node).await, world.stopped(&alpha, node).await);
     let terminated = world.running(&beta, node).await;

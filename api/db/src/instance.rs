@@ -72,6 +72,8 @@ pub struct StartRequest {
     pub vcpu_overcommit: f64,
     /// As in [`Launch`].
     pub memory_overcommit: f64,
+    /// As in [`Launch`].
+    pub disk_overcommit: f64,
     /// Places for those that boot from a volume.
     pub places: Vec<NewPlace>,
 }

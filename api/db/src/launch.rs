@@ -152,6 +152,12 @@ impl Launch {
 }
 
 impl LaunchInstance {
+    /// What its disks take of its node: that of the root where it is local, and the scratch disks.
+    pub fn local_gib(&self) -> u64 {
+        let root = self.root_volume.as_ref().map_or(0, |root| u64::from(root.size_gib));
+        root + self.instance.scratch.total_gib()
+    }
+
     fn into_record(
         self,
         (private_ip, public_ip): Addresses,

@@ -73,6 +73,7 @@ impl Cloud {
             subnet_id: resolved.subnet.id,
             placement_group_id: resolved.placement_group.as_ref().map(|(group, _)| group.id),
             volume_root: resolved.local_gib.is_none(),
+            scratch: resolved.scratch,
             shutdown_behavior: resolved.shutdown_behavior,
             disable_api_termination: resolved.disable_api_termination,
             disable_api_stop: resolved.disable_api_stop,

@@ -54,7 +54,11 @@ impl Cloud {
         own: &[Held<'_>],
     ) -> Result<Held<'_>, Error> {
         let instance = &record.instance;
-        let demand = Demand { vcpus: instance.vcpus, memory_mib: instance.memory_mib, disk_gib: 0 };
+        let demand = Demand {
+            vcpus: instance.vcpus,
+            memory_mib: instance.memory_mib,
+            disk_gib: instance.scratch.total_gib(),
+        };
         let group = self.group_of(record).await?;
         let bound = kept(record).filter_map(|one| bound.get(&one.volume_id));
         let only = bound.map(|node| BTreeSet::from([*node])).reduce(|one, other| &one & &other);

@@ -77,6 +77,7 @@ impl Cloud {
                 ids: ids.to_vec(),
                 vcpu_overcommit: self.config.overcommit.vcpus,
                 memory_overcommit: self.config.overcommit.memory,
+                disk_overcommit: self.config.overcommit.disk,
                 places,
             };
             let outcome = self.db.start(&request, self.now()).await?;

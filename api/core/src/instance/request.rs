@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Serialize, Serializer};
 use tepui_db::model::{MetadataSettings, ShutdownBehavior};
+use tepui_types::agent::ScratchDisks;
 use tepui_types::{ImageId, SecurityGroupId, SnapshotId, SubnetId};
 
 use crate::Error;
@@ -44,6 +45,9 @@ pub struct RunInstances {
     // Left out where there is none, so that tokens of launches without volumes stand for what they stood for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<LaunchVolumeRequest>,
+    /// Scratch and swap disk of each instance.
+    #[serde(skip_serializing_if = "ScratchDisks::is_none")]
+    pub scratch: ScratchDisks,
     /// Tags of the instances.
     pub instance_tags: Tags,
     /// Tags of the root disks and volumes.
@@ -143,6 +147,7 @@ impl RunInstances {
             associate_public_ip: None,
             root_volume: RootVolumeRequest::default(),
             volumes: Vec::new(),
+            scratch: ScratchDisks::NONE,
             instance_tags: Tags::new(),
             volume_tags: Tags::new(),
             interface_tags: Tags::new(),

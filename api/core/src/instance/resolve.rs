@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use tepui_db::model::{Image, KeyPair, MetadataSettings, PlacementGroup, ShutdownBehavior, Subnet};
 use tepui_db::{GroupName, LaunchNames, LaunchParents, TokenUse};
-use tepui_types::agent::IoLimits;
+use tepui_types::agent::{IoLimits, ScratchDisks};
 use tepui_types::{NodeId, SecurityGroupId};
 
 use super::attribute::check_user_data;
@@ -39,6 +39,7 @@ pub(super) struct Resolved {
     pub(super) local_gib: Option<u32>,
     pub(super) device: String,
     pub(super) volumes: Vec<Disk>,
+    pub(super) scratch: ScratchDisks,
     /// With the members it had when the launch was checked.
     pub(super) placement_group: Option<(PlacementGroup, BTreeMap<NodeId, u32>)>,
     pub(super) metadata: MetadataSettings,
@@ -53,7 +54,8 @@ pub(super) struct Resolved {
 impl Resolved {
     pub(super) fn demand(&self) -> Demand {
         let InstanceType { vcpus, memory_mib, .. } = *self.size;
-        Demand { vcpus, memory_mib, disk_gib: self.local_gib.unwrap_or(0).into() }
+        let disk_gib = u64::from(self.local_gib.unwrap_or(0)) + self.scratch.total_gib();
+        Demand { vcpus, memory_mib, disk_gib }
     }
 
     /// How much of a quota `count` instances take.
@@ -111,6 +113,7 @@ impl Cloud {
             max_count: request.max_count as usize,
             local_gib,
             volumes,
+            scratch: request.scratch,
             device: root_device(&request.root_volume)?,
             groups: wanted_groups(request, &subnet, found.groups)?,
             private_ip: checked_address(request.private_ip, &subnet)?,
@@ -132,6 +135,7 @@ impl Cloud {
 
     fn check_request(&self, request: &RunInstances) -> Result<(), Error> {
         check_counts(request)?;
+        check_scratch(request.scratch)?;
         check_user_data(request.user_data.as_deref())?;
         for tags in [&request.instance_tags, &request.volume_tags, &request.interface_tags] {
             limits::check_tags(tags)?;
@@ -182,6 +186,16 @@ fn check_counts(request: &RunInstances) -> Result<(), Error> {
     }
     if request.private_ip.is_some() && max_count > 1 {
         return Err(Error::invalid("private_ip", "", "goes with one instance only"));
+    }
+    Ok(())
+}
+
+fn check_scratch(asked: ScratchDisks) -> Result<(), Error> {
+    let rule = || format!("is 0 (none) to {} GiB", limits::DISK_GIB);
+    for (field, gib) in [("scratch size", asked.scratch_gib), ("swap size", asked.swap_gib)] {
+        if gib > limits::DISK_GIB {
+            return Err(Error::invalid(field, gib, rule()));
+        }
     }
     Ok(())
 }

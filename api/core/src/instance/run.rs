@@ -69,7 +69,7 @@ impl Cloud {
         {
             return Ok(reservation);
         }
-        let volumes = self.resolve_volumes(caller, &request.volumes).await?;
+        let volumes = self.resolve_volumes(caller, (&request.volumes, request.scratch)).await?;
         let image = parents.image.as_ref().ok_or_else(|| missing_image(&request))?;
         let root = self.resolve_root(caller, &request.root_volume, image).await?;
         let volumes = root.into_iter().chain(volumes).collect();

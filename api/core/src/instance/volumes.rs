@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tepui_db::model::{Image, Pool, Snapshot, Volume, VolumeState};
 use tepui_db::{LaunchVolume, NewAttachment};
-use tepui_types::agent::{IoLimits, PoolBackend, VolumeImage};
+use tepui_types::agent::{IoLimits, PoolBackend, ScratchDisks, VolumeImage};
 use tepui_types::{AttachmentId, ExportId, InstanceId, NodeId, PoolId, Timestamp, VolumeId};
 
 use super::resolve::{root_device, root_size};
@@ -31,11 +31,11 @@ pub(super) struct Disk {
 pub(super) struct Pools(Vec<OpenPools>);
 
 impl Cloud {
-    /// Checks the volumes of a launch.
+    /// Checks the volumes of a launch, beside its scratch disks.
     pub(super) async fn resolve_volumes(
         &self,
         caller: &Caller,
-        asked: &[LaunchVolumeRequest],
+        (asked, scratch): (&[LaunchVolumeRequest], ScratchDisks),
     ) -> Result<Vec<Disk>, Error> {
         if asked.len() > limits::VOLUMES_PER_INSTANCE as usize {
             let limit = limits::VOLUMES_PER_INSTANCE as usize;
@@ -46,7 +46,8 @@ impl Cloud {
         for one in asked {
             let device = device_name(&one.device)?;
             // The guest orders its disks by the letter at the end: /dev/sdf and /dev/vdf are one place.
-            if !places.insert(device.chars().last()) {
+            let letter = device.chars().last();
+            if scratch.takes(letter) || !places.insert(letter) {
                 return Err(Error::invalid(
                     "device",
                     device,

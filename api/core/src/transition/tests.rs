@@ -26,6 +26,7 @@ fn instance(state: InstanceState, start_seq: u64, shutdown_behavior: ShutdownBeh
         subnet_id: SubnetId::from_random(1),
         placement_group_id: None,
         volume_root: false,
+        scratch: tepui_types::agent::ScratchDisks::NONE,
         shutdown_behavior,
         disable_api_termination: false,
         disable_api_stop: false,

@@ -170,7 +170,7 @@ fn check_node(connection: &Connection, launch: &Launch, new: &LaunchInstance) ->
     let more = Amount {
         vcpus: new.instance.vcpus.into(),
         memory_mib: new.instance.memory_mib,
-        disk_gib: local_gib(new).into(),
+        disk_gib: new.local_gib(),
     };
     let overcommit = Overcommit {
         vcpu: launch.vcpu_overcommit,
@@ -206,9 +206,9 @@ fn insert_instance(connection: &Connection, i: &Instance) -> rusqlite::Result<us
                    placement_group_id, shutdown_behavior, disable_api_termination, disable_api_stop,
                    metadata_enabled, metadata_tokens_required, metadata_hop_limit, metadata_tags_enabled,
                    state, state_reason_code, state_reason_message, state_reason_detail, state_since, start_seq,
-                   reboot_seq, force, launched_at, user_data, volume_root)
+                   reboot_seq, force, launched_at, user_data, volume_root, scratch_gib, swap_gib)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                       ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)";
+                       ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)";
     let values = params![
         S(i.id),
         S(i.project_id),
@@ -243,6 +243,8 @@ fn insert_instance(connection: &Connection, i: &Instance) -> rusqlite::Result<us
         S(i.launched_at),
         i.user_data,
         i.volume_root,
+        i.scratch.scratch_gib,
+        i.scratch.swap_gib,
     ];
     execute(connection, sql, values)
 }
@@ -257,14 +259,9 @@ fn insert_placement(connection: &Connection, n: i64, new: &LaunchInstance) -> ru
         S(new.node_id),
         new.instance.vcpus,
         S(new.instance.memory_mib),
-        local_gib(new),
+        S(new.local_gib()),
     ];
     execute(connection, sql, values)
-}
-
-/// What the root disk takes of its node.
-fn local_gib(new: &LaunchInstance) -> u32 {
-    new.root_volume.as_ref().map_or(0, |root| root.size_gib)
 }
 
 fn insert_interface(

@@ -5,16 +5,16 @@ use tepui_db::model::PlacementStrategy;
 use tepui_db::{NewPlace, PowerOutcome, StartRequest};
 use tepui_types::VpcId;
 
-use super::capacity::{Amount, Host, Overcommit};
-use super::power::Current;
+use super::capacity::{Amount, Host};
+use super::power::{Current, overcommit};
 use crate::attachment;
 use crate::generation::Touched;
 use crate::row::{execute, exists, first};
 use crate::value::S;
 use crate::verb::Undo;
 
-/// Takes the place that was chosen for the instance, if it can still be had, and opens its volumes to it. It counts on
-/// its node once the instance is not stopped any more.
+/// Takes the place that was chosen for the instance, if it can still be had, and opens its volumes to it. Its processors
+/// and memory count on its node once the instance is not stopped any more.
 pub(super) fn occupy(
     connection: &Connection,
     instance: &Current,
@@ -27,9 +27,9 @@ pub(super) fn occupy(
         return Err(unplaced());
     }
     let sql = "INSERT INTO placement (instance_n, id, project_id, node_id, vcpus, memory_mib, disk_gib)
-               VALUES (?1, ?2, ?3, ?4, 0, 0, 0)";
-    let project = request.project_id;
-    execute(connection, sql, params![instance.n, S(place.placement_id), S(project), S(place.node_id)])?;
+               VALUES (?1, ?2, ?3, ?4, 0, 0, ?5)";
+    let (project, disk) = (S(request.project_id), S(instance.scratch_gib));
+    execute(connection, sql, params![instance.n, S(place.placement_id), project, S(place.node_id), disk])?;
     for (volume, export, secret) in &place.exports {
         let one = (*volume, *export, secret.as_slice());
         if !attachment::reopen(connection, instance.n, place.placement_id, one, touched)? {
@@ -55,11 +55,10 @@ fn holds(
     request: &StartRequest,
     place: &NewPlace,
 ) -> rusqlite::Result<bool> {
-    let more = Amount { vcpus: instance.vcpus, memory_mib: instance.memory_mib, disk_gib: 0 };
-    let overcommit =
-        Overcommit { vcpu: request.vcpu_overcommit, memory: request.memory_overcommit, disk: 1.0 };
+    let Current { vcpus, memory_mib, scratch_gib: disk_gib, .. } = *instance;
+    let more = Amount { vcpus, memory_mib, disk_gib };
     let host = Host::read(connection, place.node_id)?;
-    Ok(host.is_some_and(|host| host.up && host.schedulable && host.fits(more, overcommit)))
+    Ok(host.is_some_and(|host| host.up && host.schedulable && host.fits(more, overcommit(request))))
 }
 
 /// Whether another member of its group, which spreads them, is on the node.

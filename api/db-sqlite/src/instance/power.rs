@@ -25,6 +25,8 @@ pub(super) struct Current {
     pub(super) state: InstanceState,
     pub(super) vcpus: u64,
     pub(super) memory_mib: u64,
+    /// What its scratch disks take of its node.
+    pub(super) scratch_gib: u64,
     pub(super) node_id: Option<NodeId>,
     project: ProjectId,
     volume_root: bool,
@@ -40,7 +42,7 @@ pub(super) fn current(
     id: InstanceId,
 ) -> Result<Current, Undo<PowerOutcome>> {
     let sql =
-        "SELECT i.n, i.state, i.vcpus, i.memory_mib, p.node_id, i.volume_root, i.force, i.disable_api_stop,
+        "SELECT i.n, i.state, i.vcpus, i.memory_mib, i.scratch_gib + i.swap_gib, p.node_id, i.volume_root, i.force, i.disable_api_stop,
                       i.disable_api_termination
                FROM instance i LEFT JOIN placement p ON p.instance_n = i.n AND p.gone_at IS NULL
                WHERE i.id = ?1 AND i.project_id = ?2";
@@ -51,6 +53,7 @@ pub(super) fn current(
             state: c.stored()?,
             vcpus: c.stored()?,
             memory_mib: c.stored()?,
+            scratch_gib: c.stored()?,
             node_id: c.optional()?,
             project,
             volume_root: c.plain()?,
@@ -171,8 +174,7 @@ pub(super) fn wrong_state(instance: &Current) -> Undo<PowerOutcome> {
 
 /// Starts stopped instances where their root disks are, or in the places that were chosen for them.
 pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timestamp) -> Verb<PowerOutcome> {
-    let overcommit =
-        Overcommit { vcpu: request.vcpu_overcommit, memory: request.memory_overcommit, disk: 1.0 };
+    let overcommit = overcommit(request);
     let mut touched = Touched::default();
     let mut changed = Vec::with_capacity(request.ids.len());
     for id in &request.ids {
@@ -193,6 +195,15 @@ pub(super) fn start(connection: &Connection, request: &StartRequest, now: Timest
     }
     touched.grow(connection)?;
     Ok(PowerOutcome::Changed(changed))
+}
+
+/// As the request says.
+pub(super) fn overcommit(request: &StartRequest) -> Overcommit {
+    Overcommit {
+        vcpu: request.vcpu_overcommit,
+        memory: request.memory_overcommit,
+        disk: request.disk_overcommit,
+    }
 }
 
 /// The guest may have gone off and its host not have said so yet: the order must reach the host, which does

@@ -11,6 +11,7 @@ use tepui_db::InstanceFilter;
 use tepui_db::model::{
     Attachment, Instance, InstanceRecord, MetadataSettings, Placement, RootVolume, StateReason,
 };
+use tepui_types::agent::ScratchDisks;
 use tepui_types::{InstanceId, PlacementId, ProjectId};
 
 use super::listing::Listings;
@@ -25,7 +26,7 @@ const INSTANCE: &str = "i.id, i.project_id, i.reservation_id, i.launch_index, i.
     i.placement_group_id, i.volume_root, i.shutdown_behavior, i.disable_api_termination, i.disable_api_stop,
     i.metadata_enabled, i.metadata_tokens_required, i.metadata_hop_limit, i.metadata_tags_enabled, i.state,
     i.state_reason_code, i.state_reason_message, i.state_reason_detail, i.state_since, i.start_seq, i.reboot_seq, i.force,
-    i.launched_at, i.user_data";
+    i.launched_at, i.user_data, i.scratch_gib, i.swap_gib";
 
 /// A project's instances that pass the filter, in order of launch.
 pub(crate) fn of_project(
@@ -186,6 +187,7 @@ fn read_instance(c: &Columns<'_>) -> rusqlite::Result<Instance> {
         force: c.plain()?,
         launched_at: c.stored()?,
         user_data: c.plain()?,
+        scratch: ScratchDisks { scratch_gib: c.plain()?, swap_gib: c.plain()? },
     })
 }
 

@@ -17,6 +17,7 @@ pub mod power;
 pub mod random;
 pub mod retention;
 pub mod schedule;
+pub mod scratch;
 mod site;
 pub mod snapshot;
 pub mod tag;
@@ -77,6 +78,9 @@ macro_rules! conformance_suite {
                 an_image_is_kept_until_its_volumes_are_made, what_was_on_its_way_out_is_not_held_by_a_given_up_host,
                 one_that_waits_for_a_lost_root_ends_or_stops, its_owners_word_counts_on_a_given_up_host_too,
                 an_adoption_parks_it;
+            scratch: scratch_disks_take_of_their_node_until_the_placement_is_gone,
+                scratch_disks_of_what_boots_from_a_volume_are_where_it_is,
+                no_volume_comes_to_the_place_of_a_scratch_disk;
             snapshot: snapshots_are_taken_together_and_volumes_made_of_them,
                 a_copy_of_a_snapshot_has_a_life_of_its_own, a_copy_goes_to_an_open_pool_of_its_host,
                 what_is_shared_is_used_by_others_and_changed_by_its_owner_alone,

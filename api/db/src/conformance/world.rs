@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
-use tepui_types::agent::{NodeCapacity, PartKey};
+use tepui_types::agent::{NodeCapacity, PartKey, ScratchDisks};
 use tepui_types::{
     Digest, Generation, ImageId, ImportTaskId, InstanceId, MacAddress, NetworkInterfaceId, NodeId,
     PlacementId, ProjectId, ReservationId, SecurityGroupId, SubnetId, UserId, VolumeId, VpcId,
@@ -180,6 +180,7 @@ impl World {
             subnet_id: tenant.subnet,
             placement_group_id: None,
             volume_root: false,
+            scratch: ScratchDisks::NONE,
             shutdown_behavior: ShutdownBehavior::Stop,
             disable_api_termination: false,
             disable_api_stop: false,
@@ -293,6 +294,7 @@ impl World {
             ids: vec![id],
             vcpu_overcommit: 1.0,
             memory_overcommit: 1.0,
+            disk_overcommit: 1.0,
             places,
         };
         self.db.start(&request, self.now()).await.unwrap()
@@ -363,7 +365,7 @@ impl World {
     ) -> (u64, u64, u64) {
         let mut sums = (0, 0, 0);
         for record in self.db.node_part(node).await.unwrap().unwrap().records {
-            sums.2 += u64::from(record.root_volume.unwrap().size_gib);
+            sums.2 += u64::from(record.root_volume.unwrap().size_gib) + record.instance.scratch.total_gib();
             if takes(&record.instance) {
                 sums.0 += u64::from(record.instance.vcpus);
                 sums.1 += record.instance.memory_mib;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use tepui_types::agent::ScratchDisks;
 use tepui_types::{
     Digest, ImageId, InstanceId, NodeId, PlacementGroupId, PlacementId, ProjectId, ReservationId, SubnetId,
     VolumeId, VpcId,
@@ -81,6 +82,9 @@ pub struct Instance {
     /// It boots from a volume, and not from a disk of its host: it has a place only while it is not stopped, and a
     /// new one each time that it starts.
     pub volume_root: bool,
+    /// Its scratch and swap disk, on the host of each of its places. They take their place there also while the
+    /// instance is stopped and keeps it.
+    pub scratch: ScratchDisks,
     /// What a guest's own power-off means.
     pub shutdown_behavior: ShutdownBehavior,
     /// Terminate is refused.

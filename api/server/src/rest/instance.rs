@@ -6,6 +6,7 @@ use tepui_core::{
 };
 use tepui_db::model;
 use tepui_types::InstanceId;
+use tepui_types::agent::ScratchDisks;
 use tepui_types::rest::{
     ConsoleOutput, Empty, Explanation, Instance, InstanceType, LaunchVolume, List, ListInstancesRequest,
     RunInstancesRequest, SetInstanceRequest, ShowConsoleRequest, StopInstanceRequest,
@@ -45,6 +46,10 @@ async fn resolved(call: &Call, request: RunInstancesRequest) -> Result<RunInstan
     run.root_volume.snapshot_id = request.root_snapshot;
     run.root_volume.delete_on_termination = request.root_delete_on_termination;
     run.volumes = request.volumes.into_iter().map(launch_volume).collect();
+    run.scratch = ScratchDisks {
+        scratch_gib: request.scratch_gib.unwrap_or(0),
+        swap_gib: request.swap_gib.unwrap_or(0),
+    };
     run.shutdown_behavior = request.shutdown_behavior.map_or(run.shutdown_behavior, stored_behavior);
     run.instance_tags.extend(request.name.map(|name| ("Name".to_owned(), name)));
     run.security_group_ids = security_group::find_all(call, &request.groups).await?;

@@ -60,6 +60,8 @@ impl<'c> Viewer<'c> {
             boots_from_volume: instance.volume_root,
             root_volume_id: root.map(|(id, _)| id),
             root_gib: root.map(|(_, gib)| gib),
+            scratch_gib: some(instance.scratch.scratch_gib),
+            swap_gib: some(instance.scratch.swap_gib),
             placement_id: placement.map(|placement| placement.id),
             node_id: placement.filter(|_| self.shows_nodes).map(|placement| placement.node_id),
             shutdown_behavior: shown_behavior(instance.shutdown_behavior),
@@ -75,6 +77,11 @@ impl<'c> Viewer<'c> {
 pub(super) async fn shown(call: &Call, id: InstanceId) -> Result<Instance, Failure> {
     let view = call.cloud().instance(&call.caller, id).await?;
     Ok(Viewer::new(call).await?.show(view))
+}
+
+/// A disk that there is.
+fn some(gib: u32) -> Option<u32> {
+    (gib > 0).then_some(gib)
 }
 
 pub(super) fn state(state: model::InstanceState) -> InstanceState {

@@ -11,6 +11,7 @@ mod io;
 mod node_part;
 mod observed;
 mod poll;
+mod scratch;
 mod shared_part;
 mod storage_part;
 mod vpc_part;
@@ -29,6 +30,7 @@ pub use observed::{
     NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementState, RefusedPart, Report, ReportReply,
 };
 pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
+pub use scratch::{ScratchDisks, ScratchKind};
 pub use shared_part::SharedPart;
 pub use storage_part::{
     ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState,

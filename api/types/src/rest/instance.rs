@@ -101,6 +101,13 @@ pub struct RunInstancesRequest {
     /// Volumes that are made with each instance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<LaunchVolume>,
+    /// Size in GiB of an empty disk for files on the instance's node, made anew at each start after a stop; none when
+    /// absent or 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_gib: Option<u32>,
+    /// Size in GiB of such a disk to swap to; none when absent or 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_gib: Option<u32>,
     /// Placement group: name, id or prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement_group: Option<String>,
@@ -185,6 +192,10 @@ pub struct Instance {
     pub root_volume_id: Option<VolumeId>,
     /// Size of the root disk in GiB.
     pub root_gib: Option<u32>,
+    /// Size in GiB of its scratch disk, which is empty after each start that follows a stop.
+    pub scratch_gib: Option<u32>,
+    /// Size in GiB of its disk to swap to.
+    pub swap_gib: Option<u32>,
     /// The incarnation, which names domain and disk.
     pub placement_id: Option<PlacementId>,
     /// Its node; for administrators only.

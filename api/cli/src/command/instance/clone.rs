@@ -93,6 +93,8 @@ fn request(
         key_pair: source.key_name.clone(),
         groups: source.group_ids.iter().map(ToString::to_string).collect(),
         subnet: Some(source.subnet_id.to_string()),
+        scratch_gib: source.scratch_gib,
+        swap_gib: source.swap_gib,
         shutdown_behavior: Some(source.shutdown_behavior),
         tags: source.tags.clone().into_iter().filter(|(key, _)| key != "Name").collect(),
         client_token: Some(HEXLOWER.encode(&(session.world.random)())),

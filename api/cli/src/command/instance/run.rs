@@ -58,6 +58,12 @@ pub struct Run {
     /// Keep the volume it boots from when the instance is deleted
     #[arg(long)]
     keep_root: bool,
+    /// Size in GiB of a disk for files on the node, empty after each start that follows a stop [default: none]
+    #[arg(long, value_name = "GIB", conflicts_with = "show_aws", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    scratch: Option<u32>,
+    /// Size in GiB of such a disk to swap to [default: none]
+    #[arg(long, value_name = "GIB", conflicts_with = "show_aws", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    swap: Option<u32>,
     /// Placement group
     #[arg(long, value_name = "GROUP", add = names(Kind::PlacementGroup))]
     placement_group: Option<String>,
@@ -125,6 +131,8 @@ fn request(
         root_class: run.root_class.clone(),
         root_snapshot: run.root_snapshot,
         root_delete_on_termination: run.keep_root.then_some(false),
+        scratch_gib: run.scratch,
+        swap_gib: run.swap,
         placement_group: run.placement_group.clone(),
         tags: run.tags.iter().cloned().collect(),
         client_token: Some(HEXLOWER.encode(&(session.world.random)())),

@@ -91,6 +91,7 @@ mod tests {
             subnet_id: SubnetId::from_random(number),
             placement_group_id: None,
             volume_root: false,
+            scratch: tepui_types::agent::ScratchDisks::NONE,
             shutdown_behavior: ShutdownBehavior::Stop,
             disable_api_termination: false,
             disable_api_stop: false,
