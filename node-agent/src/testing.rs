@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use tepui_types::agent::{
     DiskPart, DiskSpec, InstanceMetadata, IoLimits, MetadataBlockDevice, MetadataInterface, MetadataOptions,
-    NodePart, Part, PartBody, PartKey, PlacementPart, PlacementSpec, Power, RootDisk, SubnetPart,
-    VolumeSource, VpcPart, VpcPort, WantedDisk, WantedPlacement,
+    NodePart, Part, PartBody, PartKey, PlacementPart, PlacementSpec, Power, RootDisk, ScratchDisks,
+    SubnetPart, VolumeSource, VpcPart, VpcPort, WantedDisk, WantedPlacement,
 };
 use tepui_types::{
     Digest, ExportId, Generation, ImageId, InstanceId, MacAddress, NetworkInterfaceId, NodeId, PlacementId,
@@ -48,6 +48,7 @@ pub(crate) fn spec(id: PlacementId, power: Power) -> PlacementSpec {
             size_bytes: 1 << 30,
         }),
         disks: Vec::new(),
+        scratch: ScratchDisks::NONE,
         metadata: metadata(number),
         user_data: Some("IyEvYmluL3NoCg==".to_owned()),
     }
@@ -97,6 +98,14 @@ pub(crate) fn present(id: PlacementId, power: Power) -> WantedPlacement {
 
 pub(crate) fn running(id: PlacementId, start_seq: u64, reboot_seq: u64) -> WantedPlacement {
     present(id, Power::Running { start_seq, reboot_seq })
+}
+
+/// The same with a scratch and a swap disk.
+pub(crate) fn with_scratch(mut wanted: WantedPlacement) -> WantedPlacement {
+    if let PlacementPart::Present(spec) = &mut wanted.wanted {
+        spec.scratch = ScratchDisks { scratch_gib: 20, swap_gib: 2 };
+    }
+    wanted
 }
 
 /// As [`running`], of a guest that boots from the volume of this part.

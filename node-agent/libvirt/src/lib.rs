@@ -27,6 +27,6 @@ pub use disk::{DataDisk, DiskSource, GIVE_STEPS, IscsiSource, LiveDisk, LiveDisk
 pub use error::Error;
 pub use host::LibvirtHost;
 pub use identity::{domain_name, placement_of, system_uuid};
-pub use spec::{DiskFormat, DomainSpec, Overlay, Root};
+pub use spec::{DiskFormat, DomainSpec, Overlay, Root, ScratchDisk};
 pub use status::{DomainState, DomainStatus, OffReason};
 pub use tap::create_tap;

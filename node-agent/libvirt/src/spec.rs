@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tepui_types::agent::ScratchKind;
 use tepui_types::{InstanceId, MacAddress, PlacementId};
 
 use crate::{Accelerator, DataDisk, Error};
@@ -31,8 +32,10 @@ pub struct DomainSpec {
     pub accelerator: Accelerator,
     /// What it boots from.
     pub root: Root,
-    /// Its other disks.
+    /// Its other disks that are volumes.
     pub disks: Vec<DataDisk>,
+    /// Its scratch disks, none of which has the letter of a volume.
+    pub scratch: Vec<ScratchDisk>,
     /// The tap device of the first interface, made by the agent; at most 15 bytes.
     pub tap: String,
     /// The first interface's MAC address.
@@ -67,6 +70,37 @@ pub struct Overlay {
     pub serial: String,
 }
 
+/// A scratch disk in a raw file of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScratchDisk {
+    /// What it is for.
+    pub kind: ScratchKind,
+    /// Its place, `b` to `z`: the guest orders its disks by it.
+    pub letter: char,
+    /// The file. libvirt gives it to QEMU's user while the domain runs.
+    pub path: PathBuf,
+}
+
+impl ScratchDisk {
+    /// The serial by which the guest knows it.
+    pub(crate) const fn serial(&self) -> &'static str {
+        match self.kind {
+            ScratchKind::Scratch => "ephemeral0",
+            ScratchKind::Swap => "swap0",
+        }
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        require(
+            "letter",
+            self.letter,
+            matches!(self.letter, 'b'..='z'),
+            "must be b to z for a scratch disk",
+        )?;
+        check_path("scratch disk", &self.path)
+    }
+}
+
 /// The kernel's limit for the name of a network device.
 const TAP_BYTES: usize = 15;
 /// What virtio-blk carries.
@@ -86,6 +120,11 @@ impl DomainSpec {
         for disk in &self.disks {
             require("letter", disk.letter, !disk.is_root(), "must be b to z for what is not the root disk")?;
             disk.validate()?;
+        }
+        for disk in &self.scratch {
+            disk.validate()?;
+            let is_free = self.disks.iter().all(|volume| volume.letter != disk.letter);
+            require("letter", disk.letter, is_free, "must not be a volume's for a scratch disk")?;
         }
         Ok(())
     }

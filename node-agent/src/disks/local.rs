@@ -1,4 +1,4 @@
-//! Overlays in a directory of the host.
+//! Overlays and scratch disks in a directory of the host.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tepui_types::agent::RootDisk;
+use tepui_types::agent::{RootDisk, ScratchDisks, ScratchKind};
 use tepui_types::{Digest, PlacementId};
 use tokio::time::Instant;
 
-use super::{DiskError, DiskPaths, Disks, backing_file, create_overlay};
+use super::{DiskError, DiskPaths, Disks, backing_file, create_overlay, scratch};
 use crate::durable;
 use crate::images::ImageCache;
 use crate::unused::Unused;
@@ -19,7 +19,7 @@ use crate::unused::Unused;
 /// What an overlay's file name ends with.
 pub(super) const SUFFIX: &str = ".qcow2";
 
-/// The overlays in one directory, over one image cache.
+/// The disks in one directory, over one image cache.
 pub struct LocalDisks {
     dir: PathBuf,
     images: Arc<ImageCache>,
@@ -70,7 +70,7 @@ fn remove_half_written(dir: &Path, half_made: &mut Unused, grace: Duration) -> i
         }
     }
     for path in half_made.look(found, Instant::now(), grace) {
-        tracing::info!(path = %path.display(), "removing a half-made overlay");
+        tracing::info!(path = %path.display(), "removing a half-made disk");
         durable::remove(&path)?;
     }
     Ok(())
@@ -110,6 +110,25 @@ impl Disks for LocalDisks {
     async fn remove(&self, id: PlacementId) -> Result<(), DiskError> {
         let path = self.overlay(id);
         durable::remove(&path).map_err(|source| DiskError::File { path, source })
+    }
+
+    async fn ensure_scratch(
+        &self,
+        id: PlacementId,
+        wanted: ScratchDisks,
+        anew: bool,
+    ) -> Result<(), DiskError> {
+        let dir = self.dir.clone();
+        let ensure = move || scratch::ensure(&dir, id, (wanted, anew), scratch::make);
+        tokio::task::spawn_blocking(ensure).await.unwrap_or(Err(DiskError::GivenUp))
+    }
+
+    fn scratch_path(&self, id: PlacementId, kind: ScratchKind) -> PathBuf {
+        scratch::path(&self.dir, id, kind)
+    }
+
+    async fn discard_scratch(&self, id: PlacementId) -> Result<(), DiskError> {
+        scratch::discard(&self.dir, id)
     }
 
     fn overlays(&self) -> Result<BTreeSet<PlacementId>, DiskError> {

@@ -1,8 +1,9 @@
-//! Root disks: overlays on cached images, or a simulation of them.
+//! Root disks, which are overlays on cached images, and scratch disks; or a simulation of them.
 
 mod local;
 mod overlay;
 mod qcow2;
+pub(crate) mod scratch;
 mod simulated;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tepui_types::agent::RootDisk;
+use tepui_types::agent::{RootDisk, ScratchDisks, ScratchKind};
 use tepui_types::{Digest, PlacementId};
 
 use crate::images::ImageError;
@@ -42,6 +43,14 @@ pub enum DiskError {
         #[source]
         source: io::Error,
     },
+    /// A new scratch disk did not get what its guest looks for on it.
+    #[error("{program} could not prepare a scratch disk: {why}")]
+    Format {
+        /// The system's program.
+        program: String,
+        /// What it or the system said.
+        why: String,
+    },
     /// The task that makes it ended before its work.
     #[error("the disk was given up because the agent ends")]
     GivenUp,
@@ -56,7 +65,7 @@ impl DiskError {
         match self {
             Self::Image { source, .. } => source.is_permanent(),
             Self::Lost(_) => true,
-            Self::File { .. } | Self::GivenUp => false,
+            Self::File { .. } | Self::Format { .. } | Self::GivenUp => false,
         }
     }
 }
@@ -70,7 +79,7 @@ pub struct DiskPaths {
     pub base: PathBuf,
 }
 
-/// Makes and removes root disks. Every verb may be repeated.
+/// Makes and removes disks. Every verb may be repeated.
 #[async_trait]
 pub trait Disks: Send + Sync {
     /// Brings the image to this host. 50 placements that want it at once share one download.
@@ -88,6 +97,17 @@ pub trait Disks: Send + Sync {
     fn paths(&self, id: PlacementId, disk: &RootDisk) -> DiskPaths;
     /// Deletes the overlay of a placement that was ordered absent.
     async fn remove(&self, id: PlacementId) -> Result<(), DiskError>;
+    /// Makes the scratch disks that are missing; with `anew` all of them, and what was on them is gone.
+    async fn ensure_scratch(
+        &self,
+        id: PlacementId,
+        wanted: ScratchDisks,
+        anew: bool,
+    ) -> Result<(), DiskError>;
+    /// Where a scratch disk is.
+    fn scratch_path(&self, id: PlacementId, kind: ScratchKind) -> PathBuf;
+    /// Deletes the scratch disks of a placement that was ordered absent.
+    async fn discard_scratch(&self, id: PlacementId) -> Result<(), DiskError>;
     /// The placements whose overlay is here.
     fn overlays(&self) -> Result<BTreeSet<PlacementId>, DiskError>;
     /// Free bytes for overlays.

@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use tepui_types::agent::RootDisk;
+use tepui_types::agent::{RootDisk, ScratchDisks, ScratchKind};
 use tepui_types::{Digest, PlacementId};
 
 use super::local::{SUFFIX, overlays_in};
-use super::{DiskError, DiskPaths, Disks};
+use super::{DiskError, DiskPaths, Disks, scratch};
 use crate::durable;
 
 /// Empty files in one directory.
@@ -56,6 +56,26 @@ impl Disks for SimulatedDisks {
     async fn remove(&self, id: PlacementId) -> Result<(), DiskError> {
         let path = self.overlay(id);
         durable::remove(&path).map_err(|source| DiskError::File { path, source })
+    }
+
+    async fn ensure_scratch(
+        &self,
+        id: PlacementId,
+        wanted: ScratchDisks,
+        anew: bool,
+    ) -> Result<(), DiskError> {
+        let make = |path: &Path, _, _| {
+            std::fs::write(path, b"").map_err(|source| DiskError::File { path: path.to_owned(), source })
+        };
+        scratch::ensure(&self.dir, id, (wanted, anew), make)
+    }
+
+    fn scratch_path(&self, id: PlacementId, kind: ScratchKind) -> PathBuf {
+        scratch::path(&self.dir, id, kind)
+    }
+
+    async fn discard_scratch(&self, id: PlacementId) -> Result<(), DiskError> {
+        scratch::discard(&self.dir, id)
     }
 
     fn overlays(&self) -> Result<BTreeSet<PlacementId>, DiskError> {

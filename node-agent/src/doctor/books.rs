@@ -5,10 +5,11 @@ use std::path::Path;
 
 use tepui_libvirt::DomainState;
 use tepui_types::PlacementId;
-use tepui_types::agent::{OffReason, PlacementPart, Power};
+use tepui_types::agent::{OffReason, PlacementPart, Power, ScratchKind};
 
 use super::{Finding, Inventory, Subject, failure, is_live, warning};
 use crate::agent::{Layout, StartError};
+use crate::disks::scratch;
 use crate::ledger::{Ledger, Seal, Wanted};
 use crate::plan::Progress;
 
@@ -68,10 +69,11 @@ fn placement_finding(
     let domain = inventory.domains.as_ref().and_then(|domains| domains.get(&id));
     let live = domain.is_some_and(is_live);
     let disk = inventory.disks.ages.contains_key(&format!("{id}.qcow2"));
+    let scratch = scratch_disks(id, inventory);
     let done = books.progress.get(&id);
     let found = |what, cure| Some(failure(Subject::Guests, id.to_string(), what, cure));
     match wanted {
-        PlacementPart::Absent { .. } if live || disk || done.is_some() => found(
+        PlacementPart::Absent { .. } if live || disk || scratch > 0 || done.is_some() => found(
             "it is to be removed and still here",
             "wait for the agent; if it stays, see the agent's log for the step that fails",
         ),
@@ -87,6 +89,10 @@ fn placement_finding(
         PlacementPart::Present(_) if !live && done.is_some_and(is_unknown) => found(
             "it is off, and the record of what was done for it is damaged or was: it is not started by itself",
             "start the instance if it is to run, or terminate it; both need the agent",
+        ),
+        PlacementPart::Present(spec) if live && scratch < spec.scratch.each().count() => found(
+            "the file of a scratch or swap disk is gone; its guest keeps what it has of it until it stops",
+            "stop and start the instance, which then has new ones",
         ),
         PlacementPart::Present(_) if domain == Some(&DomainState::Paused) => found(
             "its guest stands still, most likely because a write to its disk failed",
@@ -106,6 +112,12 @@ fn placement_finding(
             Power::Running { .. } | Power::Stopped { .. } => None,
         },
     }
+}
+
+/// How many of a placement's scratch disks are here.
+fn scratch_disks(id: PlacementId, inventory: &Inventory) -> usize {
+    let is_here = |kind: &&ScratchKind| inventory.disks.ages.contains_key(&scratch::file_name(id, **kind));
+    ScratchKind::ALL.iter().filter(is_here).count()
 }
 
 fn is_unknown(done: &Progress) -> bool {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tepui_types::PlacementId;
 
 use super::{Books, Finding, Fix, Inventory, Subject, failure, warning};
-use crate::disks::backing_file;
+use crate::disks::{backing_file, scratch};
 use crate::durable::HALF_WRITTEN;
 
 /// What a half-made disk is given to be completed. Nothing was ever written to it by a guest.
@@ -78,7 +78,8 @@ fn stranger(name: &str, age: Duration, known: Option<&BTreeSet<PlacementId>>, di
         let finding = warning(Subject::Disks, name.to_owned(), what, "tepui-node doctor --fix");
         return (age > HALF_MADE_FOR).then_some(Finding { fix, ..finding });
     }
-    let id = name.strip_suffix(".qcow2").and_then(|id| id.parse::<PlacementId>().ok());
+    let root = name.strip_suffix(".qcow2").and_then(|id| id.parse::<PlacementId>().ok());
+    let id = root.or_else(|| scratch::placement_of(name));
     known.filter(|known| id.is_none_or(|id| !known.contains(&id))).map(|_| {
         let what = "a disk file that the control plane does not name; the agent never deletes it";
         failure(Subject::Disks, name.to_owned(), what, "if nobody needs its data: delete it")

@@ -11,7 +11,7 @@ use crate::hypervisor::{HypervisorError, SimulatedHypervisor, SimulatedSettings}
 use crate::ledger::{Ledger, Seal, Wanted};
 use crate::network::SimulatedNetwork;
 use crate::plan::Progress;
-use crate::testing::{absent, booting, node_id, node_part, placement, root, running};
+use crate::testing::{absent, booting, node_id, node_part, placement, root, running, with_scratch};
 
 fn books(placements: Vec<WantedPlacement>) -> Books {
     let node = Arc::new(NodePart { placements });
@@ -115,6 +115,27 @@ fn a_guest_that_boots_from_a_volume_misses_no_disk_on_its_host() {
     let mut books = books(vec![booting(id, 1, root())]);
     books.progress.insert(id, started());
     assert_eq!(found(&books, &inventory(&[(id, DomainState::Running)], &[])), []);
+}
+
+#[test]
+fn scratch_disks_are_known_and_missed_while_a_guest_has_them() {
+    let id = placement(1);
+    let mut books = books(vec![with_scratch(running(id, 1, 0))]);
+    books.progress.insert(id, started());
+    let names = [disk(id), format!("{id}.scratch"), format!("{id}.swap")];
+    let names = names.each_ref().map(String::as_str);
+    let live = [(id, DomainState::Running)];
+    assert_eq!(found(&books, &inventory(&live, &names)), []);
+    let findings = found(&books, &inventory(&live, &names[..2]));
+    assert!(findings.len() == 1 && findings[0].what.contains("swap disk is gone"), "{findings:?}");
+    let part = Arc::new(NodePart { placements: vec![absent(id, true)] });
+    books.wanted.node = part;
+    books.progress.clear();
+    let findings = found(&books, &inventory(&[], &names[2..]));
+    assert!(findings.len() == 1 && findings[0].what.contains("still here"), "{findings:?}");
+    let other = format!("{}.swap", placement(2));
+    let findings = found(&books, &inventory(&[], &[&other]));
+    assert!(findings.len() == 1 && findings[0].object == other && findings[0].fix.is_none(), "{findings:?}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub use steps::{Step, stages_of, steps};
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The root disk or its image.
+    /// A disk, or the root disk's image.
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The network.
@@ -114,6 +114,8 @@ pub struct Job {
     pub wanted: Option<PlacementPart>,
     /// It ran before, so its disk must be there.
     pub ran_before: bool,
+    /// Its scratch disks are to be made anew.
+    pub renews_scratch: bool,
     /// What to do.
     pub action: Action,
     /// Told at each step.
@@ -135,7 +137,7 @@ impl Job {
 pub struct Executor {
     /// Runs guests.
     pub hypervisor: Arc<dyn Hypervisor>,
-    /// Makes root disks.
+    /// Makes disks.
     pub disks: Arc<dyn Disks>,
     /// Makes networks.
     pub network: Arc<NetworkKeeper>,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tepui_libvirt::{DiskFormat, DomainSpec, Overlay, Root};
+use tepui_libvirt::{DiskFormat, DomainSpec, Overlay, Root, ScratchDisk};
 use tepui_types::PlacementId;
 use tepui_types::VpcId;
 use tepui_types::agent::PlacementSpec;
@@ -18,6 +18,8 @@ pub enum Step {
     Image,
     /// The overlay is there, if the root disk is local.
     Overlay,
+    /// The scratch disks are there, if there are any; empty in a start that follows a stop.
+    Scratch,
     /// The tap is there, with all filters.
     Network,
     /// The domain runs.
@@ -34,6 +36,8 @@ pub enum Step {
     Unplug,
     /// The overlay is gone.
     Disk,
+    /// The scratch disks are gone.
+    Discard,
     /// The console's log is gone.
     Console,
     /// The ledger knows.
@@ -45,15 +49,23 @@ pub enum Step {
 /// else is recorded when it is done.
 pub const fn stages_of(operation: Operation) -> &'static [&'static [Step]] {
     match operation {
-        Operation::Start => {
-            &[&[Step::Image], &[Step::Overlay, Step::Network], &[Step::Domain], &[Step::Record]]
-        }
+        Operation::Start => &[
+            &[Step::Image],
+            &[Step::Overlay, Step::Scratch, Step::Network],
+            &[Step::Domain],
+            &[Step::Record],
+        ],
         Operation::Stop => &[&[Step::Record], &[Step::Ask]],
         Operation::PowerOff => &[&[Step::Record], &[Step::PowerOff]],
         Operation::Reboot => &[&[Step::Reset], &[Step::Record]],
-        Operation::Remove => {
-            &[&[Step::Forget], &[Step::Unplug], &[Step::Disk], &[Step::Console], &[Step::Record]]
-        }
+        Operation::Remove => &[
+            &[Step::Forget],
+            &[Step::Unplug],
+            &[Step::Disk],
+            &[Step::Discard],
+            &[Step::Console],
+            &[Step::Record],
+        ],
         Operation::Note => &[&[Step::Record]],
     }
 }
@@ -87,6 +99,7 @@ impl Step {
         match self {
             Self::Image => "image",
             Self::Overlay => "disk",
+            Self::Scratch => "scratch",
             Self::Network => "network",
             Self::Domain => "domain",
             Self::Ask => "ask",
@@ -95,6 +108,7 @@ impl Step {
             Self::Forget => "forget",
             Self::Unplug => "unplug",
             Self::Disk => "remove_disk",
+            Self::Discard => "remove_scratch",
             Self::Console => "remove_console",
             Self::Record => "record",
         }
@@ -106,6 +120,7 @@ impl Executor {
         match step {
             Step::Image => self.image(job.spec()?).await,
             Step::Overlay => self.overlay(job, job.spec()?).await,
+            Step::Scratch => self.scratch(job, job.spec()?).await,
             Step::Network => Ok(self.network.ensure_for(&vpcs(job.spec()?)).await?),
             Step::Unplug => Ok(self.network.ensure_for(&[]).await?),
             Step::Domain => Ok(self.hypervisor.start(&self.domain(job, job.spec()?)?).await?),
@@ -114,6 +129,7 @@ impl Executor {
             Step::Reset => Ok(self.hypervisor.reset(job.id).await?),
             Step::Forget => Ok(self.hypervisor.forget(job.id).await?),
             Step::Disk => Ok(self.disks.remove(job.id).await?),
+            Step::Discard => Ok(self.disks.discard_scratch(job.id).await?),
             Step::Console => Ok(self.remove_console(job)?),
             Step::Record => self.record(job).await,
         }
@@ -135,6 +151,16 @@ impl Executor {
             .await
     }
 
+    /// The record comes before the disks: whatever fails later, the placement has one, and is removed with all that it
+    /// has here.
+    async fn scratch(&self, job: &Job, spec: &PlacementSpec) -> Result<(), StepError> {
+        if spec.scratch.is_none() {
+            return Ok(());
+        }
+        self.change_ledger(job.id, |done| Some(done.unwrap_or_default())).await?;
+        Ok(self.disks.ensure_scratch(job.id, spec.scratch, job.renews_scratch).await?)
+    }
+
     fn domain(&self, job: &Job, spec: &PlacementSpec) -> Result<DomainSpec, StepError> {
         let interface = spec.metadata.interfaces.first().ok_or(StepError::Spec("it has no interface"))?;
         let tap = self.network.tap_name(job.id).ok_or(StepError::NoPort)?;
@@ -149,6 +175,7 @@ impl Executor {
             mac: interface.mac,
             mtu: u16::try_from(GUEST_MTU).unwrap_or(u16::MAX),
             disks: crate::volumes::disks_of(spec),
+            scratch: self.scratch_disks(job.id, spec),
             console_log: self.consoles.join(crate::console::file_name(job.id)),
         })
     }
@@ -161,6 +188,11 @@ impl Executor {
         let paths = self.disks.paths(id, disk);
         let (base_format, serial) = (DiskFormat::Raw, crate::volumes::serial(disk.volume_id));
         Ok(Root::Overlay(Overlay { path: paths.overlay, base: paths.base, base_format, serial }))
+    }
+
+    fn scratch_disks(&self, id: PlacementId, spec: &PlacementSpec) -> Vec<ScratchDisk> {
+        let disk = |(kind, _, letter)| ScratchDisk { kind, letter, path: self.disks.scratch_path(id, kind) };
+        spec.scratch.each().map(disk).collect()
     }
 
     fn remove_console(&self, job: &Job) -> Result<(), StepError> {

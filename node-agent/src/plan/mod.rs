@@ -126,6 +126,15 @@ impl View<'_> {
         spec.root_disk.is_none() && !spec.disks.iter().any(is_root)
     }
 
+    /// Whether a start of it begins with scratch disks that are made anew: it is one that was asked for after the last
+    /// that was carried out. One that only brings the guest back, after a reboot of the host or after it stood still,
+    /// finds what the guest had.
+    pub fn renews_scratch(&self) -> bool {
+        let Some(PlacementPart::Present(spec)) = self.wanted else { return false };
+        let Power::Running { start_seq, .. } = spec.power else { return false };
+        !self.is_live() && self.progress.map_or(0, |done| done.start_seq) < start_seq
+    }
+
     /// Whether its root disk is a file of this host.
     pub fn has_local_root(&self) -> bool {
         matches!(self.wanted, Some(PlacementPart::Present(spec)) if spec.root_disk.is_some())

@@ -10,6 +10,7 @@ use super::*;
 use crate::execute::{Step, stages_of};
 use crate::testing::{absent, booting, placement, root, running, stopped};
 
+mod scratch;
 mod waiting;
 
 const GRACE: Duration = Duration::from_secs(90);
@@ -26,6 +27,8 @@ struct World {
     obeys: bool,
     starts: u32,
     resets: u32,
+    /// How often its scratch disks were made anew.
+    renewals: u32,
 }
 
 impl World {
@@ -41,6 +44,7 @@ impl World {
             obeys: true,
             starts: 0,
             resets: 0,
+            renewals: 0,
         }
     }
 
@@ -72,10 +76,15 @@ impl World {
         if action.operation == Operation::Stop {
             self.asked.get_or_insert(Asked { first: self.now, last: self.now }).last = self.now;
         }
+        let renews = self.view().renews_scratch();
         for (number, step) in stages_of(action.operation).concat().iter().enumerate() {
             if deadly == Some(number) {
                 self.asked = None;
                 return;
+            }
+            if renews && *step == Step::Scratch {
+                assert!(!self.view().is_live(), "the disks of a live guest go: {self:?}");
+                self.renewals += 1;
             }
             self.step(*step, action);
         }
@@ -83,7 +92,7 @@ impl World {
 
     fn step(&mut self, step: Step, action: &Action) {
         match step {
-            Step::Image | Step::Network | Step::Unplug | Step::Console => {}
+            Step::Image | Step::Scratch | Step::Network | Step::Unplug | Step::Discard | Step::Console => {}
             Step::Overlay if self.view().has_local_root() => {
                 self.disk = true;
                 self.progress.get_or_insert_default().disk_made = true;
@@ -271,6 +280,7 @@ proptest! {
         }
         world.settle_alive();
         prop_assert_eq!((world.domain, world.starts), (Some(DomainState::Running), 0));
+        prop_assert_eq!(world.renewals, 0);
     }
 }
 

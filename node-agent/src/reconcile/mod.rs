@@ -258,12 +258,14 @@ impl Reconciler {
         if action.operation == Operation::Start && self.stands_still(id) {
             self.resumed.insert(id, pass.host.now);
         }
+        let renews_scratch = self.view(pass, id).renews_scratch();
         let whereabouts = Whereabouts::default();
         self.in_work.insert(id, InWork { operation: action.operation, whereabouts: whereabouts.clone() });
         let job = Box::new(Job {
             id,
             wanted: wanted_of(&pass.wanted, id).cloned(),
             ran_before: pass.progress.get(&id).is_some_and(Progress::has_disk),
+            renews_scratch,
             action,
             whereabouts,
         });

@@ -21,6 +21,7 @@ use crate::testing::{absent, booting, node_id, node_part, placement, root, runni
 
 mod damage;
 mod rendezvous;
+mod scratch;
 mod silence;
 mod steps;
 

@@ -9,7 +9,7 @@ use tepui_agent::execute::NetworkKeeper;
 use tepui_agent::metadata::MetadataService;
 use tepui_types::agent::{
     InstanceMetadata, MetadataInterface, MetadataOptions, NodePart, PlacementPart, PlacementSpec, Power,
-    RootDisk, VpcPart, WantedPlacement,
+    RootDisk, ScratchDisks, VpcPart, WantedPlacement,
 };
 use tepui_types::{Digest, ImageId, InstanceId, ProjectId, ReservationId, Timestamp, VolumeId};
 
@@ -60,6 +60,7 @@ fn spec(part: &VpcPart, hop_limit: u8) -> PlacementSpec {
             size_bytes: 1 << 30,
         }),
         disks: Vec::new(),
+        scratch: ScratchDisks::NONE,
         metadata,
         user_data: None,
     }

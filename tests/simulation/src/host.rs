@@ -145,12 +145,19 @@ impl Host {
         let inventory = Inventory {
             domains: Some(domains.iter().map(|domain| (domain.id, domain.state)).collect()),
             disks: Files {
-                ages: self.disks()?.iter().map(|id| (format!("{id}.qcow2"), Duration::ZERO)).collect(),
+                ages: self.disk_files()?.into_iter().map(|name| (name, Duration::ZERO)).collect(),
                 ..Files::default()
             },
             ..Inventory::default()
         };
         Ok(compare(&books, &inventory))
+    }
+
+    /// The names of all disks' files.
+    pub(crate) fn disk_files(&self) -> anyhow::Result<BTreeSet<String>> {
+        let names = std::fs::read_dir(self.dir.join("disks"))?.map(|entry| Ok(entry?.file_name()));
+        let names: std::io::Result<Vec<_>> = names.collect();
+        Ok(names?.into_iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     /// The placements whose root disk is here.

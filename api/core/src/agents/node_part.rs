@@ -10,7 +10,7 @@ use tepui_db::model::{
 };
 use tepui_types::agent::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
-    PlacementSpec, Power, RootDisk, WantedPlacement,
+    PlacementSpec, Power, RootDisk, ScratchDisks, ScratchKind, WantedPlacement,
 };
 use tepui_types::{NodeId, SecurityGroupId, SubnetId, VpcId};
 
@@ -79,6 +79,7 @@ impl Cloud {
             memory_mib: instance.memory_mib,
             root_disk,
             disks: self.wanted_disks(record)?,
+            scratch: instance.scratch,
             metadata: self.metadata(record, interface, around)?,
             user_data: instance.user_data.as_deref().map(|data| BASE64.encode(data)),
         })))
@@ -106,7 +107,7 @@ impl Cloud {
             public_keys: public_keys(instance),
             security_groups: interface.group_ids.iter().map(group_name).collect(),
             interfaces: vec![metadata_interface(interface, around)?],
-            block_devices: block_devices(&record.attachments),
+            block_devices: block_devices(instance.scratch, &record.attachments),
             tags: record.tags.clone(),
             identity_document: identity.document,
             identity_signature: identity.signature,
@@ -138,8 +139,9 @@ fn public_keys(instance: &Instance) -> BTreeMap<String, String> {
 }
 
 /// The names are AWS's; the root disk's device is what the guest sees on virtio, a volume's is what it was attached
-/// as, since the guest alone knows under what name it comes.
-fn block_devices(attachments: &[Attachment]) -> Vec<MetadataBlockDevice> {
+/// as, since the guest alone knows under what name it comes. By the names of scratch disks cloud-init mounts the one for
+/// files and swaps to the other (cloud-init, "Mounts"): it takes `sdb` for what a guest calls `vdb`.
+fn block_devices(scratch: ScratchDisks, attachments: &[Attachment]) -> Vec<MetadataBlockDevice> {
     let device = |name: String, device: &str| MetadataBlockDevice { name, device: device.into() };
     let root = ["ami", "root"].map(|name| device(name.into(), "/dev/vda"));
     let is_shown = |attachment: &&Attachment| is_wanted(attachment) && !attachment.is_root;
@@ -148,7 +150,14 @@ fn block_devices(attachments: &[Attachment]) -> Vec<MetadataBlockDevice> {
         let name = attachment.device.strip_prefix("/dev/").unwrap_or(&attachment.device);
         device(format!("ebs{}", index + 1), name)
     });
-    root.into_iter().chain(volumes).collect()
+    let scratch = scratch.each().map(|(kind, _, letter)| {
+        let name = match kind {
+            ScratchKind::Scratch => "ephemeral0",
+            ScratchKind::Swap => "swap",
+        };
+        device(name.into(), &format!("sd{letter}"))
+    });
+    root.into_iter().chain(scratch).chain(volumes).collect()
 }
 
 /// Whether the guest's host is told to give it to the guest.

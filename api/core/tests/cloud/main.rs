@@ -25,6 +25,7 @@ mod nodes;
 mod races;
 mod retention;
 mod schedules;
+mod scratch;
 mod snapshots;
 mod tenancy;
 mod volume_races;

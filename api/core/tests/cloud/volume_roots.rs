@@ -4,7 +4,7 @@ use tepui_core::{CreateSnapshots, Error, Kind, RootVolumeRequest, RunInstances};
 use tepui_db::model::{InstanceRecord, InstanceState, NodeState, VolumeState};
 use tepui_types::agent::{
     DiskObserved, DiskPart, DiskState, IoLimits, NodeCapacity, PartBody, PlacementPart, PlacementSpec,
-    PlacementState, StorageObserved, StoragePart, StoredState, VolumeImage, VolumePart,
+    PlacementState, ScratchDisks, StorageObserved, StoragePart, StoredState, VolumeImage, VolumePart,
 };
 use tepui_types::{Digest, ImageId, InstanceId};
 
@@ -268,4 +268,28 @@ async fn a_root_that_cannot_be_is_refused_by_name_and_leaves_nothing() {
     let error = site.boot(root("gp3")).await.unwrap_err();
     assert!(matches!(error, Error::PoolsFull { .. }), "{error:?}");
     assert_eq!(site.t.cloud.volumes(&site.t.admin, &[]).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_later_place_has_room_for_the_scratch_disks_too() {
+    let site = Site::new().await;
+    let t = &site.t;
+    t.cloud.set_schedulable(&t.admin, site.storage.id, false).await.unwrap();
+    let scratch = ScratchDisks { scratch_gib: 900, swap_gib: 2 };
+    let request = RunInstances { scratch, ..RunInstances::new(site.debian().await, "t3.nano") };
+    let moving = RunInstances { root_volume: root("gp3"), ..request.clone() };
+    let id = t.cloud.run_instances(&t.admin, moving).await.unwrap().instances[0].record.instance.id;
+    site.serve().await;
+    site.host_says(&site.compute, id, RUNNING).await;
+    site.stop(id).await;
+    let two = RunInstances { min_count: 2, max_count: 2, ..request };
+    t.cloud.run_instances(&t.admin, two).await.unwrap();
+    let error = t.cloud.start_instances(&t.admin, &[id]).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::NoCapacity { wanted, .. } if wanted.contains("902 GiB disk")),
+        "{error:?}"
+    );
+    t.cloud.set_schedulable(&t.admin, site.storage.id, true).await.unwrap();
+    t.cloud.start_instances(&t.admin, &[id]).await.unwrap();
+    assert_eq!(site.told(&site.storage, id).await.unwrap().scratch, scratch);
 }

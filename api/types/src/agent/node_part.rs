@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::WantedDisk;
+use super::{ScratchDisks, WantedDisk};
 use crate::{
     Digest, ImageId, InstanceId, MacAddress, NetworkInterfaceId, PlacementId, ProjectId, ReservationId,
     SecurityGroupId, SubnetId, VolumeId, VpcId,
@@ -85,6 +85,10 @@ pub struct PlacementSpec {
     /// Its volumes, by export. A domain has none that is not named here.
     #[serde(default)]
     pub disks: Vec<WantedDisk>,
+    /// Its scratch and swap disk, which are made anew at each start that follows a stop. They are the same for the
+    /// whole life of an instance.
+    #[serde(default, skip_serializing_if = "ScratchDisks::is_none")]
+    pub scratch: ScratchDisks,
     /// What the metadata service shows to the guest.
     pub metadata: InstanceMetadata,
     /// User data as the guest reads it: base64 here, raw bytes in the metadata service.
@@ -147,7 +151,7 @@ pub struct InstanceMetadata {
     pub security_groups: Vec<String>,
     /// The interfaces; the first is the primary one.
     pub interfaces: Vec<MetadataInterface>,
-    /// Block devices by their virtual name (`ami`, `root`, `ebs1`).
+    /// Block devices by their virtual name (`ami`, `root`, `ephemeral0`, `swap`, `ebs1`).
     pub block_devices: Vec<MetadataBlockDevice>,
     /// Tags of the instance.
     pub tags: BTreeMap<String, String>,

@@ -8,6 +8,7 @@ use super::elements::{
     Devices, Disk, DiskDriver, FileSource, Format, Interface, LogSource, ModelType, Mtu, PortTarget, Rng,
     Rom, SecurityLabel, Target,
 };
+use super::scratch_disk::scratch_disk;
 use super::volume_disk::volume_disk;
 use crate::{DiskFormat, DomainSpec, Error, Overlay, Root};
 
@@ -21,7 +22,7 @@ const SPARE_PORTS: usize = 8;
 pub(super) fn devices(spec: &DomainSpec) -> Result<Devices<'_>, Error> {
     Ok(Devices {
         disk: disks(spec)?,
-        controller: controllers(),
+        controller: controllers(spec.scratch.len()),
         interface: interface(spec),
         serial: serial_port(spec, "isa-serial")?,
         console: serial_port(spec, "serial")?,
@@ -40,30 +41,41 @@ fn disks(spec: &DomainSpec) -> Result<Vec<AnyDisk<'_>>, Error> {
         Root::Overlay(overlay) => AnyDisk::Overlay(overlay_disk(overlay)?),
         Root::Volume(root) => AnyDisk::Volume(volume_disk(root)),
     }];
+    for disk in &spec.scratch {
+        disks.push(AnyDisk::Scratch(scratch_disk(disk)?));
+    }
     disks.extend(spec.disks.iter().map(|disk| AnyDisk::Volume(volume_disk(disk))));
     Ok(disks)
 }
 
-/// - `writeback` shows the guest a disk with a write cache. A guest's flush becomes an fdatasync of
-///   the overlay and returns after it, so what the guest was told is durable is durable, as with
-///   `none`. Unlike with `none` (O_DIRECT, which also holds for the base below), all guests of an
-///   image share its blocks in the host's page cache, and any file system will do.
-/// - `threads`, because `native` needs O_DIRECT and io_uring is switched off on many hosts.
-/// - A failed write stops the guest instead of telling it: it goes on undamaged once the host has
-///   space again.
-fn overlay_disk(overlay: &Overlay) -> Result<Disk<'_>, Error> {
-    Ok(Disk {
-        kind: "file",
-        device: "disk",
-        driver: DiskDriver {
+impl DiskDriver {
+    /// How QEMU treats a file of this host.
+    ///
+    /// - `writeback` shows the guest a disk with a write cache. A guest's flush becomes an fdatasync of
+    ///   the overlay and returns after it, so what the guest was told is durable is durable, as with
+    ///   `none`. Unlike with `none` (O_DIRECT, which also holds for the base below), all guests of an
+    ///   image share its blocks in the host's page cache, and any file system will do.
+    /// - `threads`, because `native` needs O_DIRECT and io_uring is switched off on many hosts.
+    /// - A failed write stops the guest instead of telling it: it goes on undamaged once the host has
+    ///   space again.
+    pub(super) const fn of_file(format: &'static str) -> Self {
+        Self {
             name: "qemu",
-            format: format_name(DiskFormat::Qcow2),
+            format,
             cache: "writeback",
             error_policy: "stop",
             rerror_policy: "stop",
             io: "threads",
             discard: "unmap",
-        },
+        }
+    }
+}
+
+fn overlay_disk(overlay: &Overlay) -> Result<Disk<'_>, Error> {
+    Ok(Disk {
+        kind: "file",
+        device: "disk",
+        driver: DiskDriver::of_file(format_name(DiskFormat::Qcow2)),
         source: FileSource { file: text("overlay", &overlay.path)?, seclabel: None },
         backing_store: base(overlay)?,
         target: Target { dev: "vda", bus: Some("virtio"), managed: None },
@@ -90,10 +102,11 @@ fn format_name(format: DiskFormat) -> &'static str {
     }
 }
 
-fn controllers() -> Vec<Controller> {
+/// Scratch disks have ports of their own, and take none of the spare ones.
+fn controllers(scratch_disks: usize) -> Vec<Controller> {
     let pci = |model| Controller { kind: "pci", model };
     let mut controllers = vec![Controller { kind: "usb", model: "none" }, pci("pcie-root")];
-    controllers.resize(controllers.len() + USED_PORTS + SPARE_PORTS, pci("pcie-root-port"));
+    controllers.resize(controllers.len() + USED_PORTS + scratch_disks + SPARE_PORTS, pci("pcie-root-port"));
     controllers
 }
 
@@ -121,7 +134,7 @@ fn serial_port<'a>(spec: &'a DomainSpec, target: &'static str) -> Result<Charact
     })
 }
 
-fn text<'a>(field: &'static str, path: &'a Path) -> Result<&'a str, Error> {
+pub(super) fn text<'a>(field: &'static str, path: &'a Path) -> Result<&'a str, Error> {
     path.to_str().ok_or_else(|| Error::Spec {
         field,
         value: path.display().to_string(),

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::scratch_disk::ScratchElement;
 use super::volume_disk::VolumeDisk;
 
 #[derive(Serialize)]
@@ -122,6 +123,7 @@ pub(super) struct Devices<'a> {
 #[serde(untagged)]
 pub(super) enum AnyDisk<'a> {
     Overlay(Disk<'a>),
+    Scratch(ScratchElement<'a>),
     Volume(VolumeDisk<'a>),
 }
 

@@ -4,6 +4,7 @@
 mod devices;
 mod elements;
 mod machine;
+mod scratch_disk;
 #[cfg(test)]
 mod tests;
 mod volume_disk;

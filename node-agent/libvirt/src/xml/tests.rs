@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
-use tepui_types::agent::IoLimits;
+use tepui_types::agent::{IoLimits, ScratchKind};
 use tepui_types::{InstanceId, MacAddress, PlacementId};
 
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{detach_xml, domain_xml, secret_xml, volumes};
 use crate::{
     Accelerator, DataDisk, DiskFormat, DiskSource, DomainSpec, Error, IscsiSource, LiveDisk, NfsSource,
-    Overlay, Root, domain_name, system_uuid,
+    Overlay, Root, ScratchDisk, domain_name, system_uuid,
 };
 
 fn spec() -> DomainSpec {
@@ -27,6 +27,7 @@ fn spec() -> DomainSpec {
         mac: MacAddress::from_octets([2, 0, 0, 0, 0, 1]),
         mtu: 1450,
         disks: Vec::new(),
+        scratch: Vec::new(),
         console_log: "/var/lib/tepui-node/consoles/p-00000000000000011.log".into(),
     }
 }
@@ -120,6 +121,21 @@ fn a_guest_that_boots_from_a_volume() {
     insta::assert_snapshot!(xml);
 }
 
+fn scratch(kind: ScratchKind, letter: char) -> ScratchDisk {
+    ScratchDisk { kind, letter, path: format!("/var/lib/tepui-node/disks/p-1.{letter}").into() }
+}
+
+#[test]
+fn a_guest_with_scratch_disks() {
+    let scratch = vec![scratch(ScratchKind::Scratch, 'b'), scratch(ScratchKind::Swap, 'c')];
+    let disks = vec![data_disk('d', served("/pool/e/disk.raw"))];
+    let with = domain_xml(&DomainSpec { scratch, disks: disks.clone(), ..spec() }).unwrap();
+    let without = domain_xml(&DomainSpec { disks, ..spec() }).unwrap();
+    let ports = |xml: &str| xml.matches("pcie-root-port").count();
+    assert_eq!(ports(&with), ports(&without) + 2, "they take no port that a volume may need later");
+    insta::assert_snapshot!(with);
+}
+
 #[test]
 fn what_is_no_disks_xml_is_no_disk() {
     for text in [
@@ -142,6 +158,10 @@ fn a_bad_field_of_a_disk_is_named_with_its_value_and_rule() {
         change(&mut source);
         refused(data_disk('b', DiskSource::Iscsi(source)))
     };
+    let misplaced = |scratch| {
+        let disks = vec![data_disk('d', served("/e/disk.raw"))];
+        domain_xml(&DomainSpec { scratch: vec![scratch], disks, ..spec() }).unwrap_err().to_string()
+    };
     let messages = [
         refused(data_disk('a', DiskSource::Iscsi(unit()))),
         refused(data_disk('1', DiskSource::Iscsi(unit()))),
@@ -154,6 +174,9 @@ fn a_bad_field_of_a_disk_is_named_with_its_value_and_rule() {
         iscsi(|source| source.initiator.clear()),
         iscsi(|source| source.account = "a,b".into()),
         refused(data_disk('b', served("pool/disk.raw"))),
+        misplaced(scratch(ScratchKind::Swap, 'a')),
+        misplaced(scratch(ScratchKind::Swap, 'd')),
+        misplaced(ScratchDisk { path: "p-1.swap".into(), ..scratch(ScratchKind::Swap, 'b') }),
     ];
     insta::assert_snapshot!(messages.join("\n"));
 }

@@ -12,7 +12,7 @@ use crate::Error;
 use crate::disk::{DataDisk, DiskSource, IscsiSource, LiveDisk, NfsSource};
 use crate::throttle::MIB;
 
-/// The format of every volume, and of no local root disk.
+/// The format of every volume and scratch disk, and of no local root disk.
 const RAW: &str = "raw";
 
 /// A raw volume over the network or in a file.
@@ -257,7 +257,7 @@ pub(crate) fn secret_xml(secret: Uuid, account: &str) -> String {
     write(&element).unwrap_or_default()
 }
 
-/// The disks of a running domain that are volumes: all that are raw. What cannot be read is none: libvirt wrote it.
+/// The disks of a running domain that are volumes: all that are raw, and so also scratch disks, whose names nobody asks for. What cannot be read is none: libvirt wrote it.
 pub(crate) fn volumes(domain: &str) -> Vec<LiveDisk> {
     let (mut reader, mut found) = (Reader::from_str(domain), Vec::new());
     let (mut disk, mut depth, mut within) = (None::<ReadDisk>, 0_usize, String::new());

@@ -42,6 +42,7 @@ impl Guest {
             mac: MacAddress::from_octets([2, 0, 0, 0, 0, number]),
             mtu: 1450,
             disks: Vec::new(),
+            scratch: Vec::new(),
             console_log: host.path().join(format!("console{number}.log")),
         };
         Self { spec }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use tepui_core::{Caller, CloudConfig, Error, RunInstances};
 use tepui_db::model::{InstanceRecord, InstanceRequest, InstanceState};
 use tepui_db::{InstanceDb as _, InstanceFilter, NodeDb as _};
-use tepui_types::agent::{NodeCapacity, Report};
+use tepui_types::agent::{NodeCapacity, Report, ScratchDisks};
 use tepui_types::failpoint::{self, Effect};
 use tepui_types::{InstanceId, PlacementId};
 
@@ -80,6 +80,7 @@ impl World {
     async fn run(&self, token: &str) -> anyhow::Result<InstanceId> {
         let request = RunInstances {
             client_token: Some(token.to_owned()),
+            scratch: ScratchDisks { scratch_gib: 1, swap_gib: 1 },
             ..RunInstances::new(self.tenant.image, "t3.nano")
         };
         let made = self.cloud()?.run_instances(&self.tenant.caller, request).await?;
@@ -237,7 +238,7 @@ impl World {
         let record = self.record(id).await?;
         ensure!(record.placement.is_none() && record.interface.is_none(), "the row holds {record:?}");
         ensure!(self.host.guests.all().is_empty(), "the host has guests: {:?}", self.host.guests.all());
-        ensure!(self.host.disks()?.is_empty(), "the host has disks: {:?}", self.host.disks()?);
+        ensure!(self.host.disk_files()?.is_empty(), "the host has disks: {:?}", self.host.disk_files()?);
         let db = self.control.db().context("the control plane is down")?;
         for load in db.nodes().await? {
             let used = (load.used_vcpus, load.used_memory_mib, load.used_disk_gib);
