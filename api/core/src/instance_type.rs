@@ -12,10 +12,25 @@ pub struct InstanceType {
     pub memory_mib: u64,
     /// AWS bills CPU credits for it; here it only changes what Describe shows.
     pub burstable: bool,
+    /// Its instance storage in GB, as AWS gives it; 0 is none. Only types with one such disk are here.
+    pub storage_gb: u32,
+}
+
+impl InstanceType {
+    /// The scratch disk that an instance of the type has whatever is asked for, in GiB; 0 is none.
+    pub const fn scratch_gib(&self) -> u32 {
+        (self.storage_gb as u64 * 1_000_000_000).div_ceil(1 << 30) as u32
+    }
 }
 
 const fn size(name: &'static str, vcpus: u32, memory_mib: u64) -> InstanceType {
-    InstanceType { name, vcpus, memory_mib, burstable: matches!(name.as_bytes().first(), Some(b't')) }
+    let burstable = matches!(name.as_bytes().first(), Some(b't'));
+    InstanceType { name, vcpus, memory_mib, burstable, storage_gb: 0 }
+}
+
+/// One with instance storage.
+const fn storing(name: &'static str, vcpus: u32, memory_mib: u64, storage_gb: u32) -> InstanceType {
+    InstanceType { storage_gb, ..size(name, vcpus, memory_mib) }
 }
 
 /// Every type, smallest first in each family.
@@ -42,6 +57,9 @@ pub const INSTANCE_TYPES: &[InstanceType] = &[
     size("m5.12xlarge", 48, 196_608),
     size("m5.16xlarge", 64, 262_144),
     size("m5.24xlarge", 96, 393_216),
+    storing("m5d.large", 2, 8192, 75),
+    storing("m5d.xlarge", 4, 16_384, 150),
+    storing("m5d.2xlarge", 8, 32_768, 300),
     size("c5.large", 2, 4096),
     size("c5.xlarge", 4, 8192),
     size("c5.2xlarge", 8, 16_384),
@@ -50,6 +68,11 @@ pub const INSTANCE_TYPES: &[InstanceType] = &[
     size("c5.12xlarge", 48, 98_304),
     size("c5.18xlarge", 72, 147_456),
     size("c5.24xlarge", 96, 196_608),
+    storing("c5d.large", 2, 4096, 50),
+    storing("c5d.xlarge", 4, 8192, 100),
+    storing("c5d.2xlarge", 8, 16_384, 200),
+    storing("c5d.4xlarge", 16, 32_768, 400),
+    storing("c5d.9xlarge", 36, 73_728, 900),
     size("r5.large", 2, 16_384),
     size("r5.xlarge", 4, 32_768),
     size("r5.2xlarge", 8, 65_536),
@@ -58,6 +81,9 @@ pub const INSTANCE_TYPES: &[InstanceType] = &[
     size("r5.12xlarge", 48, 393_216),
     size("r5.16xlarge", 64, 524_288),
     size("r5.24xlarge", 96, 786_432),
+    storing("r5d.large", 2, 16_384, 75),
+    storing("r5d.xlarge", 4, 32_768, 150),
+    storing("r5d.2xlarge", 8, 65_536, 300),
 ];
 
 /// The type of this name.

@@ -35,7 +35,11 @@ impl Cloud {
 
     fn fits(&self, seats: &[Seat], kind: &InstanceType) -> u64 {
         let request = Request {
-            demand: Demand { vcpus: kind.vcpus, memory_mib: kind.memory_mib, disk_gib: USUAL_DISK_GIB },
+            demand: Demand {
+                vcpus: kind.vcpus,
+                memory_mib: kind.memory_mib,
+                disk_gib: USUAL_DISK_GIB + u64::from(kind.scratch_gib()),
+            },
             strategy: self.config().strategy,
             group: None,
             duplicates: Vec::new(),

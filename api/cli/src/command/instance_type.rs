@@ -24,24 +24,27 @@ struct Row {
     name: String,
     vcpus: u32,
     memory_mib: u64,
+    scratch_gib: Option<u32>,
     fits: u64,
 }
 
 impl From<TypeRoom> for Row {
     fn from(room: TypeRoom) -> Self {
         let kind = room.instance_type;
-        Self { name: kind.name, vcpus: kind.vcpus, memory_mib: kind.memory_mib, fits: room.fits }
+        let (memory_mib, scratch_gib) = (kind.memory_mib, kind.scratch_gib);
+        Self { name: kind.name, vcpus: kind.vcpus, memory_mib, scratch_gib, fits: room.fits }
     }
 }
 
 impl Shown for Row {
-    const COLUMNS: &'static [&'static str] = &["name", "vcpus", "memory", "fits"];
+    const COLUMNS: &'static [&'static str] = &["name", "vcpus", "memory", "scratch", "fits"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.name.clone(),
             self.vcpus.to_string(),
             format!("{} MiB", self.memory_mib),
+            self.scratch_gib.map_or_else(String::new, |gib| format!("{gib} GiB")),
             self.fits.to_string(),
         ]
     }

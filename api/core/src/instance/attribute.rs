@@ -1,13 +1,13 @@
 //! `ModifyInstanceAttribute` and `ModifyInstanceMetadataOptions`.
 
 use tepui_db::AttributeChange;
-use tepui_db::model::{InstanceRecord, ShutdownBehavior};
+use tepui_db::model::{Instance, InstanceRecord, ShutdownBehavior};
 use tepui_types::{InstanceId, SecurityGroupId};
 
 use super::MetadataChange;
 use super::power::{node_of, power_result};
 use crate::failpoint::pass;
-use crate::{Caller, Cloud, Error, Kind, instance_type, limits};
+use crate::{Caller, Cloud, Error, InstanceType, Kind, instance_type, limits};
 
 /// One change of an instance's attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Cloud {
         Ok(match change {
             InstanceChange::InstanceType(name) => {
                 let size = instance_type(&name).ok_or_else(|| Error::not_found(Kind::InstanceType, &name))?;
+                check_storage(&record.instance, size)?;
                 AttributeChange::InstanceType(name, size.vcpus, size.memory_mib)
             }
             InstanceChange::UserData(data) => {
@@ -104,6 +105,20 @@ impl Cloud {
             }
         })
     }
+}
+
+/// An instance keeps its scratch disk: it goes to no type that brings another one, and from one that brought it to none
+/// that does not.
+fn check_storage(instance: &Instance, size: &InstanceType) -> Result<(), Error> {
+    let before = instance_type(&instance.instance_type).map_or(0, InstanceType::scratch_gib);
+    if size.scratch_gib() == before {
+        return Ok(());
+    }
+    let rule = format!(
+        "brings {} GiB of instance storage, and the instance's type {before}: launch one of that type",
+        size.scratch_gib()
+    );
+    Err(Error::invalid("instance_type", size.name, rule))
 }
 
 /// Lets user data pass that AWS would.

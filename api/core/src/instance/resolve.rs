@@ -92,8 +92,7 @@ impl Cloud {
         volumes: Vec<Disk>,
     ) -> Result<Resolved, Error> {
         self.check_request(request)?;
-        let name = &request.instance_type;
-        let size = instance_type(name).ok_or_else(|| Error::not_found(Kind::InstanceType, name))?;
+        let size = wanted_type(request)?;
         let image = found.image.ok_or_else(|| missing_image(request))?;
         let local_gib = match volumes.iter().any(|disk| disk.is_root) {
             true => None,
@@ -113,7 +112,7 @@ impl Cloud {
             max_count: request.max_count as usize,
             local_gib,
             volumes,
-            scratch: request.scratch,
+            scratch: scratch_disks(request.scratch, size)?,
             device: root_device(&request.root_volume)?,
             groups: wanted_groups(request, &subnet, found.groups)?,
             private_ip: checked_address(request.private_ip, &subnet)?,
@@ -135,7 +134,6 @@ impl Cloud {
 
     fn check_request(&self, request: &RunInstances) -> Result<(), Error> {
         check_counts(request)?;
-        check_scratch(request.scratch)?;
         check_user_data(request.user_data.as_deref())?;
         for tags in [&request.instance_tags, &request.volume_tags, &request.interface_tags] {
             limits::check_tags(tags)?;
@@ -190,14 +188,25 @@ fn check_counts(request: &RunInstances) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_scratch(asked: ScratchDisks) -> Result<(), Error> {
-    let rule = || format!("is 0 (none) to {} GiB", limits::DISK_GIB);
+/// The type that a launch names.
+pub(super) fn wanted_type(request: &RunInstances) -> Result<&'static InstanceType, Error> {
+    let name = &request.instance_type;
+    instance_type(name).ok_or_else(|| Error::not_found(Kind::InstanceType, name))
+}
+
+/// What is asked for, and what the type brings.
+pub(super) fn scratch_disks(asked: ScratchDisks, size: &InstanceType) -> Result<ScratchDisks, Error> {
     for (field, gib) in [("scratch size", asked.scratch_gib), ("swap size", asked.swap_gib)] {
         if gib > limits::DISK_GIB {
-            return Err(Error::invalid(field, gib, rule()));
+            return Err(Error::invalid(field, gib, format!("is 0 (none) to {} GiB", limits::DISK_GIB)));
         }
     }
-    Ok(())
+    match (size.scratch_gib(), asked.scratch_gib) {
+        (0, _) => Ok(asked),
+        (own, 0) => Ok(ScratchDisks { scratch_gib: own, ..asked }),
+        (own, gib) if own == gib => Ok(asked),
+        (own, gib) => Err(Error::invalid("scratch size", gib, format!("is {own} GiB with a {}", size.name))),
+    }
 }
 
 pub(super) fn missing_image(request: &RunInstances) -> Error {

@@ -8,7 +8,7 @@ use tepui_db::{InstanceFilter, LaunchNames, LaunchOutcome};
 use tepui_types::{NodeId, ProjectId, ReservationId};
 
 use super::describe::Names;
-use super::resolve::{Resolved, missing_image, names};
+use super::resolve::{Resolved, missing_image, names, scratch_disks, wanted_type};
 use super::volumes::Pools;
 use super::{InstanceView, RunInstances};
 use crate::audit::listed;
@@ -69,7 +69,8 @@ impl Cloud {
         {
             return Ok(reservation);
         }
-        let volumes = self.resolve_volumes(caller, (&request.volumes, request.scratch)).await?;
+        let scratch = scratch_disks(request.scratch, wanted_type(&request)?)?;
+        let volumes = self.resolve_volumes(caller, (&request.volumes, scratch)).await?;
         let image = parents.image.as_ref().ok_or_else(|| missing_image(&request))?;
         let root = self.resolve_root(caller, &request.root_volume, image).await?;
         let volumes = root.into_iter().chain(volumes).collect();

@@ -1,7 +1,9 @@
 //! Scratch and swap disks of instances.
 
-use tepui_core::{Error, LaunchVolumeRequest, RunInstances};
-use tepui_types::agent::{NodeCapacity, PartBody, PlacementPart, PlacementSpec, ScratchDisks};
+use tepui_core::{Error, InstanceChange, LaunchVolumeRequest, RunInstances};
+use tepui_types::agent::{
+    NodeCapacity, OffReason, PartBody, PlacementPart, PlacementSpec, PlacementState, ScratchDisks,
+};
 
 use crate::harness::{Harness, Host};
 
@@ -103,4 +105,37 @@ async fn a_token_stands_for_them_too() {
     assert_eq!(t.cloud.run_instances(&t.admin, once.clone()).await.unwrap().id, made.id);
     let other = RunInstances { scratch: ScratchDisks { swap_gib: 3, ..BOTH }, ..once };
     assert!(matches!(t.cloud.run_instances(&t.admin, other).await, Err(Error::TokenMismatch { .. })));
+}
+
+#[tokio::test]
+async fn a_type_with_instance_storage_brings_it_and_an_instance_keeps_what_it_has() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let plain = request(&t, ScratchDisks::NONE).await;
+    let typed = RunInstances { instance_type: "m5d.large".into(), ..plain };
+    let other = RunInstances { scratch: BOTH, ..typed.clone() };
+    let error = t.cloud.run_instances(&t.admin, other).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::InvalidInput { field: "scratch size", rule, .. } if rule.contains("70 GiB")),
+        "{error}"
+    );
+    let same = RunInstances { scratch: ScratchDisks { scratch_gib: 70, swap_gib: 2 }, ..typed.clone() };
+    t.cloud
+        .run_instances(&t.admin, RunInstances { client_token: Some("same".into()), ..same })
+        .await
+        .unwrap();
+    let made = t.cloud.run_instances(&t.admin, typed).await.unwrap();
+    let instance = &made.instances[0].record.instance;
+    assert_eq!(instance.scratch, ScratchDisks { scratch_gib: 70, swap_gib: 0 }, "75 GB");
+    let placement = crate::harness::placement_of(&made);
+    host.report(vec![(placement, PlacementState::Off { start_seq: 1, reason: OffReason::Guest })]).await;
+    let change = async |name: &str| {
+        let change = InstanceChange::InstanceType(name.into());
+        t.cloud.modify_instance(&t.admin, instance.id, vec![change]).await
+    };
+    for name in ["m5.large", "m5d.xlarge", "t3.nano"] {
+        let error = change(name).await.unwrap_err();
+        assert!(matches!(&error, Error::InvalidInput { field: "instance_type", .. }), "{name}: {error}");
+    }
+    change("r5d.large").await.unwrap();
 }

@@ -52,6 +52,19 @@ impl Write for DescribeInstanceTypesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct DiskInfo {
+    pub(crate) count: Option<i64>,
+    pub(crate) size_in_gb: Option<i64>,
+}
+
+impl Write for DiskInfo {
+    fn write(&self, to: &mut Xml) {
+        to.optional("count", &self.count);
+        to.optional("sizeInGB", &self.size_in_gb);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct EbsInfo {
     pub(crate) ebs_optimized_support: Option<Text>,
     pub(crate) encryption_support: Option<Text>,
@@ -67,6 +80,23 @@ impl Write for EbsInfo {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct InstanceStorageInfo {
+    pub(crate) disks: Vec<super::DiskInfo>,
+    pub(crate) encryption_support: Option<Text>,
+    pub(crate) nvme_support: Option<Text>,
+    pub(crate) total_size_in_gb: Option<i64>,
+}
+
+impl Write for InstanceStorageInfo {
+    fn write(&self, to: &mut Xml) {
+        to.list("disks", &self.disks);
+        to.optional("encryptionSupport", &self.encryption_support);
+        to.optional("nvmeSupport", &self.nvme_support);
+        to.optional("totalSizeInGB", &self.total_size_in_gb);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct InstanceTypeInfo {
     pub(crate) auto_recovery_supported: Option<bool>,
     pub(crate) bare_metal: Option<bool>,
@@ -77,6 +107,7 @@ pub(crate) struct InstanceTypeInfo {
     pub(crate) free_tier_eligible: Option<bool>,
     pub(crate) hibernation_supported: Option<bool>,
     pub(crate) hypervisor: Option<Text>,
+    pub(crate) instance_storage_info: Option<super::InstanceStorageInfo>,
     pub(crate) instance_storage_supported: Option<bool>,
     pub(crate) instance_type: Option<Text>,
     pub(crate) memory_info: Option<super::MemoryInfo>,
@@ -103,6 +134,7 @@ impl Write for InstanceTypeInfo {
         to.optional("freeTierEligible", &self.free_tier_eligible);
         to.optional("hibernationSupported", &self.hibernation_supported);
         to.optional("hypervisor", &self.hypervisor);
+        to.optional("instanceStorageInfo", &self.instance_storage_info);
         to.optional("instanceStorageSupported", &self.instance_storage_supported);
         to.optional("instanceType", &self.instance_type);
         to.optional("memoryInfo", &self.memory_info);

@@ -7,11 +7,16 @@ use crate::wire::{Params, Read, Text, Write, Xml};
 pub(crate) struct BlockDeviceMapping {
     pub(crate) device_name: Option<Text>,
     pub(crate) ebs: Option<super::EbsBlockDevice>,
+    pub(crate) virtual_name: Option<Text>,
 }
 
 impl Read for BlockDeviceMapping {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
-        Ok(Some(Self { device_name: from.optional("DeviceName")?, ebs: from.optional("Ebs")? }))
+        Ok(Some(Self {
+            device_name: from.optional("DeviceName")?,
+            ebs: from.optional("Ebs")?,
+            virtual_name: from.optional("VirtualName")?,
+        }))
     }
 }
 
@@ -19,6 +24,7 @@ impl Write for BlockDeviceMapping {
     fn write(&self, to: &mut Xml) {
         to.optional("deviceName", &self.device_name);
         to.optional("ebs", &self.ebs);
+        to.optional("virtualName", &self.virtual_name);
     }
 }
 

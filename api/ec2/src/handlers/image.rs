@@ -78,6 +78,7 @@ fn shape(tags: &BTreeMap<String, String>, image: Image) -> Shape {
     Shape {
         architecture: fixed("x86_64"),
         block_device_mappings: vec![BlockDeviceMapping {
+            virtual_name: None,
             device_name: fixed(ROOT_DEVICE),
             ebs: Some(EbsBlockDevice {
                 delete_on_termination: Some(true),

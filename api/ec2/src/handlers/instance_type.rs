@@ -6,8 +6,9 @@ use super::{fixed, text};
 use crate::error::ApiError;
 use crate::generated::{
     DescribeInstanceTypeOfferingsRequest, DescribeInstanceTypeOfferingsResult, DescribeInstanceTypesRequest,
-    DescribeInstanceTypesResult, EbsInfo, InstanceTypeInfo, InstanceTypeOffering, MemoryInfo,
-    NetworkCardInfo, NetworkInfo, PlacementGroupInfo, ProcessorInfo, VCpuInfo,
+    DescribeInstanceTypesResult, DiskInfo, EbsInfo, InstanceStorageInfo, InstanceTypeInfo,
+    InstanceTypeOffering, MemoryInfo, NetworkCardInfo, NetworkInfo, PlacementGroupInfo, ProcessorInfo,
+    VCpuInfo,
 };
 use crate::mechanism::{Field, apply, flag, one};
 use crate::operation::{Context, Handle};
@@ -98,7 +99,8 @@ fn shape(size: &'static InstanceType) -> InstanceTypeInfo {
         free_tier_eligible: Some(false),
         hibernation_supported: Some(false),
         hypervisor: fixed("nitro"),
-        instance_storage_supported: Some(false),
+        instance_storage_info: storage(size),
+        instance_storage_supported: Some(size.storage_gb > 0),
         instance_type: fixed(size.name),
         memory_info: Some(MemoryInfo { size_in_mi_b: i64::try_from(size.memory_mib).ok() }),
         network_info: Some(network()),
@@ -118,6 +120,16 @@ fn shape(size: &'static InstanceType) -> InstanceTypeInfo {
             default_v_cpus: Some(size.vcpus.into()),
         }),
     }
+}
+
+fn storage(size: &InstanceType) -> Option<InstanceStorageInfo> {
+    let gb = i64::from(size.storage_gb);
+    (gb > 0).then(|| InstanceStorageInfo {
+        disks: vec![DiskInfo { count: Some(1), size_in_gb: Some(gb) }],
+        encryption_support: fixed("unsupported"),
+        nvme_support: fixed("unsupported"),
+        total_size_in_gb: Some(gb),
+    })
 }
 
 fn network() -> NetworkInfo {

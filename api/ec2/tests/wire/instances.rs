@@ -240,7 +240,7 @@ async fn disks_that_a_launch_cannot_have_are_refused_by_name() {
         (data, "BlockDeviceMapping.1.Ebs.SnapshotId", "snap-x", "InvalidSnapshotID.Malformed"),
         (data, "BlockDeviceMapping.1.Ebs.VolumeSize", "-1", "InvalidBlockDeviceMapping"),
         (data, "BlockDeviceMapping.1.Ebs.VolumeSize", "0", "InvalidBlockDeviceMapping"),
-        (data, "BlockDeviceMapping.1.VirtualName", "ephemeral0", "UnsupportedOperation"),
+        ("/dev/sdb", "BlockDeviceMapping.1.VirtualName", "ephemeral0", "InvalidBlockDeviceMapping"),
         (root, "BlockDeviceMapping.1.Ebs.VolumeSize", "1", "InvalidBlockDeviceMapping"),
         ("/dev/nvme0n1", "BlockDeviceMapping.1.Ebs.VolumeSize", "1", "InvalidBlockDeviceMapping"),
     ] {
@@ -252,6 +252,41 @@ async fn disks_that_a_launch_cannot_have_are_refused_by_name() {
     let unnamed = [&unnamed[..], &[("BlockDeviceMapping.1.Ebs.VolumeSize", "8")]].concat();
     assert_eq!(client.refused("RunInstances", &unnamed).await.0, "MissingParameter");
     assert!(client.ok("DescribeInstances", &[]).await.items("reservationSet").is_empty());
+}
+
+#[tokio::test]
+async fn instance_storage_comes_with_its_types_mapped_or_not_and_is_no_volume() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    let image = harness.image(client, "debian").await;
+    let one =
+        [("ImageId", image.as_str()), ("InstanceType", "m5d.large"), ("MinCount", "1"), ("MaxCount", "1")];
+    let (device, name) = ("BlockDeviceMapping.1.DeviceName", "BlockDeviceMapping.1.VirtualName");
+    for mapped in
+        [&[][..], &[(device, "/dev/sdb"), (name, "ephemeral0")], &[(device, "xvdb"), (name, "ephemeral0")]]
+    {
+        let made = client.ok("RunInstances", &[&one[..], mapped].concat()).await;
+        let id = made.text_at("instancesSet.item.instanceId").to_owned();
+        let shown = client.ok("DescribeInstances", &[("InstanceId.1", &id)]).await;
+        let disks =
+            shown.get("reservationSet.item.instancesSet.item").unwrap().items("blockDeviceMapping").len();
+        assert_eq!(disks, 1, "the root alone");
+    }
+    for refused in [
+        &[(device, "/dev/sdc"), (name, "ephemeral1")][..],
+        &[(device, "/dev/sdc"), (name, "ephemeral0")],
+        &[(device, "/dev/sdb"), ("BlockDeviceMapping.1.Ebs.VolumeSize", "1")],
+    ] {
+        let run = [&one[..], refused].concat();
+        assert_eq!(client.refused("RunInstances", &run).await.0, "InvalidBlockDeviceMapping", "{refused:?}");
+    }
+    let both = [(device, "/dev/sdb"), (name, "ephemeral0"), ("BlockDeviceMapping.1.Ebs.VolumeSize", "1")];
+    let run = [&one[..], &both].concat();
+    assert_eq!(client.refused("RunInstances", &run).await.0, "InvalidParameterCombination");
+    let types = client.ok("DescribeInstanceTypes", &[("InstanceType.1", "m5d.large")]).await;
+    assert_eq!(types.text_at("instanceTypeSet.item.instanceStorageSupported"), "true");
+    assert_eq!(types.text_at("instanceTypeSet.item.instanceStorageInfo.totalSizeInGB"), "75");
+    assert_eq!(types.text_at("instanceTypeSet.item.instanceStorageInfo.disks.item.sizeInGB"), "75");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tepui_types::rest::{
     RunInstancesRequest, SetInstanceRequest, ShowConsoleRequest, StopInstanceRequest,
 };
 
-use super::instance_view::{Viewer, shown, stored_behavior};
+use super::instance_view::{Viewer, shown, some, stored_behavior};
 use super::resolve::pick;
 use super::routes::Call;
 use super::{image, key_pair, network, placement_group, security_group};
@@ -203,5 +203,10 @@ pub(super) async fn types(_: Call, _: Empty) -> Result<List<InstanceType>, Failu
 }
 
 pub(super) fn shown_type(kind: &tepui_core::InstanceType) -> InstanceType {
-    InstanceType { name: kind.name.to_owned(), vcpus: kind.vcpus, memory_mib: kind.memory_mib }
+    InstanceType {
+        name: kind.name.to_owned(),
+        vcpus: kind.vcpus,
+        memory_mib: kind.memory_mib,
+        scratch_gib: some(kind.scratch_gib()),
+    }
 }

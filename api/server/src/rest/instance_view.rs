@@ -80,7 +80,7 @@ pub(super) async fn shown(call: &Call, id: InstanceId) -> Result<Instance, Failu
 }
 
 /// A disk that there is.
-fn some(gib: u32) -> Option<u32> {
+pub(super) fn some(gib: u32) -> Option<u32> {
     (gib > 0).then_some(gib)
 }
 

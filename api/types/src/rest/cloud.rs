@@ -32,6 +32,9 @@ pub struct InstanceType {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// Size in GiB of the scratch disk that instances of the type have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_gib: Option<u32>,
 }
 
 /// How much fits now.

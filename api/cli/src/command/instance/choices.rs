@@ -227,7 +227,12 @@ mod tests {
 
     fn chosen(rooms: &[(&str, u32, u64, u64)]) -> (String, &'static str) {
         let room = |(name, vcpus, memory_mib, fits): &(&str, u32, u64, u64)| TypeRoom {
-            instance_type: InstanceType { name: (*name).into(), vcpus: *vcpus, memory_mib: *memory_mib },
+            instance_type: InstanceType {
+                name: (*name).into(),
+                vcpus: *vcpus,
+                memory_mib: *memory_mib,
+                scratch_gib: None,
+            },
             fits: *fits,
         };
         let rooms: Vec<TypeRoom> = rooms.iter().map(room).collect();

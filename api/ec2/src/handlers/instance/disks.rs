@@ -1,6 +1,8 @@
 //! The block-device mappings of `RunInstances`: the root disk, and the volumes that are made with each instance.
 
-use tepui_core::{Error, Kind, LaunchVolumeRequest, RootVolumeRequest, USUAL_IOPS, USUAL_THROUGHPUT_MIB};
+use tepui_core::{
+    Error, InstanceType, Kind, LaunchVolumeRequest, RootVolumeRequest, USUAL_IOPS, USUAL_THROUGHPUT_MIB,
+};
 
 use crate::error::ApiError;
 use crate::generated::{BlockDeviceMapping, EbsBlockDevice};
@@ -22,20 +24,46 @@ pub(super) fn refusal(error: Error) -> ApiError {
     }
 }
 
-/// The root disk and the others, in the order of the request.
+/// The root disk and the others, in the order of the request, of an instance of this type.
 pub(super) fn disks(
     mappings: Vec<BlockDeviceMapping>,
+    kind: &InstanceType,
 ) -> Result<(RootVolumeRequest, Vec<LaunchVolumeRequest>), ApiError> {
     let (mut root, mut volumes) = (None, Vec::new());
-    for BlockDeviceMapping { device_name, ebs } in mappings {
+    for BlockDeviceMapping { device_name, ebs, virtual_name } in mappings {
         let device = device_name.ok_or_else(|| ApiError::missing("BlockDeviceMapping.N.DeviceName"))?;
-        if device != ROOT_DEVICE {
+        // An empty text is none: clients send it where a template leaves the field blank.
+        if let Some(name) = virtual_name.filter(|name| !name.is_empty()) {
+            check_instance_store(&device, &name, ebs.as_ref(), kind)?;
+        } else if device != ROOT_DEVICE {
             volumes.push(volume(device, ebs)?);
         } else if root.replace(root_volume(ebs.unwrap_or_default())?).is_some() {
             return Err(ApiError::new(INVALID, format!("The device name {ROOT_DEVICE} is mapped twice.")));
         }
     }
     Ok((root.unwrap_or_default(), volumes))
+}
+
+/// As on AWS the disk of a type with instance storage is there whether it is mapped or not (EC2 user guide, "Add instance
+/// store volumes": a mapping of an NVMe one has no effect). A mapping that would have one, or names no disk, is refused.
+fn check_instance_store(
+    device: &Text,
+    name: &Text,
+    ebs: Option<&EbsBlockDevice>,
+    kind: &InstanceType,
+) -> Result<(), ApiError> {
+    if ebs.is_some() {
+        return Err(ApiError::combination("Give Ebs or VirtualName of a block device, not both."));
+    }
+    if name != "ephemeral0" || kind.storage_gb == 0 {
+        let message = format!("Instances of type {} have no instance store volume '{name}'.", kind.name);
+        return Err(ApiError::new(INVALID, message));
+    }
+    if !matches!(device.trim_start_matches("/dev/"), "sdb" | "xvdb" | "vdb") {
+        let message = format!("The instance store volume ephemeral0 is /dev/sdb, not '{device}'.");
+        return Err(ApiError::new(INVALID, message));
+    }
+    Ok(())
 }
 
 fn root_volume(ebs: EbsBlockDevice) -> Result<RootVolumeRequest, ApiError> {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use tepui_core::{Error, Kind, MetadataChange, RunInstances, instance_type};
+use tepui_core::{Error, InstanceType, Kind, MetadataChange, RunInstances, instance_type};
 use tepui_types::PlacementGroupId;
 
 use super::attribute::{behavior, metadata_change};
@@ -33,13 +33,13 @@ impl Handle for RunInstancesRequest {
 impl RunInstancesRequest {
     async fn wanted(mut self, cx: &Context) -> Result<RunInstances, ApiError> {
         let image = self.image_id.take().ok_or_else(|| ApiError::missing("ImageId"))?;
-        let size = known_type(self.instance_type.take().unwrap_or(DEFAULT_TYPE.into()))?;
-        let mut run = RunInstances::new(parse_id(Kind::Image, &image)?, size);
+        let kind = known_type(self.instance_type.take().unwrap_or(DEFAULT_TYPE.into()))?;
+        let mut run = RunInstances::new(parse_id(Kind::Image, &image)?, kind.name);
         (run.min_count, run.max_count) = counts(self.min_count, self.max_count)?;
         run.client_token = cx.token.clone().map(String::from);
         run.user_data = user_data(self.user_data.take())?;
         run.key_name = self.key_name.take().map(String::from);
-        (run.root_volume, run.volumes) = disks(std::mem::take(&mut self.block_device_mappings))?;
+        (run.root_volume, run.volumes) = disks(std::mem::take(&mut self.block_device_mappings), kind)?;
         run.shutdown_behavior = self
             .instance_initiated_shutdown_behavior
             .as_deref()
@@ -105,11 +105,9 @@ fn address_of(text: &str) -> Result<Ipv4Addr, ApiError> {
 }
 
 /// Only `DescribeInstanceTypes` has a code of its own for a type that does not exist.
-fn known_type(name: Text) -> Result<Text, ApiError> {
-    match instance_type(&name) {
-        Some(_) => Ok(name),
-        None => Err(ApiError::invalid_value("InstanceType", &name, "There is no such type.")),
-    }
+fn known_type(name: Text) -> Result<&'static InstanceType, ApiError> {
+    let unknown = || ApiError::invalid_value("InstanceType", &name, "There is no such type.");
+    instance_type(&name).ok_or_else(unknown)
 }
 
 fn counts(min: i64, max: i64) -> Result<(u32, u32), ApiError> {
