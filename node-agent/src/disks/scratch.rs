@@ -84,9 +84,10 @@ pub(super) fn make(path: &Path, kind: ScratchKind, bytes: u64) -> Result<(), Dis
     renamed.map_err(file_error(path))
 }
 
+/// Into a new file: a program that an agent before this one started may still write to the one that was left half-made.
 fn write(path: &Path, kind: ScratchKind, bytes: u64) -> Result<(), DiskError> {
-    let mut options = File::options();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    durable::remove(path).map_err(file_error(path))?;
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
     let file = file.map_err(file_error(path))?;
     file.set_len(bytes).map_err(file_error(path))?;
     format(path, kind)?;
