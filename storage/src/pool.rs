@@ -6,7 +6,7 @@
 //!      snapshots/snap-…/disk.raw
 //!      images/DIGEST/disk.raw  what new volumes begin with
 //!      tmp/                    half-made; emptied when the pool is opened
-//!      trash/vol-….SECONDS/    removed at that time, kept for a grace
+//!      trash/vol-….SECONDS/    removed at that time, kept until it is ordered to be unlinked
 //! ```
 //! A thing is there under its id whole or not at all: it is made in `tmp`, fsynced, and renamed.
 

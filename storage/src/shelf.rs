@@ -21,7 +21,7 @@ pub(crate) const SNAPSHOTS: &str = "snapshots";
 /// The folder of all bases.
 pub(crate) const IMAGES: &str = "images";
 /// The file in the folder of one thing.
-const DISK: &str = "disk.raw";
+pub(crate) const DISK: &str = "disk.raw";
 /// A block of a file counts as this many bytes in `st_blocks` (stat(2)).
 pub(crate) const STAT_BLOCK: u64 = 512;
 

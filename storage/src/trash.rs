@@ -1,15 +1,17 @@
-//! Removed volumes and snapshots. They are kept for a grace, as an order to remove may have been a mistake.
+//! Removed volumes and snapshots. They are kept until they are ordered to be unlinked, as an order to remove may have
+//! been a mistake.
 
 use std::fmt::Display;
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tepui_types::Timestamp;
 
 use crate::error::file;
 use crate::pool::TRASH;
-use crate::shelf::point;
+use crate::shelf::{DISK, STAT_BLOCK, point};
 use crate::{Pool, PoolError, durable};
 
 /// A thing in the trash.
@@ -17,27 +19,25 @@ use crate::{Pool, PoolError, durable};
 pub struct Discarded {
     /// The id of a volume or snapshot.
     pub id: String,
-    /// When it was removed.
+    /// When it was removed, by the clock of its host: for people.
     pub removed_at: Timestamp,
+    /// What it takes of the pool, extents that it shares with volumes and snapshots included.
+    pub allocated: u64,
     /// Its folder.
     pub path: PathBuf,
 }
 
 impl Pool {
-    /// Unlinks what was removed longer than `grace` ago and returns it; with `dry_run` only returns it. `now` must be
-    /// of the clock that the removals were told: the control plane's, as a host's may be set.
+    /// Unlinks what `is_final` says of what was removed, and returns it. No clock of this host may have a say in that:
+    /// it may be set.
     ///
     /// # Errors
     /// The file system refuses; what was not unlinked stays in the trash.
-    pub fn sweep(&self, now: Timestamp, grace: Duration, dry_run: bool) -> Result<Vec<Discarded>, PoolError> {
+    pub fn sweep(&self, is_final: impl Fn(&Discarded) -> bool) -> Result<Vec<Discarded>, PoolError> {
         let mut due = self.trash()?;
-        // What was removed in the future was told by a clock that is wrong: it stays.
-        let is_due = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age >= grace);
-        due.retain(|found| is_due(found.removed_at));
-        if !dry_run {
-            for found in &due {
-                unlink(&found.path)?;
-            }
+        due.retain(is_final);
+        for found in &due {
+            unlink(&found.path)?;
         }
         Ok(due)
     }
@@ -50,7 +50,7 @@ impl Pool {
         let trash = self.folder(TRASH);
         let mut found = Vec::new();
         for entry in fs::read_dir(&trash).map_err(file(&trash))? {
-            found.extend(parse(&entry.map_err(file(&trash))?.path()));
+            found.extend(look(&entry.map_err(file(&trash))?.path())?);
         }
         found.sort_by(|a: &Discarded, b| (a.removed_at, &a.id).cmp(&(b.removed_at, &b.id)));
         Ok(found)
@@ -81,8 +81,20 @@ fn unlink(folder: &Path) -> Result<(), PoolError> {
     fs::remove_dir(folder).map_err(file(folder))
 }
 
-fn parse(path: &Path) -> Option<Discarded> {
+fn look(path: &Path) -> Result<Option<Discarded>, PoolError> {
+    let Some((id, removed_at)) = parse(path) else { return Ok(None) };
+    let disk = path.join(DISK);
+    let allocated = match fs::metadata(&disk) {
+        Ok(found) => found.blocks() * STAT_BLOCK,
+        // It was unlinked, and its folder was not any more.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(file(&disk)(error)),
+    };
+    Ok(Some(Discarded { id, removed_at, allocated, path: path.to_owned() }))
+}
+
+fn parse(path: &Path) -> Option<(String, Timestamp)> {
     let (id, seconds) = path.file_name()?.to_str()?.split_once('.')?;
     let removed_at = Timestamp::from_second(seconds.parse().ok()?).ok()?;
-    Some(Discarded { id: id.to_owned(), removed_at, path: path.to_owned() })
+    Some((id.to_owned(), removed_at))
 }

@@ -7,7 +7,6 @@ use std::env;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use support::{BYTES, MIB, XFS, on, pool, snapshot, volume};
 use tepui_storage::{Copying, Pool, STEPS};
@@ -41,7 +40,7 @@ fn perform(pool: &Pool, other: &Path, operation: &str) {
         "drop_base" => pool.drop_base(image(2).digest).unwrap(),
         "grow" => drop(pool.grow_volume(volume(1), 8 * MIB).unwrap()),
         "remove" => pool.remove_volume(volume(9), now).unwrap(),
-        "sweep" => drop(pool.sweep(now, Duration::ZERO, false).unwrap()),
+        "sweep" => drop(pool.sweep(|found| found.removed_at < now).unwrap()),
         other => unreachable!("no operation {other}"),
     }
 }

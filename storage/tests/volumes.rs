@@ -14,8 +14,6 @@ use support::{BTRFS, BYTES, MIB, XFS, on, pool, snapshot, volume};
 use tepui_storage::{Copying, Level, Pool, PoolError, Watermarks};
 use tepui_types::Timestamp;
 
-const GRACE: Duration = Duration::from_secs(3600);
-
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
@@ -57,7 +55,7 @@ fn goes_its_own_way(path: &Path) {
     // Neither end of the line needs the other.
     pool.remove_volume(volume(1), at(0)).unwrap();
     pool.remove_snapshot(snapshot(1), at(0)).unwrap();
-    assert_eq!(pool.sweep(at(3600), GRACE, false).unwrap().len(), 2);
+    assert_eq!(pool.sweep(|_| true).unwrap().len(), 2);
     assert_eq!(read(&cloned.path, 0, 8192), [[1; 4096], [3; 4096]].concat());
 }
 
@@ -135,7 +133,7 @@ fn the_canary_of_one_owner_is_never_read_by_the_next() {
         write(&first.path, 0, &canary);
         File::open(&first.path).unwrap().sync_all().unwrap();
         pool.remove_volume(volume(1), at(0)).unwrap();
-        pool.sweep(at(3600), GRACE, false).unwrap();
+        pool.sweep(|_| true).unwrap();
 
         // The next owner gets the same blocks: there are not enough others.
         let second = pool.create_volume(volume(2), 120 * MIB).unwrap();
@@ -181,17 +179,19 @@ fn everything_run_twice_is_done_once() {
             pool.trash().unwrap().iter().map(|found| found.removed_at).collect::<Vec<_>>(),
             [at(0); 2]
         );
-        assert_eq!(pool.sweep(at(3600), GRACE, false).unwrap().len(), 2);
-        assert_eq!(pool.sweep(at(3600), GRACE, false).unwrap(), []);
+        assert_eq!(pool.sweep(|_| true).unwrap().len(), 2);
+        assert_eq!(pool.sweep(|_| true).unwrap(), []);
     });
 }
 
 #[test]
-fn the_trash_is_kept_for_its_grace_and_a_dry_run_only_tells() {
+fn the_trash_goes_by_order_alone_and_says_what_it_takes() {
     on(XFS, BYTES, |path| {
         let pool = pool(path);
         for number in [1, 2, 3] {
-            pool.create_volume(volume(number), MIB).unwrap();
+            let made = pool.create_volume(volume(number), MIB).unwrap();
+            write(&made.path, 0, &vec![7; usize::try_from(number).unwrap() * 65_536]);
+            File::open(&made.path).unwrap().sync_all().unwrap();
         }
         pool.remove_volume(volume(1), at(0)).unwrap();
         pool.remove_volume(volume(2), at(10)).unwrap();
@@ -199,15 +199,16 @@ fn the_trash_is_kept_for_its_grace_and_a_dry_run_only_tells() {
         pool.remove_volume(volume(3), at(1_000_000)).unwrap();
         assert_eq!(pool.volumes().unwrap(), []);
 
-        let due = |now, dry_run| {
-            let swept = pool.sweep(at(now), GRACE, dry_run).unwrap();
+        let sizes = || pool.trash().unwrap().iter().map(|found| found.allocated).collect::<Vec<_>>();
+        assert_eq!(sizes(), [65_536, 131_072, 196_608]);
+        let ordered = |number: u128| {
+            let swept = pool.sweep(|found| found.id == volume(number).to_string()).unwrap();
             swept.into_iter().map(|found| found.id).collect::<Vec<_>>()
         };
-        assert_eq!(due(3599, false), [""; 0]);
-        assert_eq!(due(3600, true), [volume(1).to_string()]);
-        assert_eq!(pool.trash().unwrap().len(), 3, "a dry run unlinks nothing");
-        assert_eq!(due(3600, false), [volume(1).to_string()]);
-        assert_eq!(pool.trash().unwrap().len(), 2);
+        assert_eq!(ordered(9), [""; 0], "nothing of that name");
+        assert_eq!(ordered(3), [volume(3).to_string()], "whatever time its host gave it");
+        assert_eq!(ordered(3), [""; 0], "ordered twice");
+        assert_eq!(sizes(), [65_536, 131_072]);
 
         let error = pool.create_volume(volume(2), MIB).unwrap_err();
         assert_eq!(error.to_string(), format!("{} was removed and lies in the trash", volume(2)));
@@ -308,7 +309,7 @@ fn outlives_its_source(pool: &Pool, other: &Pool) {
     assert_eq!(fs::metadata(&far.path).unwrap().permissions().mode() & 0o777, 0o400, "nobody writes it");
 
     pool.remove_snapshot(snapshot(1), at(0)).unwrap();
-    pool.sweep(at(3600), GRACE, false).unwrap();
+    pool.sweep(|_| true).unwrap();
     for copy in [&near.path, &far.path] {
         assert_eq!(read(copy, 0, 8192), [1; 8192]);
         assert_eq!(read(copy, 8192, 4096), [0; 4096]);

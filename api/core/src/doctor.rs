@@ -1,6 +1,7 @@
 //! What is wrong, and the cure: rows against each other, and against what the nodes said last.
 
 mod books;
+mod leftovers;
 mod overdue;
 mod storage;
 

@@ -33,6 +33,8 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("detach_volume", &["core::detach_volume::committed", "core::detach_volume::woken"]),
     ("snapshot", &["core::snapshot::committed", "core::snapshot::woken"]),
     ("schedule", &["core::schedule::taken", "core::schedule::deleted"]),
+    ("reclaim", &["core::reclaim::committed", "core::reclaim::woken"]),
+    ("unlink", &["core::unlink::ordered", "core::unlink::forgotten"]),
     ("storage_news", &["core::storage_news::applied", "core::storage_news::woken"]),
 ];
 
@@ -72,6 +74,7 @@ pub const CALLS: &[(&str, Course)] = &[
     ("DeletePool", Steps("pool")),
     ("DrainPool", Whole(ONE)),
     ("UndrainPool", Whole(ONE)),
+    ("ReclaimPool", Steps("reclaim")),
     ("CreateVolume", Steps("volume")),
     ("ModifyVolume", Steps("volume")),
     ("DeleteVolume", Steps("volume")),
@@ -122,6 +125,7 @@ pub const BACKGROUND: &[(&str, Course)] = &[
     (IMAGE_PATH, Whole("it reads")),
     (Reconciler::Liveness.name(), Whole("a node's state is one transaction; the next round does the others")),
     (Reconciler::Schedules.name(), Steps("schedule")),
+    (Reconciler::Quarantine.name(), Steps("unlink")),
     (Reconciler::Purge.name(), Whole("a batch is one transaction; the next round takes the others")),
 ];
 

@@ -35,6 +35,7 @@ mod parts;
 mod placement_group;
 mod pool;
 mod public_pool;
+mod reclaim;
 mod reconcile;
 mod room;
 pub mod scheduler;
@@ -71,6 +72,7 @@ pub use network::NetworkInterfaceView;
 pub use parts::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Overcommit, Retention, Strategy};
 pub use pool::{CreatePool, PoolView};
 pub use public_pool::pool_conflict;
+pub use reclaim::{LeftoverState, LeftoverView};
 pub use reconcile::Reconciler;
 pub use room::Room;
 pub use security_group::{

@@ -98,6 +98,8 @@ pub struct Retention {
     pub import_tasks: Duration,
     /// A join token, from its end: until then its host is told that it ended.
     pub join_tokens: Duration,
+    /// The file of a removed volume or snapshot, until it is unlinked.
+    pub quarantine: Duration,
 }
 
 /// The operator's settings.
@@ -153,6 +155,7 @@ impl CloudConfig {
                 audit: 400 * 24 * HOUR,
                 import_tasks: 30 * 24 * HOUR,
                 join_tokens: 7 * 24 * HOUR,
+                quarantine: 24 * HOUR,
             },
             // Three polls of 30 s.
             node_timeout: Duration::from_secs(90),

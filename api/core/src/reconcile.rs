@@ -27,19 +27,22 @@ pub enum Reconciler {
     Liveness,
     /// Snapshots are taken that are due, and deleted that are not kept any more.
     Schedules,
+    /// Files of what was removed are unlinked once their grace is over.
+    Quarantine,
     /// What is over is forgotten.
     Purge,
 }
 
 impl Reconciler {
     /// Every one of them.
-    pub const ALL: [Self; 3] = [Self::Liveness, Self::Schedules, Self::Purge];
+    pub const ALL: [Self; 4] = [Self::Liveness, Self::Schedules, Self::Quarantine, Self::Purge];
 
     /// In the log and in the list of what can be cut off.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Liveness => "node liveness",
             Self::Schedules => "snapshot schedules",
+            Self::Quarantine => "quarantine",
             Self::Purge => "purge",
         }
     }
@@ -66,6 +69,7 @@ impl Cloud {
             let result = match reconciler {
                 Reconciler::Liveness => self.reconcile_liveness().await,
                 Reconciler::Schedules => self.run_schedules().await,
+                Reconciler::Quarantine => self.unlink_due().await,
                 Reconciler::Purge => self.purge().await,
             };
             log(reconciler.name(), result);
@@ -131,7 +135,7 @@ impl Cloud {
         Ok(purged)
     }
 
-    fn ago(&self, age: Duration) -> Result<Timestamp, Error> {
+    pub(crate) fn ago(&self, age: Duration) -> Result<Timestamp, Error> {
         self.clock.earliest().checked_sub(age).map_err(Error::internal)
     }
 }

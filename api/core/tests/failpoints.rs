@@ -23,11 +23,11 @@ use tepui_core::{
     Reservation, RunInstances,
 };
 use tepui_db::model::{AttachmentState, ImportState, InstanceState, RulePeer, SnapshotState, VolumeState};
-use tepui_db::{TokenUse, VolumeDb};
+use tepui_db::{QuarantineDb, TokenUse, VolumeDb};
 use tepui_types::agent::{
-    AGENT_PATHS, Direction, EnrolRequest, HavePart, NodeCapacity, OffReason, PartBody, PartKey,
-    PlacementState, PoolBackend, PoolObserved, PoolState, PortRange, Protocol, Report, SnapshotObserved,
-    StorageObserved, StoragePart, StoredState, VolumeObserved,
+    AGENT_PATHS, Direction, EnrolRequest, HavePart, Leftover, LeftoverKind, NodeCapacity, OffReason,
+    PartBody, PartKey, PlacementState, PoolBackend, PoolObserved, PoolState, PortRange, Protocol, Report,
+    SnapshotObserved, StorageObserved, StoragePart, StoredId, StoredState, VolumeObserved,
 };
 use tepui_types::endpoint::{self, Method};
 use tepui_types::failpoint::{self, Effect};
@@ -70,8 +70,12 @@ impl Scene {
             PartBody::Storage(part) => Some(part),
             PartBody::Node(_) | PartBody::Vpc(_) | PartBody::Absent => None,
         });
+        self.say_storage(sequence, done(&part.unwrap())).await
+    }
+
+    async fn say_storage(&self, sequence: u64, storage: StorageObserved) -> Result<(), Error> {
         let mut observed = self.host.observed(vec![(placement_of(&self.made), running(1))]);
-        observed.storage = Some(done(&part.unwrap()));
+        observed.storage = Some(storage);
         let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };
         self.t.cloud.report(self.host.id, report).await.map(drop)
     }
@@ -118,6 +122,46 @@ impl Scene {
         self.disks = Some(Disks { volume, snapshot });
     }
 
+    /// A snapshot that its host has removed and keeps, and a volume that it does not even keep.
+    async fn make_quarantine(&mut self) {
+        self.make_disks().await;
+        let Disks { volume, snapshot } = self.disks.unwrap();
+        let (cloud, admin) = (&self.t.cloud, &self.t.admin);
+        cloud.delete_snapshot(admin, snapshot).await.unwrap();
+        cloud.delete_volume(admin, volume).await.unwrap();
+        let pools = cloud.pools(admin).await.unwrap();
+        let pool_id = pools[0].load.pool.id;
+        let kind = LeftoverKind::Removed { id: StoredId::Snapshot(snapshot) };
+        let gone = StorageObserved {
+            pools: vec![PoolObserved { id: pool_id, state: pools[0].state.clone().unwrap() }],
+            volumes: vec![VolumeObserved { id: volume, state: StoredState::Gone }],
+            snapshots: vec![SnapshotObserved { id: snapshot, state: StoredState::Gone }],
+            exports: Vec::new(),
+            leftovers: vec![Leftover { pool_id, kind, bytes: 1 }],
+        };
+        self.say_storage(102, gone).await.unwrap();
+    }
+
+    async fn reclaim(&self) -> Result<(), Error> {
+        let (cloud, admin) = (&self.t.cloud, &self.t.admin);
+        let pool = cloud.pools(admin).await?[0].load.pool.id;
+        cloud.reclaim_pool(admin, pool).await.map(drop)
+    }
+
+    /// What is kept, and whether it is to be unlinked.
+    async fn assert_quarantine(&self, operation: &str, step: &str) {
+        let rows = self.t.db.quarantined().await.unwrap();
+        let rows: Vec<_> = rows.iter().map(|row| (row.id, row.ordered)).collect();
+        let expected = match (operation, self.disks) {
+            ("reclaim", Some(Disks { volume, snapshot })) => {
+                vec![(StoredId::Snapshot(snapshot), true), (StoredId::Volume(volume), false)]
+            }
+            ("unlink", Some(Disks { snapshot, .. })) => vec![(StoredId::Snapshot(snapshot), true)],
+            _ => vec![],
+        };
+        assert_eq!(rows, expected, "{operation} cut off at {step}");
+    }
+
     /// A schedule that keeps one snapshot, has two, and whose time has come.
     async fn make_schedule(&mut self) {
         self.make_disks().await;
@@ -158,6 +202,11 @@ impl Scene {
             }
             "attach_volume" | "snapshot" | "storage_news" => self.make_disks().await,
             "schedule" => self.make_schedule().await,
+            "reclaim" => self.make_quarantine().await,
+            "unlink" => {
+                self.make_quarantine().await;
+                self.t.clock.advance(86_400);
+            }
             "detach_volume" => {
                 self.make_disks().await;
                 self.attach().await.unwrap();
@@ -259,6 +308,8 @@ impl Scene {
             "snapshot" => cloud.delete_snapshot(admin, self.disks.unwrap().snapshot).await,
             "storage_news" => self.report_storage(1000).await,
             "schedule" => cloud.run_schedules().await.map(drop),
+            "reclaim" => self.reclaim().await,
+            "unlink" => cloud.unlink_due().await.map(drop),
             other => panic!("the operation {other} is not acted out here"),
         }
     }
@@ -278,9 +329,8 @@ impl Scene {
         let expected = match operation {
             "run" => (2, InstanceState::Running),
             "attribute" | "tags" | "rules" | "import" | "enrol" | "drain" | "pool" | "volume"
-            | "attach_volume" | "detach_volume" | "snapshot" | "storage_news" | "schedule" => {
-                (1, InstanceState::Running)
-            }
+            | "attach_volume" | "detach_volume" | "snapshot" | "storage_news" | "schedule" | "reclaim"
+            | "unlink" => (1, InstanceState::Running),
             "expunge" => (1, InstanceState::Terminated),
             "start" => (1, InstanceState::Pending),
             "stop" => (1, InstanceState::Stopping),
@@ -310,6 +360,7 @@ impl Scene {
         let expected = if operation == "schedule" { 4 } else { made("tags") };
         assert_eq!(tags.len(), expected, "{operation} cut off at {step} tags the instance: {tags:?}");
         self.assert_disks(operation, step).await;
+        self.assert_quarantine(operation, step).await;
         let resets = u64::from(operation == "reboot");
         let view = self.t.cloud.instance(&self.t.admin, self.id).await.unwrap();
         assert_eq!(
@@ -337,7 +388,7 @@ impl Scene {
         taken.sort_by_key(|state| state.name());
         let (available, pending) = (VolumeState::Available, vec![SnapshotState::Pending]);
         let expected = match operation {
-            "pool" => (1, vec![], vec![]),
+            "pool" | "reclaim" | "unlink" => (1, vec![], vec![]),
             "volume" => (1, vec![(VolumeState::Creating, None)], vec![]),
             "attach_volume" => (1, vec![(available, Some(AttachmentState::Attaching))], pending),
             "detach_volume" => (1, vec![(available, Some(AttachmentState::Detaching))], pending),
@@ -377,6 +428,7 @@ fn done(part: &StoragePart) -> StorageObserved {
             .map(|one| SnapshotObserved { id: one.id, state: present.clone() })
             .collect(),
         exports: Vec::new(),
+        leftovers: Vec::new(),
     }
 }
 

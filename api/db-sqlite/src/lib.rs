@@ -27,6 +27,7 @@ mod open;
 mod placement;
 mod pool;
 mod project;
+mod quarantine;
 mod readers;
 mod replace;
 mod retention;

@@ -121,6 +121,8 @@ fn delete(connection: &Connection, id: PoolId) -> Verb<DeleteOutcome> {
             return Ok(DeleteOutcome::InUse(format!("{count} {what}")));
         }
     }
+    // What is in its folder stays there, and is its operator's.
+    execute(connection, "DELETE FROM quarantine WHERE pool_id = ?1", params![S(id)])?;
     let sql = "DELETE FROM pool WHERE id = ?1 RETURNING node_id";
     let Some(node) = all(connection, sql, params![S(id)], |c| c.stored())?.pop() else {
         return Ok(DeleteOutcome::NotFound);

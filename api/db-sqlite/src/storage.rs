@@ -9,7 +9,7 @@ use tepui_db::model::{
     Attachment, AttachmentState, ExportState, InstanceState, SnapshotState, VolumeEvent, VolumeState,
 };
 use tepui_db::{DbError, StorageDb, StorageNews, StoragePartState};
-use tepui_types::agent::{IoLimits, VolumeSource};
+use tepui_types::agent::{IoLimits, StoredId, VolumeSource};
 use tepui_types::{ExportId, Generation, NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
 use crate::SqliteDb;
@@ -18,6 +18,7 @@ use crate::generation::Touched;
 use crate::modification;
 use crate::placement;
 use crate::pool::{self, POOL};
+use crate::quarantine;
 use crate::row::{all, execute, first};
 use crate::snapshot::{self, SNAPSHOT};
 use crate::value::S;
@@ -88,7 +89,8 @@ fn part(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Storag
         from = attachment::FROM
     );
     let attachments = all(connection, &sql, params![S(node)], |c| Ok((attachment::read(c)?, c.stored()?)))?;
-    Ok(Some(StoragePartState { generation, pools, volumes, snapshots, attachments }))
+    let quarantine = quarantine::of_node(connection, node)?;
+    Ok(Some(StoragePartState { generation, pools, volumes, snapshots, attachments, quarantine }))
 }
 
 /// What one node says, while it is applied.
@@ -122,6 +124,9 @@ impl<'a> News<'a> {
                 StorageNews::SnapshotPresent(id, gib) => self.snapshot_present(*id, *gib)?,
                 StorageNews::SnapshotFailed(id, why) => self.snapshot(*id, VolumeEvent::Failed, Some(why))?,
                 StorageNews::SnapshotGone(id) => self.snapshot_gone(*id)?,
+                StorageNews::InTrash(pool, id) => {
+                    quarantine::found(self.connection, self.node, (*pool, *id), self.now)?;
+                }
                 StorageNews::ExportOpen(id, source) => self.export_open(*id, source)?,
                 StorageNews::ExportGone(id) => self.export_gone(*id)?,
                 StorageNews::DiskAttached(id) => self.disk_attached(*id)?,
@@ -174,10 +179,24 @@ impl<'a> News<'a> {
     fn volume_gone(&mut self, id: VolumeId) -> rusqlite::Result<()> {
         // Gone and not told to go: the doctor's matter, and no reason to forget it.
         if let Some((VolumeState::Deleting, _, project)) = self.own_volume(id)? {
+            let sql = "SELECT pool_id FROM volume WHERE id = ?1";
+            self.quarantine(sql, StoredId::Volume(id), project)?;
             volume::remove(self.connection, id, project)?;
             self.touched.storage(self.node);
         }
         Ok(())
+    }
+
+    /// Its host keeps its file until it is told to unlink it. The row that `sql` takes the pool from is still there.
+    fn quarantine(&self, sql: &str, id: StoredId, project: ProjectId) -> rusqlite::Result<()> {
+        let pool = match id {
+            StoredId::Volume(id) => first(self.connection, sql, params![S(id)], |c| c.stored())?,
+            StoredId::Snapshot(id) => first(self.connection, sql, params![S(id)], |c| c.stored())?,
+        };
+        match pool {
+            Some(pool) => quarantine::add(self.connection, (pool, id), Some(project), self.now),
+            None => Ok(()),
+        }
     }
 
     fn own_snapshot(&self, id: SnapshotId) -> rusqlite::Result<Option<(SnapshotState, ProjectId)>> {
@@ -213,6 +232,8 @@ impl<'a> News<'a> {
 
     fn snapshot_gone(&mut self, id: SnapshotId) -> rusqlite::Result<()> {
         if let Some((SnapshotState::Deleting, project)) = self.own_snapshot(id)? {
+            let sql = "SELECT pool_id FROM snapshot WHERE id = ?1";
+            self.quarantine(sql, StoredId::Snapshot(id), project)?;
             snapshot::remove(self.connection, id, project)?;
             self.touched.storage(self.node);
         }

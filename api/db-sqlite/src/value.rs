@@ -10,7 +10,7 @@ use tepui_db::model::{
     AttachmentState, ExportState, ImageState, ImportState, InstanceState, KeyKind, NodeState,
     PlacementStrategy, Role, RulePeer, ShutdownBehavior, SnapshotState, VolumeState,
 };
-use tepui_types::agent::{Direction, PoolBackend, Protocol, VolumeSource};
+use tepui_types::agent::{Direction, PoolBackend, Protocol, StoredId, VolumeSource};
 use tepui_types::{
     AttachmentId, Digest, ExportId, Generation, ImageId, ImportTaskId, InstanceId, KeyPairId, MacAddress,
     NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId,
@@ -101,6 +101,16 @@ ids! {
     AttachmentId ExportId ImageId ImportTaskId InstanceId KeyPairId NetworkInterfaceId NodeId PlacementGroupId
     PlacementId PoolId ReservationId SecurityGroupId SecurityGroupRuleId SnapshotId SnapshotScheduleId SubnetId
     UserId VolumeId VpcId
+}
+
+impl Stored for StoredId {
+    fn store(&self) -> Result<Value, Unstorable> {
+        Ok(Value::Text(self.to_string()))
+    }
+
+    fn load(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str()?.parse().map_err(|_| FromSqlError::InvalidType)
+    }
 }
 
 macro_rules! names {

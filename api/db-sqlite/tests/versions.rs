@@ -20,7 +20,7 @@ use tepui_db::{
     NewAttachment, NewVolume, NodeDb, RuleChange, SharingChange, StorageNews, TokenUse, VolumeChange,
 };
 use tepui_db_sqlite::{Options, SqliteDb};
-use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, ScratchDisks, VolumeSource};
+use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, ScratchDisks, StoredId, VolumeSource};
 use tepui_types::{
     AttachmentId, ExportId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId, SecurityGroupRuleId,
     SnapshotId, SnapshotScheduleId, UserId, VolumeId,
@@ -253,6 +253,9 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         created_at: world.now(),
     };
     world.db.create_schedule(&schedule, 10).await.unwrap();
+    let removed = StoredId::Volume(VolumeId::from_random(world.bits()));
+    let found = [StorageNews::InTrash(pool.id, removed)];
+    world.db.apply_storage_news(node, &found, world.now()).await.unwrap();
 }
 
 /// What must hold in every database, whatever its rows say; each of these tables has rows.

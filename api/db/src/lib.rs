@@ -19,6 +19,7 @@ mod network;
 mod node;
 mod placement;
 mod pool;
+mod quarantine;
 mod rehearsal;
 mod retention;
 mod schedule;
@@ -43,6 +44,7 @@ pub use network::{NetworkDb, RuleChange, RuleOutcome};
 pub use node::{Certificate, EnrolOutcome, NewNode, NodeChanges, NodeDb};
 pub use placement::{Adoption, ExpungeOutcome, NodePartState, PlacementDb, Transition};
 pub use pool::{PoolDb, PoolLoad};
+pub use quarantine::QuarantineDb;
 pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};
 pub use schedule::ScheduleDb;
@@ -65,6 +67,7 @@ pub trait Db:
     + NetworkDb
     + TagDb
     + PoolDb
+    + QuarantineDb
     + VolumeDb
     + SnapshotDb
     + ScheduleDb
@@ -86,6 +89,7 @@ impl<T> Db for T where
         + NetworkDb
         + TagDb
         + PoolDb
+        + QuarantineDb
         + VolumeDb
         + SnapshotDb
         + ScheduleDb

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tepui_types::agent::{IoLimits, VolumeSource};
+use tepui_types::agent::{IoLimits, StoredId, VolumeSource};
 use tepui_types::{ExportId, Generation, NodeId, PoolId, SnapshotId, VolumeId};
 
 use crate::DbError;
-use crate::model::{Attachment, Pool, Snapshot, Volume};
+use crate::model::{Attachment, Pool, Quarantined, Snapshot, Volume};
 
 /// Everything in the pools of one node, from which core builds the node's storage part.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub struct StoragePartState {
     pub snapshots: Vec<Snapshot>,
     /// Their volumes' attachments, by export, with the address of the node that uses each.
     pub attachments: Vec<(Attachment, Ipv4Addr)>,
+    /// What was removed and is not unlinked, by id.
+    pub quarantine: Vec<Quarantined>,
 }
 
 /// What a node says of a volume, snapshot or export that changes the books.
@@ -40,6 +42,8 @@ pub enum StorageNews {
     SnapshotFailed(SnapshotId, String),
     /// The snapshot's bytes are gone.
     SnapshotGone(SnapshotId),
+    /// This lies in the trash of the pool.
+    InTrash(PoolId, StoredId),
     /// The export is open.
     ExportOpen(ExportId, VolumeSource),
     /// Not a byte can come by the export any more.

@@ -181,11 +181,19 @@ pub struct Retention {
     pub join_token_days: u32,
     /// Idempotency tokens of launches, from their first use.
     pub client_token_days: u32,
+    /// Files of removed volumes and snapshots, in their pools' trash.
+    pub quarantine_days: u32,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { audit_days: 400, import_task_days: 30, join_token_days: 7, client_token_days: 2 }
+        Self {
+            audit_days: 400,
+            import_task_days: 30,
+            join_token_days: 7,
+            client_token_days: 2,
+            quarantine_days: 1,
+        }
     }
 }
 
@@ -350,6 +358,7 @@ impl Retention {
             import_tasks: days(self.import_task_days),
             join_tokens: days(self.join_token_days),
             client_tokens: days(self.client_token_days),
+            quarantine: days(self.quarantine_days),
             ..defaults
         }
     }
@@ -360,6 +369,7 @@ impl Retention {
             ("retention.import_task_days", self.import_task_days),
             ("retention.join_token_days", self.join_token_days),
             ("retention.client_token_days", self.client_token_days),
+            ("retention.quarantine_days", self.quarantine_days),
         ]
         .into_iter()
         .find(|(_, days)| !(1..=36_500).contains(days))

@@ -51,6 +51,7 @@ impl Site {
             volumes: volumes.to_vec(),
             snapshots: snapshots.to_vec(),
             exports: Vec::new(),
+            leftovers: Vec::new(),
         };
         tell(&self.kit, &self.agent, sequence, &[], Some(storage)).await;
     }

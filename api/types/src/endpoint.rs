@@ -212,6 +212,8 @@ endpoints! {
     Json Post "/v1/pools/{pool}/drain" DrainPool(Empty) -> Pool, "Keeps new volumes out of a pool. For administrators.";
     Json Post "/v1/pools/{pool}/undrain" UndrainPool(Empty) -> Pool, "Lets new volumes into a pool again. For administrators.";
     Query Delete "/v1/pools/{pool}" DeletePool(Empty) -> Empty, "Deletes a pool without volumes and snapshots. For administrators.";
+    Query Get "/v1/pools/{pool}/leftovers" ListLeftovers(Empty) -> List<Leftover>, "Lists what takes room in a pool beside its volumes and snapshots: what was removed, what nothing names, unused images. For administrators.";
+    Json Post "/v1/pools/{pool}/reclaim" ReclaimPool(Empty) -> List<Leftover>, "Unlinks what was removed in a pool before its grace is over. For administrators.";
 
     Json Post "/v1/volumes" CreateVolume(CreateVolumeRequest) -> Volume, "Creates a volume.";
     Query Get "/v1/volumes" ListVolumes(Empty) -> List<Volume>, "Lists the project's volumes, root disks included.";

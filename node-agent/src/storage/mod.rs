@@ -3,6 +3,7 @@
 mod bases;
 mod exports;
 mod keeper;
+mod leftovers;
 mod pools;
 mod simulated;
 mod stored;

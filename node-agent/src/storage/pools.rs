@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tepui_storage::iscsi::{self, Tgt};
@@ -19,12 +18,10 @@ use tokio::sync::Mutex;
 use super::Storage;
 use super::bases::Bases;
 use super::exports::Served;
+use super::leftovers;
 use super::stored::{snapshot, volume, work};
 use super::transfers::{Transfer, Transfers, source_elsewhere};
 use crate::images::ImageCache;
-
-/// What was removed can be found in the trash for so long.
-const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// How the volumes of pools are served.
 #[derive(Debug, Clone)]
@@ -56,7 +53,7 @@ struct OpenPool {
 
 impl LocalPools {
     /// Pools that are served as `settings` says, for whose volumes `images` brings what they begin with. `clock` dates
-    /// what is removed.
+    /// what is removed, for people: no file goes by it.
     pub fn new(settings: PoolSettings, images: Arc<ImageCache>, clock: fn() -> Timestamp) -> Self {
         let PoolSettings { iscsi, nfs } = settings;
         Self {
@@ -160,11 +157,10 @@ impl Storage for LocalPools {
             .collect();
         let bases = Arc::clone(&self.bases);
         volumes.extend(work(pools.clone(), gone, move |pool, one| volume(pool, one, now, &bases)).await);
-        for pool in pools.values().cloned() {
-            sweep(pool, now).await;
-        }
-        self.bases.tidy(part, pools).await;
-        StorageObserved { pools: seen, volumes, snapshots, exports }
+        leftovers::unlink(pools.clone(), part).await;
+        self.bases.tidy(part, pools.clone()).await;
+        let leftovers = leftovers::find(pools, part).await;
+        StorageObserved { pools: seen, volumes, snapshots, exports, leftovers }
     }
 
     async fn ended(&self) {
@@ -215,19 +211,6 @@ async fn usage(held: OpenPool) -> PoolState {
         Ok(Ok(usage)) => PoolState::Ready { total_bytes: usage.capacity, used_bytes: usage.used },
         Ok(Err(error)) => failed(&error),
         Err(_) => PoolState::Failed { message: "the agent ends".into() },
-    }
-}
-
-/// Frees what lay in the trash long enough.
-async fn sweep(pool: Arc<Pool>, now: Timestamp) {
-    match tokio::task::spawn_blocking(move || pool.sweep(now, GRACE, false)).await {
-        Ok(Ok(swept)) => {
-            for one in swept {
-                tracing::info!(id = one.id, removed = %one.removed_at, "freed what was removed a day ago");
-            }
-        }
-        Ok(Err(error)) => tracing::warn!(message = crate::chain(&error), "the trash of a pool stays"),
-        Err(_) => {}
     }
 }
 

@@ -54,6 +54,7 @@ impl Storage for SimulatedStorage {
             volumes: volumes.collect(),
             snapshots: snapshots.collect(),
             exports: exports.collect(),
+            leftovers: Vec::new(),
         }
     }
 

@@ -10,6 +10,7 @@
 mod support;
 
 mod images;
+mod leftovers;
 
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};

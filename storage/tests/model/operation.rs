@@ -4,7 +4,6 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::str::FromStr;
-use std::time::Duration;
 
 use tepui_storage::{Pool, PoolError, STEPS};
 use tepui_types::Timestamp;
@@ -103,7 +102,8 @@ impl Operation {
                 pool.remove_snapshot(snapshot(number.into()), time(at))
             }
             Self::Sweep { at } => {
-                pool.sweep(time(at), Duration::from_secs(GRACE.unsigned_abs()), false).map(drop)
+                let age = |removed: Timestamp| time(at).as_second() - removed.as_second();
+                pool.sweep(|found| age(found.removed_at) >= GRACE).map(drop)
             }
             Self::Write { volume, first, count, mark } => {
                 write(pool, volume, first, &sector(mark).repeat(count.try_into().unwrap()));

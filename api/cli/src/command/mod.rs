@@ -15,6 +15,7 @@ pub mod man;
 pub mod node;
 pub mod placement_group;
 pub mod pool;
+pub mod pool_reclaim;
 pub mod project;
 pub mod quota;
 pub mod security_group;

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use tepui_types::endpoint::{CreatePool, DeletePool, DrainPool, ListPools, ShowPool, UndrainPool};
 use tepui_types::rest::{CreatePoolRequest, Empty, Pool, PoolBackend};
 
+use super::pool_reclaim::{self, Reclaim};
 use super::word;
 use crate::cli::examples;
 use crate::complete::{Kind, names};
@@ -48,6 +49,12 @@ pub enum Verb {
         #[arg(add = names(Kind::Pool))]
         pool: String,
     },
+    /// List what takes room beside volumes and snapshots, or free what was removed
+    #[command(before_help = examples!("tepui pool reclaim fast", "tepui pool reclaim fast --now"))]
+    #[command(
+        long_about = "List what takes room in a pool beside its volumes and snapshots: what was removed and when it goes, files that nothing names, images that no new volume waits for. With --now what was removed is unlinked at once, and nothing brings it back."
+    )]
+    Reclaim(Reclaim),
     /// Delete a pool without volumes and snapshots
     #[command(before_help = examples!("tepui pool delete fast", "tepui pool delete fast --yes"))]
     Delete {
@@ -167,6 +174,7 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             let pool = session.call::<UndrainPool>(&[&pool], &Empty {}).await?;
             session.show(&pool)
         }
+        Verb::Reclaim(reclaim) => pool_reclaim::run(reclaim, session).await,
         Verb::Delete { pool, destroy } => {
             let inventory = [format!("deletes: pool {pool}; what else is in its folder stays there")];
             let call = (&[pool.as_str()][..], &Empty {});

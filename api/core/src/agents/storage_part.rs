@@ -1,16 +1,16 @@
 //! A node's storage part, from rows, and what the node's word means for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tepui_db::model::{
-    Attachment, AttachmentState, ExportState, InstanceRecord, Pool, Snapshot, SnapshotState, Volume,
-    VolumeState,
+    Attachment, AttachmentState, ExportState, InstanceRecord, Pool, Quarantined, Snapshot, SnapshotState,
+    Volume, VolumeState,
 };
 use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, PlacementObserved,
-    PoolPart, SnapshotPart, StorageObserved, StoragePart, StoredState, VolumePart, VolumeSource, WantedDisk,
-    WantedExport, WantedSnapshot, WantedVolume,
+    DiskObserved, DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, LeftoverKind,
+    PlacementObserved, PoolPart, SnapshotPart, StorageObserved, StoragePart, StoredId, StoredState,
+    VolumePart, VolumeSource, WantedDisk, WantedExport, WantedSnapshot, WantedUnlink, WantedVolume,
 };
 use tepui_types::{ExportId, InstanceId, NodeId, VolumeId};
 
@@ -39,6 +39,7 @@ impl Cloud {
             volumes: state.volumes.iter().map(volume).collect(),
             snapshots: state.snapshots.iter().map(snapshot).collect(),
             exports: state.attachments.iter().map(export).collect::<Result<_, Error>>()?,
+            unlinks: state.quarantine.iter().filter(|one| one.ordered).map(unlink).collect(),
         })
     }
 
@@ -135,6 +136,10 @@ fn pool(pool: &Pool) -> PoolPart {
     }
 }
 
+fn unlink(one: &Quarantined) -> WantedUnlink {
+    WantedUnlink { pool_id: one.pool_id, id: one.id }
+}
+
 fn volume(volume: &Volume) -> WantedVolume {
     let wanted = match volume.state {
         VolumeState::Creating | VolumeState::Available => VolumePart::Present {
@@ -176,7 +181,24 @@ pub(super) fn storage_news(state: &StoragePartState, seen: &StorageObserved) -> 
     for seen in &seen.exports {
         news.extend(exports.get(&seen.id).and_then(|attachment| export_news(attachment, &seen.state)));
     }
+    news.extend(found_in_trash(state, seen));
     news
+}
+
+/// What lies in the trash and no row tells of: what hosts removed before there were such rows, or after the backup that
+/// was restored.
+fn found_in_trash(state: &StoragePartState, seen: &StorageObserved) -> Vec<StorageNews> {
+    let volumes = state.volumes.iter().map(|volume| StoredId::Volume(volume.id));
+    let snapshots = state.snapshots.iter().map(|snapshot| StoredId::Snapshot(snapshot.id));
+    let told = volumes.chain(snapshots).chain(state.quarantine.iter().map(|one| one.id));
+    let told: HashSet<StoredId> = told.collect();
+    let found = seen.leftovers.iter().filter_map(|leftover| match leftover.kind {
+        LeftoverKind::Removed { id } if !told.contains(&id) => {
+            Some(StorageNews::InTrash(leftover.pool_id, id))
+        }
+        LeftoverKind::Removed { .. } | LeftoverKind::Unnamed { .. } | LeftoverKind::Base { .. } => None,
+    });
+    found.collect()
 }
 
 /// Volumes that failed, with why, and that an instance waits for since its launch: only there can a volume be attached

@@ -10,7 +10,7 @@ use tepui_types::NodeId;
 use tepui_types::agent::{DiskState, ExportState, PoolState, StorageObserved, StoredState};
 
 use super::overdue::age;
-use super::{Finding, failure, warning};
+use super::{Finding, failure, leftovers, warning};
 use crate::pool::used_percent;
 use crate::{NodeView, PoolView};
 
@@ -35,6 +35,7 @@ pub(super) fn findings(
         let name = &view.load.node.name;
         if let (Some(part), Some(seen)) = (parts.get(&view.load.node.id), &report.observed.storage) {
             findings.extend(stored(name, part, seen, now));
+            findings.extend(leftovers::findings(part, seen));
             findings.extend(
                 seen.exports.iter().filter_map(|one| export(name, attachments.get(&one.id)?, &one.state)),
             );
@@ -65,7 +66,7 @@ fn pool(view: &PoolView) -> Option<Finding> {
         (NodeState::Up, Some(PoolState::Ready { total_bytes, used_bytes })) => {
             let percent = used_percent(*total_bytes, *used_bytes);
             let what = |then| format!("{percent} % of its file system are in use: {then}");
-            let cure = "delete volumes or snapshots, whose room is free a day later, or grow its file system";
+            let cure = "delete volumes or snapshots (tepui pool reclaim frees their room at once), or grow its file system";
             if percent >= u64::from(pool.hard_percent) {
                 Some(failure(object, what("it takes nothing new"), cure))
             } else {

@@ -22,6 +22,7 @@ mod launch;
 mod launch_volumes;
 mod networks;
 mod nodes;
+mod quarantine;
 mod races;
 mod retention;
 mod schedules;

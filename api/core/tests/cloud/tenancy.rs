@@ -125,6 +125,7 @@ const WITHOUT_OBJECT: &[&str] = &[
     "images",
     "import_key_pair",
     "key_pairs",
+    "leftovers",
     "mend",
     "node",
     "nodes",
@@ -133,6 +134,7 @@ const WITHOUT_OBJECT: &[&str] = &[
     "pools",
     "projects",
     "quota",
+    "reclaim_pool",
     "repeated_import",
     "security_groups",
     "set_pool_draining",
@@ -208,7 +210,8 @@ async fn data_of(t: &Harness, owner: &Caller, host: &Host) -> (VolumeId, Snapsho
     let state = PoolState::Ready { total_bytes: 100 * GIB, used_bytes: GIB };
     let pools = vec![PoolObserved { id: pool, state }];
     let say = async |volumes, snapshots| {
-        let storage = StorageObserved { pools: pools.clone(), volumes, snapshots, exports: Vec::new() };
+        let storage =
+            StorageObserved { pools: pools.clone(), volumes, snapshots, ..StorageObserved::default() };
         host.report_as(1, NodeObserved { storage: Some(storage), ..host.observed(Vec::new()) }).await;
     };
     say(Vec::new(), Vec::new()).await;

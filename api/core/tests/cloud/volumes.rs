@@ -216,6 +216,7 @@ pub(crate) fn done(part: &StoragePart) -> StorageObserved {
             .iter()
             .map(|one| ExportObserved { id: one.id, state: export(one.id, &one.wanted) })
             .collect(),
+        leftovers: Vec::new(),
     }
 }
 

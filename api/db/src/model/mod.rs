@@ -7,6 +7,7 @@ mod key_pair;
 mod lifecycle;
 mod network;
 mod node;
+mod quarantine;
 mod schedule;
 mod volume;
 
@@ -23,6 +24,7 @@ pub use lifecycle::{
 };
 pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
 pub use node::{JoinToken, Node, NodeLoad};
+pub use quarantine::Quarantined;
 pub use schedule::SnapshotSchedule;
 pub use volume::{
     Attachment, Pool, Snapshot, SnapshotRecord, SnapshotSharing, Volume, VolumeModification, VolumeRecord,

@@ -260,6 +260,7 @@ fn done(part: &StoragePart) -> StorageObserved {
         volumes: volumes.collect(),
         snapshots: snapshots.collect(),
         exports: exports.collect(),
+        leftovers: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@ mod image_upload;
 mod instance;
 mod instance_view;
 mod key_pair;
+mod leftover;
 mod network;
 mod node;
 mod placement_group;
@@ -75,6 +76,8 @@ fn routes() -> Routes {
         .add::<e::DrainPool, _, _>(pool::drain)
         .add::<e::UndrainPool, _, _>(pool::undrain)
         .add::<e::DeletePool, _, _>(pool::delete)
+        .add::<e::ListLeftovers, _, _>(leftover::list)
+        .add::<e::ReclaimPool, _, _>(leftover::reclaim)
         .add::<e::CreateVolume, _, _>(volume::create)
         .add::<e::ListVolumes, _, _>(volume::list)
         .add::<e::ShowVolume, _, _>(volume::show)

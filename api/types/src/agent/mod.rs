@@ -8,6 +8,7 @@ mod disk;
 mod endpoints;
 mod enrol;
 mod io;
+mod leftover;
 mod node_part;
 mod observed;
 mod poll;
@@ -22,6 +23,7 @@ pub use disk::{
 pub use endpoints::{AGENT_PATHS, CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
 pub use io::{DiskIo, IoCounters, IoLimits};
+pub use leftover::{Leftover, LeftoverKind, StoredId, WantedUnlink};
 pub use node_part::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
     PlacementSpec, Power, RootDisk, WantedPlacement,

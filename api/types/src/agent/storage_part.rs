@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::VolumeSource;
+use super::{Leftover, VolumeSource, WantedUnlink};
 use crate::{Digest, ExportId, PoolId, SnapshotId, VolumeId};
 
 /// Everything that the pools of one node must hold and serve, or must no longer. What it does not name is left
@@ -20,6 +20,9 @@ pub struct StoragePart {
     pub snapshots: Vec<WantedSnapshot>,
     /// In order of their ids.
     pub exports: Vec<WantedExport>,
+    /// Removed things whose grace is over, in order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlinks: Vec<WantedUnlink>,
 }
 
 /// How a pool's volumes reach their instances.
@@ -186,6 +189,9 @@ pub struct StorageObserved {
     pub snapshots: Vec<SnapshotObserved>,
     /// Every export that is found or named.
     pub exports: Vec<ExportObserved>,
+    /// Everything in its usable pools that the part does not want there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<Leftover>,
 }
 
 /// One pool as its host sees it.

@@ -8,6 +8,7 @@ mod cloud;
 mod image;
 mod instance;
 mod key_pair;
+mod leftover;
 mod list;
 mod network;
 mod node;
@@ -34,6 +35,7 @@ pub use instance::{
     SetInstanceRequest, ShowConsoleRequest, ShutdownBehavior, StopInstanceRequest,
 };
 pub use key_pair::{CreateKeyPairRequest, CreatedKeyPair, KeyKind, KeyPair};
+pub use leftover::{Leftover, LeftoverKind, LeftoverState};
 pub use list::{Empty, List};
 pub use network::{Subnet, Vpc};
 pub use node::{ExpungeNodeRequest, ExpungedNode, JoinToken, Node, NodeState, Resources};
