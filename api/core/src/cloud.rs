@@ -14,6 +14,7 @@ use crate::console::Consoles;
 use crate::disk_io::IoBook;
 use crate::fleet::Fleet;
 use crate::loads::Loads;
+use crate::volume::WatchedTime;
 use crate::wake::Wakes;
 use crate::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Keyring};
 
@@ -29,6 +30,7 @@ pub struct Cloud {
     pub(crate) fleet: Fleet,
     pub(crate) io: IoBook,
     pub(crate) loads: Loads,
+    pub(crate) watched: WatchedTime,
     pub(crate) credentials: CredentialCache,
     pub(crate) consoles: Consoles,
     pub(crate) identities: crate::agents::IdentityCache,
@@ -50,6 +52,7 @@ impl Cloud {
             fleet: Fleet::new(parts.clock.steady()),
             io: IoBook::new(parts.clock.now()),
             loads: Loads::new(parts.config.overcommit),
+            watched: WatchedTime::default(),
             clock: parts.clock,
             entropy: parts.entropy,
             signer: parts.signer,

@@ -64,6 +64,7 @@ impl Cloud {
         };
         let mut findings: Vec<_> = nodes.iter().flat_map(examine).collect();
         findings.extend(self.storage_findings(caller, &nodes).await?);
+        findings.extend(overdue::volumes(&self.warned_volumes().await?));
         findings.extend(overdue::imports(&self.db.active_imports().await?, self.now()));
         findings.extend(self.db.discrepancies().await?.into_iter().map(books::finding));
         Ok(findings)

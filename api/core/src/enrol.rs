@@ -146,7 +146,7 @@ impl Cloud {
 }
 
 /// A host that acts for the maker of its token.
-fn by((project, user_id): (ProjectId, UserId), request_id: &str) -> Caller {
+pub(crate) fn by((project, user_id): (ProjectId, UserId), request_id: &str) -> Caller {
     Caller {
         user_id,
         user_name: String::new(),

@@ -33,6 +33,7 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("detach_volume", &["core::detach_volume::committed", "core::detach_volume::woken"]),
     ("snapshot", &["core::snapshot::committed", "core::snapshot::woken"]),
     ("schedule", &["core::schedule::taken", "core::schedule::deleted"]),
+    ("volume_end", &["core::volume_end::warned", "core::volume_end::deleted"]),
     ("reclaim", &["core::reclaim::committed", "core::reclaim::woken"]),
     ("unlink", &["core::unlink::ordered", "core::unlink::forgotten"]),
     ("storage_news", &["core::storage_news::applied", "core::storage_news::woken"]),
@@ -77,6 +78,7 @@ pub const CALLS: &[(&str, Course)] = &[
     ("ReclaimPool", Steps("reclaim")),
     ("CreateVolume", Steps("volume")),
     ("ModifyVolume", Steps("volume")),
+    ("SetVolumeTtl", Whole(ONE)),
     ("DeleteVolume", Steps("volume")),
     ("AttachVolume", Steps("attach_volume")),
     ("DetachVolume", Steps("detach_volume")),
@@ -125,6 +127,7 @@ pub const BACKGROUND: &[(&str, Course)] = &[
     (IMAGE_PATH, Whole("it reads")),
     (Reconciler::Liveness.name(), Whole("a node's state is one transaction; the next round does the others")),
     (Reconciler::Schedules.name(), Steps("schedule")),
+    (Reconciler::VolumeEnds.name(), Steps("volume_end")),
     (Reconciler::Quarantine.name(), Steps("unlink")),
     (Reconciler::Purge.name(), Whole("a batch is one transaction; the next round takes the others")),
 ];

@@ -80,6 +80,6 @@ pub use security_group::{
 };
 pub use snapshot::{CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, SNAPSHOT_FAILED};
 pub use volume::{
-    AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, ModificationState,
-    ModificationView, ModifyVolume, USUAL_IOPS, USUAL_THROUGHPUT_MIB, VolumeView,
+    AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, EndState, EndView,
+    ModificationState, ModificationView, ModifyVolume, USUAL_IOPS, USUAL_THROUGHPUT_MIB, VolumeView,
 };

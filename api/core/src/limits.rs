@@ -27,6 +27,8 @@ pub(crate) const CONSOLE_BYTES: usize = 64 * 1024;
 pub(crate) const VOLUMES_PER_INSTANCE: u32 = 8;
 /// GiB of a disk, as the largest gp3 volume.
 pub(crate) const DISK_GIB: u32 = 16_384;
+/// From when a volume is given an end to that end: an hour, which is the shortest warning, to ten years.
+pub(crate) const VOLUME_TTL_SECONDS: RangeInclusive<u32> = 3600..=3650 * 24 * 3600;
 /// Schedules of snapshots of a project, as of policies on AWS (Amazon Data Lifecycle Manager, "Quotas").
 pub(crate) const SCHEDULES: usize = 100;
 /// From one of a schedule's times to the next.

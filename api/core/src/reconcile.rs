@@ -27,6 +27,8 @@ pub enum Reconciler {
     Liveness,
     /// Snapshots are taken that are due, and deleted that are not kept any more.
     Schedules,
+    /// Owners of volumes whose end is near are warned, and what is over is deleted.
+    VolumeEnds,
     /// Files of what was removed are unlinked once their grace is over.
     Quarantine,
     /// What is over is forgotten.
@@ -35,13 +37,15 @@ pub enum Reconciler {
 
 impl Reconciler {
     /// Every one of them.
-    pub const ALL: [Self; 4] = [Self::Liveness, Self::Schedules, Self::Quarantine, Self::Purge];
+    pub const ALL: [Self; 5] =
+        [Self::Liveness, Self::Schedules, Self::VolumeEnds, Self::Quarantine, Self::Purge];
 
     /// In the log and in the list of what can be cut off.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Liveness => "node liveness",
             Self::Schedules => "snapshot schedules",
+            Self::VolumeEnds => "volume ends",
             Self::Quarantine => "quarantine",
             Self::Purge => "purge",
         }
@@ -69,6 +73,7 @@ impl Cloud {
             let result = match reconciler {
                 Reconciler::Liveness => self.reconcile_liveness().await,
                 Reconciler::Schedules => self.run_schedules().await,
+                Reconciler::VolumeEnds => self.end_volumes().await,
                 Reconciler::Quarantine => self.unlink_due().await,
                 Reconciler::Purge => self.purge().await,
             };

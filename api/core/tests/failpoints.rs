@@ -142,6 +142,23 @@ impl Scene {
         self.say_storage(102, gone).await.unwrap();
     }
 
+    /// A volume whose time and warning are over, and one of which a warning is due.
+    async fn make_ends(&mut self) {
+        self.make_disks().await;
+        let (cloud, admin) = (&self.t.cloud, &self.t.admin);
+        let over = self.disks.unwrap().volume;
+        cloud.set_volume_ttl(admin, over, Some(3600)).await.unwrap();
+        for passed in [0, 3600] {
+            self.t.clock.advance(passed);
+            cloud.end_volumes().await.unwrap();
+        }
+        // Its host is heard again, and takes another one.
+        self.report_storage(102).await.unwrap();
+        let request = CreateVolume { size_gib: Some(1), ttl_seconds: Some(3600), ..CreateVolume::default() };
+        cloud.create_volume(admin, request).await.unwrap();
+        self.report_storage(103).await.unwrap();
+    }
+
     async fn reclaim(&self) -> Result<(), Error> {
         let (cloud, admin) = (&self.t.cloud, &self.t.admin);
         let pool = cloud.pools(admin).await?[0].load.pool.id;
@@ -202,6 +219,7 @@ impl Scene {
             }
             "attach_volume" | "snapshot" | "storage_news" => self.make_disks().await,
             "schedule" => self.make_schedule().await,
+            "volume_end" => self.make_ends().await,
             "reclaim" => self.make_quarantine().await,
             "unlink" => {
                 self.make_quarantine().await;
@@ -308,6 +326,7 @@ impl Scene {
             "snapshot" => cloud.delete_snapshot(admin, self.disks.unwrap().snapshot).await,
             "storage_news" => self.report_storage(1000).await,
             "schedule" => cloud.run_schedules().await.map(drop),
+            "volume_end" => cloud.end_volumes().await.map(drop),
             "reclaim" => self.reclaim().await,
             "unlink" => cloud.unlink_due().await.map(drop),
             other => panic!("the operation {other} is not acted out here"),
@@ -330,7 +349,7 @@ impl Scene {
             "run" => (2, InstanceState::Running),
             "attribute" | "tags" | "rules" | "import" | "enrol" | "drain" | "pool" | "volume"
             | "attach_volume" | "detach_volume" | "snapshot" | "storage_news" | "schedule" | "reclaim"
-            | "unlink" => (1, InstanceState::Running),
+            | "unlink" | "volume_end" => (1, InstanceState::Running),
             "expunge" => (1, InstanceState::Terminated),
             "start" => (1, InstanceState::Pending),
             "stop" => (1, InstanceState::Stopping),
@@ -383,7 +402,8 @@ impl Scene {
         let snapshots = cloud.snapshots(admin, &[]).await.unwrap();
         let states =
             volumes.iter().map(|record| (record.volume.state, record.attachment.as_ref().map(|a| a.state)));
-        let states: Vec<_> = states.collect();
+        let mut states: Vec<_> = states.collect();
+        states.sort_by_key(|(state, _)| state.name());
         let mut taken: Vec<_> = snapshots.iter().map(|record| record.snapshot.state).collect();
         taken.sort_by_key(|state| state.name());
         let (available, pending) = (VolumeState::Available, vec![SnapshotState::Pending]);
@@ -394,6 +414,9 @@ impl Scene {
             "detach_volume" => (1, vec![(available, Some(AttachmentState::Detaching))], pending),
             "snapshot" => (1, vec![(available, None)], vec![SnapshotState::Deleting]),
             "storage_news" => (1, vec![(available, None)], vec![SnapshotState::Completed]),
+            "volume_end" => {
+                (1, vec![(available, None), (VolumeState::Deleting, None)], vec![SnapshotState::Completed])
+            }
             // One by hand, one that is kept, one that is not any more, one that is new.
             "schedule" => (
                 1,

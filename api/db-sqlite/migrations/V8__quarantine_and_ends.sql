@@ -10,3 +10,14 @@ CREATE TABLE quarantine (
     ordered INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX quarantine_pool ON quarantine (pool_id);
+
+-- A volume is deleted at this time, after a warning. warned_seconds: the time that passed since the warning while a control
+-- plane watched; NULL before it.
+CREATE TABLE volume_end (
+    volume_id BLOB PRIMARY KEY REFERENCES volume ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    warns_at INTEGER NOT NULL CHECK (warns_at <= at),
+    warned_seconds INTEGER CHECK (warned_seconds >= 0),
+    set_by BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX volume_end_warns ON volume_end (warns_at);

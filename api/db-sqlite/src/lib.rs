@@ -41,6 +41,7 @@ mod tag;
 mod value;
 mod verb;
 mod volume;
+mod volume_end;
 mod wal;
 mod writer;
 

@@ -18,7 +18,7 @@ use crate::row::{Columns, all, execute, first};
 use crate::snapshot_share::USABLE;
 use crate::value::S;
 use crate::verb::Verb;
-use crate::{SqliteDb, attachment, modification, node, project, tag};
+use crate::{SqliteDb, attachment, modification, node, project, tag, volume_end};
 
 /// The SELECT list, with `volume` as v, that [`read`] reads.
 pub(crate) const VOLUME: &str =
@@ -102,6 +102,7 @@ fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<V
     // The bounds hold the texts that begin with "vol-".
     let mut tags = tag::of_kind(connection, project, "vol-", "vol.")?;
     let mut modifications = modification::of_project(connection, project)?;
+    let mut ends = volume_end::of_project(connection, project)?;
     let sql = format!(
         "SELECT {VOLUME}, p.class FROM volume v JOIN pool p ON p.id = v.pool_id
          WHERE v.project_id = ?1 ORDER BY v.id"
@@ -111,6 +112,7 @@ fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<V
         class,
         attachment: attachments.remove(&volume.id),
         modification: modifications.remove(&volume.id),
+        end: ends.remove(&volume.id),
         tags: tags.remove(&volume.id.to_string()).unwrap_or_default(),
         volume,
     };
@@ -148,6 +150,9 @@ pub(crate) fn create(connection: &Connection, new: &NewVolume) -> Verb<NewVolume
     insert(connection, volume, new.token.as_ref())?;
     for (key, value) in &new.tags {
         tag::insert(connection, volume.project_id, &volume.id.to_string(), key, value)?;
+    }
+    if let Some(end) = &new.end {
+        volume_end::insert(connection, volume.id, end)?;
     }
     let mut touched = Touched::default();
     touched.storage(node);
@@ -294,7 +299,7 @@ fn modify(
     Ok(VolumeOutcome::Changed(nodes))
 }
 
-fn delete(connection: &Connection, project: ProjectId, id: VolumeId) -> Verb<VolumeOutcome> {
+pub(crate) fn delete(connection: &Connection, project: ProjectId, id: VolumeId) -> Verb<VolumeOutcome> {
     let Some((volume, host)) = own(connection, project, id)? else { return Ok(VolumeOutcome::NotFound) };
     if let Some(instance) = attachment::user(connection, id)? {
         return Ok(VolumeOutcome::InUse(instance));

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tepui_db::conformance::world::{CAPACITY, Tenant, World};
 use tepui_db::model::{
     AccessKey, ImportState, KeyKind, KeyPair, PlacementGroup, PlacementStrategy, Pool, Role, Rule, RulePeer,
-    Snapshot, SnapshotSchedule, SnapshotSharing, SnapshotState, User, Volume, VolumeState,
+    Snapshot, SnapshotSchedule, SnapshotSharing, SnapshotState, User, Volume, VolumeEnd, VolumeState,
 };
 use tepui_db::{
     AuditFilter, AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb, InstanceFilter,
@@ -195,7 +195,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     };
     let id = volume.id;
     let token = Some(TokenUse { token: "t".into(), parameters_sha256: [1; 32] });
-    let new = NewVolume { volume, token, tags: vec![("Name".into(), "data".into())] };
+    let new = NewVolume { volume, token, tags: vec![("Name".into(), "data".into())], end: None };
     world.db.create_volume(&new).await.unwrap();
     world.db.apply_storage_news(node, &[StorageNews::VolumePresent(id, 4)], world.now()).await.unwrap();
     let export_id = ExportId::from_random(world.bits());
@@ -253,6 +253,9 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         created_at: world.now(),
     };
     world.db.create_schedule(&schedule, 10).await.unwrap();
+    let (at, set_by) = (world.now(), UserId::from_random(world.bits()));
+    let end = VolumeEnd { at, warns_at: at, warned_seconds: Some(60), set_by };
+    world.db.set_volume_end(tenant.project, id, Some(end)).await.unwrap();
     let removed = StoredId::Volume(VolumeId::from_random(world.bits()));
     let found = [StorageNews::InTrash(pool.id, removed)];
     world.db.apply_storage_news(node, &found, world.now()).await.unwrap();

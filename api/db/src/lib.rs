@@ -27,6 +27,7 @@ mod snapshot;
 mod storage;
 mod tag;
 mod volume;
+mod volume_end;
 
 pub use books::{BooksDb, Discrepancy};
 pub use error::DbError;
@@ -55,6 +56,7 @@ pub use volume::{
     AttachOutcome, DetachOutcome, Detachment, NewAttachment, NewVolume, NewVolumeOutcome, VolumeChange,
     VolumeDb, VolumeOutcome,
 };
+pub use volume_end::VolumeEndDb;
 
 /// The whole store. Its writing verbs obey [`rehearse`].
 pub trait Db:
@@ -69,6 +71,7 @@ pub trait Db:
     + PoolDb
     + QuarantineDb
     + VolumeDb
+    + VolumeEndDb
     + SnapshotDb
     + ScheduleDb
     + StorageDb
@@ -91,6 +94,7 @@ impl<T> Db for T where
         + PoolDb
         + QuarantineDb
         + VolumeDb
+        + VolumeEndDb
         + SnapshotDb
         + ScheduleDb
         + StorageDb

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tepui_types::{AttachmentId, ExportId, InstanceId, NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
-use crate::model::{InstanceState, Volume, VolumeRecord, VolumeState};
+use crate::model::{InstanceState, Volume, VolumeEnd, VolumeRecord, VolumeState};
 use crate::{DbError, TokenUse};
 
 /// One `CreateVolume`.
@@ -16,6 +16,8 @@ pub struct NewVolume {
     pub token: Option<TokenUse>,
     /// Its tags.
     pub tags: Vec<(String, String)>,
+    /// When it is deleted by itself.
+    pub end: Option<VolumeEnd>,
 }
 
 /// What became of a creation. Everything but `Created` and `Repeated` left nothing behind.

@@ -65,6 +65,7 @@ pub(crate) struct Metrics {
     seconds: Family<ActionLabels, Histogram>,
     instances: Family<StateLabels, Gauge>,
     nodes: Family<StateLabels, Gauge>,
+    ending: Family<StateLabels, Gauge>,
     pools: Pools,
     commits: Counter,
     db: Arc<SqliteDb>,
@@ -86,11 +87,25 @@ impl Metrics {
         registry.register("request_seconds", "Time until the answer", seconds.clone());
         registry.register("instances", "Instances by state", instances.clone());
         registry.register("nodes", "Nodes by state", nodes.clone());
+        let ending = Family::default();
+        let help = "Volumes whose owners are warned of their deletion, and those whose time has come";
+        registry.register("volumes_ending", help, ending.clone());
         let pools = Pools::register(&mut registry);
         registry.register("db_commits", "Commits of the database", commits.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
-        Self { registry, requests, seconds, instances, nodes, pools, commits, db, scrape: Mutex::default() }
+        Self {
+            registry,
+            requests,
+            seconds,
+            instances,
+            nodes,
+            ending,
+            pools,
+            commits,
+            db,
+            scrape: Mutex::default(),
+        }
     }
 
     fn count(&self, surface: &'static str, response: &Response, took: Duration) {
@@ -122,6 +137,10 @@ impl Metrics {
         self.nodes.clear();
         for load in &nodes {
             self.nodes.get_or_create(&state(&load.node.state)).inc();
+        }
+        self.ending.clear();
+        for (_, ends) in &cloud.warned_volumes().await? {
+            self.ending.get_or_create(&state(ends)).inc();
         }
         self.pools.fill(&cloud.pool_views().await?);
         let commits = self.db.commits();

@@ -219,6 +219,7 @@ endpoints! {
     Query Get "/v1/volumes" ListVolumes(Empty) -> List<Volume>, "Lists the project's volumes, root disks included.";
     Query Get "/v1/volumes/{volume}" ShowVolume(Empty) -> Volume, "Shows a volume.";
     Json Patch "/v1/volumes/{volume}" ModifyVolume(ModifyVolumeRequest) -> Volume, "Grows a volume or changes its limits, also under a guest.";
+    Json Put "/v1/volumes/{volume}/ttl" SetVolumeTtl(SetVolumeTtlRequest) -> Volume, "Sets when a volume is deleted by itself, or that it is not.";
     Json Post "/v1/volumes/{volume}/attach" AttachVolume(AttachVolumeRequest) -> Volume, "Attaches a volume to an instance.";
     Json Post "/v1/volumes/{volume}/detach" DetachVolume(DetachVolumeRequest) -> Volume, "Detaches a volume from its instance.";
     Query Delete "/v1/volumes/{volume}" DeleteVolume(Empty) -> Empty, "Deletes a volume that nobody uses.";

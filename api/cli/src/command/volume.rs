@@ -12,6 +12,7 @@ use tepui_types::rest::{
     ModifyVolumeRequest, Volume, VolumeState,
 };
 
+use super::volume_ttl::{Ttl, ends, parse_ttl, seconds};
 use super::{or_dash, word};
 use crate::cli::examples;
 use crate::complete::{Kind, names};
@@ -37,8 +38,8 @@ pub enum Verb {
     /// Create a volume
     #[command(before_help = examples!("tepui volume create data --size 10 --iops 500", "tepui volume create restored --snapshot before-upgrade"))]
     Create(New),
-    /// Grow a volume or change its limits, in use or not
-    #[command(before_help = examples!("tepui volume modify data --size 20", "tepui volume modify data --iops 500 --throughput 50"))]
+    /// Grow a volume, change its limits or its end, in use or not
+    #[command(before_help = examples!("tepui volume modify data --size 20 --iops 500", "tepui volume modify data --ttl 7d"))]
     Modify(Modify),
     /// Attach a volume to an instance, running or stopped
     #[command(before_help = examples!("tepui volume attach data web", "tepui volume attach data web --device /dev/sdg"))]
@@ -78,6 +79,9 @@ pub struct New {
     /// What a guest may do with it.
     #[command(flatten)]
     limits: Limits,
+    /// Delete it so long after its creation, after a warning: 1h to 3650d, for example 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl, allow_hyphen_values = true)]
+    ttl: Option<Duration>,
     /// Watching.
     #[command(flatten)]
     watch: Watch,
@@ -85,7 +89,7 @@ pub struct New {
 
 /// A volume to be changed.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["size", "iops", "throughput"]))]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["size", "iops", "throughput", "ttl", "no_ttl"]))]
 pub struct Modify {
     /// Name, id or a unique beginning
     #[arg(add = names(Kind::Volume))]
@@ -96,6 +100,9 @@ pub struct Modify {
     /// What a guest may do with it.
     #[command(flatten)]
     limits: Limits,
+    /// When it is deleted by itself.
+    #[command(flatten)]
+    ttl: Ttl,
     /// Watching.
     #[command(flatten)]
     watch: Watch,
@@ -155,14 +162,15 @@ struct Watch {
 }
 
 impl Shown for Volume {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "size", "class", "state", "instance", "device"];
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "size", "class", "state", "instance", "device", "ends"];
 
     fn cells(&self) -> Vec<String> {
         let instance = self.attachment.as_ref().map(|attachment| attachment.instance_id);
         let device = self.attachment.as_ref().map(|attachment| &attachment.device);
         let (size, class) = (format!("{} GiB", self.size_gib), self.class.clone());
         let (name, id) = (or_dash(self.name.as_ref()), self.id.to_string());
-        vec![name, id, size, class, state(self), or_dash(instance.as_ref()), or_dash(device)]
+        vec![name, id, size, class, state(self), or_dash(instance.as_ref()), or_dash(device), ends(self)]
     }
 
     fn id(&self) -> String {
@@ -193,7 +201,8 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             session.show(&volume)
         }
         Verb::Create(new) => create(new, session).await,
-        Verb::Modify(Modify { volume, size, limits: Limits { iops, throughput }, watch }) => {
+        Verb::Modify(Modify { volume, ttl, .. }) if ttl.is_asked() => ttl.set(&volume, session).await,
+        Verb::Modify(Modify { volume, size, limits: Limits { iops, throughput }, ttl: _, watch }) => {
             let request = ModifyVolumeRequest { size_gib: size, iops, throughput_mib: throughput };
             let volume = session.call::<ModifyVolume>(&[&volume], &request).await?;
             watch.show(volume, Goal::Modified, session).await
@@ -219,6 +228,7 @@ async fn create(new: New, session: &mut Session) -> Result<()> {
         iops: new.limits.iops,
         throughput_mib: new.limits.throughput,
         snapshot: new.snapshot,
+        ttl_seconds: new.ttl.map(seconds),
         name: Some(new.name),
         tags: [].into(),
         client_token: Some(HEXLOWER.encode(&(session.world.random)())),

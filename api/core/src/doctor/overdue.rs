@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tepui_db::model::{ImportTask, InstanceRecord, NodeState};
+use tepui_db::model::{EndingVolume, ImportTask, InstanceRecord, NodeState};
 
 use super::{Finding, warning};
-use crate::NodeView;
+use crate::{EndState, NodeView};
 
 /// Longer than the largest image takes over a slow link; an import that is cut off is failed at the next start.
 const LONGEST_IMPORT: Duration = Duration::from_secs(24 * 3600);
@@ -40,6 +40,23 @@ pub(super) fn imports(tasks: &[ImportTask], now: Timestamp) -> Vec<Finding> {
         warning(format!("import {}", task.id), what, cure)
     });
     told.collect()
+}
+
+/// Volumes that were to be deleted, and are not.
+pub(super) fn volumes(warned: &[(EndingVolume, EndState)]) -> impl Iterator<Item = Finding> + use<'_> {
+    let overdue = warned.iter().filter(|(_, state)| *state == EndState::Overdue);
+    overdue.map(|(EndingVolume { volume_id, end, used_by, .. }, _)| {
+        let (why, cure) = match used_by {
+            Some(instance) => (format!("it is in use by {instance}"), "detach it"),
+            None => (
+                "its owner was not warned long enough".into(),
+                "see that the clock of the control plane's host is right",
+            ),
+        };
+        let what = format!("was to be deleted at {}: {why}", end.at);
+        let cure = format!("{cure}; its owner keeps it with: tepui volume modify {volume_id} --no-ttl");
+        warning(format!("volume {volume_id}"), what, cure)
+    })
 }
 
 /// How long ago it was; `None` for what is to come, as after a clock that was set back.

@@ -8,6 +8,7 @@ use tepui_db::{NewVolume, NewVolumeOutcome, PoolLoad, TokenUse};
 use tepui_types::agent::IoLimits;
 use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
 
+use super::end::new_end;
 use super::throttle::io_limits;
 use super::{USUAL_CLASS, VolumeView, check_size};
 use crate::failpoint::pass;
@@ -29,6 +30,8 @@ pub struct CreateVolume {
     pub throughput_mib: Option<u32>,
     /// What it holds when it is new.
     pub snapshot_id: Option<SnapshotId>,
+    /// It is deleted so long after now; `None` never.
+    pub ttl_seconds: Option<u32>,
     /// Makes a repeat harmless.
     pub client_token: Option<String>,
     /// Its tags.
@@ -49,6 +52,7 @@ impl Cloud {
         let size_gib = wanted_size(request.size_gib, snapshot.as_ref())?;
         let limits = io_limits(request.iops, request.throughput_mib)?;
         let token = token_use(&request, limits)?;
+        let end = request.ttl_seconds.map(|ttl| new_end(caller, ttl, self.now())).transpose()?;
         let volume = Volume {
             id: VolumeId::from_random(self.random()),
             project_id: caller.project,
@@ -62,7 +66,7 @@ impl Cloud {
             message: None,
             created_at: self.now(),
         };
-        let new = NewVolume { volume, token, tags: limits::tag_pairs(&request.tags) };
+        let new = NewVolume { volume, token, tags: limits::tag_pairs(&request.tags), end };
         let made =
             |written: Option<&(VolumeId, Option<NodeId>)>| written.map_or(new.volume.id, |(id, _)| *id);
         let write = self.write_volume(&request, snapshot.as_ref(), new.clone());
@@ -208,12 +212,24 @@ fn smaller(size: u32, least: u32) -> Error {
 fn token_use(request: &CreateVolume, limits: IoLimits) -> Result<Option<TokenUse>, Error> {
     let Some(token) = &request.client_token else { return Ok(None) };
     limits::check_name("client_token", token, limits::CLIENT_TOKEN)?;
-    let CreateVolume { size_gib, class, iops: _, throughput_mib: _, snapshot_id, client_token: _, tags } =
-        request;
+    let CreateVolume {
+        size_gib,
+        class,
+        iops: _,
+        throughput_mib: _,
+        snapshot_id,
+        ttl_seconds,
+        client_token: _,
+        tags,
+    } = request;
     let mut parameters = format!("{size_gib:?} {class:?} {snapshot_id:?} {tags:?}");
     // Without limits as before there were any: a token outlives an upgrade.
     if !limits.is_none() {
         parameters += &format!(" {limits:?}");
+    }
+    // As well without a TTL.
+    if let Some(ttl) = ttl_seconds {
+        parameters += &format!(" ttl {ttl}");
     }
     let parameters_sha256 = Sha256::digest(parameters.as_bytes()).into();
     Ok(Some(TokenUse { token: token.clone(), parameters_sha256 }))

@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod create;
 
+mod end;
 mod modify;
 mod on_termination;
 pub(crate) mod throttle;
@@ -20,6 +21,8 @@ use crate::{Caller, Cloud, Error, Kind, limits};
 
 pub use attach::{AttachVolume, DetachVolume};
 pub use create::CreateVolume;
+pub(crate) use end::WatchedTime;
+pub use end::{EndState, EndView};
 pub use modify::{ModificationState, ModificationView, ModifyVolume};
 pub use on_termination::DiskChange;
 pub use throttle::{USUAL_IOPS, USUAL_THROUGHPUT_MIB};
@@ -49,6 +52,8 @@ pub struct VolumeView {
     pub attachment: Option<AttachmentView>,
     /// The last change of its size or limits.
     pub modification: Option<ModificationView>,
+    /// When it is deleted by itself.
+    pub end: Option<EndView>,
     /// What the guest that has it did with it since it started or was given it, by its host's last word to this process.
     pub io: Option<IoCounters>,
     /// When it was created.
@@ -88,8 +93,8 @@ impl AttachmentView {
 }
 
 impl VolumeView {
-    fn of_pool(record: VolumeRecord, io: &IoBook) -> Self {
-        let VolumeRecord { volume, class, attachment, modification, tags } = record;
+    fn of_pool(record: VolumeRecord, io: &IoBook, now: Timestamp) -> Self {
+        let VolumeRecord { volume, class, attachment, modification, end, tags } = record;
         let modification = modification.map(|row| ModificationView::of(&volume, &class, &row));
         Self {
             id: volume.id,
@@ -101,6 +106,7 @@ impl VolumeView {
             snapshot_id: volume.snapshot_id,
             attachment: attachment.as_ref().map(AttachmentView::of),
             modification,
+            end: end.map(|end| EndView::of(&end, now)),
             io: attachment.and_then(|attachment| io.of(attachment.export_id)),
             created_at: volume.created_at,
             tags,
@@ -127,6 +133,7 @@ impl VolumeView {
             snapshot_id: None,
             attachment: Some(attachment),
             modification: None,
+            end: None,
             io: None,
             created_at: volume.created_at,
             tags: BTreeMap::new(),
@@ -146,8 +153,9 @@ impl Cloud {
             self.db.instances(caller.project, &filter),
             self.db.tags(caller.project)
         )?;
+        let now = self.now();
         let mut volumes: Vec<_> =
-            records.into_iter().map(|record| VolumeView::of_pool(record, &self.io)).collect();
+            records.into_iter().map(|record| VolumeView::of_pool(record, &self.io, now)).collect();
         for record in instances {
             let root = VolumeView::of_root(&record);
             volumes.extend(root.map(|root| VolumeView {

@@ -29,6 +29,7 @@ mod schedules;
 mod scratch;
 mod snapshots;
 mod tenancy;
+mod volume_ends;
 mod volume_races;
 mod volume_roots;
 mod volumes;

@@ -74,6 +74,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| create_volume(CreateVolume { snapshot_id: Some(of.snapshot), ..CreateVolume::default() });
     |cloud, caller, of| modify_volume(grow(of));
     |cloud, caller, of| modify_disks(of.instance, &[of_termination()]);
+    |cloud, caller, of| set_volume_ttl(of.data, Some(7200));
     |cloud, caller, of| delete_volume(of.data);
     |cloud, caller, of| attach_volume(attach(of));
     |cloud, caller, of| detach_volume(detach(of));

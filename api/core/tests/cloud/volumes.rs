@@ -141,7 +141,7 @@ impl Site {
     }
 
     /// The root disk of the instance.
-    async fn root(&self) -> VolumeId {
+    pub(crate) async fn root(&self) -> VolumeId {
         let record = self.t.cloud.instance(&self.t.admin, self.instance).await.unwrap().record;
         record.root_volume.as_ref().unwrap().id
     }
@@ -154,6 +154,13 @@ impl Site {
     async fn detach(&self, volume_id: VolumeId, force: bool) -> Result<(), Error> {
         let request = DetachVolume { volume_id, instance_id: None, device: None, force };
         self.t.cloud.detach_volume(&self.t.admin, request).await.map(|_| ())
+    }
+
+    /// The guest has let go of the volume, and nothing of its export is left.
+    pub(crate) async fn let_go(&self, id: VolumeId) {
+        self.detach(id, true).await.unwrap();
+        self.serve().await;
+        assert_eq!(self.volume(id).await.attachment, None);
     }
 
     /// A volume that the guest uses.

@@ -37,7 +37,7 @@ pub(super) fn insert(connection: &Connection, instance_n: i64, new: &LaunchInsta
 }
 
 fn make(connection: &Connection, new: &LaunchVolume) -> Step {
-    let row = NewVolume { volume: new.volume.clone(), token: None, tags: Vec::new() };
+    let row = NewVolume { volume: new.volume.clone(), token: None, tags: Vec::new(), end: None };
     let created = match volume::create(connection, &row) {
         Ok(created) => created,
         Err(Undo::Answer(refused)) => refused,

@@ -23,6 +23,7 @@ mod site;
 pub mod snapshot;
 pub mod tag;
 pub mod volume;
+pub mod volume_end;
 pub mod volume_root;
 pub mod world;
 
@@ -90,6 +91,7 @@ macro_rules! conformance_suite {
                 schedules_are_their_projects_and_limited;
             quarantine: what_is_removed_is_kept_until_its_host_has_unlinked_it,
                 what_the_books_refer_to_is_never_ordered_to_be_unlinked;
+            volume_end: an_end_is_warned_of_and_carried_out_as_it_was_read, an_end_is_set_anew_and_taken_away;
             attachment: an_attachment_is_free_again_only_once_its_export_is_fenced, by_force_a_volume_is_fenced_without_its_guest, what_was_never_open_is_detached_without_its_guest, a_detachment_names_what_is_attached, a_refused_attachment_leaves_nothing, of_parallel_attachments_one_wins, a_local_volume_is_for_instances_on_its_node, volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should, only_its_owners_word_ends_a_volume, a_detached_volume_outlives_its_instance;
             volume: pools_have_their_own_name_and_folder, a_volume_is_there_once_its_host_says_so_and_gone_once_it_says_that, a_volume_that_can_never_be_made_says_why_and_can_be_deleted, a_token_creates_one_volume, a_refused_volume_leaves_nothing, a_volume_grows_and_never_shrinks, a_volume_in_use_has_grown_once_its_guest_sees_it, limits_are_changed_once_the_guest_is_held_to_them, a_nodes_exports_are_those_of_its_guests, a_storage_part_has_all_that_is_in_its_pools, what_failed_is_told_and_changes_nothing_else, a_project_with_volumes_is_not_deleted, what_a_given_up_host_had_is_lost_and_can_be_deleted;
         }

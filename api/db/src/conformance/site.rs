@@ -52,7 +52,7 @@ impl Site {
             message: None,
             created_at: self.world.now(),
         };
-        NewVolume { volume, token: None, tags: vec![("Name".into(), "data".into())] }
+        NewVolume { volume, token: None, tags: vec![("Name".into(), "data".into())], end: None }
     }
 
     pub(super) async fn create(&self, new: &NewVolume) -> NewVolumeOutcome {

@@ -10,6 +10,7 @@ mod node;
 mod quarantine;
 mod schedule;
 mod volume;
+mod volume_end;
 
 pub use identity::{AccessKey, Credential, Project, Quota, Role, User};
 pub use image::{Image, ImageState, ImportTask};
@@ -29,3 +30,4 @@ pub use schedule::SnapshotSchedule;
 pub use volume::{
     Attachment, Pool, Snapshot, SnapshotRecord, SnapshotSharing, Volume, VolumeModification, VolumeRecord,
 };
+pub use volume_end::{EndingVolume, VolumeEnd};

@@ -8,7 +8,7 @@ use tepui_types::{
     AttachmentId, ExportId, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId, VolumeId,
 };
 
-use super::{AttachmentState, ExportState, SnapshotState, VolumeState};
+use super::{AttachmentState, ExportState, SnapshotState, VolumeEnd, VolumeState};
 
 /// Storage that volumes are made in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +155,8 @@ pub struct VolumeRecord {
     pub attachment: Option<Attachment>,
     /// The last change of its size or limits.
     pub modification: Option<VolumeModification>,
+    /// When it is deleted by itself.
+    pub end: Option<VolumeEnd>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }

@@ -606,6 +606,23 @@ impl Write for VolumeStatusDetails {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct VolumeStatusEvent {
+    pub(crate) description: Option<Text>,
+    pub(crate) event_id: Option<Text>,
+    pub(crate) event_type: Option<Text>,
+    pub(crate) not_before: Option<Timestamp>,
+}
+
+impl Write for VolumeStatusEvent {
+    fn write(&self, to: &mut Xml) {
+        to.optional("description", &self.description);
+        to.optional("eventId", &self.event_id);
+        to.optional("eventType", &self.event_type);
+        to.optional("notBefore", &self.not_before);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct VolumeStatusInfo {
     pub(crate) details: Vec<super::VolumeStatusDetails>,
     pub(crate) status: Option<Text>,
@@ -621,6 +638,7 @@ impl Write for VolumeStatusInfo {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct VolumeStatusItem {
     pub(crate) availability_zone: Option<Text>,
+    pub(crate) events: Vec<super::VolumeStatusEvent>,
     pub(crate) volume_id: Option<Text>,
     pub(crate) volume_status: Option<super::VolumeStatusInfo>,
 }
@@ -628,6 +646,7 @@ pub(crate) struct VolumeStatusItem {
 impl Write for VolumeStatusItem {
     fn write(&self, to: &mut Xml) {
         to.optional("availabilityZone", &self.availability_zone);
+        to.list("eventsSet", &self.events);
         to.optional("volumeId", &self.volume_id);
         to.optional("volumeStatus", &self.volume_status);
     }

@@ -1,12 +1,12 @@
 //! Volumes.
 
 use tepui_core::{
-    AttachVolume, AttachmentView, CreateVolume, DetachVolume, Kind, USUAL_IOPS, USUAL_THROUGHPUT_MIB,
-    VolumeView,
+    AttachVolume, AttachmentView, CreateVolume, DetachVolume, EndState, EndView, Kind, USUAL_IOPS,
+    USUAL_THROUGHPUT_MIB, VolumeView,
 };
 use tepui_db::model::VolumeState;
-use tepui_types::SnapshotId;
 use tepui_types::agent::IoLimits;
+use tepui_types::{SnapshotId, VolumeId};
 
 use super::{fixed, text};
 use crate::error::ApiError;
@@ -14,7 +14,8 @@ use crate::generated::{
     AttachVolumeRequest, AttributeBooleanValue, CreateVolumeRequest, DeleteVolumeRequest,
     DescribeVolumeAttributeRequest, DescribeVolumeAttributeResult, DescribeVolumeStatusRequest,
     DescribeVolumeStatusResult, DescribeVolumesRequest, DescribeVolumesResult, DetachVolumeRequest,
-    Volume as Shape, VolumeAttachment, VolumeStatusDetails, VolumeStatusInfo, VolumeStatusItem,
+    Volume as Shape, VolumeAttachment, VolumeStatusDetails, VolumeStatusEvent, VolumeStatusInfo,
+    VolumeStatusItem,
 };
 use crate::mechanism::{Field, apply, flag, many, one, parse_id, parse_ids, shown_tags, tags_for};
 use crate::operation::{Context, Handle, Void};
@@ -78,6 +79,7 @@ impl Handle for CreateVolumeRequest {
             iops: self.iops.map(|asked| limit("Iops", asked)).transpose()?,
             throughput_mib: self.throughput.map(|asked| limit("Throughput", asked)).transpose()?,
             snapshot_id: snapshot_id(self.snapshot_id.as_deref())?,
+            ttl_seconds: None,
             client_token: cx.token.clone().map(String::from),
             tags,
         };
@@ -142,6 +144,10 @@ impl Handle for DescribeVolumeAttributeRequest {
 
 const STATUS_FILTERS: &[Field<VolumeStatusItem>] = &[
     ("availability-zone", |v| one(&v.availability_zone)),
+    ("event.description", |v| many(&v.events, |event| &event.description)),
+    ("event.event-id", |v| many(&v.events, |event| &event.event_id)),
+    ("event.event-type", |v| many(&v.events, |event| &event.event_type)),
+    ("event.not-before", |v| v.events.iter().filter_map(|event| event.not_before).map(time).collect()),
     ("volume-status.status", |v| v.volume_status.iter().flat_map(|status| one(&status.status)).collect()),
 ];
 
@@ -166,12 +172,28 @@ fn status_item(zone: &str, view: &VolumeView) -> VolumeStatusItem {
     };
     VolumeStatusItem {
         availability_zone: text(zone),
+        events: view.end.iter().filter_map(|end| event(view.id, end)).collect(),
         volume_id: text(view.id),
         volume_status: Some(VolumeStatusInfo {
             details: vec![VolumeStatusDetails { name: fixed("io-enabled"), status: fixed(io) }],
             status: fixed(status),
         }),
     }
+}
+
+/// The warning of a volume that is deleted by itself. EC2 has no such event, and its types of events are open texts.
+fn event(volume: VolumeId, end: &EndView) -> Option<VolumeStatusEvent> {
+    let description = match end.state {
+        EndState::Later => return None,
+        EndState::Soon => "The volume is deleted at the end that was set for it",
+        EndState::Overdue => "The volume is deleted as soon as nobody uses it: its end has come",
+    };
+    Some(VolumeStatusEvent {
+        description: fixed(description),
+        event_id: text(format!("e{volume}")),
+        event_type: fixed("scheduled-deletion"),
+        not_before: Some(end.not_before),
+    })
 }
 
 fn shape(zone: &str, view: &VolumeView) -> Shape {

@@ -570,3 +570,28 @@ async fn an_instance_that_boots_from_a_volume_shows_it_and_keeps_it_over_a_stop(
     }
     assert_eq!(client.refused("DescribeVolumes", &[("VolumeId.1", &root)]).await.0, "InvalidVolume.NotFound");
 }
+
+#[tokio::test]
+async fn the_end_of_a_volume_is_an_event_of_its_status_once_it_is_warned_of() {
+    let harness = Harness::new().await;
+    let client = &harness.admin;
+    harness.pool().await;
+    let made = client.ok("CreateVolume", &[("Size", "1"), ("AvailabilityZone", "test-1a")]).await;
+    let volume = made.text_at("volumeId").to_owned();
+    harness.settle().await;
+    let caller = harness.caller(&client.key_id).await;
+    let set = harness.cloud.set_volume_ttl(&caller, volume.parse().unwrap(), Some(36_000)).await.unwrap();
+    let status = async || client.ok("DescribeVolumeStatus", &[("VolumeId.1", &volume)]).await;
+    let before = status().await;
+    assert!(before.items("volumeStatusSet.item.eventsSet").is_empty(), "{before:?}");
+    harness.clock.advance(9 * 3600);
+    harness.cloud.end_volumes().await.unwrap();
+    let warned = status().await;
+    let event =
+        |field: &str| warned.text_at(&format!("volumeStatusSet.item.eventsSet.item.{field}")).to_owned();
+    assert_eq!((event("eventType"), event("eventId")), ("scheduled-deletion".into(), format!("e{volume}")));
+    assert_eq!(event("notBefore").parse::<jiff::Timestamp>().unwrap(), set.end.unwrap().at);
+    let filter = [("Filter.1.Name", "event.event-type"), ("Filter.1.Value.1", "scheduled-deletion")];
+    let found = client.ok("DescribeVolumeStatus", &filter).await;
+    assert_eq!(found.text_at("volumeStatusSet.item.volumeId"), volume);
+}

@@ -82,6 +82,7 @@ fn routes() -> Routes {
         .add::<e::ListVolumes, _, _>(volume::list)
         .add::<e::ShowVolume, _, _>(volume::show)
         .add::<e::ModifyVolume, _, _>(volume::modify)
+        .add::<e::SetVolumeTtl, _, _>(volume::set_ttl)
         .add::<e::AttachVolume, _, _>(volume::attach)
         .add::<e::DetachVolume, _, _>(volume::detach)
         .add::<e::DeleteVolume, _, _>(volume::delete)

@@ -1,16 +1,16 @@
 //! Volumes, root disks among them.
 
 use tepui_core::{
-    AttachVolume, AttachmentView, CreateVolume, DetachVolume, InstanceView, Kind, ModificationView,
-    ModifyVolume, VolumeView,
+    AttachVolume, AttachmentView, CreateVolume, DetachVolume, EndState, EndView, InstanceView, Kind,
+    ModificationView, ModifyVolume, VolumeView,
 };
 use tepui_db::model;
 use tepui_types::VolumeId;
 use tepui_types::agent::IoCounters;
 use tepui_types::rest::{
     AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, List,
-    ModificationState, ModifyVolumeRequest, Volume, VolumeAttachment, VolumeIo, VolumeModification,
-    VolumeState,
+    ModificationState, ModifyVolumeRequest, SetVolumeTtlRequest, Volume, VolumeAttachment, VolumeEnd,
+    VolumeEndState, VolumeIo, VolumeModification, VolumeState,
 };
 
 use super::resolve::pick;
@@ -36,12 +36,14 @@ pub(super) async fn create(call: Call, request: CreateVolumeRequest) -> Result<V
         iops,
         throughput_mib,
         snapshot: _,
+        ttl_seconds,
         name,
         mut tags,
         client_token,
     } = request;
     tags.extend(name.map(|name| ("Name".to_owned(), name)));
-    let new = CreateVolume { size_gib, class, iops, throughput_mib, snapshot_id, client_token, tags };
+    let new =
+        CreateVolume { size_gib, class, iops, throughput_mib, snapshot_id, ttl_seconds, client_token, tags };
     Ok(shown(call.cloud().create_volume(&call.caller, new).await?))
 }
 
@@ -61,6 +63,11 @@ pub(super) async fn modify(call: Call, request: ModifyVolumeRequest) -> Result<V
     let wanted = ModifyVolume { volume_id, size_gib, class: None, iops, throughput_mib };
     call.cloud().modify_volume(&call.caller, wanted).await?;
     shown_now(&call, volume_id).await
+}
+
+pub(super) async fn set_ttl(call: Call, request: SetVolumeTtlRequest) -> Result<Volume, Failure> {
+    let id = find(&call, call.target()).await?;
+    Ok(shown(call.cloud().set_volume_ttl(&call.caller, id, request.ttl_seconds).await?))
 }
 
 pub(super) async fn attach(call: Call, request: AttachVolumeRequest) -> Result<Volume, Failure> {
@@ -117,10 +124,21 @@ fn shown(view: VolumeView) -> Volume {
         snapshot_id: view.snapshot_id,
         attachment: view.attachment.map(attachment),
         modification: view.modification.map(modification),
+        end: view.end.map(end),
         io: view.io.map(io),
         tags: view.tags,
         created_at: view.created_at,
     }
+}
+
+fn end(view: EndView) -> VolumeEnd {
+    let state = match view.state {
+        EndState::Later => VolumeEndState::Later,
+        EndState::Soon => VolumeEndState::Soon,
+        EndState::Overdue => VolumeEndState::Overdue,
+    };
+    let EndView { at, warns_at, state: _, not_before } = view;
+    VolumeEnd { at, state, warns_at, not_before }
 }
 
 fn io(counters: IoCounters) -> VolumeIo {

@@ -53,5 +53,6 @@ pub use upload::{
 };
 pub use volume::{
     AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, ModificationState,
-    ModifyVolumeRequest, Volume, VolumeAttachment, VolumeIo, VolumeModification, VolumeState,
+    ModifyVolumeRequest, SetVolumeTtlRequest, Volume, VolumeAttachment, VolumeEnd, VolumeEndState, VolumeIo,
+    VolumeModification, VolumeState,
 };

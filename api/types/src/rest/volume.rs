@@ -100,6 +100,31 @@ pub struct VolumeIo {
     pub written_bytes: u64,
 }
 
+/// How near the end of a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeEndState {
+    /// Nobody is warned yet.
+    Later,
+    /// This is the warning.
+    Soon,
+    /// Its time has come. It goes once nobody uses it and its warning was long enough.
+    Overdue,
+}
+
+/// When a volume is deleted by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeEnd {
+    /// The time that was set.
+    pub at: Timestamp,
+    /// How near it is.
+    pub state: VolumeEndState,
+    /// The warning begins then.
+    pub warns_at: Timestamp,
+    /// It is not deleted before; later than its time where the warning began late.
+    pub not_before: Timestamp,
+}
+
 /// A volume: of a pool, or an instance's root disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Volume {
@@ -123,6 +148,8 @@ pub struct Volume {
     pub attachment: Option<VolumeAttachment>,
     /// The last change of its size or limits.
     pub modification: Option<VolumeModification>,
+    /// When it is deleted by itself; absent where it stays until somebody deletes it.
+    pub end: Option<VolumeEnd>,
     /// What its guest did with it since it started or was given it; absent until the guest's host has said it.
     pub io: Option<VolumeIo>,
     /// Its tags.
@@ -150,6 +177,9 @@ pub struct CreateVolumeRequest {
     /// What it holds when it is new: a snapshot's id, name or prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+    /// It is deleted so long after its creation, after a warning: 3600 to 315360000. Never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u32>,
     /// The tag `Name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -174,6 +204,15 @@ pub struct ModifyVolumeRequest {
     /// MiB a second that a guest may read and write: 1 to 2000. 125 takes the limit away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_mib: Option<u32>,
+}
+
+/// Sets when a volume is deleted by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetVolumeTtlRequest {
+    /// So long from now, after a warning: 3600 to 315360000. Never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u32>,
 }
 
 /// Attaches a volume.
