@@ -83,11 +83,18 @@ impl Local {
         self.exports.lock().await.entry(id).or_insert((path, Access::ReadWrite));
     }
 
-    /// Forgets an export that nobody has open; else returns who has.
+    /// Forgets an export that nobody has open; else returns who has. Readers of one file are not told apart: the export of
+    /// one goes while another's stays, as nothing of it could land, and the last one waits for them all.
     async fn part(&self, id: ExportId) -> Result<Vec<Connection>, ExportError> {
         let mut exports = self.exports.lock().await;
-        let Some((path, _)) = exports.get(&id) else { return Ok(vec![]) };
-        let holders = holders(path).map_err(|source| ExportError::File { path: path.clone(), source })?;
+        let Some((path, access)) = exports.get(&id) else { return Ok(vec![]) };
+        let others = exports.iter().filter(|(other, (file, _))| **other != id && file == path).count();
+        let holders = match (access, others) {
+            (Access::ReadOnly, 1..) => vec![],
+            (Access::ReadOnly | Access::ReadWrite, _) => {
+                holders(path).map_err(|source| ExportError::File { path: path.clone(), source })?
+            }
+        };
         if holders.is_empty() {
             exports.remove(&id);
         }

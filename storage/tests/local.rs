@@ -58,3 +58,26 @@ async fn an_export_of_a_process_before_is_gone_only_once_nobody_has_its_file_ope
     assert_eq!(local.revoke(first.id, Duration::ZERO).await.unwrap(), Revoked::Gone);
     local.ensure(&next).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_reader_leaves_others_to_read_and_the_last_one_waits_for_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.raw");
+    fs::write(&path, [0; 4096]).unwrap();
+    let readers = [1, 2].map(|number| export(path.clone(), number, Access::ReadOnly));
+    let writer = export(path.clone(), 3, Access::ReadWrite);
+    let local = Local::default();
+    for reader in &readers {
+        local.ensure(reader).await.unwrap();
+    }
+    let open = File::open(&path).unwrap();
+    assert_eq!(local.revoke(readers[0].id, Duration::ZERO).await.unwrap(), Revoked::Gone);
+    assert_eq!(local.list().await.unwrap().len(), 1, "the other stays");
+    assert!(matches!(local.ensure(&writer).await, Err(ExportError::Held { .. })));
+    let still = local.revoke(readers[1].id, Duration::ZERO).await.unwrap();
+    assert!(matches!(still, Revoked::StillConnected(_)), "{still:?}");
+    assert!(matches!(local.ensure(&writer).await, Err(ExportError::Held { .. })));
+    drop(open);
+    assert_eq!(local.revoke(readers[1].id, Duration::ZERO).await.unwrap(), Revoked::Gone);
+    local.ensure(&writer).await.unwrap();
+}

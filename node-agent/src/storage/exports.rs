@@ -55,7 +55,8 @@ impl LocalPools {
             match (export(wanted, backing.as_ref()), backing) {
                 (Ok(None), Some((PoolBackend::Local, pool))) => match pool.volume(wanted.volume_id) {
                     Ok(volume) => {
-                        if let Some(volume) = volume {
+                        // The readers that stay have its file open, and would never let it be gone.
+                        if let Some(volume) = volume.filter(|_| !is_read(part, wanted.volume_id)) {
                             self.local.take_over(wanted.id, volume.path).await;
                         }
                         absent.push((wanted.id, PoolBackend::Local));
@@ -195,6 +196,13 @@ fn state_after(revoked: Result<Revoked, ExportError>) -> ExportState {
         }
         Err(error) => ExportState::Failed { message: crate::chain(&error) },
     }
+}
+
+/// Whether somebody is to read the volume, so that nobody writes it and nobody did since it was fenced last.
+fn is_read(part: &StoragePart, volume: VolumeId) -> bool {
+    part.exports.iter().any(|other| {
+        other.volume_id == volume && matches!(other.wanted, ExportPart::Open { read_only: true, .. })
+    })
 }
 
 fn failed(id: ExportId, message: String) -> ExportObserved {

@@ -508,6 +508,43 @@ fn what_is_to_go_is_gone_where_nothing_serves_and_starts_no_server() {
     });
 }
 
+#[test]
+fn a_local_reader_goes_while_others_stay_also_with_the_next_agent() {
+    on(XFS, BYTES, |path| {
+        let mut host = Host::with(path, PoolBackend::Local);
+        host.want_volume(1, present(16));
+        let reads = || ExportPart::Open { node_address: OWN, secret: SECRET.into(), read_only: true };
+        (1..=3).for_each(|number| host.want_export(number, reads()));
+        let states = |seen: &StorageObserved| {
+            let letter = |state: &ExportState| match state {
+                ExportState::Open { .. } => 'o',
+                ExportState::Gone => 'g',
+                ExportState::Closing { .. } => 'c',
+                ExportState::Failed { message } => panic!("{message}"),
+            };
+            seen.exports.iter().map(|one| letter(&one.state)).collect::<String>()
+        };
+        let seen = host.apply();
+        assert_eq!(states(&seen), "ooo");
+        let ExportState::Open { source: VolumeSource::Local { path: file } } = &seen.exports[0].state else {
+            panic!("{seen:?}")
+        };
+        // As the guests that stay have it.
+        let open = std::fs::File::open(file).unwrap();
+        host.want_export(1, ExportPart::Absent);
+        assert_eq!(states(&host.apply()), "goo");
+        host.restart();
+        host.want_export(2, ExportPart::Absent);
+        assert_eq!(states(&host.apply()), "ggo");
+        host.restart();
+        host.part.exports.clear();
+        host.want_export(3, ExportPart::Absent);
+        assert_eq!(states(&host.apply_once()), "c", "somebody has it open");
+        drop(open);
+        assert_eq!(states(&host.apply()), "g");
+    });
+}
+
 /// A client as a compute host makes one of an open export.
 fn client(seen: &StorageObserved) -> NfsClient {
     let ExportState::Open { source: VolumeSource::Nfs { server: OWN, path, uid, gid } } =
