@@ -25,6 +25,9 @@ pub(crate) const INSTANCES_PER_LAUNCH: u32 = 1000;
 pub(crate) const CONSOLE_BYTES: usize = 64 * 1024;
 /// Volumes of an instance beside its root disk: a domain has so many slots to spare.
 pub(crate) const VOLUMES_PER_INSTANCE: u32 = 8;
+/// Instances of a volume that is read only, as on AWS (EBS user guide, "Multi-Attach"): each is a target of its own on
+/// the pool's host. A second volume of the same snapshot takes no room, and serves as many again.
+pub(crate) const INSTANCES_PER_VOLUME: u32 = 16;
 /// GiB of a disk, as the largest gp3 volume.
 pub(crate) const DISK_GIB: u32 = 16_384;
 /// From when a volume is given an end to that end: an hour, which is the shortest warning, to ten years.

@@ -401,7 +401,7 @@ impl Scene {
         let volumes = self.t.db.volumes(admin.project).await.unwrap();
         let snapshots = cloud.snapshots(admin, &[]).await.unwrap();
         let states =
-            volumes.iter().map(|record| (record.volume.state, record.attachment.as_ref().map(|a| a.state)));
+            volumes.iter().map(|record| (record.volume.state, record.attachments.first().map(|a| a.state)));
         let mut states: Vec<_> = states.collect();
         states.sort_by_key(|(state, _)| state.name());
         let mut taken: Vec<_> = snapshots.iter().map(|record| record.snapshot.state).collect();

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Params, params};
 use tepui_db::model::{Attachment, AttachmentState, ExportState, InstanceState, VolumeState};
 use tepui_db::{AttachOutcome, DetachOutcome, Detachment, NewAttachment};
 use tepui_types::agent::{IoLimits, PoolBackend, ScratchDisks};
-use tepui_types::{ExportId, InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
+use tepui_types::{AttachmentId, ExportId, InstanceId, NodeId, PlacementId, ProjectId, VolumeId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, exists, first};
@@ -21,7 +21,7 @@ pub(crate) const ATTACHMENT: &str =
     a.export_id, a.placement_id, a.wrapped_secret, a.export_state, a.source, a.message,
     (SELECT actual_gib FROM volume WHERE id = a.volume_id), a.guest_gib,
     (SELECT iops FROM volume WHERE id = a.volume_id), (SELECT throughput_mib FROM volume WHERE id = a.volume_id),
-    a.guest_iops, a.guest_throughput_mib, a.is_root";
+    a.guest_iops, a.guest_throughput_mib, a.is_root, a.read_only";
 /// Where [`ATTACHMENT`] is selected from.
 pub(crate) const FROM: &str = "attachment a JOIN instance i ON i.n = a.instance_n";
 
@@ -46,6 +46,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Attachment> {
         limits: limits(c)?,
         guest_limits: limits(c)?,
         is_root: c.plain()?,
+        read_only: c.plain()?,
     })
 }
 
@@ -59,11 +60,12 @@ fn select(
     condition: &str,
     params: impl Params,
 ) -> rusqlite::Result<Vec<Attachment>> {
-    let sql = format!("SELECT {ATTACHMENT} FROM {FROM} WHERE {condition} ORDER BY a.volume_id");
+    let sql =
+        format!("SELECT {ATTACHMENT} FROM {FROM} WHERE {condition} ORDER BY a.volume_id, a.since, a.id");
     all(connection, &sql, params, read)
 }
 
-/// A project's attachments, by volume.
+/// A project's attachments, by volume, the oldest first.
 pub(crate) fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<Vec<Attachment>> {
     select(connection, "a.project_id = ?1", params![S(project)])
 }
@@ -84,23 +86,24 @@ pub(crate) fn by_instance(
     Ok(found)
 }
 
-/// The instance that has the volume.
+/// The instance that has the volume, or the one that had it first of those that do.
 pub(crate) fn user(connection: &Connection, volume: VolumeId) -> rusqlite::Result<Option<InstanceId>> {
-    let sql = format!("SELECT i.id FROM {FROM} WHERE a.volume_id = ?1");
+    let sql = format!("SELECT i.id FROM {FROM} WHERE a.volume_id = ?1 ORDER BY a.since, a.id");
     first(connection, &sql, params![S(volume)], |c| c.stored())
 }
 
-/// The node that is told to give the volume to its guest.
-pub(crate) fn compute_of(connection: &Connection, volume: VolumeId) -> rusqlite::Result<Option<NodeId>> {
-    let sql = "SELECT l.node_id FROM attachment a
+/// The nodes that are told to give the volume to their guests.
+pub(crate) fn computes_of(connection: &Connection, volume: VolumeId) -> rusqlite::Result<Vec<NodeId>> {
+    let sql = "SELECT DISTINCT l.node_id FROM attachment a
                JOIN placement l ON l.id = a.placement_id AND l.gone_at IS NULL
                WHERE a.volume_id = ?1 AND a.state <> 'detaching' AND a.source IS NOT NULL";
-    first(connection, sql, params![S(volume)], |c| c.stored())
+    all(connection, sql, params![S(volume)], |c| c.stored())
 }
 
 /// What an attachment depends on, of the volume's side.
 struct Disk {
     state: VolumeState,
+    read_only: bool,
     backend: PoolBackend,
     node: NodeId,
 }
@@ -115,10 +118,11 @@ struct Machine {
 }
 
 fn disk(connection: &Connection, project: ProjectId, id: VolumeId) -> rusqlite::Result<Option<Disk>> {
-    let sql = "SELECT v.state, p.backend, p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
+    let sql =
+        "SELECT v.state, v.read_only, p.backend, p.node_id FROM volume v JOIN pool p ON p.id = v.pool_id
                WHERE v.id = ?1 AND v.project_id = ?2";
     first(connection, sql, params![S(id), S(project)], |c| {
-        Ok(Disk { state: c.stored()?, backend: c.stored()?, node: c.stored()? })
+        Ok(Disk { state: c.stored()?, read_only: c.plain()?, backend: c.stored()?, node: c.stored()? })
     })
 }
 
@@ -142,8 +146,8 @@ pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestam
     let Some(machine) = machine(connection, new.project_id, new.instance_id)? else {
         return Ok(AttachOutcome::InstanceMissing);
     };
-    if let Some(instance) = user(connection, new.volume_id)? {
-        return Ok(AttachOutcome::InUse(instance));
+    if let Some(refused) = refuse_another(connection, &disk, &machine, new)? {
+        return Ok(refused);
     }
     let (placement, node) = match (disk.state, machine.state, machine.placement) {
         (VolumeState::Creating | VolumeState::Deleting | VolumeState::Error, _, _) => {
@@ -169,9 +173,9 @@ pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestam
     insert(connection, new, machine.n, placement, now)?;
     let Some(node) = node else {
         // It is in no place that could reach the volume. Its next start makes an export.
-        let sql = "UPDATE attachment SET state = ?2, export_state = ?3 WHERE volume_id = ?1";
+        let sql = "UPDATE attachment SET state = ?2, export_state = ?3 WHERE id = ?1";
         let (state, export) = (AttachmentState::Attached, ExportState::Closed);
-        execute(connection, sql, params![S(new.volume_id), S(state), S(export)])?;
+        execute(connection, sql, params![S(new.id), S(state), S(export)])?;
         return Ok(AttachOutcome::Attaching(disk.node));
     };
     let mut touched = Touched::default();
@@ -180,6 +184,26 @@ pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestam
     touched.node(node);
     touched.grow(connection)?;
     Ok(AttachOutcome::Attaching(disk.node))
+}
+
+/// Why the volume cannot be one more instance's: it has its writer, or as many readers as it may, or this one is among
+/// them, perhaps with an export that is not fenced yet.
+fn refuse_another(
+    connection: &Connection,
+    disk: &Disk,
+    machine: &Machine,
+    new: &NewAttachment,
+) -> rusqlite::Result<Option<AttachOutcome>> {
+    if !disk.read_only {
+        return Ok(user(connection, new.volume_id)?.map(AttachOutcome::InUse));
+    }
+    let sql = "SELECT 1 FROM attachment WHERE volume_id = ?1 AND instance_n = ?2";
+    if exists(connection, sql, params![S(new.volume_id), machine.n])? {
+        return Ok(Some(AttachOutcome::InUse(new.instance_id)));
+    }
+    let sql = "SELECT count(*) FROM attachment WHERE volume_id = ?1";
+    let count = first(connection, sql, params![S(new.volume_id)], |c| c.plain::<u32>())?.unwrap_or(0);
+    Ok((count >= new.most_instances).then_some(AttachOutcome::TooManyInstances))
 }
 
 /// The node where an instance that is in no place can start only, for one of its volumes.
@@ -215,8 +239,9 @@ pub(crate) fn insert(
 ) -> rusqlite::Result<()> {
     let sql =
         "INSERT INTO attachment (volume_id, id, project_id, instance_n, device, delete_on_termination, state,
-                                       since, export_id, placement_id, wrapped_secret, export_state, is_root)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                                       since, export_id, placement_id, wrapped_secret, export_state, is_root, read_only)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+                       (SELECT read_only FROM volume WHERE id = ?1))";
     let values = params![
         S(new.volume_id),
         S(new.id),
@@ -243,11 +268,8 @@ struct Current {
     compute: Option<NodeId>,
 }
 
-fn current(
-    connection: &Connection,
-    project: ProjectId,
-    volume: VolumeId,
-) -> rusqlite::Result<Option<Current>> {
+/// The volume's attachments that are meant.
+fn meant(connection: &Connection, what: &Detachment) -> rusqlite::Result<Vec<Current>> {
     let sql = format!(
         "SELECT {ATTACHMENT}, p.node_id, l.node_id FROM {FROM}
          JOIN volume v ON v.id = a.volume_id
@@ -255,9 +277,14 @@ fn current(
          LEFT JOIN placement l ON l.id = a.placement_id AND l.gone_at IS NULL
          WHERE a.volume_id = ?1 AND a.project_id = ?2"
     );
-    first(connection, &sql, params![S(volume), S(project)], |c| {
+    let mut found = all(connection, &sql, params![S(what.volume_id), S(what.project_id)], |c| {
         Ok(Current { attachment: read(c)?, storage: c.stored()?, compute: c.optional()? })
-    })
+    })?;
+    found.retain(|Current { attachment, .. }| {
+        what.instance_id.is_none_or(|id| id == attachment.instance_id)
+            && what.device.as_ref().is_none_or(|device| *device == attachment.device)
+    });
+    Ok(found)
 }
 
 /// Detaches a volume: first from the guest, then from its export, which no guest's silence holds up by force.
@@ -265,30 +292,29 @@ pub(crate) fn detach(connection: &Connection, what: &Detachment) -> Verb<DetachO
     if disk(connection, what.project_id, what.volume_id)?.is_none() {
         return Ok(DetachOutcome::VolumeMissing);
     }
-    let named = |attachment: &Attachment| {
-        what.instance_id.is_none_or(|id| id == attachment.instance_id)
-            && what.device.as_ref().is_none_or(|device| *device == attachment.device)
-    };
-    let current = current(connection, what.project_id, what.volume_id)?.filter(|c| named(&c.attachment));
-    let Some(Current { attachment, storage, compute }) = current else {
+    let mut meant = meant(connection, what)?;
+    let Some(Current { attachment, storage, compute }) = meant.pop() else {
         return Ok(DetachOutcome::NotAttached);
     };
+    if !meant.is_empty() {
+        return Ok(DetachOutcome::Several(meant.len() + 1));
+    }
     if attachment.is_root {
         return Ok(DetachOutcome::Root);
     }
     let mut touched = Touched::default();
     let mut nodes = BTreeSet::new();
     // Its owner took it from the instance: it does not go with that, should it end before the volume is free.
-    let sql = "UPDATE attachment SET delete_on_termination = 0 WHERE volume_id = ?1";
-    execute(connection, sql, params![S(attachment.volume_id)])?;
+    let sql = "UPDATE attachment SET delete_on_termination = 0 WHERE id = ?1";
+    execute(connection, sql, params![S(attachment.id)])?;
     if attachment.state != AttachmentState::Detaching {
-        set_state(connection, attachment.volume_id, AttachmentState::Detaching)?;
+        set_state(connection, attachment.id, AttachmentState::Detaching)?;
         nodes.extend(compute);
     }
     // Nobody could connect to what was never open, and nobody is asked where there is no guest.
     let at_once = what.force || attachment.export_state == ExportState::Making || compute.is_none();
     if at_once && attachment.export_state != ExportState::Closing {
-        close(connection, attachment.volume_id)?;
+        close(connection, attachment.id)?;
         touched.storage(storage);
         nodes.insert(storage);
     }
@@ -303,19 +329,15 @@ pub(crate) fn detach(connection: &Connection, what: &Detachment) -> Verb<DetachO
     })
 }
 
-fn set_state(connection: &Connection, volume: VolumeId, state: AttachmentState) -> rusqlite::Result<()> {
-    execute(
-        connection,
-        "UPDATE attachment SET state = ?2 WHERE volume_id = ?1",
-        params![S(volume), S(state)],
-    )?;
+fn set_state(connection: &Connection, id: AttachmentId, state: AttachmentState) -> rusqlite::Result<()> {
+    execute(connection, "UPDATE attachment SET state = ?2 WHERE id = ?1", params![S(id), S(state)])?;
     Ok(())
 }
 
 /// From now on the export's credential and connections go. The caller grows the host's storage part.
-pub(crate) fn close(connection: &Connection, volume: VolumeId) -> rusqlite::Result<()> {
-    let sql = "UPDATE attachment SET state = 'detaching', export_state = 'closing' WHERE volume_id = ?1";
-    execute(connection, sql, params![S(volume)])?;
+pub(crate) fn close(connection: &Connection, id: AttachmentId) -> rusqlite::Result<()> {
+    let sql = "UPDATE attachment SET state = 'detaching', export_state = 'closing' WHERE id = ?1";
+    execute(connection, sql, params![S(id)])?;
     Ok(())
 }
 
@@ -333,20 +355,20 @@ pub(crate) fn close_all(
     project: ProjectId,
     touched: &mut Touched,
 ) -> rusqlite::Result<()> {
-    let sql = "SELECT a.volume_id, a.delete_on_termination, p.node_id FROM attachment a
+    let sql = "SELECT a.id, a.volume_id, a.delete_on_termination, p.node_id FROM attachment a
                JOIN volume v ON v.id = a.volume_id JOIN pool p ON p.id = v.pool_id
                WHERE a.instance_n = ?1 AND (a.export_state <> 'closing' OR a.state <> 'detaching')";
-    let read = |c: &Columns<'_>| Ok((c.stored()?, c.plain::<bool>()?, c.stored()?));
-    for (volume, delete, storage) in all(connection, sql, params![instance_n], read)? {
+    let read = |c: &Columns<'_>| Ok((c.stored()?, c.stored()?, c.plain::<bool>()?, c.stored()?));
+    for (id, volume, delete, storage) in all(connection, sql, params![instance_n], read)? {
         // A host that was given up serves nothing, and will not say so.
         if node::is_expunged(connection, storage)? {
-            execute(connection, "DELETE FROM attachment WHERE volume_id = ?1", params![S(volume)])?;
-            if delete {
+            execute(connection, "DELETE FROM attachment WHERE id = ?1", params![S(id)])?;
+            if delete && user(connection, volume)?.is_none() {
                 volume::remove(connection, volume, project)?;
             }
             continue;
         }
-        close(connection, volume)?;
+        close(connection, id)?;
         touched.storage(storage);
     }
     Ok(())

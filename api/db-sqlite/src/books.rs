@@ -118,6 +118,15 @@ const OPEN_TO_NOBODY: Check = Check {
     mend: None,
 };
 
+/// The index that forbids it may be damaged, so the rows are asked.
+const WRITTEN_BY_TWO: Check = Check {
+    find: "SELECT 'volume vol-' || substr(lower(hex(a.volume_id)), 2),
+                  'has ' || count(*) || ' attachments, and ' || sum(NOT a.read_only) || ' of them may write'
+           FROM attachment a NOT INDEXED
+           GROUP BY a.volume_id HAVING count(*) > 1 AND sum(NOT a.read_only) > 0",
+    mend: None,
+};
+
 const HELD_ADDRESSES: Check = Check {
     find: "SELECT 'interface eni-' || substr(lower(hex(f.id)), 2),
                   'holds its addresses, and its instance is terminated and nowhere'
@@ -211,6 +220,7 @@ const CHECKS: &[Check] = &[
     ON_GIVEN_UP_NODES,
     TERMINATED_AND_THERE,
     OPEN_TO_NOBODY,
+    WRITTEN_BY_TWO,
     ORPHANS,
 ];
 

@@ -1,11 +1,10 @@
-//! Changes of volumes' sizes and limits: the last one of each volume.
+//! Changes of volumes' sizes, limits and access: the last one of each volume.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use tepui_db::model::{Volume, VolumeModification};
-use tepui_types::agent::IoLimits;
 use tepui_types::{ProjectId, VolumeId};
 
 use crate::attachment::limits;
@@ -18,7 +17,8 @@ pub(crate) fn of_project(
     project: ProjectId,
 ) -> rusqlite::Result<BTreeMap<VolumeId, VolumeModification>> {
     let sql = "SELECT m.volume_id, m.original_gib, m.target_gib, m.original_iops, m.original_throughput_mib,
-                   m.target_iops, m.target_throughput_mib, m.started_at, m.ended_at
+                   m.target_iops, m.target_throughput_mib, m.original_read_only, m.target_read_only, m.started_at,
+                   m.ended_at
                FROM volume_modification m JOIN volume v ON v.id = m.volume_id WHERE v.project_id = ?1";
     let rows = all(connection, sql, params![S(project)], |c| {
         let id = c.stored()?;
@@ -27,6 +27,8 @@ pub(crate) fn of_project(
             target_gib: c.plain()?,
             original_limits: limits(c)?,
             target_limits: limits(c)?,
+            original_read_only: c.plain()?,
+            target_read_only: c.plain()?,
             started_at: c.stored()?,
             ended_at: c.optional()?,
         };
@@ -41,32 +43,35 @@ pub(crate) fn is_under_way(connection: &Connection, volume: VolumeId) -> rusqlit
     exists(connection, sql, params![S(volume)])
 }
 
-/// A volume is to have this size and these limits, from what it had.
+/// A volume is to have the size, limits and access of the target, from what it had.
 pub(crate) fn begin(
     connection: &Connection,
     volume: &Volume,
-    (target_gib, target_limits): (u32, IoLimits),
+    target: &Volume,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let sql =
         "INSERT OR REPLACE INTO volume_modification (volume_id, original_gib, target_gib, original_iops,
-                   original_throughput_mib, target_iops, target_throughput_mib, started_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                   original_throughput_mib, target_iops, target_throughput_mib, started_at, original_read_only,
+                   target_read_only)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let values = params![
         S(volume.id),
         volume.size_gib,
-        target_gib,
+        target.size_gib,
         volume.limits.iops,
         volume.limits.throughput_mib,
-        target_limits.iops,
-        target_limits.throughput_mib,
+        target.limits.iops,
+        target.limits.throughput_mib,
         S(now),
+        volume.read_only,
+        target.read_only,
     ];
     execute(connection, sql, values)?;
     Ok(())
 }
 
-/// Ends the volume's modification if it is carried out: the volume's host has its size, and the guest that uses it has
+/// Ends the volume's modification if it is carried out: the volume's host has its size, and every guest that uses it has
 /// its size and limits.
 pub(crate) fn settle(connection: &Connection, volume: VolumeId, now: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE volume_modification AS m SET ended_at = ?2

@@ -154,8 +154,8 @@ impl<'a> News<'a> {
         if next != state || actual != gib {
             let sql = "UPDATE volume SET state = ?2, actual_gib = ?3, message = NULL WHERE id = ?1";
             execute(self.connection, sql, params![S(id), S(next), gib])?;
-            // What its guest is to see of it.
-            self.tell(attachment::compute_of(self.connection, id)?);
+            // What its guests are to see of it.
+            attachment::computes_of(self.connection, id)?.into_iter().for_each(|node| self.tell(Some(node)));
             modification::settle(self.connection, id, self.now)?;
         }
         if next != state {
@@ -308,7 +308,9 @@ impl<'a> News<'a> {
         }
         execute(self.connection, "DELETE FROM attachment WHERE export_id = ?1", params![S(export)])?;
         modification::settle(self.connection, attachment.volume_id, self.now)?;
-        if attachment.delete_on_termination && ends(known.instance) {
+        // The last one that had it says whether it stays (EC2 user guide, "Multi-Attach").
+        let is_last = attachment::user(self.connection, attachment.volume_id)?.is_none();
+        if is_last && attachment.delete_on_termination && ends(known.instance) {
             volume::begin_deletion(self.connection, attachment.volume_id)?;
             self.wake.insert(self.node);
         }
@@ -349,7 +351,7 @@ impl<'a> News<'a> {
     fn disk_absent(&mut self, export: ExportId) -> rusqlite::Result<()> {
         let Some(Known { attachment, storage, .. }) = self.own_disk(export)? else { return Ok(()) };
         if attachment.state == AttachmentState::Detaching && attachment.export_state != ExportState::Closing {
-            attachment::close(self.connection, attachment.volume_id)?;
+            attachment::close(self.connection, attachment.id)?;
             self.touched.storage(storage);
             self.wake.insert(storage);
         }

@@ -1,6 +1,6 @@
 //! Volumes: creation, modification, deletion, listing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ use crate::{SqliteDb, attachment, modification, node, project, tag, volume_end};
 /// The SELECT list, with `volume` as v, that [`read`] reads.
 pub(crate) const VOLUME: &str =
     "v.id, v.project_id, v.pool_id, v.size_gib, v.actual_gib, v.iops, v.throughput_mib, v.snapshot_id, v.image_digest,
-    v.image_bytes, v.state, v.message, v.created_at";
+    v.image_bytes, v.read_only, v.state, v.message, v.created_at";
 
 #[async_trait]
 impl VolumeDb for SqliteDb {
@@ -85,6 +85,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Volume> {
         limits: attachment::limits(c)?,
         snapshot_id: c.optional()?,
         image: read_image(c)?,
+        read_only: c.plain()?,
         state: c.stored()?,
         message: c.plain()?,
         created_at: c.stored()?,
@@ -97,8 +98,10 @@ fn read_image(c: &Columns<'_>) -> rusqlite::Result<Option<VolumeImage>> {
 }
 
 fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<Vec<VolumeRecord>> {
-    let attachments = attachment::of_project(connection, project)?;
-    let mut attachments: BTreeMap<_, _> = attachments.into_iter().map(|a| (a.volume_id, a)).collect();
+    let mut attachments: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for attachment in attachment::of_project(connection, project)? {
+        attachments.entry(attachment.volume_id).or_default().push(attachment);
+    }
     // The bounds hold the texts that begin with "vol-".
     let mut tags = tag::of_kind(connection, project, "vol-", "vol.")?;
     let mut modifications = modification::of_project(connection, project)?;
@@ -110,7 +113,7 @@ fn of_project(connection: &Connection, project: ProjectId) -> rusqlite::Result<V
     let rows = all(connection, &sql, params![S(project)], |c| Ok((read(c)?, c.plain()?)))?;
     let record = |(volume, class): (Volume, String)| VolumeRecord {
         class,
-        attachment: attachments.remove(&volume.id),
+        attachments: attachments.remove(&volume.id).unwrap_or_default(),
         modification: modifications.remove(&volume.id),
         end: ends.remove(&volume.id),
         tags: tags.remove(&volume.id.to_string()).unwrap_or_default(),
@@ -211,8 +214,8 @@ pub(crate) fn exceeded(
 fn insert(connection: &Connection, volume: &Volume, token: Option<&TokenUse>) -> rusqlite::Result<()> {
     let sql =
         "INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, iops, throughput_mib, snapshot_id, state,
-                                   message, created_at, token, parameters_sha256, image_digest, image_bytes)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+                                   message, created_at, token, parameters_sha256, image_digest, image_bytes, read_only)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
     let values = params![
         S(volume.id),
         S(volume.project_id),
@@ -229,6 +232,7 @@ fn insert(connection: &Connection, volume: &Volume, token: Option<&TokenUse>) ->
         token.map(|token| token.parameters_sha256),
         volume.image.map(|image| S(image.digest)),
         volume.image.map(|image| S(image.bytes)),
+        volume.read_only,
     ];
     execute(connection, sql, values)?;
     Ok(())
@@ -269,8 +273,16 @@ fn modify(
     let Some(more) = size_gib.checked_sub(volume.size_gib) else {
         return Ok(VolumeOutcome::WouldShrink(volume.size_gib));
     };
-    if more == 0 && limits == volume.limits {
+    let read_only = change.read_only.unwrap_or(volume.read_only);
+    let is_switched = read_only != volume.read_only;
+    if more == 0 && limits == volume.limits && !is_switched {
         return Ok(VolumeOutcome::Unchanged);
+    }
+    // Who reads it relies on that nobody writes, and a file system that nobody writes cannot grow.
+    if (is_switched || more > 0 && volume.read_only)
+        && let Some(instance) = attachment::user(connection, id)?
+    {
+        return Ok(VolumeOutcome::InUse(instance));
     }
     if modification::is_under_way(connection, id)? {
         return Ok(VolumeOutcome::Modifying);
@@ -278,25 +290,25 @@ fn modify(
     if let Some((_, limit, used)) = exceeded(connection, project, 0, more.into())? {
         return Ok(VolumeOutcome::QuotaExceeded { limit, used });
     }
-    let sql = "UPDATE volume SET size_gib = ?2, iops = ?3, throughput_mib = ?4 WHERE id = ?1";
-    execute(connection, sql, params![S(id), size_gib, limits.iops, limits.throughput_mib])?;
-    modification::begin(connection, &volume, (size_gib, limits), now)?;
+    let sql = "UPDATE volume SET size_gib = ?2, iops = ?3, throughput_mib = ?4, read_only = ?5 WHERE id = ?1";
+    execute(connection, sql, params![S(id), size_gib, limits.iops, limits.throughput_mib, read_only])?;
+    let target = Volume { size_gib, limits, read_only, ..volume.clone() };
+    modification::begin(connection, &volume, &target, now)?;
     // Limits of a volume that no guest has are nobody's work.
     modification::settle(connection, id, now)?;
-    let (mut touched, mut nodes) = (Touched::default(), Vec::new());
+    let (mut touched, mut nodes) = (Touched::default(), BTreeSet::new());
     if more > 0 {
         touched.storage(node);
-        nodes.push(node);
+        nodes.insert(node);
     }
-    if limits != volume.limits
-        && let Some(compute) = attachment::compute_of(connection, id)?
-    {
-        touched.node(compute);
-        nodes.push(compute);
+    if limits != volume.limits {
+        for compute in attachment::computes_of(connection, id)? {
+            touched.node(compute);
+            nodes.insert(compute);
+        }
     }
     touched.grow(connection)?;
-    nodes.dedup();
-    Ok(VolumeOutcome::Changed(nodes))
+    Ok(VolumeOutcome::Changed(nodes.into_iter().collect()))
 }
 
 pub(crate) fn delete(connection: &Connection, project: ProjectId, id: VolumeId) -> Verb<VolumeOutcome> {

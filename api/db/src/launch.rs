@@ -214,6 +214,7 @@ impl LaunchVolume {
             limits: volume.limits,
             guest_limits: IoLimits::NONE,
             is_root: attachment.is_root,
+            read_only: volume.read_only,
         }
     }
 }

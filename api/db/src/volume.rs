@@ -57,6 +57,8 @@ pub struct VolumeChange {
     pub iops: Option<u32>,
     /// MiB a second; 0 is no limit.
     pub throughput_mib: Option<u32>,
+    /// Nobody is to write it.
+    pub read_only: Option<bool>,
 }
 
 /// What became of a change of a volume.
@@ -70,7 +72,7 @@ pub enum VolumeOutcome {
     NotFound,
     /// Not from this state.
     WrongState(VolumeState),
-    /// It is in use by this instance.
+    /// It is in use by this instance, perhaps among others.
     InUse(InstanceId),
     /// It has so many GiB, and a volume never shrinks.
     WouldShrink(u32),
@@ -106,6 +108,8 @@ pub struct NewAttachment {
     pub wrapped_secret: Vec<u8>,
     /// So many volumes an instance may have beside its root disk.
     pub most: u32,
+    /// So many instances may have a volume that is read only.
+    pub most_instances: u32,
     /// The instance boots from it; only one that is made with it.
     pub is_root: bool,
 }
@@ -136,8 +140,10 @@ pub enum AttachOutcome {
     VolumeState(VolumeState),
     /// The instance is in this state, in which nothing can be attached.
     InstanceState(InstanceState),
-    /// The volume is in use by this instance.
+    /// The volume is in use by this instance, or, where it is read only, is this one's already.
     InUse(InstanceId),
+    /// As many instances have the volume as may.
+    TooManyInstances,
     /// The instance has this device already.
     DeviceTaken,
     /// The instance has as many volumes as it may.
@@ -166,6 +172,8 @@ pub enum DetachOutcome {
     VolumeMissing,
     /// It is not attached, or not to the instance or device that was named.
     NotAttached,
+    /// What was named fits so many instances that have it.
+    Several(usize),
     /// Its instance boots from it.
     Root,
 }
@@ -195,7 +203,8 @@ pub trait VolumeDb: Send + Sync {
     async fn volumes(&self, project: ProjectId) -> Result<Vec<VolumeRecord>, DbError>;
 
     /// Grows a volume or changes its limits, in use or not, unless its last modification has not ended. Limits of a
-    /// volume that no guest has are changed at once.
+    /// volume that no guest has are changed at once. Whether it is read only, and the size of one that is, change only
+    /// while no instance has it.
     async fn modify_volume(
         &self,
         project: ProjectId,
@@ -207,7 +216,7 @@ pub trait VolumeDb: Send + Sync {
     /// Deletes a volume that is not in use.
     async fn delete_volume(&self, project: ProjectId, id: VolumeId) -> Result<VolumeOutcome, DbError>;
 
-    /// Attaches a volume that no other instance has.
+    /// Attaches a volume that no other instance has, or that is read only.
     async fn attach_volume(&self, new: &NewAttachment, now: Timestamp) -> Result<AttachOutcome, DbError>;
 
     /// Detaches a volume. Asked again, it changes nothing, but that `force` is remembered.

@@ -224,7 +224,7 @@ fn limit_code(what: &str) -> &'static str {
         "active imports of a project"
         | "projects that a snapshot is shared with"
         | "schedules of a project" => "ResourceCountExceeded",
-        "volumes of an instance" => "AttachmentLimitExceeded",
+        "volumes of an instance" | "instances of a read-only volume" => "AttachmentLimitExceeded",
         _ => "RulesPerSecurityGroupLimitExceeded",
     }
 }

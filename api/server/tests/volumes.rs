@@ -10,12 +10,13 @@ use tepui_types::agent::{
 };
 use tepui_types::endpoint::{
     CopySnapshot, CreatePool, CreateSnapshot, CreateSnapshotSchedule, CreateVolume, DeleteSnapshot,
-    DeleteSnapshotSchedule, DeleteVolume, ListSnapshotSchedules, ListSnapshots, ShowSnapshot,
-    ShowSnapshotSchedule, ShowVolume,
+    DeleteSnapshotSchedule, DeleteVolume, DetachVolume, ListSnapshotSchedules, ListSnapshots, ModifyVolume,
+    ShowSnapshot, ShowSnapshotSchedule, ShowVolume,
 };
 use tepui_types::rest::{
     CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateSnapshotScheduleRequest,
-    CreateVolumeRequest, Empty, Pool, PoolBackend, Snapshot, SnapshotState, Volume, VolumeState,
+    CreateVolumeRequest, DetachVolumeRequest, Empty, ModifyVolumeRequest, Pool, PoolBackend, Snapshot,
+    SnapshotState, Volume, VolumeState,
 };
 
 /// A cloud with one pool, and its host.
@@ -102,6 +103,33 @@ async fn a_name_is_free_while_its_volume_or_snapshot_is_being_deleted() {
     assert_eq!(shown.state, VolumeState::Deleting);
     let next = site.volume("data").await;
     assert_eq!(admin.call::<ShowVolume>(&["data"], &Empty {}).await.unwrap().id, next.id);
+}
+
+#[tokio::test]
+async fn a_volume_is_made_read_only_of_a_snapshot_and_switched() {
+    let site = Site::start().await;
+    let admin = site.kit.admin();
+    let (made, snapshot) = site.snapshot("before").await;
+    let taken = SnapshotObserved { id: snapshot.id, state: StoredState::Present { size_bytes: 0 } };
+    site.says(4, std::slice::from_ref(&made), std::slice::from_ref(&taken)).await;
+    let empty = CreateVolumeRequest { size_gib: Some(1), read_only: true, ..CreateVolumeRequest::default() };
+    assert_eq!(code(admin.call::<CreateVolume>(&[], &empty).await).0, 400);
+    let golden = CreateVolumeRequest {
+        snapshot: Some("before".into()),
+        name: Some("golden".into()),
+        read_only: true,
+        ..CreateVolumeRequest::default()
+    };
+    let volume = admin.call::<CreateVolume>(&[], &golden).await.unwrap();
+    assert!(volume.read_only && volume.attachments.is_empty());
+    let there = VolumeObserved { id: volume.id, ..made.clone() };
+    site.says(5, &[made, there], &[taken]).await;
+    let off = ModifyVolumeRequest { read_only: Some(false), ..ModifyVolumeRequest::default() };
+    let volume = admin.call::<ModifyVolume>(&["golden"], &off).await.unwrap();
+    let change = volume.modification.unwrap();
+    assert_eq!((volume.read_only, change.original_read_only, change.target_read_only), (false, true, false));
+    let of_nobody = DetachVolumeRequest { instance: Some("nobody".into()), force: false };
+    assert_eq!(code(admin.call::<DetachVolume>(&["golden"], &of_nobody).await).0, 404);
 }
 
 #[tokio::test]

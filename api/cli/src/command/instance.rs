@@ -25,6 +25,8 @@ use crate::output::Shown;
 use crate::session::Session;
 use crate::suggest::nearest;
 
+pub(super) use set::Switch;
+
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Verb {

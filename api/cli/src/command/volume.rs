@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use data_encoding::HEXLOWER;
+use tepui_types::InstanceId;
 use tepui_types::endpoint::{
-    AttachVolume, CreateVolume, DeleteVolume, DetachVolume, ListVolumes, ModifyVolume, ShowVolume,
+    AttachVolume, CreateVolume, DeleteVolume, DetachVolume, ListVolumes, ModifyVolume, ShowInstance,
+    ShowVolume,
 };
 use tepui_types::rest::{
     AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, Empty, ModificationState,
-    ModifyVolumeRequest, Volume, VolumeState,
+    ModifyVolumeRequest, Volume, VolumeAttachment, VolumeState,
 };
 
+use super::instance::Switch;
 use super::volume_ttl::{Ttl, ends, parse_ttl, seconds};
 use super::{or_dash, word};
 use crate::cli::examples;
@@ -26,28 +29,28 @@ use crate::wait::{Deadline, parse_duration};
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// List volumes, root disks among them
-    #[command(before_help = examples!("tepui volume list", "tepui volume list --json=id,state,attachment"))]
+    #[command(before_help = examples!("tepui volume list", "tepui volume list --json=id,state,attachments"))]
     List,
     /// Show a volume
-    #[command(before_help = examples!("tepui volume show data", "tepui volume show data --json=attachment"))]
+    #[command(before_help = examples!("tepui volume show data", "tepui volume show data --json=attachments"))]
     Show {
         /// Name, id or a unique beginning
         #[arg(add = names(Kind::Volume))]
         volume: String,
     },
     /// Create a volume
-    #[command(before_help = examples!("tepui volume create data --size 10 --iops 500", "tepui volume create restored --snapshot before-upgrade"))]
+    #[command(before_help = examples!("tepui volume create data --size 10 --iops 500", "tepui volume create golden --snapshot before-upgrade --read-only"))]
     Create(New),
-    /// Grow a volume, change its limits or its end, in use or not
-    #[command(before_help = examples!("tepui volume modify data --size 20 --iops 500", "tepui volume modify data --ttl 7d"))]
+    /// Grow a volume, change its limits or its end, or say whether it is read-only
+    #[command(before_help = examples!("tepui volume modify data --size 20 --iops 500", "tepui volume modify data --ttl 7d", "tepui volume modify data --read-only on"))]
     Modify(Modify),
-    /// Attach a volume to an instance, running or stopped
+    /// Attach a volume to an instance, running or stopped; a read-only one to up to 16
     #[command(before_help = examples!("tepui volume attach data web", "tepui volume attach data web --device /dev/sdg"))]
     Attach(Attach),
-    /// Detach a volume from its instance
-    #[command(before_help = examples!("tepui volume detach data", "tepui volume detach data --force"))]
+    /// Detach a volume from an instance
+    #[command(before_help = examples!("tepui volume detach data --force", "tepui volume detach golden --instance web"))]
     #[command(
-        long_about = "Detach a volume from its instance. Unmount it in the guest first. With --force the guest is asked once more, for up to twelve seconds over iSCSI and not at all over NFS; then it is cut off at the pool's host, and what it had not written yet is lost."
+        long_about = "Detach a volume from an instance, which must be named where several have it. Unmount it in the guest first. With --force the guest is asked once more, for up to twelve seconds over iSCSI and not at all over NFS; then it is cut off at the pool's host, and what it had not written yet is lost."
     )]
     Detach(Detach),
     /// Delete a volume that nobody uses
@@ -73,6 +76,9 @@ pub struct New {
     /// What it holds when it is new: name, id or a unique beginning
     #[arg(long, add = names(Kind::Snapshot))]
     snapshot: Option<String>,
+    /// Nobody writes it, so that up to 16 instances may have it at once
+    #[arg(long, requires = "snapshot")]
+    read_only: bool,
     /// The class of its pool
     #[arg(long)]
     class: Option<String>,
@@ -89,7 +95,7 @@ pub struct New {
 
 /// A volume to be changed.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["size", "iops", "throughput", "ttl", "no_ttl"]))]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["size", "iops", "throughput", "ttl", "no_ttl", "read_only"]))]
 pub struct Modify {
     /// Name, id or a unique beginning
     #[arg(add = names(Kind::Volume))]
@@ -103,6 +109,9 @@ pub struct Modify {
     /// When it is deleted by itself.
     #[command(flatten)]
     ttl: Ttl,
+    /// Nobody writes it, so that up to 16 instances may have it at once; while none has it
+    #[arg(long, value_name = "ON|OFF")]
+    read_only: Option<Switch>,
     /// Watching.
     #[command(flatten)]
     watch: Watch,
@@ -136,12 +145,15 @@ pub struct Attach {
     watch: Watch,
 }
 
-/// A volume on its way from its instance.
+/// A volume on its way from an instance.
 #[derive(Debug, Args)]
 pub struct Detach {
     /// Name, id or a unique beginning
     #[arg(add = names(Kind::Volume))]
     volume: String,
+    /// Only from this one; needed where several have it: name, id or a unique beginning
+    #[arg(long, add = names(Kind::Instance))]
+    instance: Option<String>,
     /// Cut the guest off if it does not let go at once
     #[arg(long)]
     force: bool,
@@ -166,8 +178,11 @@ impl Shown for Volume {
         &["name", "id", "size", "class", "state", "instance", "device", "ends"];
 
     fn cells(&self) -> Vec<String> {
-        let instance = self.attachment.as_ref().map(|attachment| attachment.instance_id);
-        let device = self.attachment.as_ref().map(|attachment| &attachment.device);
+        let (instance, device) = match self.attachments.as_slice() {
+            [] => (None, None),
+            [only] => (Some(only.instance_id.to_string()), Some(&only.device)),
+            several => (Some(format!("{} instances", several.len())), None),
+        };
         let (size, class) = (format!("{} GiB", self.size_gib), self.class.clone());
         let (name, id) = (or_dash(self.name.as_ref()), self.id.to_string());
         vec![name, id, size, class, state(self), or_dash(instance.as_ref()), or_dash(device), ends(self)]
@@ -178,11 +193,15 @@ impl Shown for Volume {
     }
 }
 
-/// How far it is, on its way to or from an instance included.
+/// How far it is, on its way to or from its only instance included.
 fn state(volume: &Volume) -> String {
-    match volume.attachment.as_ref().map(|attachment| attachment.state) {
-        Some(state @ (AttachmentState::Attaching | AttachmentState::Detaching)) => word(&state),
-        Some(AttachmentState::Attached) | None => word(&volume.state),
+    match volume.attachments.as_slice() {
+        [
+            VolumeAttachment {
+                state: state @ (AttachmentState::Attaching | AttachmentState::Detaching), ..
+            },
+        ] => word(state),
+        _ => word(&volume.state),
     }
 }
 
@@ -202,20 +221,28 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
         }
         Verb::Create(new) => create(new, session).await,
         Verb::Modify(Modify { volume, ttl, .. }) if ttl.is_asked() => ttl.set(&volume, session).await,
-        Verb::Modify(Modify { volume, size, limits: Limits { iops, throughput }, ttl: _, watch }) => {
-            let request = ModifyVolumeRequest { size_gib: size, iops, throughput_mib: throughput };
+        Verb::Modify(Modify { volume, size, limits: Limits { iops, throughput }, ttl: _, read_only, watch }) => {
+            let read_only = read_only.map(|switch| switch == Switch::On);
+            let request = ModifyVolumeRequest { size_gib: size, iops, throughput_mib: throughput, read_only };
             let volume = session.call::<ModifyVolume>(&[&volume], &request).await?;
             watch.show(volume, Goal::Modified, session).await
         }
         Verb::Attach(attach) => {
             let Attach { volume, instance, device, watch } = attach;
-            let request = AttachVolumeRequest { instance, device };
+            let instance = session.call::<ShowInstance>(&[&instance], &Empty {}).await?.id;
+            let request = AttachVolumeRequest { instance: instance.to_string(), device };
             let volume = session.call::<AttachVolume>(&[&volume], &request).await?;
-            watch.show(volume, Goal::Attached, session).await
+            watch.show(volume, Goal::Attached(instance), session).await
         }
-        Verb::Detach(Detach { volume, force, watch }) => {
-            let volume = session.call::<DetachVolume>(&[&volume], &DetachVolumeRequest { force }).await?;
-            watch.show(volume, Goal::Available, session).await
+        Verb::Detach(Detach { volume, instance, force, watch }) => {
+            let named = match instance {
+                Some(instance) => Some(session.call::<ShowInstance>(&[&instance], &Empty {}).await?.id),
+                None => None,
+            };
+            let request = DetachVolumeRequest { instance: named.map(|id| id.to_string()), force };
+            let volume = session.call::<DetachVolume>(&[&volume], &request).await?;
+            let left = named.or_else(|| volume.attachments.first().map(|only| only.instance_id));
+            watch.show(volume, left.map_or(Goal::Available, Goal::Detached), session).await
         }
         Verb::Delete { volume, destroy } => delete(&volume, &destroy, session).await,
     }
@@ -229,6 +256,7 @@ async fn create(new: New, session: &mut Session) -> Result<()> {
         throughput_mib: new.limits.throughput,
         snapshot: new.snapshot,
         ttl_seconds: new.ttl.map(seconds),
+        read_only: new.read_only,
         name: Some(new.name),
         tags: [].into(),
         client_token: Some(HEXLOWER.encode(&(session.world.random)())),
@@ -259,7 +287,8 @@ async fn delete(volume: &str, destroy: &Destroy, session: &mut Session) -> Resul
 #[derive(Clone, Copy)]
 enum Goal {
     Available,
-    Attached,
+    Attached(InstanceId),
+    Detached(InstanceId),
     Modified,
 }
 
@@ -267,16 +296,17 @@ impl Goal {
     fn name(self) -> &'static str {
         match self {
             Self::Available => "available",
-            Self::Attached => "attached",
+            Self::Attached(_) => "attached",
+            Self::Detached(_) => "detached",
             Self::Modified => "modified",
         }
     }
 
     fn reached(self, volume: &Volume) -> bool {
-        let attachment = volume.attachment.as_ref().map(|attachment| attachment.state);
         match self {
             Self::Available => volume.state == VolumeState::Available,
-            Self::Attached => attachment == Some(AttachmentState::Attached),
+            Self::Attached(instance) => place(volume, instance) == Some(AttachmentState::Attached),
+            Self::Detached(instance) => place(volume, instance).is_none(),
             Self::Modified => modification(volume).is_none_or(|state| state == ModificationState::Completed),
         }
     }
@@ -284,13 +314,19 @@ impl Goal {
     /// Whether it can no longer come without another command.
     fn out_of_reach(self, volume: &Volume) -> bool {
         let ends = matches!(volume.state, VolumeState::Error | VolumeState::Deleting);
-        let attachment = volume.attachment.as_ref().map(|attachment| attachment.state);
         match self {
-            Self::Available => ends,
-            Self::Attached => ends || matches!(attachment, None | Some(AttachmentState::Detaching)),
+            Self::Available | Self::Detached(_) => ends,
+            Self::Attached(instance) => {
+                ends || matches!(place(volume, instance), None | Some(AttachmentState::Detaching))
+            }
             Self::Modified => ends || modification(volume) == Some(ModificationState::Failed),
         }
     }
+}
+
+/// How far it is in or out of an instance; `None` where that does not have it.
+fn place(volume: &Volume, instance: InstanceId) -> Option<AttachmentState> {
+    volume.attachments.iter().find(|place| place.instance_id == instance).map(|place| place.state)
 }
 
 /// How far its last change is; `None` of one that was never changed.
@@ -312,5 +348,50 @@ impl Watch {
             volume = session.call::<ShowVolume>(&[&id], &Empty {}).await?;
         }
         session.show(&volume)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const WEB: &str = "i-0123456789abcdef0";
+    const DB: &str = "i-0fedcba9876543210";
+
+    fn volume(attachments: &[(&str, &str)]) -> Volume {
+        let place = |(instance, state): &(&str, &str)| -> Value {
+            json!({
+                "instance_id": instance, "device": "/dev/sdf", "state": state,
+                "delete_on_termination": false, "since": "2026-11-22T04:19:00Z",
+            })
+        };
+        let state = if attachments.is_empty() { "available" } else { "in-use" };
+        let volume = json!({
+            "id": "vol-0123456789abcdef0", "name": "golden", "size_gib": 20, "class": "gp3", "state": state,
+            "snapshot_id": null, "read_only": true,
+            "attachments": attachments.iter().map(place).collect::<Vec<_>>(),
+            "tags": {}, "created_at": "2026-11-22T04:19:00Z",
+        });
+        serde_json::from_value(volume).unwrap()
+    }
+
+    #[test]
+    fn a_row_names_the_only_instance_or_says_how_many() {
+        let of = |attachments: &[(&str, &str)]| volume(attachments).cells()[4..].join(" ");
+        assert_eq!(of(&[]), "available - -");
+        assert_eq!(of(&[(WEB, "detaching")]), format!("detaching {WEB} /dev/sdf"));
+        assert_eq!(of(&[(WEB, "attached"), (DB, "attaching")]), "in-use 2 instances -");
+    }
+
+    #[test]
+    fn what_others_do_with_a_volume_is_not_waited_for() {
+        let [web, db] = [WEB, DB].map(|id| id.parse().unwrap());
+        let shared = volume(&[(WEB, "attached"), (DB, "detaching")]);
+        assert!(Goal::Attached(web).reached(&shared) && !Goal::Attached(db).reached(&shared));
+        assert!(Goal::Attached(db).out_of_reach(&shared) && !Goal::Attached(web).out_of_reach(&shared));
+        assert!(!Goal::Detached(db).reached(&shared));
+        assert!(Goal::Detached(db).reached(&volume(&[(WEB, "attached")])));
     }
 }

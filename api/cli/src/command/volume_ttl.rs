@@ -15,10 +15,10 @@ use crate::session::Session;
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Ttl {
     /// Delete it so long from now, after a warning: 1h to 3650d, for example 7d
-    #[arg(long, value_name = "TIME", value_parser = parse_ttl, allow_hyphen_values = true, conflicts_with_all = ["no_ttl", "size", "iops", "throughput"])]
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl, allow_hyphen_values = true, conflicts_with_all = ["no_ttl", "size", "iops", "throughput", "read_only"])]
     ttl: Option<Duration>,
     /// Keep it until somebody deletes it
-    #[arg(long, conflicts_with_all = ["size", "iops", "throughput"])]
+    #[arg(long, conflicts_with_all = ["size", "iops", "throughput", "read_only"])]
     no_ttl: bool,
 }
 

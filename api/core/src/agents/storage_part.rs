@@ -28,7 +28,7 @@ impl Cloud {
                 ExportState::Making | ExportState::Open => ExportPart::Open {
                     node_address: *address,
                     secret: self.secret_of(attachment)?,
-                    read_only: false,
+                    read_only: attachment.read_only,
                 },
                 ExportState::Closing | ExportState::Closed => ExportPart::Absent,
             };
@@ -79,7 +79,7 @@ impl Cloud {
             device: attachment.device.clone(),
             source: source.clone(),
             secret,
-            read_only: false,
+            read_only: attachment.read_only,
             size_bytes: u64::from(attachment.size_gib) * GIB,
             limits: attachment.limits,
             is_root: attachment.is_root,

@@ -151,6 +151,7 @@ impl Cloud {
                 limits: disk.limits,
                 snapshot_id: disk.snapshot.as_ref().map(|snapshot| snapshot.id),
                 image: disk.image,
+                read_only: false,
                 state: VolumeState::Creating,
                 message: None,
                 created_at,
@@ -165,6 +166,7 @@ impl Cloud {
                 export_id,
                 wrapped_secret: self.new_secret(export_id)?,
                 most: limits::VOLUMES_PER_INSTANCE,
+                most_instances: 1,
                 is_root: disk.is_root,
             };
             Ok(LaunchVolume { volume, attachment })

@@ -30,7 +30,7 @@ pub struct AttachVolume {
 pub struct DetachVolume {
     /// The volume.
     pub volume_id: VolumeId,
-    /// Only from this instance.
+    /// Only from this instance; needed where several have it.
     pub instance_id: Option<InstanceId>,
     /// Only from this place.
     pub device: Option<String>,
@@ -39,7 +39,8 @@ pub struct DetachVolume {
 }
 
 impl Cloud {
-    /// Attaches a volume to an instance that is not on its way to its end.
+    /// Attaches a volume to an instance that is not on its way to its end: one that nobody else has, or one that is read
+    /// only.
     ///
     /// # Errors
     /// `NotFound`, `WrongState`, `InUse`, `InvalidInput` for the device, `LimitExceeded`.
@@ -60,6 +61,7 @@ impl Cloud {
             export_id,
             wrapped_secret: self.new_secret(export_id)?,
             most: limits::VOLUMES_PER_INSTANCE,
+            most_instances: limits::INSTANCES_PER_VOLUME,
             is_root: false,
         };
         let (now, resources) = (self.now(), format!("{} {}", new.volume_id, new.instance_id));
@@ -109,16 +111,18 @@ impl Cloud {
         match device_name(named) {
             Ok(device) => Ok(Some(device)),
             Err(error) => {
-                let place = self.volume(caller, request.volume_id).await?.attachment;
-                place.filter(|place| place.device == *named).map(|place| Some(place.device)).ok_or(error)
+                let places = self.volume(caller, request.volume_id).await?.attachments;
+                let place = places.into_iter().find(|place| place.device == *named);
+                place.map(|place| Some(place.device)).ok_or(error)
             }
         }
     }
 
-    /// Detaches a volume. Safe to repeat; `force` counts also when it was asked for without before.
+    /// Detaches a volume from one instance. Safe to repeat; `force` counts also when it was asked for without before.
     ///
     /// # Errors
-    /// `NotFound` for the volume, `NotAttached`, `RootDisk`.
+    /// `NotFound` for the volume, `NotAttached`, `RootDisk`, `InvalidInput` where several instances have it and none is
+    /// named.
     pub async fn detach_volume(
         &self,
         caller: &Caller,
@@ -157,6 +161,10 @@ impl Cloud {
                         what: "detached",
                         why: "its instance boots from it",
                     }),
+                    DetachOutcome::Several(count) => {
+                        let rule = format!("is needed: {count} instances have {}", what.volume_id);
+                        Err(Error::invalid("instance", "", rule))
+                    }
                     DetachOutcome::NotAttached => Err(Error::NotAttached { id: what.volume_id.to_string() }),
                 }
             })
@@ -190,6 +198,10 @@ fn refusal(new: &NewAttachment, outcome: AttachOutcome) -> Error {
             state(new.instance_id.to_string(), found.name(), "running or stopped")
         }
         AttachOutcome::InUse(instance) => in_use(new.volume_id, instance),
+        AttachOutcome::TooManyInstances => Error::LimitExceeded {
+            what: "instances of a read-only volume",
+            limit: usize::try_from(new.most_instances).unwrap_or(usize::MAX),
+        },
         AttachOutcome::DeviceTaken => {
             Error::invalid("device", &new.device, "is another disk's of the instance: take a free one")
         }

@@ -32,6 +32,8 @@ pub struct CreateVolume {
     pub snapshot_id: Option<SnapshotId>,
     /// It is deleted so long after now; `None` never.
     pub ttl_seconds: Option<u32>,
+    /// Nobody writes it, so that many instances may have it at once; only with a snapshot.
+    pub read_only: bool,
     /// Makes a repeat harmless.
     pub client_token: Option<String>,
     /// Its tags.
@@ -45,6 +47,7 @@ impl Cloud {
     /// `InvalidInput`, `NotFound` for the snapshot or the class, `QuotaExceeded`, `TokenMismatch`, `PoolsFull`.
     pub async fn create_volume(&self, caller: &Caller, request: CreateVolume) -> Result<VolumeView, Error> {
         check_tags(&request.tags)?;
+        check_access(&request)?;
         let snapshot = match request.snapshot_id {
             Some(id) => Some(self.usable_snapshot(caller, id).await?),
             None => None,
@@ -62,6 +65,7 @@ impl Cloud {
             limits,
             snapshot_id: request.snapshot_id,
             image: None,
+            read_only: request.read_only,
             state: VolumeState::Creating,
             message: None,
             created_at: self.now(),
@@ -205,6 +209,18 @@ pub(crate) fn wanted_size(asked: Option<u32>, snapshot: Option<&Snapshot>) -> Re
     }
 }
 
+/// What nobody writes must hold something from the beginning.
+fn check_access(request: &CreateVolume) -> Result<(), Error> {
+    match request.read_only && request.snapshot_id.is_none() {
+        true => {
+            let rule = "needs a snapshot: a volume that several instances may attach (MultiAttachEnabled) is read-only \
+                        for all of them, so that nobody could ever write this one";
+            Err(Error::invalid("read_only", true, rule))
+        }
+        false => Ok(()),
+    }
+}
+
 fn smaller(size: u32, least: u32) -> Error {
     Error::invalid("size", size, format!("is at least the {least} GiB of its snapshot"))
 }
@@ -219,17 +235,20 @@ fn token_use(request: &CreateVolume, limits: IoLimits) -> Result<Option<TokenUse
         throughput_mib: _,
         snapshot_id,
         ttl_seconds,
+        read_only,
         client_token: _,
         tags,
     } = request;
     let mut parameters = format!("{size_gib:?} {class:?} {snapshot_id:?} {tags:?}");
-    // Without limits as before there were any: a token outlives an upgrade.
+    // Without them as before there were any: a token outlives an upgrade.
     if !limits.is_none() {
         parameters += &format!(" {limits:?}");
     }
-    // As well without a TTL.
     if let Some(ttl) = ttl_seconds {
         parameters += &format!(" ttl {ttl}");
+    }
+    if *read_only {
+        parameters += " read-only";
     }
     let parameters_sha256 = Sha256::digest(parameters.as_bytes()).into();
     Ok(Some(TokenUse { token: token.clone(), parameters_sha256 }))

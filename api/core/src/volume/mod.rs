@@ -48,13 +48,16 @@ pub struct VolumeView {
     pub state: VolumeState,
     /// What it was made from.
     pub snapshot_id: Option<SnapshotId>,
-    /// Where it is used.
-    pub attachment: Option<AttachmentView>,
-    /// The last change of its size or limits.
+    /// Nobody writes it, so that many instances may have it at once.
+    pub read_only: bool,
+    /// Where it is used: in one place at most unless it is read only, the oldest first.
+    pub attachments: Vec<AttachmentView>,
+    /// The last change of its size, limits or access.
     pub modification: Option<ModificationView>,
     /// When it is deleted by itself.
     pub end: Option<EndView>,
-    /// What the guest that has it did with it since it started or was given it, by its host's last word to this process.
+    /// What the guests that have it did with it since they started or were given it, by their hosts' last words to this
+    /// process.
     pub io: Option<IoCounters>,
     /// When it was created.
     pub created_at: Timestamp,
@@ -94,7 +97,7 @@ impl AttachmentView {
 
 impl VolumeView {
     fn of_pool(record: VolumeRecord, io: &IoBook, now: Timestamp) -> Self {
-        let VolumeRecord { volume, class, attachment, modification, end, tags } = record;
+        let VolumeRecord { volume, class, attachments, modification, end, tags } = record;
         let modification = modification.map(|row| ModificationView::of(&volume, &class, &row));
         Self {
             id: volume.id,
@@ -104,10 +107,11 @@ impl VolumeView {
             class,
             state: volume.state,
             snapshot_id: volume.snapshot_id,
-            attachment: attachment.as_ref().map(AttachmentView::of),
+            read_only: volume.read_only,
+            attachments: attachments.iter().map(AttachmentView::of).collect(),
             modification,
             end: end.map(|end| EndView::of(&end, now)),
-            io: attachment.and_then(|attachment| io.of(attachment.export_id)),
+            io: attachments.iter().filter_map(|one| io.of(one.export_id)).reduce(IoCounters::and),
             created_at: volume.created_at,
             tags,
         }
@@ -131,7 +135,8 @@ impl VolumeView {
             class: USUAL_CLASS.into(),
             state: VolumeState::Available,
             snapshot_id: None,
-            attachment: Some(attachment),
+            read_only: false,
+            attachments: vec![attachment],
             modification: None,
             end: None,
             io: None,
@@ -193,7 +198,7 @@ impl Cloud {
     /// `NotFound`, `InUse`.
     pub async fn delete_volume(&self, caller: &Caller, id: VolumeId) -> Result<(), Error> {
         let volume = self.volume(caller, id).await?;
-        if let Some(attachment) = volume.attachment {
+        if let Some(attachment) = volume.attachments.first() {
             return Err(in_use(id, attachment.instance_id));
         }
         let nodes = self

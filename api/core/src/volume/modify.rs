@@ -1,4 +1,4 @@
-//! Growing a volume, and changing its limits.
+//! Growing a volume, and changing its limits and who may have it.
 //!
 //! ```text
 //!   asked ──▶ modifying ──its host has the size──▶ optimizing ──its guest sees it──▶ completed
@@ -7,10 +7,10 @@
 //! The names are EC2's (API reference, "VolumeModification"). A volume that no guest has is completed at once when its
 //! host has the size. Where the size stays, it is `optimizing` from the beginning.
 
-use tepui_db::VolumeChange;
 use tepui_db::model::{Volume, VolumeModification, VolumeState};
+use tepui_db::{VolumeChange, VolumeOutcome};
 use tepui_types::agent::IoLimits;
-use tepui_types::{Timestamp, VolumeId};
+use tepui_types::{InstanceId, Timestamp, VolumeId};
 
 use super::create::class_of;
 use super::throttle::{iops_limit, throughput_limit};
@@ -31,6 +31,8 @@ pub struct ModifyVolume {
     pub iops: Option<u32>,
     /// MiB a second that a guest may read and write; `None` leaves it.
     pub throughput_mib: Option<u32>,
+    /// Nobody is to write it, so that many instances may have it at once; `None` leaves it.
+    pub read_only: Option<bool>,
 }
 
 /// How far a modification is.
@@ -46,7 +48,7 @@ pub enum ModificationState {
     Failed,
 }
 
-/// The last change of a volume's size or limits.
+/// The last change of a volume's size, limits or access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModificationView {
     /// The volume.
@@ -63,6 +65,10 @@ pub struct ModificationView {
     pub original_limits: IoLimits,
     /// The limits that were asked for.
     pub target_limits: IoLimits,
+    /// Whether nobody wrote it before.
+    pub original_read_only: bool,
+    /// Whether nobody is to write it.
+    pub target_read_only: bool,
     /// When it was asked for.
     pub started_at: Timestamp,
     /// When it was completed.
@@ -79,6 +85,8 @@ impl ModificationView {
             target_gib: row.target_gib,
             original_limits: row.original_limits,
             target_limits: row.target_limits,
+            original_read_only: row.original_read_only,
+            target_read_only: row.target_read_only,
             started_at: row.started_at,
             ended_at: row.ended_at,
         }
@@ -94,8 +102,25 @@ impl ModificationView {
             target_gib: volume.size_gib,
             original_limits: volume.limits,
             target_limits: volume.limits,
+            original_read_only: volume.read_only,
+            target_read_only: volume.read_only,
             started_at: now,
             ended_at: Some(now),
+        }
+    }
+}
+
+/// What of a volume changes only while no instance has it.
+fn held(volume: &VolumeView, change: VolumeChange, instance: InstanceId) -> Error {
+    match change.read_only.filter(|wanted| *wanted != volume.read_only) {
+        Some(wanted) => {
+            let rule = format!("changes only while no instance has the volume, and {instance} has it");
+            Error::invalid("read_only", wanted, rule)
+        }
+        None => {
+            let rule =
+                format!("a read-only volume grows only while no instance has it, and {instance} has it");
+            Error::invalid("size", change.size_gib.unwrap_or(volume.size_gib), rule)
         }
     }
 }
@@ -114,12 +139,13 @@ fn state(volume: &Volume, row: &VolumeModification) -> ModificationState {
 }
 
 impl Cloud {
-    /// Grows a volume or changes its limits, in use or not; its last modification, which this one is if it changes
-    /// something.
+    /// Grows a volume or changes its limits, in use or not, or who may have it, while nobody does; its last
+    /// modification, which this one is if it changes something.
     ///
     /// # Errors
     /// `NotFound` for the volume or the class, `RootDisk`, `WrongState`, `InvalidInput` for a size below the present
-    /// one, another class or limits out of their bounds, `Modifying`, `QuotaExceeded`.
+    /// one, another class, limits out of their bounds, and for the access of a volume that is in use or the size of one
+    /// that is read only, `Modifying`, `QuotaExceeded`.
     pub async fn modify_volume(
         &self,
         caller: &Caller,
@@ -137,12 +163,15 @@ impl Cloud {
             size_gib: request.size_gib,
             iops: request.iops.map(iops_limit).transpose()?,
             throughput_mib: request.throughput_mib.map(throughput_limit).transpose()?,
+            read_only: request.read_only,
         };
         let (now, more) = (self.now(), u64::from(size_gib.saturating_sub(volume.size_gib)));
         let nodes = self
             .commit(caller, "ModifyVolume", id.to_string(), async {
-                let outcome = self.db.modify_volume(caller.project, id, change, now).await?;
-                changed(id, outcome, size_gib, more)
+                match self.db.modify_volume(caller.project, id, change, now).await? {
+                    VolumeOutcome::InUse(instance) => Err(held(&volume, change, instance)),
+                    outcome => changed(id, outcome, size_gib, more),
+                }
             })
             .await?;
         let passed = pass("core::volume::committed")?;

@@ -91,7 +91,7 @@ async fn an_instance_starts_with_the_volumes_of_its_launch_and_takes_them_along(
     for id in [goes, stays] {
         let shown = site.volume(id).await;
         assert_eq!(
-            (shown.state, shown.attachment.unwrap().state),
+            (shown.state, shown.attachments[0].state),
             (VolumeState::Available, AttachmentState::Attached)
         );
     }
@@ -102,7 +102,7 @@ async fn an_instance_starts_with_the_volumes_of_its_launch_and_takes_them_along(
     site.serve().await;
     let gone = site.t.cloud.volume(&site.t.admin, goes).await;
     assert!(matches!(gone, Err(Error::NotFound { kind: Kind::Volume, .. })), "{gone:?}");
-    assert_eq!(site.volume(stays).await.attachment, None);
+    assert_eq!(site.volume(stays).await.attachments, []);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod networks;
 mod nodes;
 mod quarantine;
 mod races;
+mod read_only_volumes;
 mod retention;
 mod schedules;
 mod scratch;

@@ -167,7 +167,14 @@ fn group_in(vpc: VpcId) -> NewSecurityGroup {
 }
 
 fn grow(of: &Owned) -> ModifyVolume {
-    ModifyVolume { volume_id: of.data, size_gib: Some(9), class: None, iops: None, throughput_mib: None }
+    ModifyVolume {
+        volume_id: of.data,
+        size_gib: Some(9),
+        class: None,
+        iops: None,
+        throughput_mib: None,
+        read_only: None,
+    }
 }
 
 fn of_termination() -> DiskChange {

@@ -15,7 +15,7 @@ const CLIENTS: u32 = 100;
 
 impl Site {
     /// So many instances beside the one that is there.
-    async fn instances(&self, count: u32) -> Vec<InstanceId> {
+    pub(crate) async fn instances(&self, count: u32) -> Vec<InstanceId> {
         self.t.host_of(3, NodeCapacity { vcpus: 1000, memory_mib: 1 << 20, disk_gib: 10_000 }).await;
         let image = self.t.image(&self.t.admin, "many").await;
         let request =
@@ -81,12 +81,12 @@ async fn of_a_hundred_that_attach_one_volume_one_wins_and_the_others_are_told_wh
             assert!(lost.to_string().contains(&winner.to_string()), "{lost}");
         }
         assert_eq!(site.part().await.exports.len(), 1, "one may open it");
-        let shown = site.volume(id).await.attachment.unwrap();
+        let shown = site.volume(id).await.attachments.remove(0);
         assert_eq!((shown.instance_id, shown.state), (*winner, AttachmentState::Attaching));
         // It is free for the next hundred.
         assert!(!site.detach_and_delete(id, true).await);
         site.serve().await;
-        assert_eq!(site.volume(id).await.attachment, None);
+        assert_eq!(site.volume(id).await.attachments, []);
     }
 }
 
@@ -106,7 +106,7 @@ async fn a_volume_that_is_detached_and_deleted_at_once_goes_only_after_its_expor
         assert_eq!(site.volume(id).await.state, VolumeState::Available);
         // The host's word races with the deletions that wait for it.
         let (deleted, ()) = tokio::join!(site.detach_and_delete(id, true), site.serve());
-        assert_eq!(site.volume(id).await.attachment, None);
+        assert_eq!(site.volume(id).await.attachments, []);
         let deleted_now = site.detach_and_delete(id, true).await;
         assert!(deleted || deleted_now, "nothing holds it any more");
         site.serve().await;

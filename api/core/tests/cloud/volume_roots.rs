@@ -113,7 +113,7 @@ async fn an_instance_boots_from_a_volume_that_is_made_from_its_image() {
     assert_eq!(names, ["ami", "root"], "the root is not one of the others too");
     site.host_says(&site.compute, id, RUNNING).await;
     let shown = site.volume(attachment.volume_id).await;
-    assert_eq!((shown.state, shown.attachment.unwrap().instance_id), (VolumeState::Available, id));
+    assert_eq!((shown.state, shown.attachments[0].instance_id), (VolumeState::Available, id));
 }
 
 #[tokio::test]
@@ -174,7 +174,10 @@ async fn a_start_without_room_says_why_and_changes_nothing() {
     site.serve().await;
     site.serve().await;
     let volumes = t.cloud.volumes(&t.admin, &[]).await.unwrap();
-    assert!(volumes.iter().all(|volume| volume.class != "gp3" || volume.attachment.is_some()), "{volumes:?}");
+    assert!(
+        volumes.iter().all(|volume| volume.class != "gp3" || !volume.attachments.is_empty()),
+        "{volumes:?}"
+    );
 }
 
 /// One call wants more than fits: it must not wait for what it holds itself.
@@ -246,7 +249,7 @@ async fn a_root_is_made_of_a_snapshot_and_may_outlive_its_instance() {
     t.cloud.terminate_instances(&t.admin, &[id]).await.unwrap();
     site.serve().await;
     let left = site.volume(root).await;
-    assert_eq!((left.state, left.attachment), (VolumeState::Available, None));
+    assert_eq!((left.state, left.attachments), (VolumeState::Available, vec![]));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub(crate) struct Site {
     pub(crate) storage: Host,
     pub(crate) compute: Host,
     pub(crate) pool: PoolId,
-    instance: InstanceId,
+    pub(crate) instance: InstanceId,
     placement: PlacementId,
 }
 
@@ -104,7 +104,7 @@ impl Site {
     }
 
     /// What is wanted of the guest's disks.
-    async fn disks(&self) -> Vec<(ExportId, DiskPart)> {
+    pub(crate) async fn disks(&self) -> Vec<(ExportId, DiskPart)> {
         let disks = self.spec().await.map(|spec| spec.disks).unwrap_or_default();
         disks.into_iter().map(|disk| (disk.export_id, disk.wanted)).collect()
     }
@@ -170,7 +170,7 @@ impl Site {
         self.serve().await;
         let export = self.disks().await[0].0;
         self.running(&[seen(export, DiskState::Attached)]).await;
-        assert_eq!(self.volume(id).await.attachment.unwrap().state, AttachmentState::Attached);
+        assert_eq!(self.volume(id).await.attachments[0].state, AttachmentState::Attached);
         (id, export)
     }
 }
@@ -180,8 +180,8 @@ fn larger(volume_id: VolumeId, size_gib: u32) -> ModifyVolume {
 }
 
 /// What changes nothing.
-fn same(volume_id: VolumeId) -> ModifyVolume {
-    ModifyVolume { volume_id, size_gib: None, class: None, iops: None, throughput_mib: None }
+pub(crate) fn same(volume_id: VolumeId) -> ModifyVolume {
+    ModifyVolume { volume_id, size_gib: None, class: None, iops: None, throughput_mib: None, read_only: None }
 }
 
 fn seen(export_id: ExportId, state: DiskState) -> DiskObserved {
@@ -541,7 +541,7 @@ async fn what_becomes_of_disks_with_their_instance_is_said_of_each_that_is_there
         delete_on_termination,
     };
     let set = async |changes: &[DiskChange]| cloud.modify_disks(admin, site.instance, changes).await;
-    let goes = async || site.volume(id).await.attachment.unwrap().delete_on_termination;
+    let goes = async || site.volume(id).await.attachments[0].delete_on_termination;
     let root = site.root().await;
     for (wrong, field) in [
         (change("/dev/sdg", None, true), "device"),
@@ -598,9 +598,9 @@ async fn a_volume_reaches_its_guest_and_leaves_it_before_anybody_else_gets_it() 
     assert_eq!(spec.secret.as_ref(), Some(secret));
     assert!(!format!("{spec:?}").contains(secret.as_str()), "no secret in a log");
     site.running(&[seen(*export, DiskState::Failed { message: "no slot".into() })]).await;
-    assert_eq!(site.volume(id).await.attachment.unwrap().state, AttachmentState::Attaching);
+    assert_eq!(site.volume(id).await.attachments[0].state, AttachmentState::Attaching);
     site.running(&[seen(*export, DiskState::Attached)]).await;
-    let shown = site.volume(id).await.attachment.unwrap();
+    let shown = site.volume(id).await.attachments.remove(0);
     assert_eq!((shown.state, shown.device.as_str()), (AttachmentState::Attached, "/dev/sdf"));
     let used = site.t.cloud.delete_volume(&site.t.admin, id).await.unwrap_err();
     assert!(matches!(used, Error::InUse { kind: Kind::Volume, .. }), "{used:?}");
@@ -609,15 +609,15 @@ async fn a_volume_reaches_its_guest_and_leaves_it_before_anybody_else_gets_it() 
     site.detach(id, false).await.unwrap();
     assert_eq!(site.disks().await, [(*export, DiskPart::Absent)]);
     site.serve().await;
-    assert!(site.volume(id).await.attachment.is_some(), "its guest still has it");
+    assert!(!site.volume(id).await.attachments.is_empty(), "its guest still has it");
     site.running(&[seen(*export, DiskState::Absent)]).await;
     assert_eq!(site.part().await.exports[0].wanted, ExportPart::Absent);
     let mut waits = done(&site.part().await);
     waits.exports[0].state = ExportState::Closing { connections: 1 };
     site.tell(waits).await;
-    assert!(site.volume(id).await.attachment.is_some(), "somebody is connected");
+    assert!(!site.volume(id).await.attachments.is_empty(), "somebody is connected");
     site.serve().await;
-    assert_eq!(site.volume(id).await.attachment, None);
+    assert_eq!(site.volume(id).await.attachments, []);
     assert_eq!(site.disks().await, []);
     assert!(matches!(site.detach(id, false).await, Err(Error::NotAttached { .. })));
 }
@@ -637,7 +637,7 @@ async fn over_nfs_the_guests_host_is_admitted_and_told_no_password() {
     site.detach(id, false).await.unwrap();
     site.running(&[seen(export, DiskState::Absent)]).await;
     site.serve().await;
-    assert_eq!(site.volume(id).await.attachment, None);
+    assert_eq!(site.volume(id).await.attachments, []);
 }
 
 #[tokio::test]
@@ -649,7 +649,7 @@ async fn a_volume_is_torn_away_from_a_silent_guest_by_force() {
     site.detach(id, true).await.unwrap();
     assert_eq!(site.part().await.exports[0].wanted, ExportPart::Absent);
     site.serve().await;
-    assert_eq!(site.volume(id).await.attachment, None);
+    assert_eq!(site.volume(id).await.attachments, []);
     // The next one has another name and another secret.
     site.attach(id, "/dev/sdf").await.unwrap();
     assert_ne!(site.part().await.exports[0].id, export);
@@ -665,7 +665,7 @@ async fn volumes_of_a_terminated_instance_are_fenced() {
     assert_eq!(site.part().await.exports[0].wanted, ExportPart::Absent);
     site.serve().await;
     let volume = site.volume(id).await;
-    assert_eq!((volume.state, volume.attachment), (VolumeState::Available, None));
+    assert_eq!((volume.state, volume.attachments), (VolumeState::Available, vec![]));
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ pub async fn a_refused_attachment_leaves_nothing(db: Arc<dyn Db>) {
     world.power(tenant, running, PowerChange::Terminate).await;
     let state = AttachOutcome::InstanceState(InstanceState::ShuttingDown);
     assert_eq!(attach(volume, running, "/dev/sdf").await, state);
-    assert!(site.records().await.iter().all(|record| record.attachment.is_none()));
+    assert!(site.records().await.iter().all(|record| record.attachments.is_empty()));
     for device in ["/dev/sdf", "/dev/sdg", "/dev/sdh"] {
         site.attached(site.volume(1).await, stopped, device).await;
     }
@@ -220,7 +220,7 @@ pub async fn only_its_owners_word_ends_a_volume(db: Arc<dyn Db>) {
     for (volume, export) in [taken, left].into_iter().zip(exports) {
         site.says(*storage, StorageNews::ExportGone(export)).await;
         let record = site.record(volume).await.unwrap();
-        assert_eq!((record.volume.state, record.attachment), (VolumeState::Available, None));
+        assert_eq!((record.volume.state, record.attachments), (VolumeState::Available, vec![]));
     }
     site.assert_books().await;
 }

@@ -36,7 +36,7 @@ pub async fn a_launch_brings_its_volumes(db: Arc<dyn Db>) {
     assert_eq!(places, [("/dev/sdf", attaching), ("/dev/sdg", attaching)]);
     let record = site.record(first.volume.id).await.unwrap();
     assert_eq!((&record.volume, record.tags["Name"].as_str()), (&first.volume, "data"));
-    let attachment = record.attachment.unwrap();
+    let [attachment] = record.attachments.as_slice() else { panic!("{record:?}") };
     assert_eq!(attachment.export_state, ExportState::Making);
     assert!(attachment.delete_on_termination);
     let part = site.world.db.storage_part(site.storage).await.unwrap().unwrap();

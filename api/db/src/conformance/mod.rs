@@ -16,6 +16,7 @@ pub mod observe;
 pub mod power;
 pub mod quarantine;
 pub mod random;
+pub mod read_only;
 pub mod retention;
 pub mod schedule;
 pub mod scratch;
@@ -75,7 +76,7 @@ macro_rules! conformance_suite {
                 a_launch_takes_local_pools_of_its_own_node_only;
             volume_root: what_boots_from_a_volume_has_no_place_while_it_is_stopped,
                 a_place_is_taken_whole_or_not_at_all, volumes_come_and_go_while_it_is_in_no_place,
-                it_ends_from_no_place_too, a_given_up_host_stops_what_boots_from_another_one,
+                what_it_shares_moves_with_it_alone, it_ends_from_no_place_too, a_given_up_host_stops_what_boots_from_another_one,
                 what_boots_from_a_given_up_host_can_only_end, what_is_all_on_a_given_up_host_ends_with_it,
                 an_image_is_kept_until_its_volumes_are_made, what_was_on_its_way_out_is_not_held_by_a_given_up_host,
                 one_that_waits_for_a_lost_root_ends_or_stops, its_owners_word_counts_on_a_given_up_host_too,
@@ -93,6 +94,11 @@ macro_rules! conformance_suite {
                 what_the_books_refer_to_is_never_ordered_to_be_unlinked;
             volume_end: an_end_is_warned_of_and_carried_out_as_it_was_read, an_end_is_set_anew_and_taken_away;
             attachment: an_attachment_is_free_again_only_once_its_export_is_fenced, by_force_a_volume_is_fenced_without_its_guest, what_was_never_open_is_detached_without_its_guest, a_detachment_names_what_is_attached, a_refused_attachment_leaves_nothing, of_parallel_attachments_one_wins, a_local_volume_is_for_instances_on_its_node, volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should, only_its_owners_word_ends_a_volume, a_detached_volume_outlives_its_instance;
+            read_only: readers_share_a_volume_and_leave_it_one_by_one, a_volume_has_readers_or_one_writer,
+                of_parallel_readers_as_many_win_as_may, a_switch_races_with_attachments_and_one_access_wins,
+                a_reader_that_ends_leaves_the_others_and_the_last_takes_the_volume,
+                a_given_up_host_is_shut_out_alone, a_volume_of_a_given_up_host_leaves_all_that_read_it,
+                every_reader_is_held_to_its_limits_and_none_sees_it_grow;
             volume: pools_have_their_own_name_and_folder, a_volume_is_there_once_its_host_says_so_and_gone_once_it_says_that, a_volume_that_can_never_be_made_says_why_and_can_be_deleted, a_token_creates_one_volume, a_refused_volume_leaves_nothing, a_volume_grows_and_never_shrinks, a_volume_in_use_has_grown_once_its_guest_sees_it, limits_are_changed_once_the_guest_is_held_to_them, a_nodes_exports_are_those_of_its_guests, a_storage_part_has_all_that_is_in_its_pools, what_failed_is_told_and_changes_nothing_else, a_project_with_volumes_is_not_deleted, what_a_given_up_host_had_is_lost_and_can_be_deleted;
         }
 

@@ -48,6 +48,7 @@ impl Site {
             limits: IoLimits::NONE,
             snapshot_id: None,
             image: None,
+            read_only: false,
             state: VolumeState::Creating,
             message: None,
             created_at: self.world.now(),
@@ -84,7 +85,13 @@ impl Site {
     }
 
     pub(super) async fn attachment(&self, id: VolumeId) -> Option<Attachment> {
-        self.record(id).await.and_then(|record| record.attachment)
+        let mut all = self.attachments(id).await;
+        assert!(all.len() < 2, "{all:?}");
+        all.pop()
+    }
+
+    pub(super) async fn attachments(&self, id: VolumeId) -> Vec<Attachment> {
+        self.record(id).await.map(|record| record.attachments).unwrap_or_default()
     }
 
     pub(super) fn new_attachment(
@@ -103,6 +110,7 @@ impl Site {
             export_id: ExportId::from_random(self.world.bits()),
             wrapped_secret: vec![7; 32],
             most: 3,
+            most_instances: 3,
             is_root: false,
         }
     }

@@ -142,6 +142,8 @@ pub async fn a_volume_grows_and_never_shrinks(db: Arc<dyn Db>) {
         target_gib: 9,
         original_limits: IoLimits::NONE,
         target_limits: IoLimits::NONE,
+        original_read_only: false,
+        target_read_only: false,
         started_at: now,
         ended_at: None,
     };
@@ -226,7 +228,7 @@ pub async fn limits_are_changed_once_the_guest_is_held_to_them(db: Arc<dyn Db>) 
     site.create(&new).await;
     let id = new.volume.id;
     let limit = async |iops, throughput_mib| {
-        let change = VolumeChange { size_gib: None, iops, throughput_mib };
+        let change = VolumeChange { iops, throughput_mib, ..VolumeChange::default() };
         site.modify(id, change, world.now()).await
     };
     assert_eq!(limit(Some(200), None).await, VolumeOutcome::WrongState(VolumeState::Creating));
@@ -269,7 +271,7 @@ pub async fn limits_are_changed_once_the_guest_is_held_to_them(db: Arc<dyn Db>) 
     assert_eq!(site.attachment(id).await.unwrap().guest_limits, limits(0, 7));
 
     // Both at once: each host does its own, and both must have.
-    let both = VolumeChange { size_gib: Some(5), iops: Some(900), throughput_mib: None };
+    let both = VolumeChange { iops: Some(900), ..size(5) };
     assert_eq!(site.modify(id, both, world.now()).await, VolumeOutcome::Changed(vec![*storage, *compute]));
     site.says(*compute, StorageNews::DiskFitted(export, 4, limits(900, 7))).await;
     site.says(*storage, StorageNews::VolumePresent(id, 5)).await;
@@ -377,9 +379,9 @@ pub async fn what_a_given_up_host_had_is_lost_and_can_be_deleted(db: Arc<dyn Db>
     for again in ["once", "repeated"] {
         assert_eq!(expunge().await, ExpungeOutcome::Expunged(0), "{again}");
         for id in [used, unmade.volume.id] {
-            let VolumeRecord { volume, attachment, .. } = site.record(id).await.unwrap();
+            let VolumeRecord { volume, attachments, .. } = site.record(id).await.unwrap();
             assert_eq!((volume.state, volume.message.as_deref()), (VolumeState::Error, Some("given up")));
-            assert_eq!(attachment, None);
+            assert_eq!(attachments, []);
         }
         assert_eq!(site.record(goes).await, None, "its bytes are gone");
         for id in [taken, pending] {

@@ -239,13 +239,43 @@ pub async fn volumes_come_and_go_while_it_is_in_no_place(db: Arc<dyn Db>) {
     assert_eq!(site.try_attach(&new).await, AttachOutcome::Attaching(site.storage));
     let attachment = site.attachment(volume).await.unwrap();
     assert_eq!((attachment.state, attachment.export_state), (AttachmentState::Attached, ExportState::Closed));
-    let change = VolumeChange { size_gib: Some(3), iops: Some(500), throughput_mib: None };
+    let change = VolumeChange { size_gib: Some(3), iops: Some(500), ..VolumeChange::default() };
     site.world.db.modify_volume(site.tenant.project, volume, change, site.world.now()).await.unwrap();
     site.says(site.storage, StorageNews::VolumePresent(volume, 3)).await;
     assert!(site.modification(volume).await.unwrap().ended_at.is_some(), "no guest has it");
     site.assert_books().await;
     started(&site, id, site.storage).await;
     open(&site, id).await;
+    site.assert_books().await;
+}
+
+/// What it reads comes with it, by an export of its own, and nobody else who reads that hears of it.
+pub async fn what_it_shares_moves_with_it_alone(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let mut new = site.new_volume(1);
+    new.volume.read_only = true;
+    site.create(&new).await;
+    let shared = new.volume.id;
+    site.says(site.storage, StorageNews::VolumePresent(shared, 1)).await;
+    let stays = site.world.running(&site.tenant, site.compute).await;
+    let other = site.attached(shared, stays, "/dev/sdf").await;
+    let id = running(&site).await;
+    let first = site.attached(shared, id, "/dev/sdr").await;
+    site.world.stop(&site.tenant, id).await;
+    let of = async |export| {
+        let all = site.attachments(shared).await;
+        all.into_iter().find(|one| one.export_id == export).map(|one| one.export_state)
+    };
+    assert_eq!((of(first).await, of(other).await), (Some(ExportState::Closing), Some(ExportState::Open)));
+    fenced(&site, id).await;
+    assert_eq!(site.world.state(&site.tenant, id).await, InstanceState::Stopped);
+    assert_eq!((of(first).await, of(other).await), (Some(ExportState::Closed), Some(ExportState::Open)));
+    let place = started(&site, id, site.storage).await;
+    let (_, next, _) = place.exports.iter().find(|(volume, ..)| *volume == shared).unwrap();
+    assert_eq!((of(first).await, of(*next).await), (None, Some(ExportState::Making)));
+    assert_eq!(of(other).await, Some(ExportState::Open));
+    open(&site, id).await;
+    assert!(site.attachments(shared).await.iter().all(|one| one.read_only));
     site.assert_books().await;
 }
 

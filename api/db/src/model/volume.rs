@@ -54,6 +54,8 @@ pub struct Volume {
     pub snapshot_id: Option<SnapshotId>,
     /// The image that it was made from; never with a snapshot.
     pub image: Option<VolumeImage>,
+    /// Nobody writes it, so that many instances may have it at once. It changes only while none has it.
+    pub read_only: bool,
     /// How far it is.
     pub state: VolumeState,
     /// Why it failed, for administrators.
@@ -102,6 +104,8 @@ pub struct Attachment {
     pub guest_limits: IoLimits,
     /// The instance boots from it.
     pub is_root: bool,
+    /// The instance only reads it, as all others do that have the volume.
+    pub read_only: bool,
 }
 
 /// Without the secret.
@@ -123,11 +127,12 @@ impl std::fmt::Debug for Attachment {
             .field("limits", &self.limits)
             .field("guest_limits", &self.guest_limits)
             .field("is_root", &self.is_root)
+            .field("read_only", &self.read_only)
             .finish_non_exhaustive()
     }
 }
 
-/// A change of a volume's size or limits, the last one that was asked for.
+/// A change of a volume's size, limits or access, the last one that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeModification {
     /// The size before.
@@ -138,6 +143,10 @@ pub struct VolumeModification {
     pub original_limits: IoLimits,
     /// The limits that were asked for.
     pub target_limits: IoLimits,
+    /// Whether nobody wrote it before.
+    pub original_read_only: bool,
+    /// Whether nobody is to write it.
+    pub target_read_only: bool,
     /// When it was asked for.
     pub started_at: Timestamp,
     /// When the volume's host had the size, and the guest that uses it the size and the limits.
@@ -151,9 +160,9 @@ pub struct VolumeRecord {
     pub volume: Volume,
     /// The class of its pool.
     pub class: String,
-    /// Where it is used.
-    pub attachment: Option<Attachment>,
-    /// The last change of its size or limits.
+    /// Where it is used: in one place at most unless it is read only, the oldest first.
+    pub attachments: Vec<Attachment>,
+    /// The last change of its size, limits or access.
     pub modification: Option<VolumeModification>,
     /// When it is deleted by itself.
     pub end: Option<VolumeEnd>,

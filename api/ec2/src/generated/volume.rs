@@ -135,6 +135,7 @@ impl Read for CreateVolumePermissionModifications {
 pub(crate) struct CreateVolumeRequest {
     pub(crate) availability_zone: Option<Text>,
     pub(crate) iops: Option<i64>,
+    pub(crate) multi_attach_enabled: Option<bool>,
     pub(crate) size: Option<i64>,
     pub(crate) snapshot_id: Option<Text>,
     pub(crate) tag_specifications: Vec<super::TagSpecification>,
@@ -147,6 +148,7 @@ impl Read for CreateVolumeRequest {
         Ok(Some(Self {
             availability_zone: from.optional("AvailabilityZone")?,
             iops: from.optional("Iops")?,
+            multi_attach_enabled: from.optional("MultiAttachEnabled")?,
             size: from.optional("Size")?,
             snapshot_id: from.optional("SnapshotId")?,
             tag_specifications: from.list("TagSpecification")?,
@@ -392,6 +394,7 @@ impl Read for ModifySnapshotAttributeRequest {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ModifyVolumeRequest {
     pub(crate) iops: Option<i64>,
+    pub(crate) multi_attach_enabled: Option<bool>,
     pub(crate) size: Option<i64>,
     pub(crate) throughput: Option<i64>,
     pub(crate) volume_id: Text,
@@ -402,6 +405,7 @@ impl Read for ModifyVolumeRequest {
     fn read(from: &mut Params) -> Result<Option<Self>, ApiError> {
         Ok(Some(Self {
             iops: from.optional("Iops")?,
+            multi_attach_enabled: from.optional("MultiAttachEnabled")?,
             size: from.optional("Size")?,
             throughput: from.optional("Throughput")?,
             volume_id: from.required("VolumeId")?,
@@ -743,7 +747,7 @@ impl Operation for super::CreateVolumeRequest {
         filters: None,
         token: Some("ClientToken"),
         ids: &[],
-        accepted: &[("Encrypted", &["false"]), ("MultiAttachEnabled", &["false"])],
+        accepted: &[("Encrypted", &["false"])],
         parameters: &[
             "AvailabilityZone",
             "AvailabilityZoneId",
@@ -933,7 +937,7 @@ impl Operation for super::ModifyVolumeRequest {
         filters: None,
         token: None,
         ids: &[],
-        accepted: &[("MultiAttachEnabled", &["false"])],
+        accepted: &[],
         parameters: &["DryRun", "Iops", "MultiAttachEnabled", "Size", "Throughput", "VolumeId", "VolumeType"],
     };
 }

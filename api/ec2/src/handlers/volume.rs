@@ -44,6 +44,7 @@ const FILTERS: &[Field<Shape>] = &[
     ("availability-zone", |v| one(&v.availability_zone)),
     ("create-time", |v| v.create_time.map(time).into_iter().collect()),
     ("encrypted", |v| flag(v.encrypted)),
+    ("multi-attach-enabled", |v| flag(v.multi_attach_enabled)),
     ("snapshot-id", |v| one(&v.snapshot_id)),
     ("size", |v| v.size.map(|size| size.to_string().into()).into_iter().collect()),
     ("status", |v| one(&v.state)),
@@ -80,6 +81,7 @@ impl Handle for CreateVolumeRequest {
             throughput_mib: self.throughput.map(|asked| limit("Throughput", asked)).transpose()?,
             snapshot_id: snapshot_id(self.snapshot_id.as_deref())?,
             ttl_seconds: None,
+            read_only: self.multi_attach_enabled.unwrap_or_default(),
             client_token: cx.token.clone().map(String::from),
             tags,
         };
@@ -199,12 +201,12 @@ fn event(volume: VolumeId, end: &EndView) -> Option<VolumeStatusEvent> {
 fn shape(zone: &str, view: &VolumeView) -> Shape {
     let (iops, throughput) = figures(view.limits);
     Shape {
-        attachments: view.attachment.iter().map(attachment).collect(),
+        attachments: view.attachments.iter().map(attachment).collect(),
         availability_zone: text(zone),
         create_time: Some(view.created_at),
         encrypted: Some(false),
         iops: Some(iops),
-        multi_attach_enabled: Some(false),
+        multi_attach_enabled: Some(view.read_only),
         size: Some(view.size_gib.into()),
         snapshot_id: view.snapshot_id.map_or_else(|| fixed(""), text),
         state: fixed(state(view)),
@@ -217,8 +219,8 @@ fn shape(zone: &str, view: &VolumeView) -> Shape {
 
 /// A volume that has an attachment, in whatever state, is in use (EC2 API reference, "Volume").
 fn state(view: &VolumeView) -> &'static str {
-    match (view.state, &view.attachment) {
-        (VolumeState::Available, Some(_)) => "in-use",
+    match (view.state, view.attachments.is_empty()) {
+        (VolumeState::Available, false) => "in-use",
         (state, _) => state.name(),
     }
 }

@@ -1,5 +1,5 @@
-//! `ModifyVolume` and `DescribeVolumesModifications`: volumes grow and have their limits changed, and nothing else of
-//! them can be.
+//! `ModifyVolume` and `DescribeVolumesModifications`: volumes grow, have their limits changed, and are read-only for many
+//! instances or not; nothing else of them can be changed.
 
 use tepui_core::{Kind, ModificationState, ModificationView, ModifyVolume};
 
@@ -10,17 +10,19 @@ use crate::generated::{
     DescribeVolumesModificationsRequest, DescribeVolumesModificationsResult, ModifyVolumeRequest,
     ModifyVolumeResult, VolumeModification,
 };
-use crate::mechanism::{Field, apply, one, parse_id, parse_ids};
+use crate::mechanism::{Field, apply, flag, one, parse_id, parse_ids};
 use crate::operation::{Context, Handle};
 use crate::wire::{Text, timestamp};
 
 const FILTERS: &[Field<VolumeModification>] = &[
     ("modification-state", |m| one(&m.modification_state)),
     ("original-iops", |m| number(m.original_iops)),
+    ("original-multi-attach-enabled", |m| flag(m.original_multi_attach_enabled)),
     ("original-size", |m| number(m.original_size)),
     ("original-volume-type", |m| one(&m.original_volume_type)),
     ("start-time", |m| m.start_time.map(|time| timestamp(time).into()).into_iter().collect()),
     ("target-iops", |m| number(m.target_iops)),
+    ("target-multi-attach-enabled", |m| flag(m.target_multi_attach_enabled)),
     ("target-size", |m| number(m.target_size)),
     ("target-volume-type", |m| one(&m.target_volume_type)),
     ("volume-id", |m| one(&m.volume_id)),
@@ -38,6 +40,7 @@ impl Handle for ModifyVolumeRequest {
             class: self.volume_type.map(String::from),
             iops: self.iops.map(|asked| limit("Iops", asked)).transpose()?,
             throughput_mib: self.throughput.map(|asked| limit("Throughput", asked)).transpose()?,
+            read_only: self.multi_attach_enabled,
         };
         let view = cx.cloud.modify_volume(&cx.caller, request).await?;
         Ok(ModifyVolumeResult { volume_modification: Some(shape(&view)) })
@@ -84,7 +87,7 @@ fn shape(view: &ModificationView) -> VolumeModification {
         end_time: view.ended_at,
         modification_state: fixed(name),
         original_iops: Some(original_iops),
-        original_multi_attach_enabled: Some(false),
+        original_multi_attach_enabled: Some(view.original_read_only),
         original_size: Some(view.original_gib.into()),
         original_throughput: Some(original_throughput),
         original_volume_type: text(&view.class),
@@ -92,7 +95,7 @@ fn shape(view: &ModificationView) -> VolumeModification {
         start_time: Some(view.started_at),
         status_message: failed.then(|| Text::new_static("the volume is lost")),
         target_iops: Some(target_iops),
-        target_multi_attach_enabled: Some(false),
+        target_multi_attach_enabled: Some(view.target_read_only),
         target_size: Some(view.target_gib.into()),
         target_throughput: Some(target_throughput),
         target_volume_type: text(&view.class),

@@ -14,6 +14,7 @@ mod instances;
 mod kept;
 mod mutation;
 mod protocol;
+mod read_only_volumes;
 mod reply;
 mod resources;
 mod snapshots;

@@ -37,13 +37,14 @@ pub(super) async fn create(call: Call, request: CreateVolumeRequest) -> Result<V
         throughput_mib,
         snapshot: _,
         ttl_seconds,
+        read_only,
         name,
         mut tags,
         client_token,
     } = request;
     tags.extend(name.map(|name| ("Name".to_owned(), name)));
     let new =
-        CreateVolume { size_gib, class, iops, throughput_mib, snapshot_id, ttl_seconds, client_token, tags };
+        CreateVolume { size_gib, class, iops, throughput_mib, snapshot_id, ttl_seconds, read_only, client_token, tags };
     Ok(shown(call.cloud().create_volume(&call.caller, new).await?))
 }
 
@@ -59,8 +60,8 @@ pub(super) async fn show(call: Call, _: Empty) -> Result<Volume, Failure> {
 
 pub(super) async fn modify(call: Call, request: ModifyVolumeRequest) -> Result<Volume, Failure> {
     let volume_id = find(&call, call.target()).await?;
-    let ModifyVolumeRequest { size_gib, iops, throughput_mib } = request;
-    let wanted = ModifyVolume { volume_id, size_gib, class: None, iops, throughput_mib };
+    let ModifyVolumeRequest { size_gib, iops, throughput_mib, read_only } = request;
+    let wanted = ModifyVolume { volume_id, size_gib, class: None, iops, throughput_mib, read_only };
     call.cloud().modify_volume(&call.caller, wanted).await?;
     shown_now(&call, volume_id).await
 }
@@ -90,7 +91,11 @@ fn free_device(instance: &InstanceView) -> String {
 
 pub(super) async fn detach(call: Call, request: DetachVolumeRequest) -> Result<Volume, Failure> {
     let volume_id = find(&call, call.target()).await?;
-    let wanted = DetachVolume { volume_id, instance_id: None, device: None, force: request.force };
+    let instance_id = match &request.instance {
+        Some(text) => Some(instance::find(&call, text).await?.record.instance.id),
+        None => None,
+    };
+    let wanted = DetachVolume { volume_id, instance_id, device: None, force: request.force };
     call.cloud().detach_volume(&call.caller, wanted).await?;
     shown_now(&call, volume_id).await
 }
@@ -106,9 +111,9 @@ async fn shown_now(call: &Call, id: VolumeId) -> Result<Volume, Failure> {
 }
 
 fn shown(view: VolumeView) -> Volume {
-    let state = match (view.state, &view.attachment) {
-        (model::VolumeState::Available, Some(_)) => VolumeState::InUse,
-        (model::VolumeState::Available, None) => VolumeState::Available,
+    let state = match (view.state, view.attachments.is_empty()) {
+        (model::VolumeState::Available, false) => VolumeState::InUse,
+        (model::VolumeState::Available, true) => VolumeState::Available,
         (model::VolumeState::Creating, _) => VolumeState::Creating,
         (model::VolumeState::Deleting, _) => VolumeState::Deleting,
         (model::VolumeState::Error, _) => VolumeState::Error,
@@ -122,7 +127,8 @@ fn shown(view: VolumeView) -> Volume {
         class: view.class,
         state,
         snapshot_id: view.snapshot_id,
-        attachment: view.attachment.map(attachment),
+        read_only: view.read_only,
+        attachments: view.attachments.into_iter().map(attachment).collect(),
         modification: view.modification.map(modification),
         end: view.end.map(end),
         io: view.io.map(io),
@@ -165,6 +171,8 @@ fn modification(view: ModificationView) -> VolumeModification {
         target_iops: limit(target.iops),
         original_throughput_mib: limit(original.throughput_mib),
         target_throughput_mib: limit(target.throughput_mib),
+        original_read_only: view.original_read_only,
+        target_read_only: view.target_read_only,
         started_at: view.started_at,
         ended_at: view.ended_at,
     }

@@ -81,6 +81,10 @@ pub struct VolumeModification {
     pub original_throughput_mib: Option<u32>,
     /// MiB a second that were asked for.
     pub target_throughput_mib: Option<u32>,
+    /// Whether nobody wrote it before.
+    pub original_read_only: bool,
+    /// Whether nobody is to write it.
+    pub target_read_only: bool,
     /// When it was asked for.
     pub started_at: Timestamp,
     /// When it was completed.
@@ -144,13 +148,15 @@ pub struct Volume {
     pub state: VolumeState,
     /// What it was made from.
     pub snapshot_id: Option<SnapshotId>,
-    /// Where it is used.
-    pub attachment: Option<VolumeAttachment>,
-    /// The last change of its size or limits.
+    /// Nobody writes it, so that many instances may have it at once.
+    pub read_only: bool,
+    /// Where it is used: in one place at most unless it is read-only, the oldest first.
+    pub attachments: Vec<VolumeAttachment>,
+    /// The last change of its size, limits or access.
     pub modification: Option<VolumeModification>,
     /// When it is deleted by itself; absent where it stays until somebody deletes it.
     pub end: Option<VolumeEnd>,
-    /// What its guest did with it since it started or was given it; absent until the guest's host has said it.
+    /// What its guests did with it since they started or were given it; absent until a guest's host has said it.
     pub io: Option<VolumeIo>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -180,6 +186,9 @@ pub struct CreateVolumeRequest {
     /// It is deleted so long after its creation, after a warning: 3600 to 315360000. Never when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,
+    /// Nobody writes it, so that up to 16 instances may have it at once; only with a snapshot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// The tag `Name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -204,6 +213,9 @@ pub struct ModifyVolumeRequest {
     /// MiB a second that a guest may read and write: 1 to 2000. 125 takes the limit away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_mib: Option<u32>,
+    /// Nobody is to write it, so that up to 16 instances may have it at once. It changes only while none has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
 }
 
 /// Sets when a volume is deleted by itself.
@@ -230,6 +242,9 @@ pub struct AttachVolumeRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetachVolumeRequest {
+    /// The instance: its id, name or prefix; needed where several have the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Cut the guest off at the pool's host if it does not let go at once: over iSCSI it is asked for up to twelve
     /// seconds, over NFS it is not.
     #[serde(default)]

@@ -101,7 +101,8 @@ fn request(
         ..RunInstancesRequest::default()
     };
     for volume in volumes {
-        let (Some(snapshot), Some(place)) = (of(volume), &volume.attachment) else { continue };
+        let place = volume.attachments.iter().find(|place| place.instance_id == source.id);
+        let (Some(snapshot), Some(place)) = (of(volume), place) else { continue };
         if Some(volume.id) == source.root_volume_id {
             request.root_snapshot = Some(snapshot.id);
             request.root_delete_on_termination = Some(place.delete_on_termination);

@@ -66,16 +66,21 @@ fn inventory(instance: &Instance, volumes: &[Volume]) -> Vec<String> {
     let head = format!("deletes: instance {} ({}, {kind})", called(instance), instance.id);
     let stays = |id| {
         let root =
-            volumes.iter().find(|volume| volume.id == id).and_then(|volume| volume.attachment.as_ref());
+            volumes.iter().find(|volume| volume.id == id).and_then(|volume| volume.attachments.first());
         root.is_some_and(|one| !one.delete_on_termination)
     };
     let disk = instance.root_volume_id.filter(|id| !stays(*id)).map(|volume| {
         format!("deletes: its root disk ({volume}, {} GiB)", instance.root_gib.unwrap_or_default())
     });
-    let goes = |volume: &&Volume| {
-        let attachment = volume.attachment.as_ref().filter(|one| one.instance_id == instance.id);
+    let goes = |volume: &&Volume| match volume.attachments.as_slice() {
         // The root disk is a volume too, and named above.
-        instance.root_volume_id != Some(volume.id) && attachment.is_some_and(|one| one.delete_on_termination)
+        [only] => {
+            instance.root_volume_id != Some(volume.id)
+                && only.instance_id == instance.id
+                && only.delete_on_termination
+        }
+        // It stays with the others that have it.
+        _ => false,
     };
     let private = instance.private_ip.map(|address| format!("releases: its private address {address}"));
     let public = instance.public_ip.map(|address| format!("releases: its public address {address}"));
@@ -106,7 +111,7 @@ mod tests {
         });
         let volume = json!({
             "id": id, "name": name, "size_gib": 20, "class": "gp3", "state": "in-use", "snapshot_id": null,
-            "attachment": attachment, "tags": {}, "created_at": "2026-11-22T04:19:00Z",
+            "read_only": false, "attachments": [attachment], "tags": {}, "created_at": "2026-11-22T04:19:00Z",
         });
         serde_json::from_value(volume).unwrap()
     }

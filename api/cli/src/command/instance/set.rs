@@ -69,7 +69,7 @@ impl From<Behavior> for ShutdownBehavior {
 
 /// A switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Switch {
+pub(in crate::command) enum Switch {
     /// Yes
     On,
     /// No
