@@ -11,6 +11,7 @@
 //! its own, and never comes back once it is gone. There are [`iscsi::Tgt`],
 //! [`nfs::Ganesha`] and [`Local`].
 
+mod content;
 mod durable;
 mod error;
 mod export;
@@ -28,6 +29,7 @@ mod trash;
 mod usage;
 mod volume;
 
+pub use content::Content;
 pub use error::PoolError;
 pub use export::{Access, Backend, Connection, Credential, Export, ExportError, Found, Revoked, Source};
 pub use image::Base;

@@ -112,7 +112,7 @@ fn copy(
 }
 
 /// The next bytes at or behind `place` that are no hole.
-fn data_from(file: &File, place: u64) -> io::Result<Option<Range<u64>>> {
+pub(crate) fn data_from(file: &File, place: u64) -> io::Result<Option<Range<u64>>> {
     let start = match seek(file, SeekFrom::Data(place)) {
         Ok(start) => start,
         Err(Errno::NXIO) => return Ok(None),

@@ -111,10 +111,13 @@ impl From<ClientError> for Failure {
                 failure.try_("check the URL and that the cloud is up, then: tepui whoami")
             }
             ClientError::BadUrl { .. } => failure.try_("a URL like https://HOST:8773"),
+            ClientError::BrokenOff { .. } | ClientError::Frames(_) => failure.try_("the same command again"),
             ClientError::OtherFile { .. } => failure.try_("the same command without --resume"),
-            ClientError::Unbuildable(_) | ClientError::PathParameters { .. } | ClientError::File { .. } => {
-                failure
-            }
+            ClientError::Unbuildable(_)
+            | ClientError::PathParameters { .. }
+            | ClientError::WrongContent { .. }
+            | ClientError::Unwritable { .. }
+            | ClientError::File { .. } => failure,
         }
     }
 }

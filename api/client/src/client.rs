@@ -173,6 +173,16 @@ pub(crate) async fn read_reply<T: serde::de::DeserializeOwned>(
     Err(ClientError::Refused { status: status.as_u16(), body: Box::new(body) })
 }
 
+/// Why a reply is none that was asked for.
+pub(crate) async fn refusal(url: &str, response: reqwest::Response) -> ClientError {
+    let status = response.status().as_u16();
+    match read_reply::<serde::de::IgnoredAny>(url, response).await {
+        Err(error) => error,
+        // Neither a success nor a refusal, as a redirect is.
+        Ok(_) => ClientError::WrongContent { url: format!("{url} (status {status})"), why: "it is none" },
+    }
+}
+
 fn parse_base(url: &str) -> Result<Url, ClientError> {
     Url::parse(url)
         .ok()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tepui_types::ErrorBody;
+use tepui_types::frames::FrameError;
 
 /// Why a call gave no reply.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,33 @@ pub enum ClientError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file of a download cannot be written.
+    #[error("cannot write {}", path.display())]
+    Unwritable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Content broke off, again and again.
+    #[error("the content broke off after {received} of {total} bytes")]
+    BrokenOff {
+        /// Bytes that came in whole pieces.
+        received: u64,
+        /// Bytes that there are.
+        total: u64,
+    },
+    /// Content came that cannot be read.
+    #[error(transparent)]
+    Frames(#[from] FrameError),
+    /// Content came that is not what was asked for.
+    #[error("{url} sent wrong content: {why}")]
+    WrongContent {
+        /// Where the call went.
+        url: String,
+        /// In which way.
+        why: &'static str,
+    },
     /// The upload to resume is of a file of another size.
     #[error("upload {upload} is of a file of {expected} bytes, {} has {actual}", path.display())]
     OtherFile {
@@ -82,11 +110,16 @@ impl ClientError {
             ClientError::Refused { status, .. } | ClientError::BadReply { status, .. } => {
                 matches!(status, 429 | 502 | 503 | 504)
             }
-            ClientError::Unreachable { .. } => true,
+            ClientError::Unreachable { .. }
+            | ClientError::BrokenOff { .. }
+            | ClientError::Frames(FrameError::Damaged(_)) => true,
             ClientError::BadUrl { .. }
             | ClientError::Unbuildable(_)
             | ClientError::PathParameters { .. }
+            | ClientError::Frames(FrameError::TooLarge)
+            | ClientError::WrongContent { .. }
             | ClientError::File { .. }
+            | ClientError::Unwritable { .. }
             | ClientError::OtherFile { .. } => false,
         }
     }

@@ -15,10 +15,12 @@
 
 mod call;
 mod client;
+mod download;
 mod error;
 mod retry;
 mod upload;
 
 pub use client::{Client, PreparedRequest};
+pub use download::DownloadProgress;
 pub use error::ClientError;
 pub use upload::UploadProgress;

@@ -130,7 +130,7 @@ fn may_be_resumed(error: &ClientError) -> bool {
 }
 
 /// Calls `tell` at once, then now and then while `work` goes on, and once when it is done.
-async fn telling<T>(work: impl Future<Output = T>, mut tell: impl FnMut()) -> T {
+pub(crate) async fn telling<T>(work: impl Future<Output = T>, mut tell: impl FnMut()) -> T {
     let mut work = pin!(work);
     let mut ticks = tokio::time::interval(PROGRESS_EVERY);
     loop {

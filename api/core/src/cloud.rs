@@ -15,6 +15,7 @@ use crate::disk_io::IoBook;
 use crate::fleet::Fleet;
 use crate::loads::Loads;
 use crate::volume::WatchedTime;
+use crate::sending::Sendings;
 use crate::wake::Wakes;
 use crate::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Keyring};
 
@@ -33,6 +34,7 @@ pub struct Cloud {
     pub(crate) watched: WatchedTime,
     pub(crate) credentials: CredentialCache,
     pub(crate) consoles: Consoles,
+    pub(crate) sendings: Sendings,
     pub(crate) identities: crate::agents::IdentityCache,
     pub(crate) vpc_parts: crate::agents::VpcParts,
     pub(crate) host_turns: Semaphore,
@@ -60,6 +62,7 @@ impl Cloud {
             wakes: Wakes::default(),
             credentials: CredentialCache::default(),
             consoles,
+            sendings: Sendings::default(),
             identities: crate::agents::IdentityCache::default(),
             vpc_parts: crate::agents::VpcParts::default(),
             admissions: Arc::default(),

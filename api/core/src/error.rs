@@ -284,6 +284,14 @@ pub enum Error {
         /// Why, for the host's operator.
         why: String,
     },
+    /// What the object holds does not come from its host.
+    #[error("'{id}' cannot be read now: {why}")]
+    Unreadable {
+        /// The object.
+        id: String,
+        /// Why, for example that its host does not answer.
+        why: &'static str,
+    },
     /// Too much work at once; try again later.
     #[error("the cloud is busy")]
     Busy,
@@ -338,6 +346,7 @@ impl Error {
             | Self::AlreadyExists { id, .. }
             | Self::InUse { id, .. }
             | Self::CannotDelete { id, .. }
+            | Self::Unreadable { id, .. }
             | Self::SubnetFull { id } => Some(id),
             Self::DryRunOk
             | Self::InvalidInput { .. }
@@ -388,6 +397,7 @@ impl Error {
             Self::SubnetFull { .. } => "subnet_full",
             Self::Forbidden { .. } => "forbidden",
             Self::JoinRefused { reason, .. } => reason,
+            Self::Unreadable { .. } => "unreadable",
             Self::Busy => "busy",
             Self::Unavailable { .. } => "unavailable",
             Self::Internal { .. } => "internal",

@@ -4,7 +4,9 @@
 //! is in [`CALLS`] or [`BACKGROUND`], or a test fails with its name; a wake-up asks for the point that was
 //! passed before it ([`Passed`]); and a point that [`STEPS`] does not list is refused where it is passed.
 
-use tepui_types::agent::{CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
+use tepui_types::agent::{
+    CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH, SENDING_PATH,
+};
 use tepui_types::failpoint;
 
 use crate::Error;
@@ -125,6 +127,7 @@ pub const BACKGROUND: &[(&str, Course)] = &[
     (REPORT_PATH, Steps("storage_news")),
     (CONSOLE_PATH, Whole("a file that is renamed into place; who waits for it asks again")),
     (IMAGE_PATH, Whole("it reads")),
+    (SENDING_PATH, Whole("it reads; the reader goes on where the bytes broke off")),
     (Reconciler::Liveness.name(), Whole("a node's state is one transaction; the next round does the others")),
     (Reconciler::Schedules.name(), Steps("schedule")),
     (Reconciler::VolumeEnds.name(), Steps("volume_end")),

@@ -40,6 +40,7 @@ mod reconcile;
 mod room;
 pub mod scheduler;
 mod security_group;
+mod sending;
 mod snapshot;
 mod tag;
 pub mod transition;
@@ -78,6 +79,7 @@ pub use room::Room;
 pub use security_group::{
     NameOrId, NewRule, NewSecurityGroup, RuleSelector, authorize_action, revoke_action,
 };
+pub use sending::{BrokenOff, Content, Outlet, Untaken};
 pub use snapshot::{CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, SNAPSHOT_FAILED};
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, EndState, EndView,

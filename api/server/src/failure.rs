@@ -173,9 +173,8 @@ impl Failure {
                 "switch the attribute off with `tepui instance set`, then repeat"
             }
             Failure::Domain(Error::TokenMismatch { .. }) => "take a new client token for other parameters",
-            Failure::Domain(Error::Busy | Error::Unavailable { .. }) | Failure::ShuttingDown => {
-                "repeat in a moment"
-            }
+            Failure::Domain(Error::Busy | Error::Unavailable { .. } | Error::Unreadable { .. })
+            | Failure::ShuttingDown => "repeat in a moment",
             _ => return Vec::new(),
         };
         vec![advice.to_owned()]
@@ -226,7 +225,7 @@ fn domain_code(error: &Error) -> ErrorCode {
         }
         Error::Forbidden { .. } | Error::JoinRefused { .. } => ErrorCode::Forbidden,
         Error::Busy => ErrorCode::Busy,
-        Error::Unavailable { .. } => ErrorCode::Unavailable,
+        Error::Unavailable { .. } | Error::Unreadable { .. } => ErrorCode::Unavailable,
         Error::Internal { .. } => ErrorCode::Internal,
     }
 }

@@ -4,7 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use tepui_types::ErrorBody;
-use tepui_types::endpoint::{ALL, Carrier, DRY_RUN_HEADER, EndpointInfo, Method, path_parameters};
+use tepui_types::endpoint::{ALL, Carrier, DRY_RUN_HEADER, EndpointInfo, Media, Method, path_parameters};
 
 /// The whole document. The same for the same build.
 pub fn document() -> Value {
@@ -32,7 +32,7 @@ pub fn document() -> Value {
             "parameters": { "DryRun": dry_run() },
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
             "responses": {
-                "Error": { "description": "Refused or failed.", "content": content(error.into()) },
+                "Error": { "description": "Refused or failed.", "content": content(Media::Json, error.into()) },
                 "Rehearsed": { "description": "It would have been done; nothing was." },
             },
         },
@@ -49,7 +49,7 @@ fn operation(endpoint: &EndpointInfo, generator: &mut SchemaGenerator) -> Value 
         "summary": endpoint.summary,
         "parameters": path_parameters(endpoint.path).map(path_parameter).collect::<Vec<_>>(),
         "responses": {
-            "200": { "description": "Done.", "content": content(reply) },
+            "200": { "description": "Done.", "content": content(endpoint.media, reply) },
             "default": { "$ref": "#/components/responses/Error" },
         },
     });
@@ -57,7 +57,9 @@ fn operation(endpoint: &EndpointInfo, generator: &mut SchemaGenerator) -> Value 
         add_dry_run(&mut operation);
     }
     match endpoint.carrier {
-        Carrier::Json => operation["requestBody"] = json!({ "required": true, "content": content(request) }),
+        Carrier::Json => {
+            operation["requestBody"] = json!({ "required": true, "content": content(Media::Json, request) })
+        }
         Carrier::Query => add_query(&mut operation, request),
         Carrier::RawBody => {
             add_query(&mut operation, request);
@@ -68,8 +70,8 @@ fn operation(endpoint: &EndpointInfo, generator: &mut SchemaGenerator) -> Value 
     operation
 }
 
-fn content(schema: Value) -> Value {
-    json!({ "application/json": { "schema": schema } })
+fn content(media: Media, schema: Value) -> Value {
+    json!({ media.name(): { "schema": schema } })
 }
 
 fn path_parameter(name: &str) -> Value {

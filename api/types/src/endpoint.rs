@@ -69,6 +69,25 @@ pub enum Carrier {
     RawBody,
 }
 
+/// The form of an endpoint's reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Media {
+    /// A JSON value.
+    Json,
+    /// Frames of zstd, as they come.
+    Zstd,
+}
+
+impl Media {
+    /// Its name in headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Media::Json => "application/json",
+            Media::Zstd => "application/zstd",
+        }
+    }
+}
+
 /// One operation of the REST surface.
 pub trait Endpoint {
     /// The operation's name, for example `RunInstances`.
@@ -84,6 +103,8 @@ pub trait Endpoint {
     const SUMMARY: &'static str;
     /// Where the request travels.
     const CARRIER: Carrier;
+    /// The form of the reply.
+    const MEDIA: Media;
     /// What goes to the server.
     type Request: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
     /// What comes back with status 200.
@@ -105,6 +126,8 @@ pub struct EndpointInfo {
     pub summary: &'static str,
     /// [`Endpoint::CARRIER`].
     pub carrier: Carrier,
+    /// [`Endpoint::MEDIA`].
+    pub media: Media,
     /// Schema of the request; shared definitions go into the generator.
     pub request_schema: fn(&mut SchemaGenerator) -> Schema,
     /// Schema of the reply; shared definitions go into the generator.
@@ -120,6 +143,7 @@ impl EndpointInfo {
             path: E::PATH,
             summary: E::SUMMARY,
             carrier: E::CARRIER,
+            media: E::MEDIA,
             request_schema: |generator| generator.subschema_for::<E::Request>(),
             reply_schema: |generator| generator.subschema_for::<E::Reply>(),
         }
@@ -140,10 +164,19 @@ macro_rules! action {
     };
 }
 
+macro_rules! media {
+    () => {
+        Media::Json
+    };
+    ($media:ident) => {
+        Media::$media
+    };
+}
+
 macro_rules! endpoints {
     ($(
         $carrier:ident $method:ident $path:literal
-        $name:ident $(as $action:ident)? ($request:ty) -> $reply:ty, $summary:literal;
+        $name:ident $(as $action:ident)? ($request:ty) -> $reply:ty $(as $media:ident)?, $summary:literal;
     )*) => {
         $(
             #[doc = $summary]
@@ -157,6 +190,7 @@ macro_rules! endpoints {
                 const PATH: &'static str = $path;
                 const SUMMARY: &'static str = $summary;
                 const CARRIER: Carrier = Carrier::$carrier;
+                const MEDIA: Media = media!($($media)?);
                 type Request = $request;
                 type Reply = $reply;
             }
@@ -227,6 +261,7 @@ endpoints! {
     Json Post "/v1/snapshots/{snapshot}/copy" CopySnapshot(CopySnapshotRequest) -> Snapshot, "Copies a snapshot within its host.";
     Query Get "/v1/snapshots" ListSnapshots(Empty) -> List<Snapshot>, "Lists the project's snapshots.";
     Query Get "/v1/snapshots/{snapshot}" ShowSnapshot(Empty) -> Snapshot, "Shows a snapshot.";
+    Query Get "/v1/snapshots/{snapshot}/content" DownloadSnapshot(DownloadSnapshotRequest) -> DiskContent as Zstd, "Sends what a snapshot holds, as it comes from its host.";
     Query Delete "/v1/snapshots/{snapshot}" DeleteSnapshot(Empty) -> Empty, "Deletes a snapshot; volumes made from it stay.";
 
     Json Post "/v1/snapshot-schedules" CreateSnapshotSchedule(CreateSnapshotScheduleRequest) -> SnapshotSchedule, "Takes snapshots again and again of all volumes that have a tag.";

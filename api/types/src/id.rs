@@ -134,6 +134,8 @@ ids! {
     VolumeId = "vol";
     /// The state of a volume at one instant.
     SnapshotId = "snap";
+    /// One sending of a snapshot's content.
+    SendingId = "send";
     /// A rule by which snapshots are taken again and again.
     SnapshotScheduleId = "sched";
     /// Storage of one host that volumes are made in.

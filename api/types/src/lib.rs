@@ -6,6 +6,7 @@ pub mod agent;
 pub mod endpoint;
 pub mod error;
 pub mod failpoint;
+pub mod frames;
 pub mod id;
 pub mod rest;
 
@@ -16,7 +17,7 @@ pub use error::{ErrorBody, ErrorCode};
 pub use id::{
     AttachmentId, ExportId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, NodeId,
     ParseIdError, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId,
-    SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SubnetId, UserId, VolumeId, VpcId,
+    SecurityGroupRuleId, SendingId, SnapshotId, SnapshotScheduleId, SubnetId, UserId, VolumeId, VpcId,
 };
 pub use jiff::Timestamp;
 pub use value::{Digest, MacAddress, ParseDigestError, ParseMacError};

@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{DATE, RANGE};
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Body, Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url};
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tepui_types::agent::{
     CONSOLE_PATH, ENROL_PATH, EnrolReply, EnrolRequest, IMAGE_PATH, POLL_PATH, PollReply, PollRequest,
-    RENEW_PATH, REPORT_PATH, RenewReply, RenewRequest, Report, ReportReply,
+    RENEW_PATH, REPORT_PATH, RenewReply, RenewRequest, Report, ReportReply, SENDING_PATH,
 };
-use tepui_types::{Digest, PlacementId, Timestamp};
+use tepui_types::frames::RAW_SIZE_HEADER;
+use tepui_types::{Digest, PlacementId, SendingId, Timestamp};
 use tokio::time::Instant;
 
 use crate::identity::Identity;
@@ -71,22 +72,35 @@ pub enum LinkError {
 /// The control plane, reached with the node's certificate.
 pub struct ControlPlane {
     base: Url,
-    client: RwLock<Client>,
+    clients: RwLock<Clients>,
     /// What its clock said last, and when.
     heard: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+/// Connections with one certificate.
+struct Clients {
+    calls: Client,
+    /// For requests that take as long as the bytes they bring: the answer to them comes last.
+    sendings: Client,
+}
+
+impl Clients {
+    fn new(identity: &Identity) -> Result<Self, LinkError> {
+        let config = || super::client_config(identity).map_err(LinkError::Identity);
+        let sendings = builder(config()?).tcp_user_timeout(SILENCE);
+        Ok(Self { calls: client(config()?)?, sendings: built(sendings)? })
+    }
 }
 
 impl ControlPlane {
     /// Reaches `base` as `identity`. Opens no connection yet.
     pub fn new(base: Url, identity: &Identity) -> Result<Self, LinkError> {
-        let client = client(super::client_config(identity).map_err(LinkError::Identity)?)?;
-        Ok(Self { base, client: RwLock::new(client), heard: Mutex::default() })
+        Ok(Self { base, clients: RwLock::new(Clients::new(identity)?), heard: Mutex::default() })
     }
 
     /// From now on shows another certificate.
     pub fn renewed(&self, identity: &Identity) -> Result<(), LinkError> {
-        let client = client(super::client_config(identity).map_err(LinkError::Identity)?)?;
-        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Clients::new(identity)?;
         Ok(())
     }
 
@@ -120,6 +134,26 @@ impl ControlPlane {
         self.send(CONSOLE_PATH, request).await.map(drop)
     }
 
+    /// Brings content that was asked for, of a disk of so many bytes in all.
+    pub async fn bring_content(
+        &self,
+        id: SendingId,
+        raw_bytes: u64,
+        frames: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(), LinkError> {
+        let url = join(&self.base, &SENDING_PATH.replace("{sending}", &id.to_string()))?;
+        let client = self.clients.read().unwrap_or_else(PoisonError::into_inner).sendings.clone();
+        let request = client.post(url).header(RAW_SIZE_HEADER, raw_bytes).body(Body::wrap_stream(frames));
+        self.send(SENDING_PATH, request).await.map(drop)
+    }
+
+    /// Says that content that was asked for cannot be brought.
+    pub async fn refuse_content(&self, id: SendingId) -> Result<(), LinkError> {
+        let path = SENDING_PATH.replace("{sending}", &id.to_string());
+        let request = self.request(Method::DELETE, &path)?.timeout(PATIENCE);
+        self.send(SENDING_PATH, request).await.map(drop)
+    }
+
     async fn post<Q: Serialize + Sync, A: DeserializeOwned>(
         &self,
         path: &'static str,
@@ -141,7 +175,7 @@ impl ControlPlane {
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, LinkError> {
         let url = join(&self.base, path)?;
-        Ok(self.client.read().unwrap_or_else(PoisonError::into_inner).request(method, url))
+        Ok(self.clients.read().unwrap_or_else(PoisonError::into_inner).calls.request(method, url))
     }
 }
 
@@ -175,11 +209,17 @@ pub async fn enrol(
 }
 
 fn client(config: ClientConfig) -> Result<Client, LinkError> {
+    built(builder(config).read_timeout(SILENCE * 2).tcp_user_timeout(PATIENCE))
+}
+
+fn builder(config: ClientConfig) -> ClientBuilder {
     let builder = Client::builder().tls_backend_preconfigured(config);
-    let builder = builder.no_proxy().redirect(reqwest::redirect::Policy::none()).read_timeout(SILENCE * 2);
+    let builder = builder.no_proxy().redirect(reqwest::redirect::Policy::none());
     let builder = builder.connect_timeout(PATIENCE).pool_max_idle_per_host(2).pool_idle_timeout(IDLE);
-    let builder = builder.tcp_keepalive(KEEP_ALIVE).tcp_keepalive_interval(KEEP_ALIVE);
-    let builder = builder.tcp_user_timeout(PATIENCE);
+    builder.tcp_keepalive(KEEP_ALIVE).tcp_keepalive_interval(KEEP_ALIVE)
+}
+
+fn built(builder: ClientBuilder) -> Result<Client, LinkError> {
     builder.build().map_err(|source| LinkError::Transport { call: "the TLS client", source })
 }
 

@@ -75,7 +75,7 @@ async fn poll(State(cloud): State<Arc<Cloud>>, Json(request): Json<PollRequest>)
     let wants = *cloud.wants_console.lock().unwrap() && !request.have.is_empty();
     let wanted_consoles = if wants { vec![placement(1)] } else { Vec::new() };
     let wants_report = request.reported > 0 && cloud.reports.borrow().is_none();
-    Json(PollReply { epoch: Epoch(1), parts, wanted_consoles, wants_report })
+    Json(PollReply { epoch: Epoch(1), parts, wanted_consoles, wanted_sendings: Vec::new(), wants_report })
 }
 
 async fn report(State(cloud): State<Arc<Cloud>>, Json(report): Json<Report>) -> Json<ReportReply> {

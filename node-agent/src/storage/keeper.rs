@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tepui_types::agent::{ExportState, PoolState, StorageObserved, StoragePart, StoredState};
+use tepui_storage::{Content, PoolError};
+use tepui_types::agent::{ExportState, PoolState, StorageObserved, StoragePart, StoredState, WantedSending};
 use tokio::sync::Notify;
 
 use super::Storage;
@@ -49,6 +50,11 @@ impl StorageKeeper {
             *seen = Some(now);
         }
         (news, pause)
+    }
+
+    /// Opens what a snapshot holds.
+    pub(crate) async fn content(&self, order: WantedSending) -> Result<Content, PoolError> {
+        self.storage.content(order).await
     }
 
     /// Returns when something that served volumes has ended.

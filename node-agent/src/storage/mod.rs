@@ -10,7 +10,8 @@ mod stored;
 mod transfers;
 
 use async_trait::async_trait;
-use tepui_types::agent::{StorageObserved, StoragePart};
+use tepui_storage::{Content, PoolError};
+use tepui_types::agent::{StorageObserved, StoragePart, WantedSending};
 
 pub(crate) use bases::awaited_images;
 pub use keeper::StorageKeeper;
@@ -26,6 +27,9 @@ pub trait Storage: Send + Sync {
 
     /// Returns when something that served volumes has ended, and [`Storage::apply`] is due.
     async fn ended(&self);
+
+    /// Opens what a snapshot holds, beside all else.
+    async fn content(&self, order: WantedSending) -> Result<Content, PoolError>;
 
     /// Returns when something that took its time has come or failed, for which a volume or snapshot waited, and
     /// [`Storage::apply`] is due.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tepui_storage::iscsi::{self, Tgt};
 use tepui_storage::nfs::{self, Ganesha};
-use tepui_storage::{Local, Pool, PoolError, Watermarks};
+use tepui_storage::{Content, Local, Pool, PoolError, Watermarks};
 use tepui_types::agent::{
     ExportObserved, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotObserved,
-    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSnapshot, WantedVolume,
+    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSending, WantedSnapshot,
+    WantedVolume,
 };
 use tepui_types::{PoolId, Timestamp};
 use tokio::sync::Mutex;
@@ -161,6 +162,13 @@ impl Storage for LocalPools {
         self.bases.tidy(part, pools.clone()).await;
         let leftovers = leftovers::find(pools, part).await;
         StorageObserved { pools: seen, volumes, snapshots, exports, leftovers }
+    }
+
+    async fn content(&self, order: WantedSending) -> Result<Content, PoolError> {
+        let pool = self.open.lock().await.get(&order.pool_id).map(|held| Arc::clone(&held.pool));
+        let pool = pool.ok_or(PoolError::NoSnapshot(order.snapshot_id))?;
+        let open = move || pool.content(order.snapshot_id, order.offset);
+        tokio::task::spawn_blocking(open).await.unwrap_or(Err(PoolError::Stopped))
     }
 
     async fn ended(&self) {

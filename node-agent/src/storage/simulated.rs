@@ -1,9 +1,10 @@
 //! Pools of simulated hosts: everything that is wanted is there at once, and nothing is stored.
 
 use async_trait::async_trait;
+use tepui_storage::{Content, PoolError};
 use tepui_types::agent::{
     ExportObserved, ExportPart, ExportState, PoolObserved, PoolState, SnapshotObserved, SnapshotPart,
-    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource,
+    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource, WantedSending,
 };
 
 use super::Storage;
@@ -56,6 +57,10 @@ impl Storage for SimulatedStorage {
             exports: exports.collect(),
             leftovers: Vec::new(),
         }
+    }
+
+    async fn content(&self, order: WantedSending) -> Result<Content, PoolError> {
+        Err(PoolError::NoSnapshot(order.snapshot_id))
     }
 
     async fn ended(&self) {

@@ -7,6 +7,7 @@ mod network;
 mod poll;
 mod renewal;
 mod report;
+mod sending;
 mod storage;
 mod volumes;
 

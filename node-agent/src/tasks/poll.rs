@@ -7,7 +7,7 @@ use tepui_types::PlacementId;
 use tepui_types::agent::{PollReply, PollRequest};
 use tokio::time::Instant;
 
-use super::Context;
+use super::{Context, sending};
 use crate::ledger::{LedgerError, Taken};
 use crate::link::Pauses;
 
@@ -40,11 +40,14 @@ async fn poll(context: &Arc<Context>) -> Result<bool, String> {
     tidy(context).await.map_err(|error| crate::chain(&error))?;
     let reply = context.control_plane.poll(&request(context)).await;
     let reply = reply.map_err(|error| crate::chain(&error))?;
-    let asked = !reply.wanted_consoles.is_empty();
+    let asked = !reply.wanted_consoles.is_empty() || !reply.wanted_sendings.is_empty();
+    // Nobody waits for them: a slow upload must not hold up what is wanted of the host. Each is asked for
+    // once and ends with its request.
     for id in &reply.wanted_consoles {
-        // Nobody waits for them: a slow upload must not hold up what is wanted of the host. Each is asked for
-        // once and ends with its request.
         tokio::spawn(send_console(Arc::clone(context), *id));
+    }
+    for order in &reply.wanted_sendings {
+        tokio::spawn(sending::send(Arc::clone(context), *order));
     }
     let news = take_up(context, &reply).await?;
     if reply.wants_report {

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use url::Url;
 
 use super::node_id;
+use crate::identity::Identity;
 
 pub(crate) type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -30,6 +31,18 @@ pub(crate) fn certify(authority: &Issuer, csr_pem: &str) -> String {
     let mut request = CertificateSigningRequestParams::from_pem(csr_pem).unwrap();
     request.params.distinguished_name.push(DnType::CommonName, node_id().to_string());
     request.signed_by(authority).unwrap().pem()
+}
+
+/// That of a node with a certificate of `authority`.
+pub(crate) fn identity(authority: &Issuer) -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let request = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    Identity {
+        node_id: node_id(),
+        ca_pem: authority.pem(),
+        certificate_pem: certify(authority, &request),
+        key_pem: key.serialize_pem(),
+    }
 }
 
 /// Listens with a certificate for 127.0.0.1 of `authority`, and asks clients for theirs.

@@ -11,6 +11,7 @@ mod support;
 
 mod images;
 mod leftovers;
+mod sending;
 
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};

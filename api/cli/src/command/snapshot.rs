@@ -1,8 +1,10 @@
 //! Snapshots of volumes.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use tepui_client::DownloadProgress;
 use tepui_types::endpoint::{CopySnapshot, CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot};
 use tepui_types::rest::{CopySnapshotRequest, CreateSnapshotRequest, Empty, Snapshot, SnapshotState};
 
@@ -14,6 +16,8 @@ use crate::failure::{Failure, Result};
 use crate::output::Shown;
 use crate::session::Session;
 use crate::wait::{Deadline, parse_duration};
+
+const MIB: u64 = 1 << 20;
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
@@ -40,6 +44,18 @@ pub enum Verb {
         long_about = "Copy a snapshot. The copy stays when the snapshot is deleted, which is refused until the copy is completed. In the same pool it takes milliseconds and no room; to a pool of another class, on the same host, every byte that was written is copied."
     )]
     Copy(NewCopy),
+    /// Write what a snapshot holds into a file
+    #[command(before_help = examples!("tepui snapshot download before-upgrade data.raw", "tepui snapshot download nightly /mnt/backup/nightly.raw"))]
+    #[command(
+        long_about = "Write what a snapshot holds into a new raw file with holes, which is there whole or not at all. What breaks off on the way is taken up again where it was; what is given up leaves nothing. The volume may be in use meanwhile, and the snapshot deleted once this is done."
+    )]
+    Download {
+        /// Name, id or a unique beginning
+        #[arg(add = names(Kind::Snapshot))]
+        snapshot: String,
+        /// The file, which must not exist yet
+        file: PathBuf,
+    },
     /// Snapshots that are taken again and again
     #[command(subcommand, before_help = examples!("tepui snapshot schedule create --tag backup=daily --every 24h --keep 7", "tepui snapshot schedule list"))]
     Schedule(snapshot_schedule::Verb),
@@ -134,6 +150,7 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
         }
         Verb::Create(new) => create(new, session).await,
         Verb::Copy(new) => copy(new, session).await,
+        Verb::Download { snapshot, file } => download(&snapshot, &file, session).await,
         Verb::Schedule(verb) => snapshot_schedule::run(verb, session).await,
         Verb::Delete { snapshot, destroy } => delete(&snapshot, &destroy, session).await,
     }
@@ -154,6 +171,18 @@ async fn copy(new: NewCopy, session: &mut Session) -> Result<()> {
     let copy = session.call::<CopySnapshot>(&[&snapshot], &request).await?;
     let copy = if no_wait { copy } else { completed(copy, Deadline::after(timeout), session).await? };
     session.show(&copy)
+}
+
+async fn download(snapshot: &str, file: &Path, session: &mut Session) -> Result<()> {
+    // By its id from here on: a name may become another's while this goes on again.
+    let snapshot = session.call::<ShowSnapshot>(&[snapshot], &Empty {}).await?;
+    let client = session.client()?;
+    let mut progress = session.progress();
+    progress.stage("download", &file.display().to_string());
+    let tell = |at: DownloadProgress| progress.live(&format!("{}/{} MiB", at.received / MIB, at.total / MIB));
+    client.download_snapshot(snapshot.id, file, tell).await?;
+    progress.done();
+    session.show(&snapshot)
 }
 
 /// Watches a snapshot until it is there.

@@ -19,8 +19,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const DELETED: Generation = Generation(u64::MAX);
 
 impl Cloud {
-    /// Answers with the parts that are newer than those the node has, with the consoles somebody waits
-    /// for, and at once where the report that the node names is not here; waits for the first of them,
+    /// Answers with the parts that are newer than those the node has, with the consoles and the content
+    /// of snapshots that somebody waits for, and at once where the report that the node names is not here; waits for the first of them,
     /// or until the deadline.
     ///
     /// # Errors
@@ -39,7 +39,8 @@ impl Cloud {
             let turn = self.host_turn().await?;
             let reply = self.news(node, &request).await?;
             drop(turn);
-            let news = !reply.parts.is_empty() || !reply.wanted_consoles.is_empty() || reply.wants_report;
+            let waited_for = !reply.wanted_consoles.is_empty() || !reply.wanted_sendings.is_empty();
+            let news = !reply.parts.is_empty() || waited_for || reply.wants_report;
             // The answer is no sign of the node's life: nobody may be there to read it.
             if news || timeout_at(deadline, wakes.changed()).await.is_err() {
                 return Ok(reply);
@@ -77,8 +78,7 @@ impl Cloud {
         let wants_report =
             request.reported > 0 && !self.fleet.has_report(node, request.agent_run, request.reported);
         if self.is_to_be_adopted(node, request.epoch, epoch) {
-            let wanted_consoles = self.consoles.hand_out(node);
-            return Ok(PollReply { epoch, parts: Vec::new(), wanted_consoles, wants_report });
+            return Ok(self.reply(node, epoch, Vec::new(), wants_report));
         }
         let have: HashMap<PartKey, Generation> =
             request.have.iter().map(|part| (part.key, part.generation)).collect();
@@ -91,7 +91,20 @@ impl Cloud {
         }
         let absent = self.absent_parts(&have, &wanted, same_life).await?;
         parts.extend(absent.into_iter().map(|part| Arc::new(part.into())));
-        Ok(PollReply { epoch, parts, wanted_consoles: self.consoles.hand_out(node), wants_report })
+        Ok(self.reply(node, epoch, parts, wants_report))
+    }
+
+    /// With what somebody waits for.
+    fn reply(
+        &self,
+        node: NodeId,
+        epoch: Epoch,
+        parts: Vec<Arc<SharedPart>>,
+        wants_report: bool,
+    ) -> PollReply<Arc<SharedPart>> {
+        let wanted_consoles = self.consoles.hand_out(node);
+        let wanted_sendings = self.sendings.hand_out(node);
+        PollReply { epoch, parts, wanted_consoles, wanted_sendings, wants_report }
     }
 
     /// The part as it is now, which may be newer than the generation that made us look.

@@ -1,5 +1,6 @@
 //! Snapshots.
 
+mod content;
 mod copy;
 mod schedule;
 mod sharing;

@@ -83,6 +83,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| copy_snapshot(copy_of(of));
     |cloud, caller, of| usable_snapshots(&[of.snapshot]);
     |cloud, caller, of| share_snapshot(of.snapshot, SharingChange::Reset);
+    |cloud, caller, of| snapshot_content(of.snapshot, 0);
     |cloud, caller, of| delete_snapshot(of.snapshot);
     |cloud, caller, of| delete_snapshot_schedule(of.schedule);
     |cloud, caller, of| network_interfaces(&[of.interface]);

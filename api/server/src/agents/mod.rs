@@ -3,6 +3,7 @@
 mod enrol;
 mod image;
 mod peer;
+mod sending;
 mod state;
 
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post, put};
-use tepui_types::agent::{CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
+use tepui_types::agent::{
+    CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH, SENDING_PATH,
+};
 
 use crate::app::App;
 pub(crate) use peer::Peer;
@@ -23,6 +26,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(REPORT_PATH, post(state::report))
         .route(CONSOLE_PATH, put(state::console))
         .route(IMAGE_PATH, get(image::serve))
+        .route(SENDING_PATH, post(sending::bring).delete(sending::refuse))
         .route_layer(from_fn_with_state(Arc::clone(&app), peer::require));
     Router::new()
         .route(ENROL_PATH, post(enrol::enrol))

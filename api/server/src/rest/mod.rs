@@ -16,6 +16,7 @@ mod resolve;
 mod routes;
 mod security_group;
 mod snapshot;
+mod snapshot_content;
 mod snapshot_schedule;
 mod tag;
 mod volume;
@@ -91,6 +92,7 @@ fn routes() -> Routes {
         .add::<e::CopySnapshot, _, _>(snapshot::copy)
         .add::<e::ListSnapshots, _, _>(snapshot::list)
         .add::<e::ShowSnapshot, _, _>(snapshot::show)
+        .add_stream::<e::DownloadSnapshot, _, _>(snapshot_content::download)
         .add::<e::DeleteSnapshot, _, _>(snapshot::delete)
         .add::<e::CreateSnapshotSchedule, _, _>(snapshot_schedule::create)
         .add::<e::ListSnapshotSchedules, _, _>(snapshot_schedule::list)

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, RawPathParams, Request, State};
 use axum::http::{HeaderMap, Uri, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use serde::de::DeserializeOwned;
 use tepui_core::{Admission, Caller, Cloud};
@@ -40,6 +40,11 @@ impl Call {
         self.kept = self.place.as_ref().map(Place::keep);
     }
 
+    /// The kept place, for what outlives the call: a reply that goes out for long.
+    pub(crate) fn leave_kept(&mut self) -> Option<Kept> {
+        self.kept.take()
+    }
+
     /// The value of the path's first parameter.
     pub(crate) fn target(&self) -> &str {
         self.path.first().map_or("", String::as_str)
@@ -62,7 +67,7 @@ impl Routes {
         H: Fn(Call, E::Request) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<E::Reply, Failure>> + Send + 'static,
     {
-        self.route::<E, _, _>(move |mut call, query, body| {
+        self.route::<E, _, _, _>(move |mut call, query, body| {
             let handler = handler.clone();
             async move {
                 let request = match E::CARRIER {
@@ -71,7 +76,27 @@ impl Routes {
                 };
                 call.keep_place();
                 call.admission = Some(call.app.cloud.admit(&call.caller).await?);
-                detached::<E, _>(call, |call| async move { handler(call, request?).await }).await
+                let reply = detached::<E, _>(call, |call| async move { handler(call, request?).await });
+                reply.await.map(axum::Json)
+            }
+        })
+    }
+
+    /// A handler that reads and whose reply is no JSON: bytes that go out as they come.
+    pub(crate) fn add_stream<E, H, F>(self, handler: H) -> Self
+    where
+        E: Endpoint + 'static,
+        E::Request: 'static,
+        H: Fn(Call, E::Request) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Response, Failure>> + Send + 'static,
+    {
+        self.route::<E, _, _, _>(move |mut call, query, _| {
+            let handler = handler.clone();
+            async move {
+                let request = from_query(&query)?;
+                call.keep_place();
+                call.admission = Some(call.app.cloud.admit(&call.caller).await?);
+                handler(call, request).await
             }
         })
     }
@@ -86,27 +111,29 @@ impl Routes {
         H: Fn(Call, E::Request, Body) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<E::Reply, Failure>> + Send + 'static,
     {
-        self.route::<E, _, _>(move |call, query, body| {
+        self.route::<E, _, _, _>(move |call, query, body| {
             let handler = handler.clone();
             async move {
                 let request = from_query(&query);
-                detached::<E, _>(call, |call| async move { handler(call, request?, body).await }).await
+                let reply = detached::<E, _>(call, |call| async move { handler(call, request?, body).await });
+                reply.await.map(axum::Json)
             }
         })
     }
 
-    fn route<E, H, F>(mut self, handler: H) -> Self
+    fn route<E, H, F, R>(mut self, handler: H) -> Self
     where
         E: Endpoint + 'static,
         H: Fn(Call, String, Body) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Result<E::Reply, Failure>> + Send + 'static,
+        F: Future<Output = Result<R, Failure>> + Send + 'static,
+        R: IntoResponse,
     {
         let serve = move |State(app): State<Arc<App>>, path: RawPathParams, request: Request| {
             let handler = handler.clone();
             async move {
                 let id = request_id(&request);
-                let mut response = match answer::<E, _, _>(app, path, request, &id, handler).await {
-                    Ok(reply) => axum::Json(reply).into_response(),
+                let mut response = match answer(app, path, request, &id, handler).await {
+                    Ok(reply) => reply.into_response(),
                     Err(failure) => failure.response(&id),
                 };
                 response.extensions_mut().insert(Action(E::NAME.into()));
@@ -130,17 +157,16 @@ impl Routes {
     }
 }
 
-async fn answer<E, H, F>(
+async fn answer<H, F, R>(
     app: Arc<App>,
     path: RawPathParams,
     request: Request,
     id: &RequestId,
     handler: H,
-) -> Result<E::Reply, Failure>
+) -> Result<R, Failure>
 where
-    E: Endpoint,
     H: Fn(Call, String, Body) -> F,
-    F: Future<Output = Result<E::Reply, Failure>>,
+    F: Future<Output = Result<R, Failure>>,
 {
     let (parts, body) = request.into_parts();
     let caller = authenticate(&app, &parts.headers, id).await?;

@@ -13,6 +13,7 @@ mod node_part;
 mod observed;
 mod poll;
 mod scratch;
+mod sending;
 mod shared_part;
 mod storage_part;
 mod vpc_part;
@@ -20,7 +21,9 @@ mod vpc_part;
 pub use disk::{
     DiskObserved, DiskPart, DiskSpec, DiskState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
 };
-pub use endpoints::{AGENT_PATHS, CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH};
+pub use endpoints::{
+    AGENT_PATHS, CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH, SENDING_PATH,
+};
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
 pub use io::{DiskIo, IoCounters, IoLimits};
 pub use leftover::{Leftover, LeftoverKind, StoredId, WantedUnlink};
@@ -33,6 +36,7 @@ pub use observed::{
 };
 pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
 pub use scratch::{ScratchDisks, ScratchKind};
+pub use sending::WantedSending;
 pub use shared_part::SharedPart;
 pub use storage_part::{
     ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState,

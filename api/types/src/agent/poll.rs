@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NodePart, StoragePart, VpcPart};
+use super::{NodePart, StoragePart, VpcPart, WantedSending};
 use crate::{Digest, Epoch, Generation, NodeId, PlacementId, VpcId};
 
 /// Names one part of the desired state.
@@ -90,6 +90,9 @@ pub struct PollReply<P = Part> {
     pub parts: Vec<P>,
     /// Placements whose serial console somebody waits for.
     pub wanted_consoles: Vec<PlacementId>,
+    /// Content of snapshots that somebody waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_sendings: Vec<WantedSending>,
     /// The report that the agent named is not here, for example after a restart: send one now.
     #[serde(default)]
     pub wants_report: bool,

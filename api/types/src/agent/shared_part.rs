@@ -56,6 +56,7 @@ impl PollReply<Arc<SharedPart>> {
             epoch: self.epoch,
             parts: self.parts.into_iter().map(owned).collect(),
             wanted_consoles: self.wanted_consoles,
+            wanted_sendings: self.wanted_sendings,
             wants_report: self.wants_report,
         }
     }
@@ -77,7 +78,13 @@ mod tests {
         };
         let shared = Arc::new(SharedPart::from(part));
         let parts = vec![Arc::clone(&shared), shared];
-        let reply = PollReply { epoch: Epoch(1), parts, wanted_consoles: Vec::new(), wants_report: false };
+        let reply = PollReply {
+            epoch: Epoch(1),
+            parts,
+            wanted_consoles: Vec::new(),
+            wanted_sendings: Vec::new(),
+            wants_report: false,
+        };
         let json = serde_json::to_string(&reply).unwrap();
         let owned = reply.owned();
         assert_eq!(json, serde_json::to_string(&owned).unwrap());

@@ -5,6 +5,7 @@
 
 mod access;
 mod cloud;
+mod content;
 mod image;
 mod instance;
 mod key_pair;
@@ -29,6 +30,7 @@ pub use cloud::{
     Capacity, CheckOutcome, DoctorCheck, DoctorReport, Event, Explanation, Identity, InstanceType,
     ListEventsRequest, TypeRoom,
 };
+pub use content::{DiskContent, DownloadSnapshotRequest};
 pub use image::{Image, ImportImageRequest, ImportState, ImportTask};
 pub use instance::{
     ConsoleOutput, Health, Instance, InstanceState, LaunchVolume, ListInstancesRequest, RunInstancesRequest,
