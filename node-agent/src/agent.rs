@@ -269,12 +269,12 @@ fn disks(
     match &parts.disks {
         DiskChoice::Given { disks, storage } => Ok((Arc::clone(disks), Arc::clone(storage))),
         DiskChoice::Local { cache, pools } => {
-            let source = Arc::clone(control_plane);
+            let (source, contents) = (Arc::clone(control_plane), Arc::clone(control_plane));
             let images = ImageCache::open(&layout.images(), *cache, source)
                 .map_err(|source| StartError::File { path: layout.images(), source })?;
             let images = Arc::new(images);
             let disks = LocalDisks::open(&layout.disks(), Arc::clone(&images))?;
-            Ok((Arc::new(disks), Arc::new(LocalPools::new(pools.clone(), images, parts.clock))))
+            Ok((Arc::new(disks), Arc::new(LocalPools::new(pools.clone(), images, contents, parts.clock))))
         }
     }
 }

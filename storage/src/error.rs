@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tepui_types::failpoint::Tripped;
+use tepui_types::frames::FrameError;
 use tepui_types::{Digest, PoolId, SnapshotId, VolumeId};
 
 /// Why something in a pool was not done.
@@ -141,6 +142,17 @@ pub enum PoolError {
     Removed {
         /// A volume or snapshot.
         id: String,
+    },
+    /// What came from another host cannot be read.
+    #[error(transparent)]
+    Frames(#[from] FrameError),
+    /// What came from another host has fewer or more bytes than it was said to have.
+    #[error("{received} of {wanted} bytes came")]
+    CutOff {
+        /// What came.
+        received: u64,
+        /// What was said.
+        wanted: u64,
     },
     /// Nobody wants any more what was being made.
     #[error("it was called off")]

@@ -20,6 +20,7 @@ pub mod iscsi;
 mod local;
 pub mod nfs;
 mod pool;
+mod receive;
 mod reflink;
 mod server;
 mod shelf;
@@ -35,6 +36,7 @@ pub use export::{Access, Backend, Connection, Credential, Export, ExportError, F
 pub use image::Base;
 pub use local::Local;
 pub use pool::{Pool, STEPS};
+pub use receive::Incoming;
 pub use snapshot::Snapshot;
 pub use sparse::Copying;
 pub use trash::Discarded;

@@ -35,6 +35,7 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("snapshot", &["made", "synced", "placed"]),
     ("copy", &["made", "synced", "placed"]),
     ("transfer", &["piece", "made", "synced", "placed"]),
+    ("receive", &["piece", "made", "synced", "placed"]),
     ("base", &["piece", "made", "synced", "placed"]),
     ("begin", &["made", "synced", "placed"]),
     ("drop_base", &["moved"]),

@@ -84,7 +84,7 @@ impl Pool {
         File::open(&found.path).map_err(file(&found.path))
     }
 
-    fn placed(&self, id: SnapshotId) -> Result<Snapshot, PoolError> {
+    pub(crate) fn placed(&self, id: SnapshotId) -> Result<Snapshot, PoolError> {
         let found = self.snapshot(id)?.ok_or(PoolError::NoSnapshot(id))?;
         // The process that made it may have ended between the rename and its fsync.
         durable::sync(&self.folder(SNAPSHOTS))?;

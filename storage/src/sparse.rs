@@ -18,7 +18,7 @@ use crate::{Pool, PoolError, reflink};
 const PIECE: usize = 1 << 20;
 /// After so many bytes they are put on the disk: otherwise those of a whole image would wait in memory, where they
 /// hold up the writes of others, and no word could end the copy while they are put there at last.
-const STRIDE: u64 = 64 << 20;
+pub(crate) const STRIDE: u64 = 64 << 20;
 
 /// A copy under way, as seen from outside of it.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Copying {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    fn at(&self, offset: u64) -> Result<(), PoolError> {
+    pub(crate) fn at(&self, offset: u64) -> Result<(), PoolError> {
         self.done.store(offset, Ordering::Relaxed);
         if self.is_given_up() { Err(PoolError::Stopped) } else { Ok(()) }
     }

@@ -11,7 +11,8 @@ use std::process::Command;
 use support::{BYTES, MIB, XFS, on, pool, snapshot, volume};
 use tepui_storage::{Copying, Pool, STEPS};
 use tepui_types::agent::VolumeImage;
-use tepui_types::{Digest, Timestamp, failpoint};
+use tepui_types::frames::Decoder;
+use tepui_types::{Digest, SnapshotId, Timestamp, failpoint};
 
 /// Names the pool to the process that dies.
 const POOL: &str = "TEPUI_TEST_POOL";
@@ -35,6 +36,7 @@ fn perform(pool: &Pool, other: &Path, operation: &str) {
             let from = (&support::pool(other), snapshot(1));
             drop(pool.transfer_snapshot(snapshot(4), from, &Copying::default()).unwrap());
         }
+        "receive" => receive(pool, snapshot(5), &support::pool(other)),
         "base" => drop(pool.make_base(image(3), &other.join("image"), &Copying::default()).unwrap()),
         "begin" => drop(pool.begin_volume(volume(4), image(1), 4 * MIB).unwrap()),
         "drop_base" => pool.drop_base(image(2).digest).unwrap(),
@@ -43,6 +45,17 @@ fn perform(pool: &Pool, other: &Path, operation: &str) {
         "sweep" => drop(pool.sweep(|found| found.removed_at < now).unwrap()),
         other => unreachable!("no operation {other}"),
     }
+}
+
+/// As it comes from another host.
+fn receive(pool: &Pool, id: SnapshotId, from: &Pool) {
+    let content = from.content(snapshot(1), 0).unwrap();
+    let size = (content.bytes(), &Copying::default());
+    let made = pool.receive_snapshot(id, size, |incoming| {
+        let mut decoder = Decoder::new().unwrap();
+        content.into_iter().try_for_each(|portion| decoder.read(&portion?, |piece| incoming.piece(piece)))
+    });
+    made.unwrap();
 }
 
 /// Everything that each operation needs.
@@ -79,6 +92,7 @@ fn check(pool: &Pool, operation: &str) {
         "snapshot" => written(pool.snapshot(snapshot(2)).unwrap().unwrap().path, 2),
         "copy" => written(pool.snapshot(snapshot(3)).unwrap().unwrap().path, 2),
         "transfer" => written(pool.snapshot(snapshot(4)).unwrap().unwrap().path, 2),
+        "receive" => written(pool.snapshot(snapshot(5)).unwrap().unwrap().path, 2),
         "base" => written(pool.base(image(3).digest).unwrap().unwrap().path, 2),
         "begin" => written(found(4).unwrap().path, 4),
         "drop_base" => assert_eq!(pool.bases().unwrap(), [image(1).digest]),

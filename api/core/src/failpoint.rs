@@ -5,7 +5,7 @@
 //! passed before it ([`Passed`]); and a point that [`STEPS`] does not list is refused where it is passed.
 
 use tepui_types::agent::{
-    CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH, SENDING_PATH,
+    CONSOLE_PATH, CONTENT_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH, SENDING_PATH,
 };
 use tepui_types::failpoint;
 
@@ -127,6 +127,7 @@ pub const BACKGROUND: &[(&str, Course)] = &[
     (REPORT_PATH, Steps("storage_news")),
     (CONSOLE_PATH, Whole("a file that is renamed into place; who waits for it asks again")),
     (IMAGE_PATH, Whole("it reads")),
+    (CONTENT_PATH, Whole("it reads; a copy that broke off is begun anew")),
     (SENDING_PATH, Whole("it reads; the reader goes on where the bytes broke off")),
     (Reconciler::Liveness.name(), Whole("a node's state is one transaction; the next round does the others")),
     (Reconciler::Schedules.name(), Steps("schedule")),

@@ -205,9 +205,8 @@ fn copy(
             return Ok(CopySnapshotOutcome::SourceState(of, source.state));
         }
     }
-    let node = match copy_host(connection, copy.pool_id, source.pool_id)? {
-        Ok(node) => node,
-        Err(refused) => return Ok(refused),
+    let Some(node) = copy_host(connection, copy.pool_id, source.pool_id)? else {
+        return Ok(CopySnapshotOutcome::PoolLost(copy.pool_id));
     };
     let copy_of = Some(SnapshotSource { snapshot_id: of, pool_id: source.pool_id });
     insert(connection, &Snapshot { copy_of, size_gib: source.size_gib, ..copy.clone() })?;
@@ -220,23 +219,13 @@ fn copy(
     Ok(CopySnapshotOutcome::Copying(node))
 }
 
-/// The host that can copy from one pool to another. A pool that takes no new volumes still takes what comes from itself,
-/// as it takes snapshots.
-fn copy_host(
-    connection: &Connection,
-    to: PoolId,
-    from: PoolId,
-) -> rusqlite::Result<Result<NodeId, CopySnapshotOutcome>> {
-    let host = |id: PoolId| {
-        first(connection, "SELECT node_id FROM pool WHERE id = ?1", params![S(id)], |c| c.stored::<NodeId>())
-    };
+/// The host that makes a copy: that of the pool it goes to. A pool that takes no new volumes still takes what comes from
+/// itself, as it takes snapshots.
+fn copy_host(connection: &Connection, to: PoolId, from: PoolId) -> rusqlite::Result<Option<NodeId>> {
     if to == from {
-        return Ok(host(to)?.ok_or(CopySnapshotOutcome::PoolLost(to)));
+        return first(connection, "SELECT node_id FROM pool WHERE id = ?1", params![S(to)], |c| c.stored());
     }
-    let Some(node) = volume::open_pool(connection, to)? else {
-        return Ok(Err(CopySnapshotOutcome::PoolLost(to)));
-    };
-    Ok(if host(from)? == Some(node) { Ok(node) } else { Err(CopySnapshotOutcome::OtherHost(to)) })
+    volume::open_pool(connection, to)
 }
 
 fn delete(

@@ -28,8 +28,6 @@ pub enum CopySnapshotOutcome {
     SourceState(SnapshotId, SnapshotState),
     /// The pool was deleted or drained, or its node given up, since it was chosen: choose again.
     PoolLost(PoolId),
-    /// The pool is another host's than the snapshot's.
-    OtherHost(PoolId),
 }
 
 /// A change of who may see a snapshot.

@@ -17,11 +17,13 @@ use tepui_client::DownloadProgress;
 use tepui_types::agent::{
     PoolObserved, PoolState, SnapshotObserved, StorageObserved, StoredState, VolumeObserved, WantedSending,
 };
-use tepui_types::endpoint::{CreatePool, CreateSnapshot, CreateVolume, DownloadSnapshot};
+use tepui_types::endpoint::{
+    CopySnapshot, CreatePool, CreateSnapshot, CreateVolume, DownloadSnapshot, ShowSnapshot,
+};
 use tepui_types::frames::{Encoder, PIECE_BYTES, RAW_SIZE_HEADER};
 use tepui_types::rest::{
-    CreatePoolRequest, CreateSnapshotRequest, CreateVolumeRequest, DownloadSnapshotRequest, PoolBackend,
-    Snapshot,
+    CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateVolumeRequest,
+    DownloadSnapshotRequest, Empty, PoolBackend, Snapshot, SnapshotState,
 };
 use tokio::sync::Notify;
 
@@ -90,6 +92,20 @@ impl Site {
         let order = until(asked).await;
         assert_eq!((order.snapshot_id, order.pool_id.to_string().len()), (self.snapshot.id, 22));
         order
+    }
+
+    /// A second host.
+    async fn other_host(&self) -> reqwest::Client {
+        let key = KeyPair::generate().unwrap();
+        let request = json!({
+            "token": join_token(&self.kit).await, "machine_uuid": "7a2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c12",
+            "name": "node-2", "csr_pem": csr(&key), "underlay_address": "10.213.0.12",
+            "capacity": { "vcpus": 4, "memory_mib": 8192, "disk_gib": 100 },
+        });
+        let path = url(&self.kit, "/agent/v1/enrol");
+        let joined = agent(&self.kit, None).post(path).json(&request).send().await.unwrap();
+        let joined: serde_json::Value = joined.json().await.unwrap();
+        agent(&self.kit, Some((joined["certificate_pem"].as_str().unwrap(), &key)))
     }
 
     fn path(&self, order: &WantedSending) -> String {
@@ -186,16 +202,7 @@ async fn content_is_its_projects_and_what_a_host_was_not_asked_for_is_not_taken(
     let download = stranger.call::<DownloadSnapshot>(&[&id], &DownloadSnapshotRequest::default()).await;
     assert_eq!(code(download).0, 404);
 
-    let key = KeyPair::generate().unwrap();
-    let request = json!({
-        "token": join_token(&site.kit).await, "machine_uuid": "7a2c1a52-4b0b-4b59-9a0f-0f4f4f0a7c12",
-        "name": "node-2", "csr_pem": csr(&key), "underlay_address": "10.213.0.12",
-        "capacity": { "vcpus": 4, "memory_mib": 8192, "disk_gib": 100 },
-    });
-    let joined = agent(&site.kit, None).post(url(&site.kit, "/agent/v1/enrol")).json(&request).send().await;
-    let joined: serde_json::Value = joined.unwrap().json().await.unwrap();
-    let other = agent(&site.kit, Some((joined["certificate_pem"].as_str().unwrap(), &key)));
-
+    let other = site.other_host().await;
     let host = async {
         let order = site.order().await;
         assert_eq!(news(&site.kit, &other).await["wanted_sendings"], json!(null));
@@ -277,4 +284,52 @@ async fn what_a_host_cannot_send_and_an_offset_behind_the_end_are_refused() {
     let body: serde_json::Value = response.json().await.unwrap();
     let why = format!("offset '{}': is at most {BYTES}, the snapshot's size", BYTES + 1);
     assert_eq!(body["message"], why);
+}
+
+#[tokio::test]
+async fn a_copy_to_another_host_is_brought_to_that_host_and_to_no_other() {
+    let site = Site::start().await;
+    let (admin, other) = (site.kit.admin(), site.other_host().await);
+    let path = url(&site.kit, &format!("/agent/v1/snapshots/{}/content", site.snapshot.id));
+    let read = async |agent: &reqwest::Client| agent.get(&path).send().await.unwrap();
+    assert_eq!(read(&other).await.status(), StatusCode::NOT_FOUND, "it has nothing to copy");
+    let far = CreatePoolRequest {
+        name: "far".into(),
+        class: "st1".into(),
+        backend: PoolBackend::Nfs,
+        node: "node-2".into(),
+        path: "/srv/far".into(),
+        soft_percent: 80,
+        hard_percent: 90,
+    };
+    tell(&site.kit, &other, 1, &[], None).await;
+    let far = admin.call::<CreatePool>(&[], &far).await.unwrap();
+    let ready = PoolState::Ready { total_bytes: 100 << 30, used_bytes: 0 };
+    let seen = StorageObserved {
+        pools: vec![PoolObserved { id: far.id, state: ready }],
+        ..StorageObserved::default()
+    };
+    tell(&site.kit, &other, 2, &[], Some(seen.clone())).await;
+    let request = CopySnapshotRequest { class: Some("st1".into()), ..CopySnapshotRequest::default() };
+    let copy = admin.call::<CopySnapshot>(&["before"], &request).await.unwrap();
+    assert_eq!((copy.copy_of, copy.state), (Some(site.snapshot.id), SnapshotState::Pending));
+    assert_eq!(read(&site.agent).await.status(), StatusCode::NOT_FOUND, "its own host does not copy it");
+    let host = async {
+        let order = site.order().await;
+        site.bring(&order, BYTES, frames(&content())).await.unwrap()
+    };
+    let copying = async {
+        let response = read(&other).await;
+        assert_eq!(response.headers()[RAW_SIZE_HEADER], BYTES.to_string());
+        response.bytes().await.unwrap()
+    };
+    let (read_by_other, brought) = tokio::join!(copying, host);
+    assert!(read_by_other == frames(&content()));
+    assert_eq!(brought, StatusCode::OK);
+    let there = StoredState::Present { size_bytes: BYTES as u64 };
+    let seen = StorageObserved { snapshots: vec![SnapshotObserved { id: copy.id, state: there }], ..seen };
+    tell(&site.kit, &other, 3, &[], Some(seen)).await;
+    let made = admin.call::<ShowSnapshot>(&[&copy.id.to_string()], &Empty {}).await.unwrap();
+    assert_eq!(made.state, SnapshotState::Completed);
+    assert_eq!(read(&other).await.status(), StatusCode::NOT_FOUND, "it has it");
 }

@@ -14,15 +14,16 @@ use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tepui_types::agent::{
-    CONSOLE_PATH, ENROL_PATH, EnrolReply, EnrolRequest, IMAGE_PATH, POLL_PATH, PollReply, PollRequest,
-    RENEW_PATH, REPORT_PATH, RenewReply, RenewRequest, Report, ReportReply, SENDING_PATH,
+    CONSOLE_PATH, CONTENT_PATH, ENROL_PATH, EnrolReply, EnrolRequest, IMAGE_PATH, POLL_PATH, PollReply,
+    PollRequest, RENEW_PATH, REPORT_PATH, RenewReply, RenewRequest, Report, ReportReply, SENDING_PATH,
 };
 use tepui_types::frames::RAW_SIZE_HEADER;
-use tepui_types::{Digest, PlacementId, SendingId, Timestamp};
+use tepui_types::{Digest, PlacementId, SendingId, SnapshotId, Timestamp};
 use tokio::time::Instant;
 
 use crate::identity::Identity;
 use crate::images::ImageSource;
+use crate::storage::{ContentSource, RemoteContent};
 
 /// For everything but polls and downloads.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,6 +59,9 @@ pub enum LinkError {
         /// The start of the answer.
         message: String,
     },
+    /// The answer does not tell how large the content is.
+    #[error("{CONTENT_PATH} does not tell the size")]
+    Unsized,
     /// A download went on at another place than asked for.
     #[error("{IMAGE_PATH} did not go on at byte {0}")]
     Range(u64),
@@ -67,6 +71,13 @@ pub enum LinkError {
     /// The address in the configuration cannot be used.
     #[error("api_url cannot be joined with {0}")]
     Address(String),
+}
+
+impl LinkError {
+    /// Whether the control plane knows nothing of what was asked for.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, .. })
+    }
 }
 
 /// The control plane, reached with the node's certificate.
@@ -195,6 +206,18 @@ impl ImageSource for ControlPlane {
         }
         let failed = |source| LinkError::Transport { call: IMAGE_PATH, source };
         Ok(response.bytes_stream().map(move |chunk| chunk.map_err(failed)).boxed())
+    }
+}
+
+#[async_trait]
+impl ContentSource for ControlPlane {
+    async fn content(&self, of: SnapshotId) -> Result<RemoteContent, LinkError> {
+        let request = self.request(Method::GET, &CONTENT_PATH.replace("{snapshot}", &of.to_string()))?;
+        let response = self.send(CONTENT_PATH, request).await?;
+        let told = response.headers().get(RAW_SIZE_HEADER).and_then(|size| size.to_str().ok()?.parse().ok());
+        let bytes = told.ok_or(LinkError::Unsized)?;
+        let failed = |source| LinkError::Transport { call: CONTENT_PATH, source };
+        Ok((bytes, response.bytes_stream().map(move |portion| portion.map_err(failed)).boxed()))
     }
 }
 

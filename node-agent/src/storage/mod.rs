@@ -5,6 +5,7 @@ mod exports;
 mod keeper;
 mod leftovers;
 mod pools;
+mod receive;
 mod simulated;
 mod stored;
 mod transfers;
@@ -16,6 +17,7 @@ use tepui_types::agent::{StorageObserved, StoragePart, WantedSending};
 pub(crate) use bases::awaited_images;
 pub use keeper::StorageKeeper;
 pub use pools::{LocalPools, PoolSettings};
+pub use receive::{ContentSource, RemoteContent};
 pub use simulated::SimulatedStorage;
 
 /// Makes pools as a part says. What it does not name is left as it is: only an explicit absence removes.

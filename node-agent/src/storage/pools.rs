@@ -20,6 +20,7 @@ use super::Storage;
 use super::bases::Bases;
 use super::exports::Served;
 use super::leftovers;
+use super::receive::ContentSource;
 use super::stored::{snapshot, volume, work};
 use super::transfers::{Transfer, Transfers, source_elsewhere};
 use crate::images::ImageCache;
@@ -54,8 +55,13 @@ struct OpenPool {
 
 impl LocalPools {
     /// Pools that are served as `settings` says, for whose volumes `images` brings what they begin with. `clock` dates
-    /// what is removed, for people: no file goes by it.
-    pub fn new(settings: PoolSettings, images: Arc<ImageCache>, clock: fn() -> Timestamp) -> Self {
+    /// what is removed, for people: no file goes by it. `contents` brings what snapshots of other hosts hold.
+    pub fn new(
+        settings: PoolSettings,
+        images: Arc<ImageCache>,
+        contents: Arc<dyn ContentSource>,
+        clock: fn() -> Timestamp,
+    ) -> Self {
         let PoolSettings { iscsi, nfs } = settings;
         Self {
             clock,
@@ -65,7 +71,7 @@ impl LocalPools {
             tgt: Tgt::new(iscsi),
             ganesha: Ganesha::new(nfs),
             local: Local::default(),
-            transfers: Transfers::default(),
+            transfers: Transfers::new(contents),
         }
     }
 
@@ -94,18 +100,19 @@ impl LocalPools {
         (open.clone(), seen)
     }
 
-    /// Makes the snapshots as they are wanted. Of one that is still being copied from another pool nothing is said.
+    /// Makes the snapshots as they are wanted. Of one that is still being copied from another pool or host nothing is said.
     async fn snapshots(
         &self,
         pools: &BTreeMap<PoolId, Arc<Pool>>,
-        wanted: &[WantedSnapshot],
+        part: &StoragePart,
         now: Timestamp,
     ) -> Vec<SnapshotObserved> {
+        let wanted = &part.snapshots;
         self.transfers.retain(wanted).await;
         let mut due = Vec::new();
         let mut here = Vec::new();
         for one in wanted {
-            match transfer(pools, one).await {
+            match transfer(pools, &part.pools, one).await {
                 Some(transfer) => due.push(transfer),
                 None => here.push(one.clone()),
             }
@@ -116,11 +123,19 @@ impl LocalPools {
     }
 }
 
-/// What is to be copied from another pool and is not there yet, where both can be used.
-async fn transfer(pools: &BTreeMap<PoolId, Arc<Pool>>, wanted: &WantedSnapshot) -> Option<Transfer> {
+/// What is to be copied from another pool and is not there yet, where both can be used. One that the host does not have is
+/// another host's.
+async fn transfer(
+    pools: &BTreeMap<PoolId, Arc<Pool>>,
+    own: &[PoolPart],
+    wanted: &WantedSnapshot,
+) -> Option<Transfer> {
     let source = source_elsewhere(wanted)?;
     let (id, to) = (wanted.id, Arc::clone(pools.get(&wanted.pool_id)?));
-    let from = Arc::clone(pools.get(&source.pool_id)?);
+    let from = match own.iter().any(|pool| pool.id == source.pool_id) {
+        true => Some(Arc::clone(pools.get(&source.pool_id)?)),
+        false => None,
+    };
     let pool = Arc::clone(&to);
     let found = tokio::task::spawn_blocking(move || pool.snapshot(id)).await;
     let is_missing = matches!(found, Ok(Ok(None)));
@@ -136,7 +151,7 @@ impl Storage for LocalPools {
             open.iter().map(|(id, held)| (*id, Arc::clone(&held.pool))).collect();
         // Snapshots first: one that is wanted is taken before its volume goes, and is there for a volume that is
         // made from it. Exports go before the volumes that they serve.
-        let snapshots = self.snapshots(&pools, &part.snapshots, now).await;
+        let snapshots = self.snapshots(&pools, part, now).await;
         let made: Vec<_> =
             part.volumes.iter().filter(|one| one.wanted != VolumePart::Absent).cloned().collect();
         let bases = Arc::clone(&self.bases);

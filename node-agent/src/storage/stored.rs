@@ -153,6 +153,8 @@ pub(super) fn is_permanent(error: &PoolError) -> bool {
         | PoolError::InUse { .. }
         | PoolError::Full { .. }
         | PoolError::NoRoom { .. }
+        | PoolError::Frames(_)
+        | PoolError::CutOff { .. }
         | PoolError::Stopped
         | PoolError::NoBase(_)
         | PoolError::File { .. }

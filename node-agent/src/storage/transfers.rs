@@ -1,5 +1,5 @@
-//! Copies of snapshots from one of this host's pools to another, which take as long as their bytes do. One at a time
-//! is made beside everything else; one that was cut off is begun anew.
+//! Copies of snapshots to one of this host's pools from another, or from another host, which take as long as their bytes do.
+//! One at a time is made beside everything else; one that was cut off is begun anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,14 +9,15 @@ use tepui_types::SnapshotId;
 use tepui_types::agent::{SnapshotObserved, SnapshotPart, SnapshotSource, StoredState, WantedSnapshot};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Mutex, Notify, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::stored::{is_permanent, not_stored};
+use super::receive::{ContentSource, TransferError, receive};
 use crate::plan::retry_delay;
 
 /// The transfers of this host.
-#[derive(Default)]
 pub(super) struct Transfers {
+    contents: Arc<dyn ContentSource>,
     state: Mutex<State>,
     ended: Arc<Notify>,
 }
@@ -46,21 +47,31 @@ impl Failed {
 struct Running {
     id: SnapshotId,
     copying: Arc<Copying>,
-    told: oneshot::Receiver<Result<(), PoolError>>,
+    told: oneshot::Receiver<Result<(), TransferError>>,
+    /// What waits for the network; the thread that writes ends with it.
+    task: Option<AbortHandle>,
+}
+
+impl Running {
+    fn give_up(&self) {
+        self.copying.give_up();
+        self.task.iter().for_each(AbortHandle::abort);
+    }
 }
 
 /// Without it the end of the process would wait for all the bytes.
 impl Drop for Running {
     fn drop(&mut self) {
-        self.copying.give_up();
+        self.give_up();
     }
 }
 
-/// One that is wanted, and the pools that it goes to and comes from.
+/// One that is wanted, the pool that it goes to, and where it comes from.
 pub(super) struct Transfer {
     pub(super) id: SnapshotId,
     pub(super) to: Arc<Pool>,
-    pub(super) from: Arc<Pool>,
+    /// `None` from another host.
+    pub(super) from: Option<Arc<Pool>>,
     pub(super) source: SnapshotId,
 }
 
@@ -75,6 +86,11 @@ pub(super) fn source_elsewhere(wanted: &WantedSnapshot) -> Option<SnapshotSource
 }
 
 impl Transfers {
+    /// None yet; `contents` brings what other hosts have.
+    pub(super) fn new(contents: Arc<dyn ContentSource>) -> Self {
+        Self { contents, state: Mutex::default(), ended: Arc::default() }
+    }
+
     /// Calls off what is not among `wanted` any more, and waits for it: nothing of it is left then.
     pub(super) async fn retain(&self, wanted: &[WantedSnapshot]) {
         let is_wanted =
@@ -94,7 +110,7 @@ impl Transfers {
             let before = state.failed.remove(&id);
             if let Err(error) = made {
                 let tries = before.map_or(0, |before| before.tries).saturating_add(1);
-                let (why, is_permanent) = (not_stored(&error), is_permanent(&error));
+                let (why, is_permanent) = (error.state(), error.is_permanent());
                 state.failed.insert(id, Failed { why, is_permanent, tries, at: Instant::now() });
             }
         }
@@ -118,13 +134,24 @@ impl Transfers {
     fn begin(&self, Transfer { id, to, from, source }: Transfer) -> Running {
         let (copying, ended) = (Arc::new(Copying::default()), Arc::clone(&self.ended));
         let own = Arc::clone(&copying);
-        let (tell, told) = oneshot::channel();
-        tokio::task::spawn_blocking(move || {
-            // It was called off, and is not asked for.
-            let _ = tell.send(to.transfer_snapshot(id, (&from, source), &own).map(drop));
+        let (told_to, told) = oneshot::channel();
+        let tell = move |made| {
+            // One that was called off is not asked for.
+            let _ = told_to.send(made);
             ended.notify_one();
-        });
-        Running { id, copying, told }
+        };
+        let task = match from {
+            Some(from) => {
+                let transfer = move || to.transfer_snapshot(id, (&from, source), &own).map(drop);
+                tokio::task::spawn_blocking(move || tell(transfer().map_err(TransferError::from)));
+                None
+            }
+            None => {
+                let work = receive(Arc::clone(&self.contents), (id, source), to, own, tell);
+                Some(tokio::spawn(work).abort_handle())
+            }
+        };
+        Running { id, copying, told, task }
     }
 
     /// Returns when one has ended.
@@ -135,14 +162,14 @@ impl Transfers {
 
 impl State {
     /// What became of the one that was under way, if it has ended.
-    fn take_ended(&mut self) -> Option<(SnapshotId, Result<(), PoolError>)> {
+    fn take_ended(&mut self) -> Option<(SnapshotId, Result<(), TransferError>)> {
         let running = self.running.as_mut()?;
         let (id, made) = (
             running.id,
             match running.told.try_recv() {
                 Ok(made) => made,
                 Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Closed) => Err(PoolError::Stopped),
+                Err(TryRecvError::Closed) => Err(PoolError::Stopped.into()),
             },
         );
         self.running = None;
@@ -152,7 +179,7 @@ impl State {
 
 impl Running {
     async fn stopped(mut self) {
-        self.copying.give_up();
+        self.give_up();
         // Whatever became of it, it has ended.
         let _ = (&mut self.told).await;
     }

@@ -19,13 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use images::{Source, cache};
+use sending::Far;
 
 use support::client::{Opener as _, told};
 use support::lab::{Initiator, PATIENCE, free_port};
 use support::nfs::{self, NfsClient, OWN};
 use support::{BTRFS, BYTES, MIB, XFS, on, pool_id, snapshot, volume};
 use tepui_agent::images::ImageCache;
-use tepui_agent::storage::{LocalPools, PoolSettings, Storage};
+use tepui_agent::storage::{ContentSource, LocalPools, PoolSettings, Storage};
 use tepui_storage::Backend as _;
 use tepui_storage::iscsi::{Settings, Tgt};
 use tepui_storage::nfs::Ganesha;
@@ -42,6 +43,7 @@ const SECRET: &str = "0123456789ABCDEF";
 struct Host {
     pools: LocalPools,
     source: Arc<Source>,
+    far: Arc<Far>,
     images: PathBuf,
     settings: Settings,
     runtime: Runtime,
@@ -66,9 +68,9 @@ fn nfs_host(test: impl FnOnce(&mut Host, &Path) + Send + 'static) {
     });
 }
 
-fn pools(iscsi: &Settings, images: Arc<ImageCache>) -> LocalPools {
+fn pools(iscsi: &Settings, images: Arc<ImageCache>, far: &Arc<Far>) -> LocalPools {
     let settings = PoolSettings { iscsi: iscsi.clone(), nfs: nfs::settings() };
-    LocalPools::new(settings, images, || Timestamp::UNIX_EPOCH)
+    LocalPools::new(settings, images, Arc::clone(far) as Arc<dyn ContentSource>, || Timestamp::UNIX_EPOCH)
 }
 
 impl Host {
@@ -84,9 +86,11 @@ impl Host {
             hard_percent: 95,
         };
         let (source, images) = (Arc::<Source>::default(), path.join("images"));
+        let far = Arc::<Far>::default();
         Self {
-            pools: pools(&settings, cache(&images, &source)),
+            pools: pools(&settings, cache(&images, &source), &far),
             source,
+            far,
             images,
             settings,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
@@ -121,7 +125,7 @@ impl Host {
 
     /// The agent ends and starts again.
     fn restart(&mut self) {
-        self.pools = pools(&self.settings, cache(&self.images, &self.source));
+        self.pools = pools(&self.settings, cache(&self.images, &self.source), &self.far);
     }
 
     fn want_volume(&mut self, number: u128, wanted: VolumePart) {
@@ -379,7 +383,8 @@ fn copies_that_cannot_be_made_hold_up_no_other_and_give_no_cause_to_look_again()
 #[test]
 fn a_copy_waits_for_the_pool_of_its_source() {
     two_pools(|host, _| {
-        let pool = host.part.pools.remove(0);
+        // The part names it still: it is this host's.
+        let path = std::mem::replace(&mut host.part.pools[0].path, "/nowhere".into());
         host.want_snapshot(4, COLD, copied(false));
         let seen = host.apply();
         let state = seen_of(&seen, 4);
@@ -387,7 +392,7 @@ fn a_copy_waits_for_the_pool_of_its_source() {
             matches!(state, Some(StoredState::Failed { message, permanent: false }) if message.contains("its source")),
             "{state:?}"
         );
-        host.part.pools.insert(0, pool);
+        host.part.pools[0].path = path;
         host.until(|seen| {
             seen.snapshots.iter().all(|one| matches!(one.state, StoredState::Present { .. }))
                 && seen.snapshots.len() == 3

@@ -38,10 +38,10 @@ pub enum Verb {
         long_about = "Take a snapshot of a volume, used or not. It holds what a disk holds after a power failure: what the guest had flushed. It takes milliseconds and no room until the volume is written again."
     )]
     Create(New),
-    /// Copy a snapshot, within its host
+    /// Copy a snapshot, also to another host
     #[command(before_help = examples!("tepui snapshot copy before-upgrade kept", "tepui snapshot copy before-upgrade kept --class st1"))]
     #[command(
-        long_about = "Copy a snapshot. The copy stays when the snapshot is deleted, which is refused until the copy is completed. In the same pool it takes milliseconds and no room; to a pool of another class, on the same host, every byte that was written is copied."
+        long_about = "Copy a snapshot. The copy stays when the snapshot is deleted, which is refused until the copy is completed. In the same pool it takes milliseconds and no room; to another pool every byte that was written is copied, on the same host if it has one of the class, and else from host to host."
     )]
     Copy(NewCopy),
     /// Write what a snapshot holds into a file

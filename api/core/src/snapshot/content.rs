@@ -1,8 +1,8 @@
 //! Reading what a snapshot holds.
 
-use tepui_db::model::SnapshotState;
+use tepui_db::model::{Pool, Snapshot, SnapshotState};
 use tepui_types::agent::WantedSending;
-use tepui_types::{SendingId, SnapshotId};
+use tepui_types::{NodeId, PoolId, SendingId, SnapshotId};
 
 use crate::sending::Content;
 use crate::{Caller, Cloud, Error, Kind};
@@ -25,13 +25,41 @@ impl Cloud {
             let (id, state) = (id.to_string(), snapshot.state.name().into());
             return Err(Error::WrongState { id, state, wanted: "completed" });
         }
-        let loads = self.db.pools().await?;
-        let pool = loads.iter().map(|load| &load.pool).find(|pool| pool.id == snapshot.pool_id);
-        let pool = pool.ok_or_else(|| Error::not_found(Kind::Pool, snapshot.pool_id))?;
+        let pool = self.pool_of(snapshot.pool_id).await?;
         // A reader that waits for a host keeps nobody out.
         caller.turn.leave();
         let sending = SendingId::from_random(self.random());
         let order = WantedSending { id: sending, pool_id: pool.id, snapshot_id: id, offset };
         self.request_content(pool.node_id, caller.project, order).await
+    }
+    /// The content of a snapshot of which a node is to make a copy, from the host that has it.
+    ///
+    /// # Errors
+    /// `NotFound` for what the node is not to copy, and for what was deleted before it was; else as
+    /// [`Cloud::snapshot_content`].
+    pub async fn content_for_copy(&self, node: NodeId, of: SnapshotId) -> Result<Content, Error> {
+        let not_found = || Error::not_found(Kind::Snapshot, of);
+        let turn = self.host_turn().await?;
+        let wanted = self.db.storage_part(node).await?.ok_or_else(not_found)?;
+        let is_copied = |one: &&Snapshot| {
+            one.state == SnapshotState::Pending && one.copy_of.is_some_and(|source| source.snapshot_id == of)
+        };
+        let copy = wanted.snapshots.iter().find(is_copied).ok_or_else(not_found)?;
+        let source = copy.copy_of.ok_or_else(not_found)?;
+        let pool = self.pool_of(source.pool_id).await?;
+        let held = self.db.storage_part(pool.node_id).await?.ok_or_else(not_found)?;
+        drop(turn);
+        let is_there = |one: &Snapshot| one.id == of && one.state == SnapshotState::Completed;
+        if !held.snapshots.iter().any(is_there) {
+            return Err(not_found());
+        }
+        let sending = SendingId::from_random(self.random());
+        let order = WantedSending { id: sending, pool_id: pool.id, snapshot_id: of, offset: 0 };
+        self.request_content(pool.node_id, copy.project_id, order).await
+    }
+
+    async fn pool_of(&self, id: PoolId) -> Result<Pool, Error> {
+        let found = self.db.pools().await?.into_iter().map(|load| load.pool).find(|pool| pool.id == id);
+        found.ok_or_else(|| Error::not_found(Kind::Pool, id))
     }
 }

@@ -36,11 +36,11 @@ pub struct CopySnapshot {
 }
 
 impl Cloud {
-    /// Copies a snapshot within its pool, or to another one of the same host. The source can be deleted once the copy is
-    /// completed; another project may delete its own before, and then the copy fails.
+    /// Copies a snapshot within its pool, to another one of its host, or to one of another host. The source can be deleted
+    /// once the copy is completed; another project may delete its own before, and then the copy fails.
     ///
     /// # Errors
-    /// `InvalidInput`, also for a pool of another host, `NotFound`, `WrongState` for a source that is not completed,
+    /// `InvalidInput`, `NotFound`, `WrongState` for a source that is not completed,
     /// `Forbidden`, `PoolsFull`.
     pub async fn copy_snapshot(
         &self,
@@ -90,7 +90,6 @@ impl Cloud {
                 CopySnapshotOutcome::Copying(node) => return Ok(node),
                 CopySnapshotOutcome::PoolLost(pool) if lost.insert(pool) => {}
                 CopySnapshotOutcome::PoolLost(pool) => return Err(Error::not_found(Kind::Pool, pool)),
-                CopySnapshotOutcome::OtherHost(pool) => return Err(other_host(&CopyTo::Pool(pool), "")),
                 CopySnapshotOutcome::SourceMissing(id) => return Err(Error::not_found(Kind::Snapshot, id)),
                 CopySnapshotOutcome::SourceState(id, state) => {
                     let (id, state) = (id.to_string(), state.name().into());
@@ -113,13 +112,11 @@ impl Cloud {
         if meant.iter().any(|pool| pool.id == own.id) {
             return Ok(own.id);
         }
-        let here: Vec<&Pool> = meant.into_iter().filter(|pool| pool.node_id == own.node_id).collect();
-        if here.is_empty() {
-            return Err(other_host(to, &class));
-        }
-        let open: Vec<_> = here.into_iter().filter_map(|pool| self.open_pool(pool.clone())).collect();
-        let left = open.iter().filter(|open| !lost.contains(&open.pool.id));
-        emptiest(left).map(|open| open.pool.id).ok_or(Error::PoolsFull { class })
+        let open: Vec<_> = meant.into_iter().filter_map(|pool| self.open_pool(pool.clone())).collect();
+        let left = || open.iter().filter(|open| !lost.contains(&open.pool.id));
+        // Bytes that need not leave their host do not.
+        let here = emptiest(left().filter(|open| open.pool.node_id == own.node_id));
+        here.or_else(|| emptiest(left())).map(|open| open.pool.id).ok_or(Error::PoolsFull { class })
     }
 }
 
@@ -136,14 +133,5 @@ fn meant<'a>(to: &CopyTo, own: &'a Pool, loads: &'a [PoolLoad]) -> Result<(Vec<&
             let class = class_of(Some(class), loads)?;
             Ok((pools.filter(|pool| pool.class == class).collect(), class))
         }
-    }
-}
-
-fn other_host(to: &CopyTo, class: &str) -> Error {
-    let rule = "is on another host than the snapshot, and a snapshot is copied within its host only: create a volume \
-                from it and an empty one there, attach both to an instance, and copy the one to the other";
-    match to {
-        CopyTo::Pool(id) => Error::invalid("pool", id, rule),
-        CopyTo::SamePool | CopyTo::Class(_) => Error::invalid("class", class, rule),
     }
 }

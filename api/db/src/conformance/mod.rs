@@ -85,7 +85,7 @@ macro_rules! conformance_suite {
                 scratch_disks_of_what_boots_from_a_volume_are_where_it_is,
                 no_volume_comes_to_the_place_of_a_scratch_disk;
             snapshot: snapshots_are_taken_together_and_volumes_made_of_them,
-                a_copy_of_a_snapshot_has_a_life_of_its_own, a_copy_goes_to_an_open_pool_of_its_host,
+                a_copy_of_a_snapshot_has_a_life_of_its_own, a_copy_goes_to_an_open_pool_of_any_host,
                 what_is_shared_is_used_by_others_and_changed_by_its_owner_alone,
                 a_snapshot_is_not_held_by_what_others_make_of_it;
             schedule: a_schedule_serves_each_time_once, a_schedule_keeps_its_newest_and_touches_no_others,

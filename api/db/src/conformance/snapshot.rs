@@ -228,7 +228,7 @@ pub async fn a_copy_of_a_snapshot_has_a_life_of_its_own(db: Arc<dyn Db>) {
     site.assert_books().await;
 }
 
-pub async fn a_copy_goes_to_an_open_pool_of_its_host(db: Arc<dyn Db>) {
+pub async fn a_copy_goes_to_an_open_pool_of_any_host(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
     let here = pool(&site.world, site.storage, "slow", PoolBackend::Nfs);
     let elsewhere = pool(&site.world, site.compute, "far", PoolBackend::Iscsi);
@@ -237,16 +237,23 @@ pub async fn a_copy_goes_to_an_open_pool_of_its_host(db: Arc<dyn Db>) {
     }
     let of = site.taken().await;
     let to = async |pool| site.copy(of, &site.new_copy(pool)).await;
-    assert_eq!(to(elsewhere.id).await, CopySnapshotOutcome::OtherHost(elsewhere.id));
     let unknown = PoolId::from_random(site.world.bits());
     assert_eq!(to(unknown).await, CopySnapshotOutcome::PoolLost(unknown));
-    for pool in [here.id, site.pool] {
+    for pool in [here.id, site.pool, elsewhere.id] {
         site.world.db.set_pool_draining(pool, true).await.unwrap();
     }
-    assert_eq!(to(here.id).await, CopySnapshotOutcome::PoolLost(here.id));
+    for pool in [here.id, elsewhere.id] {
+        assert_eq!(to(pool).await, CopySnapshotOutcome::PoolLost(pool));
+    }
     assert_eq!(site.world.db.snapshots(site.tenant.project).await.unwrap().len(), 1, "nothing is left");
     let copying = CopySnapshotOutcome::Copying(site.storage);
     assert_eq!(to(site.pool).await, copying, "its own pool takes it as it takes snapshots");
     site.world.db.set_pool_draining(here.id, false).await.unwrap();
     assert_eq!(to(here.id).await, copying);
+    site.world.db.set_pool_draining(elsewhere.id, false).await.unwrap();
+    assert_eq!(
+        to(elsewhere.id).await,
+        CopySnapshotOutcome::Copying(site.compute),
+        "the host of the copy makes it"
+    );
 }

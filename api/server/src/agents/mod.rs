@@ -12,7 +12,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post, put};
 use tepui_types::agent::{
-    CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH, SENDING_PATH,
+    CONSOLE_PATH, CONTENT_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH, SENDING_PATH,
 };
 
 use crate::app::App;
@@ -26,6 +26,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(REPORT_PATH, post(state::report))
         .route(CONSOLE_PATH, put(state::console))
         .route(IMAGE_PATH, get(image::serve))
+        .route(CONTENT_PATH, get(sending::read))
         .route(SENDING_PATH, post(sending::bring).delete(sending::refuse))
         .route_layer(from_fn_with_state(Arc::clone(&app), peer::require));
     Router::new()

@@ -11,12 +11,12 @@ use axum::response::Response;
 use futures::StreamExt;
 use tepui_types::frames::RAW_SIZE_HEADER;
 use tepui_types::rest::Empty;
-use tepui_types::{NodeId, SendingId};
+use tepui_types::{NodeId, SendingId, SnapshotId};
 
 use super::state::answered;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::rest::request_id;
+use crate::rest::{request_id, streamed};
 
 /// A host that sends nothing for so long has broken off.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -45,6 +45,19 @@ pub(super) async fn bring(
         Ok(Empty {})
     };
     answered(work.await, &id)
+}
+
+/// A node is given what it is to copy, and of other snapshots not even that they are there.
+pub(super) async fn read(
+    State(app): State<Arc<App>>,
+    Extension(node): Extension<NodeId>,
+    Path(snapshot): Path<SnapshotId>,
+    request: Request,
+) -> Response {
+    match app.cloud.content_for_copy(node, snapshot).await {
+        Ok(content) => streamed(content, None),
+        Err(error) => Failure::from(error).response(&request_id(&request)),
+    }
 }
 
 pub(super) async fn refuse(

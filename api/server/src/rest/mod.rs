@@ -29,6 +29,7 @@ use tepui_types::endpoint as e;
 use crate::app::App;
 use routes::Routes;
 pub(crate) use routes::request_id;
+pub(crate) use snapshot_content::streamed;
 
 /// Every endpoint of the registry, with its handler.
 pub(crate) fn router(app: Arc<App>) -> Router {

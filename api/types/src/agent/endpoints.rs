@@ -22,6 +22,8 @@ paths! {
     CONSOLE_PATH = "/agent/v1/consoles/{placement}";
     /// `GET` raw bytes of an image by its digest; sparse runs travel as zeros. Answers ranges.
     IMAGE_PATH = "/agent/v1/images/{digest}";
+    /// `GET` the [`frames`](crate::frames) of another host's snapshot of which this node is to make a copy.
+    CONTENT_PATH = "/agent/v1/snapshots/{snapshot}/content";
     /// `POST` the [`frames`](crate::frames) of a [`WantedSending`](super::WantedSending), with the size of the whole in
     /// [`RAW_SIZE_HEADER`](crate::frames::RAW_SIZE_HEADER); `DELETE`: it cannot be sent.
     SENDING_PATH = "/agent/v1/sendings/{sending}";

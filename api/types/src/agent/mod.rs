@@ -22,7 +22,8 @@ pub use disk::{
     DiskObserved, DiskPart, DiskSpec, DiskState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
 };
 pub use endpoints::{
-    AGENT_PATHS, CONSOLE_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH, SENDING_PATH,
+    AGENT_PATHS, CONSOLE_PATH, CONTENT_PATH, ENROL_PATH, IMAGE_PATH, POLL_PATH, RENEW_PATH, REPORT_PATH,
+    SENDING_PATH,
 };
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
 pub use io::{DiskIo, IoCounters, IoLimits};

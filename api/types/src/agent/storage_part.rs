@@ -113,7 +113,7 @@ pub struct WantedSnapshot {
 pub struct SnapshotSource {
     /// Which.
     pub snapshot_id: SnapshotId,
-    /// Where: a pool of the same host.
+    /// Where: a pool that the part names, or one of another host.
     pub pool_id: PoolId,
 }
 

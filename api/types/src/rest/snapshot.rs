@@ -56,10 +56,10 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CopySnapshotRequest {
-    /// To a pool of this class on the same host; to the snapshot's own pool when absent.
+    /// To a pool of this class, on the same host if it has one; to the snapshot's own pool when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
-    /// To this pool of the same host: its id, name or prefix. For administrators.
+    /// To this pool: its id, name or prefix. For administrators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// For people.

@@ -1,0 +1,98 @@
+//! Snapshots that come from another host, piece by piece.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use tepui_types::SnapshotId;
+
+use crate::error::file;
+use crate::shelf::{Making, SNAPSHOTS, point};
+use crate::snapshot::SEALED;
+use crate::sparse::STRIDE;
+use crate::{Copying, Pool, PoolError, Snapshot};
+
+/// Runs of zeros of this size and alignment become holes.
+const BLOCK: usize = 64 << 10;
+
+/// A file that pieces come into, in their order.
+pub struct Incoming<'a> {
+    pool: &'a Pool,
+    disk: &'a File,
+    path: &'a Path,
+    bytes: u64,
+    place: u64,
+    /// Bytes that are not on the disk yet.
+    waiting: u64,
+    copying: &'a Copying,
+}
+
+impl Pool {
+    /// Makes a snapshot of so many bytes of what `fill` hands over: all of them, in their order. One that is there is left
+    /// as it is; one that was cut off begins anew.
+    ///
+    /// # Errors
+    /// Those of `fill`, `CutOff`, a pool that is full or becomes so, a snapshot that was removed, `Stopped`.
+    pub fn receive_snapshot<E: From<PoolError>>(
+        &self,
+        id: SnapshotId,
+        (bytes, copying): (u64, &Copying),
+        fill: impl FnOnce(&mut Incoming<'_>) -> Result<(), E>,
+    ) -> Result<Snapshot, E> {
+        if self.snapshot(id)?.is_none() {
+            let making = Making { operation: "receive", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            let mut refused = None;
+            let made = self.make(&making, |disk, path| {
+                let mut incoming = Incoming { pool: self, disk, path, bytes, place: 0, waiting: 0, copying };
+                disk.set_len(bytes).map_err(file(path))?;
+                if let Err(error) = fill(&mut incoming) {
+                    refused = Some(error);
+                    return Err(PoolError::Stopped);
+                }
+                incoming.end()
+            });
+            match (refused, made) {
+                (Some(error), _) => return Err(error),
+                (None, made) => made?,
+            }
+        }
+        Ok(self.placed(id)?)
+    }
+}
+
+impl Incoming<'_> {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// `CutOff` for one beyond the end, a pool that has become full, `Stopped`.
+    pub fn piece(&mut self, piece: &[u8]) -> Result<(), PoolError> {
+        let end = self.place + piece.len() as u64;
+        if end > self.bytes {
+            return Err(PoolError::CutOff { received: end, wanted: self.bytes });
+        }
+        for block in piece.chunks(BLOCK) {
+            if block.iter().any(|byte| *byte != 0) {
+                self.disk.write_all_at(block, self.place).map_err(file(self.path))?;
+                self.waiting += block.len() as u64;
+            }
+            self.place += block.len() as u64;
+        }
+        self.copying.at(self.place)?;
+        if self.waiting >= STRIDE { self.stride() } else { Ok(()) }
+    }
+
+    /// Puts on the disk what waits: see [`STRIDE`].
+    fn stride(&mut self) -> Result<(), PoolError> {
+        self.disk.sync_data().map_err(file(self.path))?;
+        self.waiting = 0;
+        self.pool.require_room()?;
+        point("receive", "piece")
+    }
+
+    fn end(&mut self) -> Result<(), PoolError> {
+        if self.place != self.bytes {
+            return Err(PoolError::CutOff { received: self.place, wanted: self.bytes });
+        }
+        self.stride()
+    }
+}
