@@ -9,6 +9,7 @@ use virt::sys;
 
 use crate::counters::counters;
 use crate::disk::{Prepared, set_disks, tell_secrets};
+use crate::freeze::{self, FreezeAnswer};
 use crate::identity::domain_name;
 use crate::look::look;
 use crate::pool::{Call, Pool};
@@ -26,6 +27,16 @@ const AGENT_SHUTDOWN: &str = r#"{"execute":"guest-shutdown","arguments":{"mode":
 /// ten seconds to kill, and a storage that hangs takes all of its guests along.
 const PLUG_CONNECTIONS: usize = 4;
 
+/// Connections for having guests hold still, each of which a guest may keep for [`FREEZE_CALL`], and for having them go on,
+/// which must never wait for the former.
+const FREEZE_CONNECTIONS: usize = 2;
+const THAW_CONNECTIONS: usize = 4;
+
+/// What the calls of a freeze and of a thaw may take: what their guest agent may, twice libvirt's five seconds for a sign of
+/// life of it, and a little.
+const FREEZE_CALL: Duration = Duration::from_secs(25);
+const THAW_CALL: Duration = Duration::from_secs(12);
+
 /// One libvirtd, spoken to over bounded pools of connections. Dropping it closes them.
 #[derive(Debug)]
 pub struct LibvirtHost {
@@ -37,18 +48,23 @@ pub struct LibvirtHost {
     plug: Pool,
     /// For reading counters, which a QEMU that hangs holds up: nothing else may wait for them.
     counters: Pool,
+    /// For guests that are to hold still, which their agents take their time for.
+    freeze: Pool,
+    /// For guests that are to go on.
+    thaw: Pool,
     deadline: Duration,
 }
 
 impl LibvirtHost {
-    /// Speaks to libvirtd at `uri` with up to `connections` connections, one more for the look, one for counters and
-    /// four for pulling plugs, each served by a thread of its own and opened by its first call. `deadline` bounds each
+    /// Speaks to libvirtd at `uri` with up to `connections` connections, one more for the look, one for counters, four for
+    /// pulling plugs and six for guests that hold still, each served by a thread of its own and opened by its first call. `deadline` bounds each
     /// quick call; starting, asking to shut down and forcing off have 15 seconds more. A libvirtd that is away
     /// is found as soon as it is back.
     pub fn new(uri: &str, connections: usize, deadline: Duration) -> Result<Self, Error> {
         let start = |connections| Pool::start(uri, connections);
         let (pool, look, plug) = (start(connections)?, start(1)?, start(PLUG_CONNECTIONS)?);
-        Ok(Self { pool, look, plug, counters: start(1)?, deadline })
+        let (freeze, thaw) = (start(FREEZE_CONNECTIONS)?, start(THAW_CONNECTIONS)?);
+        Ok(Self { pool, look, plug, counters: start(1)?, freeze, thaw, deadline })
     }
 
     /// As [`Self::new`], and makes sure that libvirtd answers.
@@ -119,6 +135,19 @@ impl LibvirtHost {
     /// missing one is fine.
     pub async fn forget(&self, id: PlacementId) -> Result<(), Error> {
         self.pool.call(self.slow("forget", id), move |connect| forget(connect, id)).await
+    }
+
+    /// Has the guest agent hold the guest's file systems still. After an error nobody knows whether they do: thaw it.
+    pub async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, Error> {
+        let call = Call { name: "freeze", id: Some(id), deadline: FREEZE_CALL };
+        self.freeze.call(call, move |connect| freeze::freeze(connect, id)).await
+    }
+
+    /// Has the guest's file systems go on; how many of them held still until now. `None` where the domain is off or
+    /// missing. After an error ask again.
+    pub async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, Error> {
+        let call = Call { name: "thaw", id: Some(id), deadline: THAW_CALL };
+        self.thaw.call(call, move |connect| freeze::thaw(connect, id)).await
     }
 
     async fn on_active<F>(&self, name: &'static str, id: PlacementId, verb: F) -> Result<(), Error>
