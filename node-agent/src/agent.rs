@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::disks::{DiskError, Disks, LocalDisks};
 use crate::execute::{Executor, NetworkKeeper, STEPS_AT_ONCE};
+use crate::freezes::FreezeKeeper;
 use crate::hypervisor::Hypervisor;
 use crate::identity::{Identity, IdentityError};
 use crate::images::{CacheLimits, ImageCache};
@@ -127,6 +128,10 @@ impl Layout<'_> {
         self.0.join("ledger")
     }
 
+    pub(crate) fn freezes(&self) -> PathBuf {
+        self.0.join("freezes.json")
+    }
+
     pub(crate) fn images(&self) -> PathBuf {
         self.0.join("images")
     }
@@ -165,6 +170,7 @@ pub fn lock(data_dir: &Path) -> Result<File, StartError> {
 pub struct Agent {
     node_id: NodeId,
     observed: watch::Receiver<Observed>,
+    freezes: Arc<FreezeKeeper>,
     tasks: JoinSet<()>,
 }
 
@@ -175,6 +181,7 @@ impl Agent {
         let identity = Identity::load(&layout.identity())?;
         let control_plane = Arc::new(ControlPlane::new(settings.api_url.clone(), &identity)?);
         let shared = Arc::new(share(settings, &parts, &identity, &control_plane)?);
+        let freezes = Arc::clone(&shared.freezes);
         let (sender, observed) = watch::channel(Observed::default());
         let boot_id = parts.boot_id.clone();
         let reconciler =
@@ -194,7 +201,7 @@ impl Agent {
         let node_id = identity.node_id;
         let mut tasks = tasks::spawn(context, identity, observed.clone());
         tasks.spawn(reconciler.run());
-        Ok(Self { node_id, observed, tasks })
+        Ok(Self { node_id, observed, freezes, tasks })
     }
 
     /// This node.
@@ -214,8 +221,9 @@ impl Agent {
         }
     }
 
-    /// Ends the agent between two steps at the latest; guests run on.
+    /// Ends the agent between two steps at the latest; guests run on, and those that hold still go on.
     pub async fn stop(mut self) {
+        self.freezes.release().await;
         self.tasks.shutdown().await;
     }
 }
@@ -235,6 +243,8 @@ fn share(
     let metadata = parts.metadata.then(metadata_service).transpose()?.map(Arc::new);
     let network = Arc::new(NetworkKeeper::new(Arc::clone(&parts.network), metadata.clone()));
     let (disks, storage) = disks(&layout, parts, control_plane)?;
+    let freezes = FreezeKeeper::open(Arc::clone(&parts.hypervisor), &layout.freezes(), parts.clock)
+        .map_err(file(layout.freezes()))?;
     let executor = Executor {
         hypervisor: Arc::clone(&parts.hypervisor),
         disks,
@@ -251,6 +261,7 @@ fn share(
         network_wake: Notify::new(),
         storage: StorageKeeper::new(storage),
         volumes: VolumeKeeper::new(Arc::clone(&parts.hypervisor)),
+        freezes: Arc::new(freezes),
         network_trouble: Mutex::default(),
         acknowledged: Mutex::default(),
         refused: Mutex::default(),

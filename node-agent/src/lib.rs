@@ -12,6 +12,7 @@ pub mod disks;
 pub mod doctor;
 pub mod durable;
 pub mod execute;
+pub mod freezes;
 pub mod host;
 pub mod hypervisor;
 pub mod identity;

@@ -143,6 +143,7 @@ async fn run_doctor(config: &NodeConfig, options: &DoctorOptions) -> anyhow::Res
         hypervisor: parts.hypervisor.as_ref(),
         is_real: matches!(config.hypervisor, HypervisorConfig::Libvirt { .. }),
         network: parts.network.as_ref(),
+        now: now(),
     };
     let mut examination = doctor::examine(site).await?;
     let fixed = if options.fix { doctor::fix(site, &examination).await? } else { Vec::new() };

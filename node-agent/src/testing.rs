@@ -49,6 +49,7 @@ pub(crate) fn spec(id: PlacementId, power: Power) -> PlacementSpec {
         }),
         disks: Vec::new(),
         scratch: ScratchDisks::NONE,
+        freeze: None,
         metadata: metadata(number),
         user_data: Some("IyEvYmluL3NoCg==".to_owned()),
     }

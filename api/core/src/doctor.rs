@@ -8,7 +8,7 @@ mod storage;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tepui_db::model::{InstanceRecord, InstanceState, NodeState};
-use tepui_types::agent::{OffReason, PlacementObserved, PlacementState};
+use tepui_types::agent::{FreezeState, OffReason, PlacementObserved, PlacementState};
 use tepui_types::{NodeId, PlacementId};
 
 use crate::explain::part_name;
@@ -165,7 +165,20 @@ fn placement_findings(view: &NodeView, records: &[&InstanceRecord]) -> Vec<Findi
         let placement = record.placement.as_ref()?;
         mismatch(record, seen.get(&placement.id).map(|seen| &seen.state), &view.load.node.name)
     });
-    unknown.chain(missing).collect()
+    let stuck = records.iter().filter_map(|record| {
+        let placement = record.placement.as_ref()?;
+        stuck(record, seen.get(&placement.id)?)
+    });
+    unknown.chain(missing).chain(stuck).collect()
+}
+
+/// A guest that holds still for a snapshot longer than it may.
+fn stuck(record: &InstanceRecord, seen: &PlacementObserved) -> Option<Finding> {
+    let FreezeState::Stuck { message } = &seen.freeze.as_ref()?.state else { return None };
+    let id = record.instance.id;
+    let what = format!("its file systems hold still for a snapshot, and it cannot be thawed: {message}");
+    let cure = format!("its node tries again by itself; if it stays: tepui instance reboot {id}");
+    Some(failure(format!("instance {id}"), what, cure))
 }
 
 fn is_gone(seen: &PlacementObserved) -> bool {

@@ -38,6 +38,8 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("volume_end", &["core::volume_end::warned", "core::volume_end::deleted"]),
     ("reclaim", &["core::reclaim::committed", "core::reclaim::woken"]),
     ("unlink", &["core::unlink::ordered", "core::unlink::forgotten"]),
+    ("freeze", &["core::freeze::applied", "core::freeze::woken"]),
+    ("expire_freezes", &["core::freeze::expired"]),
     ("storage_news", &["core::storage_news::applied", "core::storage_news::woken"]),
 ];
 
@@ -125,6 +127,7 @@ pub const BACKGROUND: &[(&str, Course)] = &[
     (REPORT_PATH, Steps("report")),
     (REPORT_PATH, Steps("adopt")),
     (REPORT_PATH, Steps("storage_news")),
+    (REPORT_PATH, Steps("freeze")),
     (CONSOLE_PATH, Whole("a file that is renamed into place; who waits for it asks again")),
     (IMAGE_PATH, Whole("it reads")),
     (CONTENT_PATH, Whole("it reads; a copy that broke off is begun anew")),
@@ -133,6 +136,7 @@ pub const BACKGROUND: &[(&str, Course)] = &[
     (Reconciler::Schedules.name(), Steps("schedule")),
     (Reconciler::VolumeEnds.name(), Steps("volume_end")),
     (Reconciler::Quarantine.name(), Steps("unlink")),
+    (Reconciler::Freezes.name(), Steps("expire_freezes")),
     (Reconciler::Purge.name(), Whole("a batch is one transaction; the next round takes the others")),
 ];
 

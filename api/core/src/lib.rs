@@ -80,7 +80,7 @@ pub use security_group::{
     NameOrId, NewRule, NewSecurityGroup, RuleSelector, authorize_action, revoke_action,
 };
 pub use sending::{BrokenOff, Content, Outlet, Untaken};
-pub use snapshot::{CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, SNAPSHOT_FAILED};
+pub use snapshot::{CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, snapshot_failure};
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, EndState, EndView,
     ModificationState, ModificationView, ModifyVolume, USUAL_IOPS, USUAL_THROUGHPUT_MIB, VolumeView,

@@ -31,14 +31,16 @@ pub enum Reconciler {
     VolumeEnds,
     /// Files of what was removed are unlinked once their grace is over.
     Quarantine,
+    /// Snapshots fail whose guest's hold nobody will end.
+    Freezes,
     /// What is over is forgotten.
     Purge,
 }
 
 impl Reconciler {
     /// Every one of them.
-    pub const ALL: [Self; 5] =
-        [Self::Liveness, Self::Schedules, Self::VolumeEnds, Self::Quarantine, Self::Purge];
+    pub const ALL: [Self; 6] =
+        [Self::Liveness, Self::Schedules, Self::VolumeEnds, Self::Quarantine, Self::Freezes, Self::Purge];
 
     /// In the log and in the list of what can be cut off.
     pub const fn name(self) -> &'static str {
@@ -47,6 +49,7 @@ impl Reconciler {
             Self::Schedules => "snapshot schedules",
             Self::VolumeEnds => "volume ends",
             Self::Quarantine => "quarantine",
+            Self::Freezes => "frozen guests",
             Self::Purge => "purge",
         }
     }
@@ -75,6 +78,7 @@ impl Cloud {
                 Reconciler::Schedules => self.run_schedules().await,
                 Reconciler::VolumeEnds => self.end_volumes().await,
                 Reconciler::Quarantine => self.unlink_due().await,
+                Reconciler::Freezes => self.expire_freezes().await,
                 Reconciler::Purge => self.purge().await,
             };
             log(reconciler.name(), result);

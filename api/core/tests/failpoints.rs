@@ -23,15 +23,16 @@ use tepui_core::{
     Reservation, RunInstances,
 };
 use tepui_db::model::{AttachmentState, ImportState, InstanceState, RulePeer, SnapshotState, VolumeState};
-use tepui_db::{QuarantineDb, TokenUse, VolumeDb};
+use tepui_db::{PlacementDb, QuarantineDb, StorageDb, StorageNews, TokenUse, VolumeDb};
 use tepui_types::agent::{
-    AGENT_PATHS, Direction, EnrolRequest, HavePart, Leftover, LeftoverKind, NodeCapacity, OffReason,
-    PartBody, PartKey, PlacementState, PoolBackend, PoolObserved, PoolState, PortRange, Protocol, Report,
-    SnapshotObserved, StorageObserved, StoragePart, StoredId, StoredState, VolumeObserved,
+    AGENT_PATHS, Direction, EnrolRequest, FreezeObserved, FreezeState, HavePart, Leftover, LeftoverKind,
+    NodeCapacity, OffReason, PartBody, PartKey, PlacementState, PoolBackend, PoolObserved, PoolState,
+    PortRange, Protocol, Report, SnapshotObserved, StorageObserved, StoragePart, StoredId, StoredState,
+    VolumeObserved, VolumeSource,
 };
 use tepui_types::endpoint::{self, Method};
 use tepui_types::failpoint::{self, Effect};
-use tepui_types::{Digest, Epoch, Generation, InstanceId, SnapshotId, VolumeId};
+use tepui_types::{Digest, Epoch, Generation, InstanceId, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 struct Scene {
@@ -195,6 +196,32 @@ impl Scene {
         }
     }
 
+    /// A guest that has a volume, of which a snapshot is to be taken while it holds still.
+    async fn make_freeze(&mut self) {
+        self.make_disks().await;
+        self.attach().await.unwrap();
+        let (cloud, admin, db) = (&self.t.cloud, &self.t.admin, &self.t.db);
+        let records = db.volumes(admin.project).await.unwrap();
+        let export = records[0].attachment.as_ref().unwrap().export_id;
+        let source = VolumeSource::Local { path: "/srv/fast/1".into() };
+        let news = [StorageNews::ExportOpen(export, source), StorageNews::DiskAttached(export)];
+        db.apply_storage_news(self.host.id, &news, Timestamp::UNIX_EPOCH).await.unwrap();
+        let volumes = vec![self.disks.unwrap().volume];
+        let request = CreateSnapshots { volumes, freeze: true, ..CreateSnapshots::default() };
+        cloud.create_snapshots(admin, &request).await.unwrap();
+    }
+
+    /// The guest's host says that it holds still.
+    async fn report_frozen(&self) -> Result<(), Error> {
+        let placement = placement_of(&self.made);
+        let mut observed = self.host.observed(vec![(placement, running(1))]);
+        let part = self.t.db.node_part(self.host.id).await.unwrap().unwrap();
+        let (id, state) = (part.freezes[0].id, FreezeState::Frozen);
+        observed.placements[0].freeze = Some(FreezeObserved { id, state });
+        let report = Report { epoch: Epoch(1), agent_run: 1, sequence: 1000, observed };
+        self.t.cloud.report(self.host.id, report).await.map(drop)
+    }
+
     async fn stop(&self) {
         self.t.cloud.stop_instances(&self.t.admin, &[self.id], false).await.unwrap();
         let off = PlacementState::Off { start_seq: 1, reason: OffReason::Requested };
@@ -218,6 +245,11 @@ impl Scene {
                 self.report_storage(100).await.unwrap();
             }
             "attach_volume" | "snapshot" | "storage_news" => self.make_disks().await,
+            "freeze" => self.make_freeze().await,
+            "expire_freezes" => {
+                self.make_freeze().await;
+                self.t.clock.advance(61);
+            }
             "schedule" => self.make_schedule().await,
             "volume_end" => self.make_ends().await,
             "reclaim" => self.make_quarantine().await,
@@ -329,6 +361,8 @@ impl Scene {
             "volume_end" => cloud.end_volumes().await.map(drop),
             "reclaim" => self.reclaim().await,
             "unlink" => cloud.unlink_due().await.map(drop),
+            "freeze" => self.report_frozen().await,
+            "expire_freezes" => cloud.expire_freezes().await.map(drop),
             other => panic!("the operation {other} is not acted out here"),
         }
     }
@@ -349,7 +383,7 @@ impl Scene {
             "run" => (2, InstanceState::Running),
             "attribute" | "tags" | "rules" | "import" | "enrol" | "drain" | "pool" | "volume"
             | "attach_volume" | "detach_volume" | "snapshot" | "storage_news" | "schedule" | "reclaim"
-            | "unlink" | "volume_end" => (1, InstanceState::Running),
+            | "unlink" | "volume_end" | "freeze" | "expire_freezes" => (1, InstanceState::Running),
             "expunge" => (1, InstanceState::Terminated),
             "start" => (1, InstanceState::Pending),
             "stop" => (1, InstanceState::Stopping),
@@ -417,6 +451,16 @@ impl Scene {
             "volume_end" => {
                 (1, vec![(available, None), (VolumeState::Deleting, None)], vec![SnapshotState::Completed])
             }
+            "freeze" => (
+                1,
+                vec![(available, Some(AttachmentState::Attached))],
+                vec![SnapshotState::Pending, SnapshotState::Pending],
+            ),
+            "expire_freezes" => (
+                1,
+                vec![(available, Some(AttachmentState::Attached))],
+                vec![SnapshotState::Error, SnapshotState::Pending],
+            ),
             // One by hand, one that is kept, one that is not any more, one that is new.
             "schedule" => (
                 1,

@@ -13,6 +13,7 @@ mod damage;
 mod error;
 mod expunged_storage;
 mod filesystem;
+mod freeze;
 mod generation;
 mod identity;
 mod image;

@@ -17,7 +17,7 @@ use crate::verb::{Undo, Verb};
 use crate::{SqliteDb, node, snapshot_share, tag, volume};
 
 /// The SELECT list that [`read`] reads.
-pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id";
+pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze";
 
 #[async_trait]
 impl SnapshotDb for SqliteDb {
@@ -102,6 +102,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Snapshot> {
         message: c.plain()?,
         created_at: c.stored()?,
         copy_of: read_source(c)?,
+        freeze: c.optional()?,
     })
 }
 
@@ -141,7 +142,7 @@ fn create(
 }
 
 /// The state of a snapshot's volume, the snapshot with its volume's pool and size, and the pool's node.
-fn volume_of(
+pub(crate) fn volume_of(
     connection: &Connection,
     snapshot: &Snapshot,
 ) -> rusqlite::Result<Option<(VolumeState, Snapshot, NodeId)>> {
@@ -169,9 +170,10 @@ pub(crate) fn take_if_available(
     }
 }
 
-fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
-    let sql =
-        format!("INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
+    let sql = format!(
+        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+    );
     let values = params![
         S(snapshot.id),
         S(snapshot.project_id),
@@ -184,6 +186,7 @@ fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> 
         S(snapshot.created_at),
         snapshot.copy_of.map(|source| S(source.snapshot_id)),
         snapshot.copy_of.map(|source| S(source.pool_id)),
+        snapshot.freeze.map(S),
     ];
     execute(connection, &sql, values)?;
     Ok(())
@@ -209,7 +212,8 @@ fn copy(
         return Ok(CopySnapshotOutcome::PoolLost(copy.pool_id));
     };
     let copy_of = Some(SnapshotSource { snapshot_id: of, pool_id: source.pool_id });
-    insert(connection, &Snapshot { copy_of, size_gib: source.size_gib, ..copy.clone() })?;
+    let copy = Snapshot { copy_of, size_gib: source.size_gib, freeze: source.freeze, ..copy.clone() };
+    insert(connection, &copy)?;
     for (key, value) in tags {
         tag::insert(connection, copy.project_id, &copy.id.to_string(), key, value)?;
     }

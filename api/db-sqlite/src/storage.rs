@@ -14,6 +14,7 @@ use tepui_types::{ExportId, Generation, NodeId, PoolId, ProjectId, SnapshotId, V
 
 use crate::SqliteDb;
 use crate::attachment::{self, ATTACHMENT};
+use crate::freeze;
 use crate::generation::Touched;
 use crate::modification;
 use crate::placement;
@@ -122,7 +123,7 @@ impl<'a> News<'a> {
                 StorageNews::VolumeFailed(id, message) => self.volume_failed(*id, message)?,
                 StorageNews::VolumeGone(id) => self.volume_gone(*id)?,
                 StorageNews::SnapshotPresent(id, gib) => self.snapshot_present(*id, *gib)?,
-                StorageNews::SnapshotFailed(id, why) => self.snapshot(*id, VolumeEvent::Failed, Some(why))?,
+                StorageNews::SnapshotFailed(id, why) => self.snapshot_failed(*id, why)?,
                 StorageNews::SnapshotGone(id) => self.snapshot_gone(*id)?,
                 StorageNews::InTrash(pool, id) => {
                     quarantine::found(self.connection, self.node, (*pool, *id), self.now)?;
@@ -210,8 +211,18 @@ impl<'a> News<'a> {
         if let Some((SnapshotState::Pending, _)) = self.own_snapshot(id)? {
             let sql = "UPDATE snapshot SET size_gib = max(size_gib, ?2) WHERE id = ?1";
             execute(self.connection, sql, params![S(id), gib])?;
+            if freeze::made(self.connection, id, &mut self.touched, &mut self.wake)? {
+                return Ok(());
+            }
         }
         self.snapshot(id, VolumeEvent::Made, None)
+    }
+
+    fn snapshot_failed(&mut self, id: SnapshotId, why: &String) -> rusqlite::Result<()> {
+        if let Some((SnapshotState::Pending, _)) = self.own_snapshot(id)? {
+            freeze::without(self.connection, id, &mut self.touched, &mut self.wake)?;
+        }
+        self.snapshot(id, VolumeEvent::Failed, Some(why))
     }
 
     fn snapshot(

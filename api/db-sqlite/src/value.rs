@@ -7,13 +7,13 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use tepui_db::model::{
-    AttachmentState, ExportState, ImageState, ImportState, InstanceState, KeyKind, NodeState,
-    PlacementStrategy, Role, RulePeer, ShutdownBehavior, SnapshotState, VolumeState,
+    AttachmentState, ExportState, FreezeStage, ImageState, ImportState, InstanceState, KeyKind, NodeState,
+    PlacementStrategy, Role, RulePeer, ShutdownBehavior, SnapshotFreeze, SnapshotState, VolumeState,
 };
 use tepui_types::agent::{Direction, PoolBackend, Protocol, StoredId, VolumeSource};
 use tepui_types::{
-    AttachmentId, Digest, ExportId, Generation, ImageId, ImportTaskId, InstanceId, KeyPairId, MacAddress,
-    NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId,
+    AttachmentId, Digest, ExportId, FreezeId, Generation, ImageId, ImportTaskId, InstanceId, KeyPairId,
+    MacAddress, NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId,
     SecurityGroupId, SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SubnetId, UserId, VolumeId, VpcId,
 };
 use uuid::Uuid;
@@ -98,7 +98,7 @@ macro_rules! ids {
 }
 
 ids! {
-    AttachmentId ExportId ImageId ImportTaskId InstanceId KeyPairId NetworkInterfaceId NodeId PlacementGroupId
+    AttachmentId ExportId FreezeId ImageId ImportTaskId InstanceId KeyPairId NetworkInterfaceId NodeId PlacementGroupId
     PlacementId PoolId ReservationId SecurityGroupId SecurityGroupRuleId SnapshotId SnapshotScheduleId SubnetId
     UserId VolumeId VpcId
 }
@@ -147,6 +147,8 @@ names! {
     VolumeState { Creating = "creating" Available = "available" Deleting = "deleting" Error = "error" }
     AttachmentState { Attaching = "attaching" Attached = "attached" Detaching = "detaching" }
     ExportState { Making = "making" Open = "open" Closing = "closing" Closed = "closed" }
+    SnapshotFreeze { Waiting = "waiting" Taking = "taking" Taken = "taken" Held = "held" }
+    FreezeStage { Freezing = "freezing" Frozen = "frozen" Thawing = "thawing" }
     SnapshotState { Pending = "pending" Completed = "completed" Deleting = "deleting" Error = "error" }
 }
 

@@ -23,8 +23,8 @@ use tepui_db::{
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, ScratchDisks, StoredId, VolumeSource};
 use tepui_types::{
-    AttachmentId, ExportId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId, SecurityGroupRuleId,
-    SnapshotId, SnapshotScheduleId, UserId, VolumeId,
+    AttachmentId, ExportId, FreezeId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId,
+    SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, UserId, VolumeId,
 };
 
 fn folder(name: &str) -> PathBuf {
@@ -226,6 +226,23 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     let source = VolumeSource::Iscsi { portal, target: "iqn.2026-11.test:1".into(), lun: 1 };
     let open = [StorageNews::ExportOpen(export_id, source)];
     world.db.apply_storage_news(node, &open, world.now()).await.unwrap();
+    let frozen = Snapshot {
+        id: SnapshotId::from_random(world.bits()),
+        project_id: tenant.project,
+        pool_id: pool.id,
+        volume_id: id,
+        copy_of: None,
+        size_gib: 4,
+        description: "still".into(),
+        state: SnapshotState::Pending,
+        freeze: None,
+        message: None,
+        created_at: world.now(),
+    };
+    let attached = [StorageNews::DiskAttached(export_id)];
+    world.db.apply_storage_news(node, &attached, world.now()).await.unwrap();
+    let freeze = FreezeId::from_random(world.bits());
+    world.db.freeze_snapshots(freeze, &[frozen], &[], world.now()).await.unwrap();
     let change =
         VolumeChange { size_gib: Some(6), iops: Some(200), throughput_mib: Some(10), read_only: None };
     world.db.modify_volume(tenant.project, id, change, world.now()).await.unwrap();
@@ -238,6 +255,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         size_gib: 4,
         description: "nightly".into(),
         state: SnapshotState::Pending,
+        freeze: None,
         message: None,
         created_at: world.now(),
     };

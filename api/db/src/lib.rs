@@ -9,6 +9,7 @@ mod books;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod freeze;
 mod identity;
 mod image;
 mod instance;
@@ -31,6 +32,7 @@ mod volume_end;
 
 pub use books::{BooksDb, Discrepancy};
 pub use error::DbError;
+pub use freeze::{FreezeDb, FreezeNews, FreezeOutcome};
 pub use identity::{AuditFilter, AuditRecord, CreateOutcome, DeleteOutcome, IdentityDb};
 pub use image::{ImageDb, ImportOutcome};
 pub use instance::{
@@ -73,6 +75,7 @@ pub trait Db:
     + VolumeDb
     + VolumeEndDb
     + SnapshotDb
+    + FreezeDb
     + ScheduleDb
     + StorageDb
     + RetentionDb
@@ -96,6 +99,7 @@ impl<T> Db for T where
         + VolumeDb
         + VolumeEndDb
         + SnapshotDb
+        + FreezeDb
         + ScheduleDb
         + StorageDb
         + RetentionDb

@@ -6,7 +6,7 @@ use tepui_types::agent::{HavePart, VpcPart};
 use tepui_types::{Generation, NodeId, PlacementId, VpcId};
 
 use crate::DbError;
-use crate::model::{InstanceRecord, InstanceState, SecurityGroup, StateReason, Subnet, Vpc};
+use crate::model::{Freeze, InstanceRecord, InstanceState, SecurityGroup, StateReason, Subnet, Vpc};
 
 /// Everything on one node, from which core builds the node's part.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct NodePartState {
     pub vpcs: Vec<Vpc>,
     /// The subnets their interfaces are in, by id.
     pub subnets: Vec<Subnet>,
+    /// The guests that hold still, or are to.
+    pub freezes: Vec<Freeze>,
 }
 
 /// A change of an instance's state that an observation brings. Core computes it from a snapshot;

@@ -74,6 +74,7 @@ impl Site {
         let request = CreateSnapshotRequest {
             volume: "data".into(),
             description: String::new(),
+            freeze: false,
             name: Some(name.into()),
             tags: [].into(),
         };

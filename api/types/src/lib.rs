@@ -15,8 +15,8 @@ mod version;
 
 pub use error::{ErrorBody, ErrorCode};
 pub use id::{
-    AttachmentId, ExportId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId, NodeId,
-    ParseIdError, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId,
+    AttachmentId, ExportId, FreezeId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId,
+    NodeId, ParseIdError, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId,
     SecurityGroupRuleId, SendingId, SnapshotId, SnapshotScheduleId, SubnetId, UserId, VolumeId, VpcId,
 };
 pub use jiff::Timestamp;

@@ -10,6 +10,7 @@ use tepui_types::agent::{OffReason, PlacementPart, Power, ScratchKind};
 use super::{Finding, Inventory, Subject, failure, is_live, warning};
 use crate::agent::{Layout, StartError};
 use crate::disks::scratch;
+use crate::freezes::{self, FreezeRecord};
 use crate::ledger::{Ledger, Seal, Wanted};
 use crate::plan::Progress;
 
@@ -20,6 +21,8 @@ pub struct Books {
     pub wanted: Wanted,
     /// What was done.
     pub progress: BTreeMap<PlacementId, Progress>,
+    /// The guests that hold still, or did.
+    pub freezes: BTreeMap<PlacementId, FreezeRecord>,
 }
 
 impl Books {
@@ -32,7 +35,9 @@ impl Books {
         let seal = layout.seal();
         let seal = Seal::load(&seal).map_err(|source| StartError::File { path: seal, source })?;
         let ledger = Ledger::look(&layout.ledger(), seal)?;
-        Ok(Self { wanted: ledger.wanted(), progress: ledger.progress().clone() })
+        let file = layout.freezes();
+        let freezes = freezes::read(&file).map_err(|source| StartError::File { path: file, source })?;
+        Ok(Self { wanted: ledger.wanted(), progress: ledger.progress().clone(), freezes })
     }
 
     /// The placements that it speaks of. `None` where it cannot be told who is a stranger.

@@ -3,6 +3,7 @@
 mod books;
 mod disks;
 mod fix;
+mod freezes;
 mod network;
 mod processes;
 mod report;
@@ -13,7 +14,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use tepui_libvirt::DomainState;
-use tepui_types::PlacementId;
+use tepui_types::{PlacementId, Timestamp};
 
 use crate::agent::{Layout, StartError};
 use crate::hypervisor::Hypervisor;
@@ -125,6 +126,8 @@ pub struct Site<'a> {
     pub is_real: bool,
     /// The guests' network.
     pub network: &'a dyn Network,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// What was seen, and what is wrong with it.
@@ -149,6 +152,7 @@ pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
     let books = Books::read(site.data_dir)?;
     let (inventory, mut findings) = take_inventory(site, consoles).await;
     findings.extend(compare(&books, &inventory));
+    findings.extend(freezes::findings(&books.freezes, &inventory, site.now));
     findings.extend(processes::findings(&inventory));
     findings.extend(disks::findings(&books, &inventory, &layout.disks(), &layout.consoles()));
     findings.extend(network::findings(&books, &inventory, site.network).await);

@@ -16,11 +16,18 @@ use crate::testing::{absent, booting, node_id, node_part, placement, root, runni
 fn books(placements: Vec<WantedPlacement>) -> Books {
     let node = Arc::new(NodePart { placements });
     let parts = vec![HavePart { key: PartKey::Node(node_id()), generation: Generation(1) }];
-    Books { wanted: Wanted { node, parts, ..Wanted::default() }, progress: BTreeMap::new() }
+    Books { wanted: Wanted { node, parts, ..Wanted::default() }, ..Books::default() }
 }
 
 fn site<'a>(data_dir: &'a Path, hypervisor: &'a dyn Hypervisor, network: &'a dyn Network) -> Site<'a> {
-    Site { data_dir, underlay_address: Ipv4Addr::LOCALHOST, hypervisor, is_real: false, network }
+    Site {
+        data_dir,
+        underlay_address: Ipv4Addr::LOCALHOST,
+        hypervisor,
+        is_real: false,
+        network,
+        now: Timestamp::UNIX_EPOCH,
+    }
 }
 
 /// A ledger in which the control plane names nobody.

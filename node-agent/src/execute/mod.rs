@@ -64,7 +64,10 @@ impl StepError {
             Self::Spec(_) => true,
             Self::Network(_)
             | Self::Hypervisor(
-                HypervisorError::List(_) | HypervisorError::Counters(_) | HypervisorError::Simulated(_),
+                HypervisorError::List(_)
+                | HypervisorError::Counters(_)
+                | HypervisorError::Simulated(_)
+                | HypervisorError::SimulatedSilence(_),
             )
             | Self::Ledger(_)
             | Self::NoPort

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
-use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, LibvirtHost, LiveDisks};
+use tepui_libvirt::{
+    DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, FreezeAnswer, LibvirtHost, LiveDisks,
+};
 use tepui_types::PlacementId;
 
 use super::{Hypervisor, HypervisorError};
@@ -75,6 +77,14 @@ impl Hypervisor for LibvirtHypervisor {
         leaving: Vec<String>,
     ) -> Result<LiveDisks, HypervisorError> {
         self.host.set_disks(id, disks, leaving).await.map_err(domain("set the disks of", id))
+    }
+
+    async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
+        self.host.freeze(id).await.map_err(domain("freeze", id))
+    }
+
+    async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, HypervisorError> {
+        self.host.thaw(id).await.map_err(domain("thaw", id))
     }
 
     async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {

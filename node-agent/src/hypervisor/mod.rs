@@ -4,11 +4,11 @@ mod libvirt;
 mod simulated;
 
 use async_trait::async_trait;
-use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, LiveDisks};
+use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, FreezeAnswer, LiveDisks};
 use tepui_types::PlacementId;
 
 pub use libvirt::{LibvirtHypervisor, STATE_DIR};
-pub use simulated::{SimulatedHypervisor, SimulatedSettings};
+pub use simulated::{GuestAgent, SimulatedHypervisor, SimulatedSettings};
 
 /// Why the hypervisor did not do as it was told.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum HypervisorError {
     /// The simulation was set to fail.
     #[error("simulated failure to start {0}")]
     Simulated(PlacementId),
+    /// A simulated guest does not answer.
+    #[error("the simulated guest of {0} does not answer")]
+    SimulatedSilence(PlacementId),
 }
 
 /// Runs guests. Every verb may be repeated: what is already so is a success.
@@ -60,6 +63,15 @@ pub trait Hypervisor: Send + Sync {
         _leaving: Vec<String>,
     ) -> Result<LiveDisks, HypervisorError> {
         Ok(LiveDisks { disks: disks.iter().map(DataDisk::live).collect(), unfit: Vec::new() })
+    }
+    /// Has a running guest's file systems hold still. After an error nobody knows whether they do: thaw it.
+    async fn freeze(&self, _: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
+        Ok(FreezeAnswer::Refused("guests of this simulation have no guest agent".into()))
+    }
+    /// Has a guest's file systems go on; how many held still until now. `None` of a guest that is off or unknown. After
+    /// an error ask again.
+    async fn thaw(&self, _: PlacementId) -> Result<Option<u32>, HypervisorError> {
+        Ok(Some(0))
     }
     /// What running guests did with their disks. Those of a simulation do nothing.
     async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use tepui_libvirt::{DomainSpec, DomainState, DomainStatus, OffReason};
+use tepui_libvirt::{DomainSpec, DomainState, DomainStatus, FreezeAnswer, OffReason};
 use tepui_types::PlacementId;
 
 use super::{Hypervisor, HypervisorError};
@@ -37,11 +37,30 @@ pub struct SimulatedHypervisor {
     file: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Domain {
     off: Option<Off>,
     starts: u32,
     resets: u32,
+    /// Its file systems hold still.
+    #[serde(default)]
+    frozen: bool,
+    /// How it answers to being asked to.
+    #[serde(default)]
+    manner: GuestAgent,
+}
+
+/// How the guest agent of a simulated guest behaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestAgent {
+    /// It does as it is told.
+    #[default]
+    Obeys,
+    /// There is none.
+    Missing,
+    /// It does as it is told, and its answers are lost.
+    Silent,
 }
 
 /// [`OffReason`] as it is written to the file.
@@ -109,19 +128,49 @@ impl SimulatedHypervisor {
     pub fn goes_off(&self, id: PlacementId, reason: OffReason) {
         self.change(|domains| {
             if let Some(domain) = domains.get_mut(&id) {
-                domain.off = Some(reason.into());
+                (domain.off, domain.frozen) = (Some(reason.into()), false);
             }
         });
     }
 
     /// The host loses power and boots again: every domain is off and nobody knows why.
     pub fn host_reboots(&self) {
-        self.change(|domains| domains.values_mut().for_each(|domain| domain.off = Some(Off::Unknown)));
+        self.change(|domains| {
+            domains.values_mut().for_each(|domain| (domain.off, domain.frozen) = (Some(Off::Unknown), false));
+        });
     }
 
     /// How often a domain was really started and reset, in its life.
     pub fn starts_and_resets(&self, id: PlacementId) -> (u32, u32) {
         self.lock().get(&id).map_or((0, 0), |domain| (domain.starts, domain.resets))
+    }
+
+    /// Its guest agent behaves so from now on.
+    pub fn set_guest_agent(&self, id: PlacementId, manner: GuestAgent) {
+        self.change(|domains| {
+            if let Some(domain) = domains.get_mut(&id) {
+                domain.manner = manner;
+            }
+        });
+    }
+
+    /// Whether its file systems hold still.
+    pub fn is_frozen(&self, id: PlacementId) -> bool {
+        self.lock().get(&id).is_some_and(|domain| domain.frozen)
+    }
+
+    /// Makes the file systems of a running guest hold still or go on; whether they did hold still, and how it answers. `None`
+    /// of one that is off.
+    fn set_frozen(&self, id: PlacementId, frozen: bool) -> Option<(bool, GuestAgent)> {
+        let mut answer = None;
+        self.change(|domains| {
+            let Some(domain) = domains.get_mut(&id).filter(|domain| domain.off.is_none()) else { return };
+            answer = Some((domain.frozen, domain.manner));
+            if domain.manner != GuestAgent::Missing {
+                domain.frozen = frozen;
+            }
+        });
+        answer
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PlacementId, Domain>> {
@@ -164,7 +213,8 @@ impl Hypervisor for SimulatedHypervisor {
             return Err(HypervisorError::Simulated(id));
         }
         self.change(|domains| {
-            let domain = domains.entry(id).or_insert(Domain { off: None, starts: 0, resets: 0 });
+            let domain =
+                domains.entry(id).or_insert(Domain { off: None, starts: 0, resets: 0, ..Domain::default() });
             domain.off = None;
             domain.starts += 1;
         });
@@ -186,9 +236,29 @@ impl Hypervisor for SimulatedHypervisor {
         self.change(|domains| {
             if let Some(domain) = domains.get_mut(&id) {
                 domain.resets += 1;
+                domain.frozen = false;
             }
         });
         Ok(())
+    }
+
+    async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
+        match self.set_frozen(id, true) {
+            None => Ok(FreezeAnswer::Refused("the guest does not run".into())),
+            Some((_, GuestAgent::Missing)) => {
+                Ok(FreezeAnswer::Refused("the guest agent does not answer".into()))
+            }
+            Some((_, GuestAgent::Silent)) => Err(HypervisorError::SimulatedSilence(id)),
+            Some((_, GuestAgent::Obeys)) => Ok(FreezeAnswer::Frozen(1)),
+        }
+    }
+
+    async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, HypervisorError> {
+        match self.set_frozen(id, false) {
+            None => Ok(None),
+            Some((_, GuestAgent::Missing | GuestAgent::Silent)) => Err(HypervisorError::SimulatedSilence(id)),
+            Some((frozen, GuestAgent::Obeys)) => Ok(Some(u32::from(frozen))),
+        }
     }
 
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {
@@ -211,7 +281,7 @@ mod tests {
         let before = SimulatedHypervisor::kept_in(file.clone(), settings).unwrap();
         let id = PlacementId::from_random(1);
         before.change(|domains| {
-            domains.insert(id, Domain { off: None, starts: 1, resets: 0 });
+            domains.insert(id, Domain { off: None, starts: 1, resets: 0, ..Domain::default() });
         });
         before.reset(id).await.unwrap();
         let after = SimulatedHypervisor::kept_in(file, settings).unwrap();

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::execute::{Executor, Job, OperationError, Whereabouts};
+use crate::freezes::FreezeKeeper;
 use crate::ledger::{Ledger, Wanted};
 use crate::metadata::MetadataService;
 use crate::network::WantedNetwork;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub storage: StorageKeeper,
     /// The guests' volumes.
     pub volumes: VolumeKeeper,
+    /// The guests that hold still.
+    pub freezes: Arc<FreezeKeeper>,
     /// Why the network is not as wanted.
     pub network_trouble: Mutex<Option<String>>,
     /// Parts that the control plane knows were acted on.

@@ -96,7 +96,13 @@ impl Reconciler {
         let step = in_work.map(|work| (work.operation, self.step_text(view.wanted, work.whereabouts.step())));
         let in_work = step.as_ref().map(|(operation, text)| (*operation, text.as_str()));
         let state = state(&view, &pass.host, in_work.filter(|(operation, _)| *operation == Operation::Start));
-        PlacementObserved { id, state, wanted: view.wanted.is_some(), disks: self.shared.volumes.seen(id) }
+        PlacementObserved {
+            id,
+            state,
+            wanted: view.wanted.is_some(),
+            disks: self.shared.volumes.seen(id),
+            freeze: self.shared.freezes.seen(id),
+        }
     }
 
     /// For people: `image 41 %`, `disk`, `network`, `domain`.

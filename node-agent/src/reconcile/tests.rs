@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tepui_libvirt::{Accelerator, DomainSpec, DomainState, DomainStatus, OffReason as Seen};
-use tepui_types::Epoch;
 use tepui_types::agent::{DiskPart, OffReason, Part, PartBody, PlacementState};
+use tepui_types::{Epoch, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -47,6 +47,11 @@ impl SimulatedHost {
         (Self::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>), hypervisor)
     }
 
+    fn freezes(&self) -> FreezeKeeper {
+        let (hypervisor, file) = (Arc::clone(&self.hypervisor), self.dir.path().join("freezes.json"));
+        FreezeKeeper::open(hypervisor, &file, || Timestamp::UNIX_EPOCH).unwrap()
+    }
+
     fn start_agent(&self) -> RunningAgent {
         let seal = Seal::open(&self.dir.path().join("key")).unwrap();
         let ledger = Ledger::open(&self.dir.path().join("ledger"), seal).unwrap();
@@ -67,6 +72,7 @@ impl SimulatedHost {
             network_wake: Notify::new(),
             storage: StorageKeeper::new(Arc::new(SimulatedStorage::new(1 << 40))),
             volumes: VolumeKeeper::new(Arc::clone(&self.hypervisor)),
+            freezes: Arc::new(self.freezes()),
             network_trouble: Mutex::default(),
             acknowledged: Mutex::default(),
             refused: Mutex::default(),

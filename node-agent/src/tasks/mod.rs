@@ -2,6 +2,7 @@
 //! observed, and in wake-ups.
 
 mod counters;
+mod freezes;
 mod housekeeping;
 mod network;
 mod poll;
@@ -50,6 +51,7 @@ pub(crate) fn spawn(
     tasks.spawn(poll::run(Arc::clone(&context)));
     tasks.spawn(volumes::run(Arc::clone(&context), observed.clone()));
     tasks.spawn(counters::run(Arc::clone(&context)));
+    tasks.spawn(freezes::run(Arc::clone(&context)));
     tasks.spawn(report::run(Arc::clone(&context), observed));
     tasks.spawn(network::run(Arc::clone(&context)));
     tasks.spawn(storage::run(Arc::clone(&context)));

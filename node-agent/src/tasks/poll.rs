@@ -82,6 +82,7 @@ async fn take_up(context: &Arc<Context>, reply: &PollReply) -> Result<bool, Stri
     if news {
         context.shared.storage.wake.notify_one();
         context.shared.volumes.wake.notify_one();
+        context.shared.freezes.wake.notify_one();
         context.shared.wake.notify_one();
     }
     Ok(news)

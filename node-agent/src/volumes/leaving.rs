@@ -87,7 +87,7 @@ fn of(disks: Vec<WantedDisk>) -> (NodePart, Vec<PlacementObserved>) {
     spec.disks = disks;
     let wanted = WantedPlacement { id, wanted: PlacementPart::Present(Box::new(spec)) };
     let state = PlacementState::Running { start_seq: 1, reboot_seq: 0 };
-    let seen = PlacementObserved { id, state, wanted: true, disks: Vec::new() };
+    let seen = PlacementObserved { id, state, wanted: true, disks: Vec::new(), freeze: None };
     (NodePart { placements: vec![wanted] }, vec![seen])
 }
 

@@ -195,6 +195,7 @@ fn the_network_is_made_good_here_only_while_no_agent_does_it() {
             hypervisor: &hypervisor,
             is_real: false,
             network: &network,
+            now: tepui_types::Timestamp::UNIX_EPOCH,
         };
         let found = doctor::examine(site).await.unwrap();
         assert!(found.findings.iter().all(|found| found.fix.is_some()), "{:?}", found.findings);

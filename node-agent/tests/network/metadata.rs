@@ -61,6 +61,7 @@ fn spec(part: &VpcPart, hop_limit: u8) -> PlacementSpec {
         }),
         disks: Vec::new(),
         scratch: ScratchDisks::NONE,
+        freeze: None,
         metadata,
         user_data: None,
     }

@@ -31,6 +31,7 @@ impl Guests {
             state: state.clone(),
             wanted: true,
             disks: Vec::new(),
+            freeze: None,
         };
         self.states.iter().map(seen).collect()
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tepui_agent::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
-use tepui_libvirt::{DomainSpec, DomainStatus, OffReason};
+use tepui_libvirt::{DomainSpec, DomainStatus, FreezeAnswer, OffReason};
 use tepui_types::{InstanceId, PlacementId};
 
 /// What the agent did to a guest.
@@ -127,6 +127,14 @@ impl Hypervisor for Guests {
         });
         self.note(id, Deed::Reset);
         self.hypervisor.reset(id).await
+    }
+
+    async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
+        self.hypervisor.freeze(id).await
+    }
+
+    async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, HypervisorError> {
+        self.hypervisor.thaw(id).await
     }
 
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tepui_agent::disks::{Disks, SimulatedDisks};
 use tepui_agent::doctor::{Books, Files, Finding, Inventory, compare};
 use tepui_agent::execute::{Executor, NetworkKeeper, STEPS_AT_ONCE};
+use tepui_agent::freezes::FreezeKeeper;
 use tepui_agent::hypervisor::{Hypervisor, SimulatedSettings};
 use tepui_agent::ledger::{Ledger, Seal};
 use tepui_agent::network::SimulatedNetwork;
@@ -76,7 +77,11 @@ impl Host {
         self.runs += 1;
         let ledger = Ledger::open(&self.dir.join("ledger"), self.seal.clone())?;
         let ledger = Arc::new(Mutex::new(ledger));
-        let shared = Arc::new(self.share(ledger));
+        let guests = Arc::clone(&self.guests) as Arc<dyn Hypervisor>;
+        let freezes = FreezeKeeper::open(guests, &self.dir.join("freezes.json"), || {
+            tepui_types::Timestamp::UNIX_EPOCH
+        })?;
+        let shared = Arc::new(self.share(ledger, freezes));
         let (sender, observed) = watch::channel(Observed::default());
         let grace = Duration::from_secs(90);
         let boot_id = self.boot_id();
@@ -85,7 +90,7 @@ impl Host {
         Ok(())
     }
 
-    fn share(&self, ledger: Arc<Mutex<Ledger>>) -> Shared {
+    fn share(&self, ledger: Arc<Mutex<Ledger>>, freezes: FreezeKeeper) -> Shared {
         Shared {
             node_id: self.id,
             executor: Executor {
@@ -102,6 +107,7 @@ impl Host {
             network_wake: Notify::new(),
             storage: StorageKeeper::new(Arc::new(SimulatedStorage::new(DISK_BYTES))),
             volumes: VolumeKeeper::new(Arc::clone(&self.guests) as Arc<dyn Hypervisor>),
+            freezes: Arc::new(freezes),
             network_trouble: Mutex::default(),
             acknowledged: Mutex::default(),
             refused: Mutex::default(),
@@ -139,7 +145,7 @@ impl Host {
         let agent = self.agent.as_ref().context("the agent is down")?;
         let books = {
             let ledger = agent.shared.ledger();
-            Books { wanted: ledger.wanted(), progress: ledger.progress().clone() }
+            Books { wanted: ledger.wanted(), progress: ledger.progress().clone(), ..Books::default() }
         };
         let domains = self.guests.domains().await?;
         let inventory = Inventory {

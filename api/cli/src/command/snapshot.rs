@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tepui_client::DownloadProgress;
-use tepui_types::endpoint::{CopySnapshot, CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot};
-use tepui_types::rest::{CopySnapshotRequest, CreateSnapshotRequest, Empty, Snapshot, SnapshotState};
+use tepui_types::endpoint::{
+    CopySnapshot, CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot, SnapshotInstance,
+};
+use tepui_types::rest::{
+    CopySnapshotRequest, CreateSnapshotRequest, Empty, Snapshot, SnapshotInstanceRequest, SnapshotState,
+};
 
 use super::{or_dash, snapshot_schedule, when, word};
 use crate::cli::examples;
@@ -33,9 +37,9 @@ pub enum Verb {
         snapshot: String,
     },
     /// Take a snapshot of a volume, used or not
-    #[command(before_help = examples!("tepui snapshot create before-upgrade --volume data", "tepui snapshot create nightly --volume data --description 'before the batch'"))]
+    #[command(before_help = examples!("tepui snapshot create before-upgrade --volume data", "tepui snapshot create nightly --instance db --freeze"))]
     #[command(
-        long_about = "Take a snapshot of a volume, used or not. It holds what a disk holds after a power failure: what the guest had flushed. It takes milliseconds and no room until the volume is written again."
+        long_about = "Take a snapshot of a volume, used or not. It holds what a disk holds after a power failure: what the guest had flushed. It takes milliseconds and no room until the volume is written again.\n\nWith --freeze the guest first writes out all that its programs wrote, and holds its file systems still while the snapshot is taken: a moment, at most ten seconds. That needs qemu-guest-agent in the guest. The snapshot is completed only if it was still all the while; else it ends in error, and one without --freeze is what can be had."
     )]
     Create(New),
     /// Copy a snapshot, also to another host
@@ -77,8 +81,14 @@ pub struct New {
     /// The tag Name
     name: String,
     /// Of this volume: name, id or a unique beginning
-    #[arg(long, add = names(Kind::Volume))]
-    volume: String,
+    #[arg(long, add = names(Kind::Volume), required_unless_present = "instance")]
+    volume: Option<String>,
+    /// Of every volume of this instance, at one moment: name, id or a unique beginning
+    #[arg(long, add = names(Kind::Instance), conflicts_with = "volume")]
+    instance: Option<String>,
+    /// Have the guest's file systems hold still meanwhile, by its qemu-guest-agent; without that the snapshot fails
+    #[arg(long)]
+    freeze: bool,
     /// For people
     #[arg(long, default_value = "")]
     description: String,
@@ -116,11 +126,12 @@ pub struct NewCopy {
 }
 
 impl Shown for Snapshot {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "of", "size", "state", "created"];
+    const COLUMNS: &'static [&'static str] = &["name", "id", "of", "size", "state", "consistency", "created"];
 
     fn cells(&self) -> Vec<String> {
         let (name, size) = (or_dash(self.name.as_ref()), format!("{} GiB", self.size_gib));
-        vec![name, self.id.to_string(), source(self), size, word(&self.state), when(self.created_at)]
+        let (state, consistency) = (word(&self.state), word(&self.consistency));
+        vec![name, self.id.to_string(), source(self), size, state, consistency, when(self.created_at)]
     }
 
     fn id(&self) -> String {
@@ -157,8 +168,21 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
 }
 
 async fn create(new: New, session: &mut Session) -> Result<()> {
-    let New { name, volume, description, no_wait, timeout } = new;
-    let request = CreateSnapshotRequest { volume, description, name: Some(name), tags: [].into() };
+    let New { name, volume, instance, freeze, description, no_wait, timeout } = new;
+    if let Some(instance) = instance {
+        let tags = [("Name".to_owned(), name)].into();
+        let request = SnapshotInstanceRequest { description, freeze, tags };
+        let mut taken = session.call::<SnapshotInstance>(&[&instance], &request).await?.items;
+        if !no_wait {
+            let deadline = Deadline::after(timeout);
+            for snapshot in &mut taken {
+                *snapshot = completed(snapshot.clone(), deadline, session).await?;
+            }
+        }
+        return session.list(&taken, "No snapshots were taken.");
+    }
+    let volume = volume.unwrap_or_default();
+    let request = CreateSnapshotRequest { volume, description, freeze, name: Some(name), tags: [].into() };
     let snapshot = session.call::<CreateSnapshot>(&[], &request).await?;
     let snapshot =
         if no_wait { snapshot } else { completed(snapshot, Deadline::after(timeout), session).await? };

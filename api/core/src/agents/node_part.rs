@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use data_encoding::BASE64;
 use tepui_db::NodePartState;
 use tepui_db::model::{
-    Attachment, AttachmentState, Instance, InstanceRecord, InstanceState, NetworkInterface, RootVolume,
-    SecurityGroup, Subnet, Vpc,
+    Attachment, AttachmentState, Freeze, Instance, InstanceRecord, InstanceState, NetworkInterface,
+    RootVolume, SecurityGroup, Subnet, Vpc,
 };
 use tepui_types::agent::{
     InstanceMetadata, MetadataBlockDevice, MetadataInterface, MetadataOptions, NodePart, PlacementPart,
     PlacementSpec, Power, RootDisk, ScratchDisks, ScratchKind, WantedPlacement,
 };
-use tepui_types::{NodeId, SecurityGroupId, SubnetId, VpcId};
+use tepui_types::{NodeId, PlacementId, SecurityGroupId, SubnetId, VpcId};
 
+use crate::snapshot::freeze::wanted;
 use crate::{Cloud, Error};
 
 const GIB: u64 = 1 << 30;
@@ -24,6 +25,7 @@ struct Surroundings {
     vpcs: HashMap<VpcId, Vpc>,
     subnets: HashMap<SubnetId, Subnet>,
     groups: HashMap<SecurityGroupId, SecurityGroup>,
+    freezes: HashMap<PlacementId, Freeze>,
 }
 
 impl Surroundings {
@@ -32,6 +34,7 @@ impl Surroundings {
             node,
             vpcs: state.vpcs.iter().map(|vpc| (vpc.id, vpc.clone())).collect(),
             subnets: state.subnets.iter().map(|subnet| (subnet.id, subnet.clone())).collect(),
+            freezes: state.freezes.iter().map(|freeze| (freeze.placement_id, *freeze)).collect(),
             groups: state.groups.iter().map(|group| (group.id, group.clone())).collect(),
         }
     }
@@ -80,6 +83,7 @@ impl Cloud {
             root_disk,
             disks: self.wanted_disks(record)?,
             scratch: instance.scratch,
+            freeze: record.placement.as_ref().and_then(|own| around.freezes.get(&own.id)).map(wanted),
             metadata: self.metadata(record, interface, around)?,
             user_data: instance.user_data.as_deref().map(|data| BASE64.encode(data)),
         })))

@@ -97,8 +97,9 @@ impl Cloud {
         let disks = disk_news(&state.records, &seen.placements);
         pass("core::report::planned")?;
         self.apply_news(node, &disks).await?;
+        let freezes = self.take_freezes(node, &state.freezes, &seen.placements).await?;
         if transitions.is_empty() {
-            return Ok(disks.is_empty().then_some(state.generation));
+            return Ok((disks.is_empty() && !freezes).then_some(state.generation));
         }
         let applied = self.db.apply_transitions(node, &transitions, self.now()).await?;
         let passed = pass("core::report::applied")?;

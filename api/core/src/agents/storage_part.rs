@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use tepui_db::model::{
-    Attachment, AttachmentState, ExportState, InstanceRecord, Pool, Quarantined, Snapshot, SnapshotState,
+    Attachment, AttachmentState, ExportState, InstanceRecord, Pool, Quarantined, Snapshot, SnapshotFreeze,
+    SnapshotState,
     Volume, VolumeState,
 };
 use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
@@ -37,7 +38,7 @@ impl Cloud {
         Ok(StoragePart {
             pools: state.pools.iter().map(pool).collect(),
             volumes: state.volumes.iter().map(volume).collect(),
-            snapshots: state.snapshots.iter().map(snapshot).collect(),
+            snapshots: state.snapshots.iter().filter(|one| is_told(one)).map(snapshot).collect(),
             exports: state.attachments.iter().map(export).collect::<Result<_, Error>>()?,
             unlinks: state.quarantine.iter().filter(|one| one.ordered).map(unlink).collect(),
         })
@@ -153,15 +154,25 @@ fn volume(volume: &Volume) -> WantedVolume {
     WantedVolume { id: volume.id, pool_id: volume.pool_id, wanted }
 }
 
+/// One whose guest does not hold still yet must not be taken.
+fn is_told(snapshot: &Snapshot) -> bool {
+    (snapshot.state, snapshot.freeze) != (SnapshotState::Pending, Some(SnapshotFreeze::Waiting))
+}
+
 fn snapshot(snapshot: &Snapshot) -> WantedSnapshot {
     let wanted = match snapshot.state {
         SnapshotState::Pending | SnapshotState::Completed => {
-            let taken = snapshot.state == SnapshotState::Completed;
+            let taken = snapshot.state == SnapshotState::Completed || is_taken(snapshot);
             SnapshotPart::Present { volume_id: snapshot.volume_id, copy_of: snapshot.copy_of, taken }
         }
         SnapshotState::Deleting | SnapshotState::Error => SnapshotPart::Absent,
     };
     WantedSnapshot { id: snapshot.id, pool_id: snapshot.pool_id, wanted }
+}
+
+/// It is there, and waits for its guest's node to say that it held still.
+fn is_taken(snapshot: &Snapshot) -> bool {
+    (snapshot.state, snapshot.freeze) == (SnapshotState::Pending, Some(SnapshotFreeze::Taken))
 }
 
 /// What a storage host's whole word means that the books do not say yet.
@@ -247,7 +258,7 @@ fn snapshot_news(snapshot: &Snapshot, seen: &StoredState) -> Option<StorageNews>
     match seen {
         StoredState::Present { size_bytes } => {
             let gib = u32::try_from(size_bytes / GIB).unwrap_or(u32::MAX);
-            pending.then_some(StorageNews::SnapshotPresent(id, gib))
+            (pending && !is_taken(snapshot)).then_some(StorageNews::SnapshotPresent(id, gib))
         }
         StoredState::Failed { message, permanent } => {
             (*permanent && pending).then(|| StorageNews::SnapshotFailed(id, message.clone()))

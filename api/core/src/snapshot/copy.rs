@@ -62,6 +62,7 @@ impl Cloud {
             size_gib: source.size_gib,
             description: request.description.clone(),
             state: SnapshotState::Pending,
+            freeze: source.freeze,
             message: None,
             created_at: self.now(),
         };

@@ -2,12 +2,13 @@
 
 mod content;
 mod copy;
+pub(crate) mod freeze;
 mod schedule;
 mod sharing;
 
-use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
+use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState, VolumeState};
 use tepui_db::{DeleteOutcome, NewSnapshotsOutcome};
-use tepui_types::{PoolId, SnapshotId, VolumeId};
+use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
 
 use crate::failpoint::pass;
 use crate::identity::deleted;
@@ -18,7 +19,19 @@ pub use schedule::CreateSnapshotSchedule;
 
 /// All that project members are told of why a snapshot could not be taken: the rest is its host's, and for
 /// administrators.
-pub const SNAPSHOT_FAILED: &str = "the snapshot could not be taken";
+const SNAPSHOT_FAILED: &str = "the snapshot could not be taken";
+
+/// What they are told where it was to be taken while its guest held still, which is theirs to mend.
+const FREEZE_FAILED: &str = "the guest's file systems could not be held still while the snapshot was taken: see that \
+    qemu-guest-agent runs in the guest; a snapshot without --freeze needs none, and is crash-consistent";
+
+/// Why a snapshot could not be taken, for project members.
+pub fn snapshot_failure(snapshot: &Snapshot) -> &'static str {
+    match snapshot.freeze {
+        Some(_) => FREEZE_FAILED,
+        None => SNAPSHOT_FAILED,
+    }
+}
 
 /// Snapshots to be taken, of one moment each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +40,8 @@ pub struct CreateSnapshots {
     pub volumes: Vec<VolumeId>,
     /// They are an instance's, asked for in one: another action than that of one volume.
     pub of_instance: bool,
+    /// Their guest's file systems hold still meanwhile; without its help they fail.
+    pub freeze: bool,
     /// For people.
     pub description: String,
     /// Tags of each.
@@ -38,7 +53,9 @@ impl Cloud {
     /// it is shown as completed.
     ///
     /// # Errors
-    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use.
+    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use. With a freeze also
+    /// `InvalidInput` for volumes that are not all of one running instance, and `WrongState` while that holds still for
+    /// other snapshots.
     pub async fn create_snapshots(
         &self,
         caller: &Caller,
@@ -58,14 +75,9 @@ impl Cloud {
         let action = if request.of_instance { "CreateSnapshots" } else { "CreateSnapshot" };
         let nodes = self
             .commit(caller, action, names, async {
-                match self.db.create_snapshots(&snapshots, &tags).await? {
-                    NewSnapshotsOutcome::Taking(nodes) => Ok(nodes),
-                    NewSnapshotsOutcome::VolumeMissing(id) => Err(Error::not_found(Kind::Volume, id)),
-                    NewSnapshotsOutcome::VolumeState(id, state) => Err(Error::WrongState {
-                        id: id.to_string(),
-                        state: state.name().into(),
-                        wanted: "available or in-use",
-                    }),
+                match request.freeze {
+                    true => self.write_frozen(&snapshots, &tags).await,
+                    false => self.write_snapshots(&snapshots, &tags).await,
                 }
             })
             .await?;
@@ -75,6 +87,18 @@ impl Cloud {
         let mut records = self.snapshots(caller, &ids).await?;
         records.sort_by_key(|record| ids.iter().position(|id| *id == record.snapshot.id));
         Ok(records)
+    }
+
+    async fn write_snapshots(
+        &self,
+        snapshots: &[Snapshot],
+        tags: &[(SnapshotId, String, String)],
+    ) -> Result<Vec<NodeId>, Error> {
+        match self.db.create_snapshots(snapshots, tags).await? {
+            NewSnapshotsOutcome::Taking(nodes) => Ok(nodes),
+            NewSnapshotsOutcome::VolumeMissing(id) => Err(Error::not_found(Kind::Volume, id)),
+            NewSnapshotsOutcome::VolumeState(id, state) => Err(wrong_volume(id, state)),
+        }
     }
 
     /// Pool and size are the store's to fill in: those of the volume at the write.
@@ -88,6 +112,7 @@ impl Cloud {
             size_gib: 0,
             description: request.description.clone(),
             state: SnapshotState::Pending,
+            freeze: None,
             message: None,
             created_at: self.now(),
         }
@@ -124,4 +149,8 @@ impl Cloud {
         pass("core::snapshot::woken")?;
         Ok(())
     }
+}
+
+fn wrong_volume(id: VolumeId, state: VolumeState) -> Error {
+    Error::WrongState { id: id.to_string(), state: state.name().into(), wanted: "available or in-use" }
 }

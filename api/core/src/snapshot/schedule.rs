@@ -141,6 +141,7 @@ impl Cloud {
             size_gib: 0,
             description: DESCRIPTION.into(),
             state: SnapshotState::Pending,
+            freeze: None,
             message: None,
             created_at: now,
         }

@@ -122,6 +122,7 @@ fn that_a_guest_is_off_means_nothing_where_the_host_does_not_know_what_is_wanted
         state: off(1, OffReason::Guest),
         wanted,
         disks: Vec::new(),
+        freeze: None,
     };
     let planned = |wanted| plan_transitions(std::slice::from_ref(&record), &[seen(wanted)]).len();
     assert_eq!((planned(true), planned(false)), (1, 0));
@@ -203,6 +204,7 @@ fn a_placement_that_no_row_knows_brings_nothing() {
         state: running(1),
         wanted: false,
         disks: Vec::new(),
+        freeze: None,
     };
     assert_eq!(plan_transitions(&[], &[stranger]), Vec::new());
 }

@@ -238,7 +238,7 @@ impl Host {
     pub(crate) fn observed(&self, placements: Vec<(PlacementId, PlacementState)>) -> NodeObserved {
         let placements = placements
             .into_iter()
-            .map(|(id, state)| PlacementObserved { id, state, wanted: true, disks: Vec::new() })
+            .map(|(id, state)| PlacementObserved { id, state, wanted: true, disks: Vec::new(), freeze: None })
             .collect();
         NodeObserved {
             agent_version: "0.1.0".into(),

@@ -14,6 +14,7 @@ mod audit;
 mod consoles;
 mod doctor;
 mod explain;
+mod freezes;
 mod harness;
 mod heartbeats;
 mod identity;

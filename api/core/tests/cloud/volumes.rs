@@ -23,7 +23,7 @@ pub(crate) struct Site {
     pub(crate) compute: Host,
     pub(crate) pool: PoolId,
     pub(crate) instance: InstanceId,
-    placement: PlacementId,
+    pub(crate) placement: PlacementId,
 }
 
 pub(crate) fn request(host: &Host, name: &str, class: &str) -> CreatePool {
@@ -90,7 +90,7 @@ impl Site {
     }
 
     /// The guest runs, and its domain has said this of its disks.
-    async fn running(&self, disks: &[DiskObserved]) {
+    pub(crate) async fn running(&self, disks: &[DiskObserved]) {
         let state = PlacementState::Running { start_seq: 1, reboot_seq: 0 };
         let mut observed = self.compute.observed(vec![(self.placement, state)]);
         observed.placements[0].disks = disks.to_vec();
@@ -110,7 +110,7 @@ impl Site {
     }
 
     /// What is wanted of the guest.
-    async fn spec(&self) -> Option<PlacementSpec> {
+    pub(crate) async fn spec(&self) -> Option<PlacementSpec> {
         let parts = self.compute.poll().await.parts;
         let node = parts.into_iter().find_map(|part| match part.body {
             PartBody::Node(node) => Some(node),
@@ -164,7 +164,7 @@ impl Site {
     }
 
     /// A volume that the guest uses.
-    async fn in_use(&self) -> (VolumeId, ExportId) {
+    pub(crate) async fn in_use(&self) -> (VolumeId, ExportId) {
         let id = self.available().await;
         self.attach(id, "/dev/sdf").await.unwrap();
         self.serve().await;
@@ -184,7 +184,7 @@ pub(crate) fn same(volume_id: VolumeId) -> ModifyVolume {
     ModifyVolume { volume_id, size_gib: None, class: None, iops: None, throughput_mib: None, read_only: None }
 }
 
-fn seen(export_id: ExportId, state: DiskState) -> DiskObserved {
+pub(crate) fn seen(export_id: ExportId, state: DiskState) -> DiskObserved {
     DiskObserved { export_id, state, size_bytes: 4 * GIB, limits: IoLimits::NONE }
 }
 

@@ -17,7 +17,7 @@ use crate::network::{INTERFACE, SUBNET, VPC, read_interface, read_subnet, read_v
 use crate::node::vpcs_of_node;
 use crate::row::{all, exists, first};
 use crate::value::S;
-use crate::{security_group, storage};
+use crate::{freeze, security_group, storage};
 
 /// Generations of the parts a node carries.
 pub(super) fn generations(connection: &Connection, node: NodeId) -> rusqlite::Result<Vec<HavePart>> {
@@ -66,7 +66,8 @@ pub(super) fn node(connection: &Connection, node: NodeId) -> rusqlite::Result<Op
             first(c, &sql, params![S(id)], read_subnet)
         },
     )?;
-    Ok(Some(NodePartState { generation, records, groups, vpcs, subnets }))
+    let freezes = freeze::of_node(connection, node)?;
+    Ok(Some(NodePartState { generation, records, groups, vpcs, subnets, freezes }))
 }
 
 fn vpc_row(connection: &Connection, id: VpcId) -> rusqlite::Result<Option<Vpc>> {

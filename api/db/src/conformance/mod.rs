@@ -6,6 +6,7 @@
 
 pub mod attachment;
 pub mod attribute;
+pub mod freeze;
 pub mod identity;
 pub mod image;
 pub mod launch;
@@ -88,6 +89,9 @@ macro_rules! conformance_suite {
                 a_copy_of_a_snapshot_has_a_life_of_its_own, a_copy_goes_to_an_open_pool_of_any_host,
                 what_is_shared_is_used_by_others_and_changed_by_its_owner_alone,
                 a_snapshot_is_not_held_by_what_others_make_of_it;
+            freeze: snapshots_are_told_once_their_guest_holds_still_and_completed_once_it_held,
+                a_freeze_that_fails_fails_its_snapshots_and_no_others, a_freeze_is_of_one_running_guest,
+                a_freeze_that_nobody_ends_is_ended, a_copy_of_what_held_still_is_what_held_still;
             schedule: a_schedule_serves_each_time_once, a_schedule_keeps_its_newest_and_touches_no_others,
                 schedules_are_their_projects_and_limited;
             quarantine: what_is_removed_is_kept_until_its_host_has_unlinked_it,

@@ -163,6 +163,7 @@ impl Site {
             size_gib: 0,
             description: "before the upgrade".into(),
             state: SnapshotState::Pending,
+            freeze: None,
             message: None,
             created_at: self.world.now(),
         }

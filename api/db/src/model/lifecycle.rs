@@ -303,6 +303,37 @@ named! {
     }
 }
 
+named! {
+    /// How far a snapshot is that is taken while its guest's file systems hold still.
+    ///
+    /// ```text
+    ///   create ──▶ waiting ──frozen──▶ taking ──made──▶ taken ──thawed, and held until then──▶ held
+    /// ```
+    /// Whatever goes wrong on the way makes the snapshot `error`.
+    SnapshotFreeze {
+        /// Its guest is asked to hold still; no storage host hears of it yet.
+        Waiting = "waiting",
+        /// Its guest holds still, and its storage host takes it.
+        Taking = "taking",
+        /// It is there; whether its guest held still is not said yet.
+        Taken = "taken",
+        /// It is whole: its guest held still all the while.
+        Held = "held",
+    }
+}
+
+named! {
+    /// How far a freeze of a guest is.
+    FreezeStage {
+        /// The guest is asked to hold still.
+        Freezing = "freezing",
+        /// It does.
+        Frozen = "frozen",
+        /// All that it is for is made: it is thawed, and its node says whether it held.
+        Thawing = "thawing",
+    }
+}
+
 impl SnapshotState {
     /// The state after the event; `None` where the event changes nothing or is refused.
     pub const fn after(self, event: VolumeEvent) -> Option<Self> {

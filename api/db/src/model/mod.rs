@@ -1,5 +1,6 @@
 //! What the store holds, as the domain sees it.
 
+mod freeze;
 mod identity;
 mod image;
 mod instance;
@@ -12,6 +13,7 @@ mod schedule;
 mod volume;
 mod volume_end;
 
+pub use freeze::Freeze;
 pub use identity::{AccessKey, Credential, Project, Quota, Role, User};
 pub use image::{Image, ImageState, ImportTask};
 pub use instance::{
@@ -20,8 +22,8 @@ pub use instance::{
 };
 pub use key_pair::{KeyKind, KeyPair};
 pub use lifecycle::{
-    AttachmentState, ExportState, ImportEvent, ImportState, InstanceRequest, InstanceState, NodeEvent,
-    NodeRequest, NodeState, SnapshotState, VolumeEvent, VolumeState,
+    AttachmentState, ExportState, FreezeStage, ImportEvent, ImportState, InstanceRequest, InstanceState,
+    NodeEvent, NodeRequest, NodeState, SnapshotFreeze, SnapshotState, VolumeEvent, VolumeState,
 };
 pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
 pub use node::{JoinToken, Node, NodeLoad};

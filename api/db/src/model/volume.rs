@@ -8,7 +8,7 @@ use tepui_types::{
     AttachmentId, ExportId, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId, VolumeId,
 };
 
-use super::{AttachmentState, ExportState, SnapshotState, VolumeEnd, VolumeState};
+use super::{AttachmentState, ExportState, SnapshotFreeze, SnapshotState, VolumeEnd, VolumeState};
 
 /// Storage that volumes are made in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,6 +189,9 @@ pub struct Snapshot {
     pub description: String,
     /// How far it is.
     pub state: SnapshotState,
+    /// How far the freeze of its guest is that it is taken in; `None` of one that is taken without, or of which its host
+    /// said that it failed. A copy is what it is a copy of.
+    pub freeze: Option<SnapshotFreeze>,
     /// Why it failed, for administrators.
     pub message: Option<String>,
     /// When it was asked for.

@@ -1,6 +1,6 @@
 //! Snapshots.
 
-use tepui_core::{CopySnapshot, CopyTo, CreateSnapshots, Kind, SNAPSHOT_FAILED};
+use tepui_core::{CopySnapshot, CopyTo, CreateSnapshots, Kind, snapshot_failure};
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
 use tepui_types::{InstanceId, ProjectId, VolumeId};
 
@@ -33,7 +33,7 @@ impl Handle for CreateSnapshotRequest {
         let [tags] = tags_for(self.tag_specifications, ["snapshot"])?;
         let volumes = vec![parse_id(Kind::Volume, &self.volume_id)?];
         let description = self.description.unwrap_or_default().to_string();
-        let request = CreateSnapshots { volumes, of_instance: false, description, tags };
+        let request = CreateSnapshots { volumes, of_instance: false, freeze: false, description, tags };
         let taken = cx.cloud.create_snapshots(&cx.caller, &request).await?;
         taken.iter().map(shape).next().ok_or_else(ApiError::internal)
     }
@@ -44,7 +44,7 @@ impl Handle for CreateSnapshotsRequest {
         let [tags] = tags_for(self.tag_specifications, ["snapshot"])?;
         let volumes = volumes_of(cx, &self.instance_specification).await?;
         let description = self.description.unwrap_or_default().to_string();
-        let request = CreateSnapshots { volumes, of_instance: true, description, tags };
+        let request = CreateSnapshots { volumes, of_instance: true, freeze: false, description, tags };
         let taken = cx.cloud.create_snapshots(&cx.caller, &request).await?;
         Ok(CreateSnapshotsResult { snapshots: taken.iter().map(info).collect() })
     }
@@ -156,7 +156,7 @@ fn shape(record: &SnapshotRecord) -> Shape {
         snapshot_id: text(snapshot.id),
         start_time: Some(snapshot.created_at),
         state: fixed(state),
-        state_message: failed.then(|| Text::new_static(SNAPSHOT_FAILED)),
+        state_message: failed.then(|| Text::new_static(snapshot_failure(snapshot))),
         storage_tier: fixed("standard"),
         tags: shown_tags(&record.tags),
         volume_id: volume_id(snapshot),

@@ -195,7 +195,7 @@ impl Harness {
                         }
                     },
                 };
-                PlacementObserved { id: wanted.id, state, wanted: true, disks }
+                PlacementObserved { id: wanted.id, state, wanted: true, disks, freeze: None }
             }));
         }
         let observed = NodeObserved {

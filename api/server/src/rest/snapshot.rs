@@ -1,10 +1,11 @@
 //! Snapshots of volumes.
 
-use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Kind, SNAPSHOT_FAILED};
+use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Kind, snapshot_failure};
 use tepui_db::model::{self, Role, SnapshotRecord};
 use tepui_types::SnapshotId;
 use tepui_types::rest::{
-    CopySnapshotRequest, CreateSnapshotRequest, Empty, List, Snapshot, SnapshotInstanceRequest, SnapshotState,
+    CopySnapshotRequest, CreateSnapshotRequest, Empty, List, Snapshot, SnapshotConsistency,
+    SnapshotInstanceRequest, SnapshotState,
 };
 
 use super::resolve::pick;
@@ -32,9 +33,9 @@ pub(super) async fn find_source(call: &Call, text: &str) -> Result<SnapshotId, F
 
 pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result<Snapshot, Failure> {
     let of = volume::find(&call, &request.volume).await?;
-    let CreateSnapshotRequest { volume: _, description, name, mut tags } = request;
+    let CreateSnapshotRequest { volume: _, description, freeze, name, mut tags } = request;
     tags.extend(name.map(|name| ("Name".to_owned(), name)));
-    let new = CreateSnapshots { volumes: vec![of], of_instance: false, description, tags };
+    let new = CreateSnapshots { volumes: vec![of], of_instance: false, freeze, description, tags };
     let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
     let taken = taken.into_iter().next().map(|record| shown(&call.caller, record));
     taken.ok_or_else(|| Error::not_found(Kind::Volume, of).into())
@@ -50,8 +51,8 @@ pub(super) async fn of_instance(
         let rule = "has no volumes: its root disk is local to its node";
         return Err(Error::invalid("instance", record.instance.id, rule).into());
     }
-    let SnapshotInstanceRequest { description, tags } = request;
-    let new = CreateSnapshots { volumes, of_instance: true, description, tags };
+    let SnapshotInstanceRequest { description, freeze, tags } = request;
+    let new = CreateSnapshots { volumes, of_instance: true, freeze, description, tags };
     let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
     Ok(List { items: taken.into_iter().map(|record| shown(&call.caller, record)).collect() })
 }
@@ -91,6 +92,7 @@ pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
 
 fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
     let SnapshotRecord { snapshot, sharing, tags } = record;
+    let failure = snapshot_failure(&snapshot);
     Snapshot {
         id: snapshot.id,
         name: tags.get("Name").cloned(),
@@ -104,10 +106,14 @@ fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
             model::SnapshotState::Deleting => SnapshotState::Deleting,
             model::SnapshotState::Error => SnapshotState::Error,
         },
+        consistency: match snapshot.freeze {
+            Some(_) => SnapshotConsistency::FileSystem,
+            None => SnapshotConsistency::Crash,
+        },
         trouble: snapshot.message.map(|message| match to.role {
             Role::Administrator => message,
             // It is the host's.
-            Role::Member => SNAPSHOT_FAILED.to_owned(),
+            Role::Member => failure.to_owned(),
         }),
         public: sharing.public,
         shared_with: sharing.projects.into_iter().collect(),

@@ -7,6 +7,7 @@
 mod disk;
 mod endpoints;
 mod enrol;
+mod freeze;
 mod io;
 mod leftover;
 mod node_part;
@@ -26,6 +27,7 @@ pub use endpoints::{
     SENDING_PATH,
 };
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
+pub use freeze::{FreezeObserved, FreezePart, FreezeState, WantedFreeze};
 pub use io::{DiskIo, IoCounters, IoLimits};
 pub use leftover::{Leftover, LeftoverKind, StoredId, WantedUnlink};
 pub use node_part::{

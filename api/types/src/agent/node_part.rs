@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ScratchDisks, WantedDisk};
+use super::{ScratchDisks, WantedDisk, WantedFreeze};
 use crate::{
     Digest, ImageId, InstanceId, MacAddress, NetworkInterfaceId, PlacementId, ProjectId, ReservationId,
     SecurityGroupId, SubnetId, VolumeId, VpcId,
@@ -89,6 +89,9 @@ pub struct PlacementSpec {
     /// whole life of an instance.
     #[serde(default, skip_serializing_if = "ScratchDisks::is_none")]
     pub scratch: ScratchDisks,
+    /// Its file systems are to hold still, or were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<WantedFreeze>,
     /// What the metadata service shows to the guest.
     pub metadata: InstanceMetadata,
     /// User data as the guest reads it: base64 here, raw bytes in the metadata service.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskIo, DiskObserved, HavePart, NodeCapacity, StorageObserved};
+use super::{DiskIo, DiskObserved, FreezeObserved, HavePart, NodeCapacity, StorageObserved};
 use crate::{Epoch, PlacementId};
 
 /// Everything the agent observes, whole each time: a report replaces the one before.
@@ -79,6 +79,9 @@ pub struct PlacementObserved {
     /// Its disks beside the root disk: those that a part names and those that its domain has.
     #[serde(default)]
     pub disks: Vec<DiskObserved>,
+    /// The freeze that its part names, or that is not over yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<FreezeObserved>,
 }
 
 /// Why a guest is off.

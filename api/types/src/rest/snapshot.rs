@@ -21,6 +21,17 @@ pub enum SnapshotState {
     Error,
 }
 
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotConsistency {
+    /// What a disk holds after a power failure: what the guest had flushed.
+    #[default]
+    Crash,
+    /// All that the guest had written to its file systems, which held still meanwhile.
+    FileSystem,
+}
+
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
@@ -38,6 +49,9 @@ pub struct Snapshot {
     pub description: String,
     /// How far it is.
     pub state: SnapshotState,
+    /// What it holds, or will once it is completed.
+    #[serde(default)]
+    pub consistency: SnapshotConsistency,
     /// Why it failed; in the words of its host for administrators only.
     pub trouble: Option<String>,
     /// Every project may make volumes and copies of it.
@@ -80,6 +94,9 @@ pub struct SnapshotInstanceRequest {
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The guest's file systems hold still meanwhile, with the help of its guest agent; without that help the snapshot fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub freeze: bool,
     /// Tags of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
@@ -94,6 +111,9 @@ pub struct CreateSnapshotRequest {
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The guest's file systems hold still meanwhile, with the help of its guest agent; without that help the snapshot fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub freeze: bool,
     /// The tag `Name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

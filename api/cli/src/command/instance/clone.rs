@@ -47,7 +47,7 @@ pub(super) async fn run(clone: Clone, session: &mut Session) -> Result<()> {
     }
     let deadline = Deadline::after(clone.timeout);
     let description = format!("for the clone {} of {}", clone.name, source.id);
-    let request = SnapshotInstanceRequest { description, tags: [].into() };
+    let request = SnapshotInstanceRequest { description, freeze: false, tags: [].into() };
     let snapshots = session.call::<SnapshotInstance>(&[&source.id.to_string()], &request).await?.items;
     let made = launch(&clone, &source, &snapshots, deadline, session).await;
     let left = remove(&snapshots, session).await;

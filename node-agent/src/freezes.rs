@@ -1,0 +1,336 @@
+//! Guests whose file systems hold still while snapshots of their volumes are taken.
+//!
+//! A guest must never hold still for long: what writes in it waits, its users with it. So a hold ends by itself after
+//! [`HOLD`]; it is written to a file before the guest is asked, and whatever that file names when the agent starts is thawed
+//! before anything else. Thawing may be repeated, and is until the guest answers or is off.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tepui_libvirt::FreezeAnswer;
+use tepui_types::agent::{FreezeObserved, FreezePart, FreezeState, NodePart, PlacementPart, WantedFreeze};
+use tepui_types::{FreezeId, PlacementId, Timestamp, failpoint};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::durable;
+use crate::hypervisor::Hypervisor;
+
+/// So long a guest holds still at most, counted from when all its file systems do. The snapshots take some tens of
+/// milliseconds, and the words between the hosts as long; ten seconds are also what Windows allows its writers to be held up
+/// (Volume Shadow Copy Service, "flush and hold writes").
+const HOLD: Duration = Duration::from_secs(10);
+/// Between two tries to thaw a guest that does not answer.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How long an agent that ends waits for guests to be thawed.
+const RELEASE: Duration = Duration::from_secs(10);
+/// Only root reads it.
+const MODE: u32 = 0o600;
+
+/// A freeze as it is in the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeRecord {
+    /// Which.
+    pub id: FreezeId,
+    /// Since then the guest may hold still.
+    pub since: Timestamp,
+    /// What became of it; `None` while the guest may hold still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<FreezeState>,
+}
+
+/// The freezes that a file names; none where there is no file.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(file: &Path) -> io::Result<BTreeMap<PlacementId, FreezeRecord>> {
+    match std::fs::read(file) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// How long a hold is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// Still.
+    Further,
+    /// Everything is taken.
+    Taken,
+    /// Nobody wants it any more.
+    Dropped,
+}
+
+struct Freeze {
+    record: FreezeRecord,
+    /// What there is to say of it.
+    seen: Option<FreezeState>,
+    until: watch::Sender<Until>,
+}
+
+impl Freeze {
+    fn new(record: FreezeRecord) -> Self {
+        Self { seen: record.over.clone(), record, until: watch::Sender::new(Until::Further) }
+    }
+}
+
+#[derive(Default)]
+struct Known {
+    freezes: BTreeMap<PlacementId, Freeze>,
+    /// The agent ends: no guest is asked to hold still any more.
+    ending: bool,
+}
+
+/// Keeps guests still as long as it is wanted, and no longer.
+pub struct FreezeKeeper {
+    hypervisor: Arc<dyn Hypervisor>,
+    file: Arc<Mutex<PathBuf>>,
+    clock: fn() -> Timestamp,
+    known: Arc<Mutex<Known>>,
+    /// Something else is wanted, or there is news.
+    pub(crate) wake: Notify,
+    /// A freeze is over.
+    over: Notify,
+}
+
+impl FreezeKeeper {
+    /// A keeper of the guests of this hypervisor, with what `file` names.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn open(hypervisor: Arc<dyn Hypervisor>, file: &Path, clock: fn() -> Timestamp) -> io::Result<Self> {
+        let freezes = read(file)?.into_iter().map(|(id, record)| (id, Freeze::new(record))).collect();
+        let known = Arc::new(Mutex::new(Known { freezes, ending: false }));
+        let (wake, over) = (Notify::new(), Notify::new());
+        let file = Arc::new(Mutex::new(file.to_owned()));
+        Ok(Self { hypervisor, file, clock, known, wake, over })
+    }
+
+    /// What there is to say of a placement's freeze.
+    pub(crate) fn seen(&self, id: PlacementId) -> Option<FreezeObserved> {
+        let known = self.known();
+        let freeze = known.freezes.get(&id)?;
+        Some(FreezeObserved { id: freeze.record.id, state: freeze.seen.clone()? })
+    }
+
+    /// Thaws the guests that an earlier life of the agent left holding still. It knows nothing of how long they did.
+    pub(crate) fn thaw_leftovers(self: &Arc<Self>, holds: &mut JoinSet<()>) {
+        let why = "the agent was restarted while the guest held still";
+        for id in self.not_over() {
+            let keeper = Arc::clone(self);
+            holds.spawn(async move { keeper.thaw(id, Err(why.to_owned())).await });
+        }
+    }
+
+    /// Begins the freezes that the part wants, and ends those that it does not want any more.
+    pub(crate) fn apply(self: &Arc<Self>, part: &NodePart, holds: &mut JoinSet<()>) {
+        let wanted = wanted(part);
+        let mut begun = Vec::new();
+        let mut known = self.known();
+        for (id, freeze) in &known.freezes {
+            freeze.until.send_if_modified(|until| {
+                let news = match wanted.get(id).filter(|wanted| wanted.id == freeze.record.id) {
+                    None => Until::Dropped,
+                    Some(WantedFreeze { wanted: FreezePart::Thawed, .. }) => Until::Taken,
+                    Some(WantedFreeze { wanted: FreezePart::Frozen, .. }) => Until::Further,
+                };
+                // The first word that it is over counts.
+                let is_news = *until == Until::Further && news != Until::Further;
+                if is_news {
+                    *until = news;
+                }
+                is_news
+            });
+        }
+        let is_over = |id: &PlacementId, freeze: &Freeze| {
+            freeze.record.over.is_some() && wanted.get(id).is_none_or(|wanted| wanted.id != freeze.record.id)
+        };
+        let before = known.freezes.len();
+        known.freezes.retain(|id, freeze| !is_over(id, freeze));
+        let forgot = known.freezes.len() != before;
+        for (id, wanted) in wanted {
+            if known.ending || known.freezes.contains_key(&id) {
+                continue;
+            }
+            let over = match wanted.wanted {
+                FreezePart::Frozen => None,
+                FreezePart::Thawed => {
+                    Some(FreezeState::Failed { message: "the agent knows nothing of it".into() })
+                }
+            };
+            if over.is_none() {
+                begun.push((id, wanted.id));
+            }
+            let record = FreezeRecord { id: wanted.id, since: (self.clock)(), over };
+            known.freezes.insert(id, Freeze::new(record));
+        }
+        drop(known);
+        if forgot && begun.is_empty() {
+            let keeper = Arc::clone(self);
+            holds.spawn(async move { keeper.save_or_log().await });
+        }
+        for (id, freeze) in begun {
+            let keeper = Arc::clone(self);
+            holds.spawn(async move { keeper.hold(id, freeze).await });
+        }
+    }
+
+    /// Thaws every guest that holds still, and has none hold still any more; returns when that is done, or after ten seconds:
+    /// the next start of the agent goes on with it.
+    pub(crate) async fn release(&self) {
+        {
+            let mut known = self.known();
+            known.ending = true;
+            for freeze in known.freezes.values() {
+                freeze.until.send_replace(Until::Dropped);
+            }
+        }
+        let all = async {
+            loop {
+                let next = self.over.notified();
+                if self.not_over().is_empty() {
+                    return;
+                }
+                next.await;
+            }
+        };
+        if tokio::time::timeout(RELEASE, all).await.is_err() {
+            tracing::error!(guests = ?self.not_over(), "guests hold still and do not answer; start the agent again");
+        }
+    }
+
+    /// One freeze from its beginning to its end.
+    async fn hold(self: Arc<Self>, id: PlacementId, freeze: FreezeId) {
+        // Before the guest is asked: whoever finds the file thaws it.
+        if let Err(message) = self.save().await {
+            return self.end(id, FreezeState::Failed { message }).await;
+        }
+        if let Err(tripped) = failpoint::hit("agent::freeze::noted") {
+            return self.end(id, FreezeState::Failed { message: tripped.to_string() }).await;
+        }
+        let held = match self.hypervisor.freeze(id).await {
+            Ok(FreezeAnswer::Refused(message)) => {
+                tracing::warn!(placement = %id, %message, "a guest does not hold still");
+                return self.end(id, FreezeState::Failed { message }).await;
+            }
+            Ok(FreezeAnswer::Frozen(count)) => self.wait(id, freeze).await.map(|()| count),
+            Err(error) => Err(crate::chain(&error)),
+        };
+        self.thaw(id, held).await;
+    }
+
+    /// Returns when the guest need not hold still any more.
+    async fn wait(&self, id: PlacementId, freeze: FreezeId) -> Result<(), String> {
+        failpoint::hit("agent::freeze::frozen").map_err(|tripped| tripped.to_string())?;
+        let until = self.known().freezes.get(&id).map(|freeze| freeze.until.subscribe());
+        let mut until = until.ok_or("the agent forgot it")?;
+        tracing::info!(placement = %id, %freeze, "a guest holds still");
+        self.see(id, FreezeState::Frozen);
+        let asked = tokio::time::timeout(HOLD, until.wait_for(|until| *until != Until::Further)).await;
+        match asked {
+            Ok(Ok(until)) if *until == Until::Taken => Ok(()),
+            Ok(_) => Err("the guest was thawed because it was not wanted to hold still any more".into()),
+            Err(_) => Err(format!("the guest held still for {HOLD:?}, and not everything was taken by then")),
+        }
+    }
+
+    /// Thaws a guest, however long it takes; `held` is how many of its file systems were to hold still until now, or why that
+    /// does not matter any more.
+    async fn thaw(&self, id: PlacementId, mut held: Result<u32, String>) {
+        loop {
+            match self.hypervisor.thaw(id).await {
+                Ok(None) => held = held.and(Err("the guest went off while it held still".into())),
+                // Restarted meanwhile, or thawed by somebody else.
+                Ok(Some(count)) if held.as_ref().is_ok_and(|held| *held != count) => {
+                    held = Err("the guest did not hold still until it was thawed".into());
+                }
+                Ok(Some(_)) => {}
+                Err(error) => {
+                    let message = crate::chain(&error);
+                    tracing::error!(placement = %id, %message, "a guest that holds still cannot be thawed");
+                    self.see(id, FreezeState::Stuck { message: message.clone() });
+                    held = held.and(Err(message));
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+            }
+            break;
+        }
+        let state = match (failpoint::hit("agent::freeze::thawed"), held) {
+            (Ok(()), Ok(_)) => FreezeState::Held,
+            (Ok(()), Err(message)) => FreezeState::Failed { message },
+            (Err(tripped), _) => FreezeState::Failed { message: tripped.to_string() },
+        };
+        tracing::info!(placement = %id, ?state, "a guest goes on");
+        self.end(id, state).await;
+    }
+
+    async fn end(&self, id: PlacementId, state: FreezeState) {
+        if let Some(freeze) = self.known().freezes.get_mut(&id) {
+            freeze.record.over = Some(state.clone());
+        }
+        self.save_or_log().await;
+        self.see(id, state);
+        self.over.notify_one();
+    }
+
+    fn see(&self, id: PlacementId, state: FreezeState) {
+        if let Some(freeze) = self.known().freezes.get_mut(&id) {
+            freeze.seen = Some(state);
+        }
+        self.wake.notify_one();
+    }
+
+    /// The guests that may hold still.
+    fn not_over(&self) -> Vec<PlacementId> {
+        let known = self.known();
+        known.freezes.iter().filter(|(_, freeze)| freeze.record.over.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.known)
+    }
+
+    /// Without it a guest that goes on already is thawed once more when the agent starts anew.
+    async fn save_or_log(&self) {
+        if let Err(message) = self.save().await {
+            tracing::warn!(%message, "what became of a freeze is not written down");
+        }
+    }
+
+    /// Writes all that is known to the file.
+    async fn save(&self) -> Result<(), String> {
+        let (known, file) = (Arc::clone(&self.known), Arc::clone(&self.file));
+        let write = move || {
+            // Whoever writes later writes what is newer.
+            let file = lock(&file);
+            let records: BTreeMap<_, _> =
+                lock(&known).freezes.iter().map(|(id, freeze)| (*id, freeze.record.clone())).collect();
+            durable::write(&file, &serde_json::to_vec(&records)?, MODE)
+        };
+        let written = tokio::task::spawn_blocking(write).await.map_err(|_| "the agent ends".to_owned())?;
+        written.map_err(|error| format!("freezes cannot be written down: {error}"))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The freezes that the part names, by their guests.
+fn wanted(part: &NodePart) -> BTreeMap<PlacementId, WantedFreeze> {
+    let freeze = |wanted: &PlacementPart| match wanted {
+        PlacementPart::Present(spec) => spec.freeze,
+        PlacementPart::Absent { .. } => None,
+    };
+    part.placements.iter().filter_map(|one| Some((one.id, freeze(&one.wanted)?))).collect()
+}
+
+#[cfg(test)]
+mod tests;
