@@ -17,6 +17,8 @@ use tepui_types::rest::{
     CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateSnapshotScheduleRequest,
     CreateVolumeRequest, DetachVolumeRequest, Empty, ModifyVolumeRequest, Pool, PoolBackend, Snapshot,
     SnapshotState, Volume, VolumeState,
+    CreateVolumeRequest, Empty, Pool, PoolBackend, Snapshot, SnapshotConsistency, SnapshotState, Volume,
+    VolumeState,
 };
 
 /// A cloud with one pool, and its host.
@@ -199,4 +201,21 @@ async fn a_schedule_of_snapshots_is_created_found_and_deleted_by_its_project() {
     admin.call::<DeleteSnapshotSchedule>(&[&id], &Empty {}).await.unwrap();
     assert_eq!(admin.call::<ListSnapshotSchedules>(&[], &Empty {}).await.unwrap().items, []);
     assert_eq!(code(admin.call::<DeleteSnapshotSchedule>(&[&id], &Empty {}).await).0, 404);
+}
+
+#[tokio::test]
+async fn a_snapshot_says_what_it_holds_and_one_with_a_freeze_is_refused_where_no_guest_runs() {
+    let site = Site::start().await;
+    let admin = site.kit.admin();
+    let (_, snapshot) = site.snapshot("before").await;
+    assert_eq!(snapshot.consistency, SnapshotConsistency::Crash);
+    let request = CreateSnapshotRequest {
+        volume: "data".into(),
+        description: String::new(),
+        freeze: true,
+        name: None,
+        tags: [].into(),
+    };
+    assert_eq!(code(admin.call::<CreateSnapshot>(&[], &request).await).0, 400);
+    assert_eq!(admin.call::<ListSnapshots>(&[], &Empty {}).await.unwrap().items.len(), 1);
 }

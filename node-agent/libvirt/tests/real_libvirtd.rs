@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use support::{
     Guest, PATIENCE, PrivateHost, SlowWay, Target, raw_image, signal, wait_for_any, wait_for_state, wait_gone,
 };
-use tepui_libvirt::{DataDisk, DiskSource, DomainState, Error, LibvirtHost, OffReason, Root};
+use tepui_libvirt::{DataDisk, DiskSource, DomainState, Error, FreezeAnswer, LibvirtHost, OffReason, Root};
 use tepui_types::PlacementId;
 use tepui_types::agent::{IoCounters, IoLimits};
 
@@ -308,6 +308,26 @@ async fn a_paused_guest_is_resumed_and_a_killed_qemu_is_a_crash() {
     wait_for_state(&libvirt, id, DomainState::Running).await;
     libvirt.forget(id).await.unwrap();
     assert_eq!(libvirt.domains().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_guest_without_a_guest_agent_refuses_to_hold_still_in_bounded_time_and_runs_on() {
+    let host = PrivateHost::start();
+    let guest = Guest::new(&host, 1);
+    let id = guest.id();
+    let libvirt = host.connect(1, DEADLINE).await;
+    libvirt.start(&guest.spec).await.unwrap();
+    let begun = Instant::now();
+    let answer = libvirt.freeze(id).await.unwrap();
+    assert!(matches!(&answer, FreezeAnswer::Refused(why) if why.contains("guest agent")), "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    libvirt.thaw(id).await.unwrap_err();
+    wait_for_state(&libvirt, id, DomainState::Running).await;
+    libvirt.force_off(id).await.unwrap();
+    assert_eq!(libvirt.freeze(id).await.unwrap(), FreezeAnswer::Refused("the guest does not run".into()));
+    assert_eq!(libvirt.thaw(id).await.unwrap(), None);
+    libvirt.forget(id).await.unwrap();
+    assert_eq!(libvirt.thaw(id).await.unwrap(), None);
 }
 
 #[tokio::test]

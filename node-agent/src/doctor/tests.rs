@@ -2,11 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tepui_libvirt::{DomainSpec, DomainState, DomainStatus, OffReason};
-use tepui_types::agent::{HavePart, NodePart, OffReason as Why, PartKey, PlacementPart, WantedPlacement};
-use tepui_types::{Epoch, Generation};
+use tepui_types::agent::{
+    FreezeState, HavePart, NodePart, OffReason as Why, PartKey, PlacementPart, WantedPlacement,
+};
+use tepui_types::{Epoch, FreezeId, Generation};
 
 use super::disks::disk_files;
 use super::*;
+use crate::freezes::FreezeRecord;
 use crate::hypervisor::{HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use crate::ledger::{Ledger, Seal, Wanted};
 use crate::network::SimulatedNetwork;
@@ -342,4 +345,35 @@ async fn a_console_that_appears_while_the_doctor_looks_is_nobodys_to_remove() {
     let (hypervisor, network) = (Starting { inner, data_dir: dir.path() }, SimulatedNetwork::new());
     let examination = examine(site(dir.path(), &hypervisor, &network)).await.unwrap();
     assert_eq!(examination.findings, []);
+}
+
+#[tokio::test]
+async fn a_guest_that_holds_still_for_too_long_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    write_ledger(dir.path());
+    let hypervisor = SimulatedHypervisor::new(SimulatedSettings::default());
+    let held = |number: u128, since: &str, over: Option<FreezeState>| {
+        let record = FreezeRecord { id: FreezeId::from_random(number), since: since.parse().unwrap(), over };
+        (placement(number), record)
+    };
+    let (old, now) = ("1970-01-01T00:00:00Z", "1970-01-01T00:00:31Z");
+    let freezes: BTreeMap<_, _> =
+        [held(1, old, None), held(2, now, None), held(3, old, Some(FreezeState::Held)), held(4, old, None)]
+            .into();
+    std::fs::write(Layout(dir.path()).freezes(), serde_json::to_vec(&freezes).unwrap()).unwrap();
+    let books = Books::read(dir.path()).unwrap();
+    let domains = [(1, DomainState::Running), (2, DomainState::Running), (3, DomainState::Running)];
+    let found = freezes::findings(
+        &books.freezes,
+        &inventory(&domains.map(|(number, state)| (placement(number), state)), &[]),
+        now.parse().unwrap(),
+    );
+    assert_eq!(found.iter().map(|one| one.object.clone()).collect::<Vec<_>>(), [placement(1).to_string()]);
+    assert!(found[0].what.contains("hold still") && found[0].fix.is_none(), "{found:?}");
+    // Without libvirt's word whether they run they are named too, by the whole examination.
+    let found = freezes::findings(&books.freezes, &Inventory::default(), now.parse().unwrap());
+    assert_eq!(found.len(), 2);
+    let network = SimulatedNetwork::new();
+    let examined = examine(site(dir.path(), &hypervisor, &network)).await.unwrap();
+    assert_eq!(examined.books.freezes.len(), 4);
 }
