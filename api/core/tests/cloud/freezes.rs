@@ -29,7 +29,7 @@ impl Site {
     }
 
     /// What is wanted of the guest's file systems.
-    async fn wanted(&self) -> Option<WantedFreeze> {
+    async fn wanted_freeze(&self) -> Option<WantedFreeze> {
         self.spec().await.and_then(|spec| spec.freeze)
     }
 
@@ -37,13 +37,13 @@ impl Site {
     async fn guest_says(&self, state: FreezeState) {
         let running = PlacementState::Running { start_seq: 1, reboot_seq: 0 };
         let mut observed = self.compute.observed(vec![(self.placement, running)]);
-        let wanted = self.wanted().await.unwrap();
+        let wanted = self.wanted_freeze().await.unwrap();
         observed.placements[0].freeze = Some(FreezeObserved { id: wanted.id, state });
         self.compute.report_as(1, observed).await;
     }
 
     /// The snapshots that the storage host is told to have, and whether it had them.
-    async fn told(&self) -> Vec<(SnapshotId, bool)> {
+    async fn told_snapshots(&self) -> Vec<(SnapshotId, bool)> {
         let told = self.part().await.snapshots;
         let taken = told.into_iter().filter_map(|one| match one.wanted {
             SnapshotPart::Present { taken, .. } => Some((one.id, taken)),
@@ -66,32 +66,32 @@ async fn snapshots_are_ordered_while_the_guest_holds_still_and_completed_once_it
     let site = Site::new().await;
     let volumes = site.both().await;
     let mut ids = site.freeze(&site.t.admin, volumes).await.unwrap();
-    assert_eq!(site.wanted().await.unwrap().wanted, FreezePart::Frozen);
-    assert_eq!(site.told().await, [], "the guest does not hold still yet");
+    assert_eq!(site.wanted_freeze().await.unwrap().wanted, FreezePart::Frozen);
+    assert_eq!(site.told_snapshots().await, [], "the guest does not hold still yet");
     site.serve().await;
 
     site.guest_says(FreezeState::Frozen).await;
     ids.sort_unstable();
-    assert_eq!(site.told().await, [(ids[0], false), (ids[1], false)]);
+    assert_eq!(site.told_snapshots().await, [(ids[0], false), (ids[1], false)]);
     // One is there, the other is not: the guest must hold still.
     let mut seen = done(&site.part().await);
     seen.snapshots.retain(|one| one.id == ids[0]);
     site.tell(seen).await;
-    assert_eq!(site.told().await, [(ids[0], true), (ids[1], false)], "none is taken a second time");
-    assert_eq!(site.wanted().await.unwrap().wanted, FreezePart::Frozen);
+    assert_eq!(site.told_snapshots().await, [(ids[0], true), (ids[1], false)], "none is taken a second time");
+    assert_eq!(site.wanted_freeze().await.unwrap().wanted, FreezePart::Frozen);
     site.serve().await;
-    assert_eq!(site.wanted().await.unwrap().wanted, FreezePart::Thawed);
+    assert_eq!(site.wanted_freeze().await.unwrap().wanted, FreezePart::Thawed);
     assert_eq!(site.found(ids[1]).await.state, SnapshotState::Pending, "whether it held is not known");
     site.serve().await;
     site.guest_says(FreezeState::Frozen).await;
 
     site.guest_says(FreezeState::Held).await;
-    assert_eq!(site.wanted().await, None);
+    assert_eq!(site.wanted_freeze().await, None);
     for id in &ids {
         let found = site.found(*id).await;
         assert_eq!((found.state, found.freeze), (SnapshotState::Completed, Some(SnapshotFreeze::Held)));
     }
-    assert_eq!(site.told().await, [(ids[0], true), (ids[1], true)]);
+    assert_eq!(site.told_snapshots().await, [(ids[0], true), (ids[1], true)]);
     let copy =
         CopySnapshot { source: ids[0], to: CopyTo::SamePool, description: String::new(), tags: [].into() };
     let copy = site.t.cloud.copy_snapshot(&site.t.admin, copy).await.unwrap().snapshot;
@@ -112,12 +112,12 @@ async fn a_guest_that_did_not_hold_fails_its_snapshots_which_are_removed() {
     );
     let told = snapshot_failure(&found);
     assert!(told.contains("qemu-guest-agent") && told.contains("crash-consistent"), "{told}");
-    assert_eq!((site.wanted().await, site.told().await), (None, vec![]));
+    assert_eq!((site.wanted_freeze().await, site.told_snapshots().await), (None, vec![]));
 
     let ids = site.freeze(&site.t.admin, volumes).await.unwrap();
     site.guest_says(FreezeState::Frozen).await;
     site.serve().await;
-    assert_eq!(site.wanted().await.unwrap().wanted, FreezePart::Thawed);
+    assert_eq!(site.wanted_freeze().await.unwrap().wanted, FreezePart::Thawed);
     site.guest_says(failed("it held still for 10s")).await;
     assert_eq!(site.found(ids[1]).await.state, SnapshotState::Error);
     let gone = done(&site.part().await);
@@ -136,7 +136,7 @@ async fn a_guest_whose_node_does_not_answer_is_given_up_after_a_minute() {
     site.t.clock.advance(61);
     site.t.cloud.reconcile_once().await;
     assert_eq!(site.found(ids[0]).await.state, SnapshotState::Error);
-    assert_eq!(site.wanted().await, None);
+    assert_eq!(site.wanted_freeze().await, None);
     // The control plane is away while the guest holds still, and its node thaws it by itself.
     let ids = site.freeze(&site.t.admin, volumes).await.unwrap();
     site.guest_says(FreezeState::Frozen).await;
@@ -159,7 +159,7 @@ async fn a_freeze_is_refused_where_no_one_running_guest_can_hold_still() {
     let stranger = site.t.member("m").await;
     let foreign = site.freeze(&stranger, volumes.clone()).await.unwrap_err();
     assert!(matches!(foreign, Error::NotFound { .. }), "{foreign:?}");
-    assert_eq!(site.wanted().await, None);
+    assert_eq!(site.wanted_freeze().await, None);
     site.freeze(&site.t.admin, vec![volumes[0]]).await.unwrap();
     let busy = site.freeze(&site.t.admin, vec![volumes[1]]).await.unwrap_err();
     assert!(matches!(busy, Error::WrongState { .. }), "{busy:?}");
