@@ -46,6 +46,16 @@ impl Cloud {
         BACKENDS.map(|backend| self.pool(backend, backend, backend, host, image.clone()))
     }
 
+    /// Makes a pool of a class of its name on a host, whose volumes only that host's guests have.
+    ///
+    /// # Panics
+    /// When it cannot be used within two minutes.
+    #[track_caller]
+    pub fn make_local_pool(&self, name: &'static str, host: &Host) -> Pool {
+        let image = file_system(self, host);
+        self.pool(name, name, "local", host, image)
+    }
+
     #[track_caller]
     fn pool(&self, name: &'static str, class: &str, backend: &str, host: &Host, image: PathBuf) -> Pool {
         let pool = Pool { host: host.clone(), image, name };
@@ -67,7 +77,7 @@ impl Cloud {
 /// An XFS of its own, mounted where only this host sees it; goes with the host. The file that holds it.
 #[track_caller]
 fn file_system(cloud: &Cloud, host: &Host) -> PathBuf {
-    let image = cloud.scratch().join("pool.xfs");
+    let image = cloud.scratch().join(format!("{}.xfs", host.name()));
     let file = image.display().to_string();
     host.run("truncate", &["--size", BYTES, &file]).ok();
     host.run("mkfs.xfs", &["-q", "-m", "reflink=1", &file]).ok();
@@ -93,7 +103,8 @@ impl Pool {
         self.host.run_dir().join("pool").join(self.name).display().to_string()
     }
 
-    fn file(&self, volume: &str) -> String {
+    /// The raw file of a volume.
+    pub fn file(&self, volume: &str) -> String {
         format!("{}/volumes/{volume}/disk.raw", self.folder())
     }
 

@@ -12,9 +12,9 @@ fn a_deleted_volume_lies_in_its_pool_until_an_operator_reclaims_it() {
     let cloud = Cloud::start(Hypervisor::Libvirt, 1);
     let mut ec2 = Ec2Session::start(&cloud, Duration::from_secs(60));
     let host = cloud.host(1);
-    let _pool = cloud.make_pool(&host);
+    cloud.make_pool(&host);
     let volume = ec2.make_volume();
-    let trash = host.run_dir().join("pool/volumes/trash").display().to_string();
+    let trash = host.run_dir().join("pool/fast/trash").display().to_string();
     let lies_there =
         || host.run("find", &[&trash, "-mindepth", "1", "-maxdepth", "1"]).ok().contains(&volume);
     ec2.call("delete_volume", &json!({ "VolumeId": volume })).answer();

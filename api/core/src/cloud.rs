@@ -14,8 +14,8 @@ use crate::console::Consoles;
 use crate::disk_io::IoBook;
 use crate::fleet::Fleet;
 use crate::loads::Loads;
-use crate::volume::WatchedTime;
 use crate::sending::Sendings;
+use crate::volume::WatchedTime;
 use crate::wake::Wakes;
 use crate::{Clock, CloudConfig, CloudParts, Entropy, IdentitySigner, Keyring};
 

@@ -202,7 +202,7 @@ impl Scene {
         self.attach().await.unwrap();
         let (cloud, admin, db) = (&self.t.cloud, &self.t.admin, &self.t.db);
         let records = db.volumes(admin.project).await.unwrap();
-        let export = records[0].attachment.as_ref().unwrap().export_id;
+        let export = records[0].attachments[0].export_id;
         let source = VolumeSource::Local { path: "/srv/fast/1".into() };
         let news = [StorageNews::ExportOpen(export, source), StorageNews::DiskAttached(export)];
         db.apply_storage_news(self.host.id, &news, Timestamp::UNIX_EPOCH).await.unwrap();

@@ -307,7 +307,7 @@ async fn readers(world: &World, tenant: &Tenant, node: NodeId, instances: [Insta
         created_at: world.now(),
     };
     let volume_id = volume.id;
-    world.db.create_volume(&NewVolume { volume, token: None, tags: Vec::new() }).await.unwrap();
+    world.db.create_volume(&NewVolume { volume, token: None, end: None, tags: Vec::new() }).await.unwrap();
     world
         .db
         .apply_storage_news(node, &[StorageNews::VolumePresent(volume_id, 1)], world.now())

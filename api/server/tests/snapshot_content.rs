@@ -65,6 +65,7 @@ impl Site {
         let snapshot = CreateSnapshotRequest {
             volume: "data".into(),
             description: String::new(),
+            freeze: false,
             name: Some("before".into()),
             tags: [].into(),
         };

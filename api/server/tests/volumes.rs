@@ -16,9 +16,7 @@ use tepui_types::endpoint::{
 use tepui_types::rest::{
     CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateSnapshotScheduleRequest,
     CreateVolumeRequest, DetachVolumeRequest, Empty, ModifyVolumeRequest, Pool, PoolBackend, Snapshot,
-    SnapshotState, Volume, VolumeState,
-    CreateVolumeRequest, Empty, Pool, PoolBackend, Snapshot, SnapshotConsistency, SnapshotState, Volume,
-    VolumeState,
+    SnapshotConsistency, SnapshotState, Volume, VolumeState,
 };
 
 /// A cloud with one pool, and its host.

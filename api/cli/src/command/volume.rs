@@ -42,7 +42,7 @@ pub enum Verb {
     #[command(before_help = examples!("tepui volume create data --size 10 --iops 500", "tepui volume create golden --snapshot before-upgrade --read-only"))]
     Create(New),
     /// Grow a volume, change its limits or its end, or say whether it is read-only
-    #[command(before_help = examples!("tepui volume modify data --size 20 --iops 500", "tepui volume modify data --ttl 7d", "tepui volume modify data --read-only on"))]
+    #[command(before_help = examples!("tepui volume modify data --size 20 --iops 500", "tepui volume modify data --read-only on"))]
     Modify(Modify),
     /// Attach a volume to an instance, running or stopped; a read-only one to up to 16
     #[command(before_help = examples!("tepui volume attach data web", "tepui volume attach data web --device /dev/sdg"))]
@@ -221,7 +221,14 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
         }
         Verb::Create(new) => create(new, session).await,
         Verb::Modify(Modify { volume, ttl, .. }) if ttl.is_asked() => ttl.set(&volume, session).await,
-        Verb::Modify(Modify { volume, size, limits: Limits { iops, throughput }, ttl: _, read_only, watch }) => {
+        Verb::Modify(Modify {
+            volume,
+            size,
+            limits: Limits { iops, throughput },
+            ttl: _,
+            read_only,
+            watch,
+        }) => {
             let read_only = read_only.map(|switch| switch == Switch::On);
             let request = ModifyVolumeRequest { size_gib: size, iops, throughput_mib: throughput, read_only };
             let volume = session.call::<ModifyVolume>(&[&volume], &request).await?;
@@ -379,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_row_names_the_only_instance_or_says_how_many() {
-        let of = |attachments: &[(&str, &str)]| volume(attachments).cells()[4..].join(" ");
+        let of = |attachments: &[(&str, &str)]| volume(attachments).cells()[4..7].join(" ");
         assert_eq!(of(&[]), "available - -");
         assert_eq!(of(&[(WEB, "detaching")]), format!("detaching {WEB} /dev/sdf"));
         assert_eq!(of(&[(WEB, "attached"), (DB, "attaching")]), "in-use 2 instances -");

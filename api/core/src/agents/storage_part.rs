@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use tepui_db::model::{
     Attachment, AttachmentState, ExportState, InstanceRecord, Pool, Quarantined, Snapshot, SnapshotFreeze,
-    SnapshotState,
-    Volume, VolumeState,
+    SnapshotState, Volume, VolumeState,
 };
 use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
 use tepui_types::agent::{

@@ -14,9 +14,8 @@ impl Site {
         let source = self.available().await;
         let request = CreateSnapshots {
             volumes: vec![source],
-            of_instance: false,
             description: "golden".into(),
-            tags: [].into(),
+            ..CreateSnapshots::default()
         };
         let made = self.t.cloud.create_snapshots(&self.t.admin, &request).await.unwrap();
         self.serve().await;
@@ -157,12 +156,7 @@ async fn access_and_size_change_while_no_instance_has_it() {
     assert_eq!(cloud.modify_volume(admin, limited).await.unwrap().target_limits.iops, 500);
 
     // What it holds is kept as of every other volume.
-    let request = CreateSnapshots {
-        volumes: vec![id],
-        of_instance: false,
-        description: String::new(),
-        tags: [].into(),
-    };
+    let request = CreateSnapshots { volumes: vec![id], ..CreateSnapshots::default() };
     let taken = cloud.create_snapshots(admin, &request).await.unwrap()[0].snapshot.id;
     site.serve().await;
     let copy = CreateVolume { snapshot_id: Some(taken), ..CreateVolume::default() };

@@ -160,7 +160,7 @@ impl Site {
     pub(crate) async fn let_go(&self, id: VolumeId) {
         self.detach(id, true).await.unwrap();
         self.serve().await;
-        assert_eq!(self.volume(id).await.attachment, None);
+        assert_eq!(self.volume(id).await.attachments, []);
     }
 
     /// A volume that the guest uses.

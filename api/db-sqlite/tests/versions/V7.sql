@@ -267,7 +267,7 @@ CREATE TABLE snapshot (
     state TEXT NOT NULL CHECK (state IN ('pending', 'completed', 'deleting', 'error')),
     message TEXT,
     created_at INTEGER NOT NULL
-, copy_of BLOB, copy_pool_id BLOB CHECK ((copy_pool_id IS NULL) = (copy_of IS NULL)), public INTEGER NOT NULL DEFAULT 0, schedule_id BLOB) STRICT, WITHOUT ROWID;
+, copy_of BLOB, copy_pool_id BLOB CHECK ((copy_pool_id IS NULL) = (copy_of IS NULL)), public INTEGER NOT NULL DEFAULT 0, schedule_id BLOB, freeze TEXT CHECK (freeze IN ('waiting', 'taking', 'taken', 'held')), freeze_id BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE volume (
     id BLOB PRIMARY KEY,
     project_id INTEGER NOT NULL REFERENCES project,
@@ -279,7 +279,7 @@ CREATE TABLE volume (
     message TEXT,
     created_at INTEGER NOT NULL,
     token TEXT,
-    parameters_sha256 BLOB, iops INTEGER NOT NULL DEFAULT 0 CHECK (iops >= 0), throughput_mib INTEGER NOT NULL DEFAULT 0 CHECK (throughput_mib >= 0), image_digest BLOB, image_bytes INTEGER,
+    parameters_sha256 BLOB, iops INTEGER NOT NULL DEFAULT 0 CHECK (iops >= 0), throughput_mib INTEGER NOT NULL DEFAULT 0 CHECK (throughput_mib >= 0), image_digest BLOB, image_bytes INTEGER, read_only INTEGER NOT NULL DEFAULT 0 CHECK (read_only IN (0, 1)),
     CHECK ((token IS NULL) = (parameters_sha256 IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE volume_modification (
@@ -292,7 +292,7 @@ CREATE TABLE volume_modification (
     target_throughput_mib INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
     ended_at INTEGER
-) STRICT, WITHOUT ROWID;
+, original_read_only INTEGER NOT NULL DEFAULT 0, target_read_only INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshot_share (
     snapshot_id BLOB NOT NULL REFERENCES snapshot ON DELETE CASCADE,
     project_id INTEGER NOT NULL REFERENCES project ON DELETE CASCADE,
@@ -308,9 +308,24 @@ CREATE TABLE snapshot_schedule (
     next_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE quarantine (
+    id TEXT PRIMARY KEY,
+    pool_id BLOB NOT NULL REFERENCES pool,
+    project_id INTEGER,
+    removed_at INTEGER NOT NULL,
+    ordered INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE TABLE volume_end (
+    volume_id BLOB PRIMARY KEY REFERENCES volume ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    warns_at INTEGER NOT NULL CHECK (warns_at <= at),
+    warned_seconds INTEGER CHECK (warned_seconds >= 0),
+    set_by BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE "attachment" (
-    volume_id BLOB PRIMARY KEY REFERENCES volume,
-    id BLOB NOT NULL UNIQUE,
+    id BLOB PRIMARY KEY,
+    volume_id BLOB NOT NULL,
+    read_only INTEGER NOT NULL,
     project_id INTEGER NOT NULL REFERENCES project,
     instance_n INTEGER NOT NULL REFERENCES instance,
     device TEXT NOT NULL,
@@ -326,17 +341,25 @@ CREATE TABLE "attachment" (
     guest_gib INTEGER NOT NULL DEFAULT 0,
     guest_iops INTEGER NOT NULL DEFAULT 0,
     guest_throughput_mib INTEGER NOT NULL DEFAULT 0,
-    is_root INTEGER NOT NULL DEFAULT 0
+    is_root INTEGER NOT NULL DEFAULT 0,
+    FOREIGN KEY (volume_id, read_only) REFERENCES volume (id, read_only),
+    CHECK (NOT (is_root AND read_only))
 ) STRICT, WITHOUT ROWID;
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T18:02:33.55793153Z', '12820139916956956954');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T18:02:33.557959722Z', '12511328473177767873');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T18:02:33.557962636Z', '10588411692588079445');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (4, 'volume_limits', '2026-11-28T18:02:33.55796531Z', '8290633579513034437');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T18:02:33.557967543Z', '5711734759943458662');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (6, 'volume_roots', '2026-11-28T18:02:33.557970508Z', '17892248927013283717');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (7, 'scratch_disks', '2026-11-28T18:02:33.557973242Z', '14778454668191963805');
+CREATE TABLE freeze (
+    id BLOB PRIMARY KEY,
+    placement_id BLOB NOT NULL UNIQUE REFERENCES placement (id) ON DELETE CASCADE,
+    stage TEXT NOT NULL CHECK (stage IN ('freezing', 'frozen', 'thawing')),
+    asked_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T18:58:02.715763199Z', '12820139916956956954');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T18:58:02.715789559Z', '12511328473177767873');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T18:58:02.715792503Z', '10588411692588079445');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (4, 'volume_limits', '2026-11-28T18:58:02.715794907Z', '8290633579513034437');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T18:58:02.71579695Z', '5711734759943458662');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (6, 'volume_roots', '2026-11-28T18:58:02.715799583Z', '17892248927013283717');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (7, 'more_of_volumes', '2026-11-28T18:58:02.715801907Z', '3373290211136577516');
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
-INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 34, 1800000006000000000, 5000, 51200, 1, 6);
+INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 38, 1800000006000000000, 5000, 51200, 2, 7);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000008, 'beta', 1000, 1000, 1000000, 1, 1, 512, 20, 1800000013000000000, 5000, 51200, 0, 0);
 INSERT INTO user (id, name, role, created_at) VALUES (X'00000000000000004A', 'ann', 'member', 1800000075000000000);
 INSERT INTO access_key (id, user_id, project_id, wrapped_secret, created_at) VALUES ('TPAKA', X'00000000000000004A', 100000000001, X'010203', 1800000076000000000);
@@ -358,7 +381,7 @@ INSERT INTO security_group (id, project_id, vpc_id, name, description) VALUES (X
 INSERT INTO security_group (id, project_id, vpc_id, name, description) VALUES (X'00000000000000000B', 100000000008, X'000000000000000009', 'default', 'default group');
 INSERT INTO security_group_rule (id, project_id, group_id, direction, protocol, peer_cidr, peer_group_id, description) VALUES (X'000000000000000051', 100000000001, X'000000000000000004', 'ingress', '{"name":"all"}', NULL, X'000000000000000004', NULL);
 INSERT INTO security_group_rule (id, project_id, group_id, direction, protocol, peer_cidr, peer_group_id, description) VALUES (X'000000000000000052', 100000000001, X'000000000000000004', 'ingress', '{"name":"all"}', '0.0.0.0/0', NULL, NULL);
-INSERT INTO node (id, machine_uuid, name, state, schedulable, underlay_address, vcpus, memory_mib, disk_gib, used_vcpus, used_memory_mib, used_disk_gib, impaired, agent_version, certificate_sha256, pending_certificate_sha256, state_since, created_at, generation) VALUES (X'00000000000000000F', X'0000000000000000000000000000000F', 'node-15', 'up', 1, 167772175, 8, 8192, 100, 3, 1536, 54, NULL, '', NULL, NULL, 1800000016000000000, 1800000016000000000, 13);
+INSERT INTO node (id, machine_uuid, name, state, schedulable, underlay_address, vcpus, memory_mib, disk_gib, used_vcpus, used_memory_mib, used_disk_gib, impaired, agent_version, certificate_sha256, pending_certificate_sha256, state_since, created_at, generation) VALUES (X'00000000000000000F', X'0000000000000000000000000000000F', 'node-15', 'up', 1, 167772175, 8, 8192, 100, 3, 1536, 54, NULL, '', NULL, NULL, 1800000016000000000, 1800000016000000000, 16);
 INSERT INTO join_token (secret_sha256, expires_at, project_id, user_id, used_by) VALUES (X'51715F0F43F49E9C9A4DE579B8C130B7964D10CA5BF7AD6A98ED70CB0DC260F3', 1900000000000000000, 100000000001, X'000000000000000002', X'0000000000000000000000000000000F');
 INSERT INTO placement_group (id, project_id, name, strategy, created_at) VALUES (X'00000000000000004F', 100000000001, 'apart', 'spread', 1800000080000000000);
 INSERT INTO instance (n, id, project_id, reservation_id, launch_index, image_id, image_digest, image_bytes, instance_type, vcpus, memory_mib, key_name, public_key, vpc_id, subnet_id, placement_group_id, shutdown_behavior, disable_api_termination, disable_api_stop, metadata_enabled, metadata_tokens_required, metadata_hop_limit, metadata_tags_enabled, state, state_reason_code, state_reason_message, state_reason_detail, state_since, start_seq, reboot_seq, force, launched_at, user_data, volume_root, scratch_gib, swap_gib) VALUES (1, X'000000000000000017', 100000000001, X'000000000000000019', 0, X'000000000000000005', X'81D93757457F988523814AE0009837AE893F38D3FE123F2C37896F118B4C7804', 1073741824, 't3.micro', 1, 512, NULL, 'ssh-ed25519 AAAA', X'000000000000000002', X'000000000000000003', NULL, 'stop', 0, 0, 1, 1, 2, 0, 'pending', NULL, NULL, NULL, 1800000022000000000, 1, 0, 0, 1800000022000000000, X'23212F62696E2F7368', 0, 20, 2);
@@ -381,15 +404,22 @@ INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on
 INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on_termination, created_at) VALUES (3, X'000000000000000028', 100000000001, 8, '/dev/sda1', 1, 1800000041000000000);
 INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on_termination, created_at) VALUES (5, X'000000000000000042', 100000000008, 8, '/dev/sda1', 1, 1800000067000000000);
 INSERT INTO launch_token (project_id, token, parameters_sha256, reservation_id, used_at) VALUES (100000000008, 't', X'0101010101010101010101010101010101010101010101010101010101010101', X'000000000000000048', 1800000073000000000);
-INSERT INTO storage_host (node_id, generation) VALUES (X'00000000000000000F', 8);
+INSERT INTO storage_host (node_id, generation) VALUES (X'00000000000000000F', 12);
 INSERT INTO pool (id, name, class, backend, node_id, path, soft_percent, hard_percent, draining, created_at) VALUES (X'000000000000000056', 'fast', 'gp3', 'iscsi', X'00000000000000000F', '/srv/fast', 80, 90, 0, 1800000087000000000);
-INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id) VALUES (X'000000000000000060', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'nightly', 'completed', NULL, 1800000097000000000, NULL, NULL, 1, NULL);
-INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id) VALUES (X'000000000000000063', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 4, 'nightly', 'pending', NULL, 1800000097000000000, X'000000000000000060', X'000000000000000056', 0, NULL);
-INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib, image_digest, image_bytes) VALUES (X'000000000000000058', 100000000001, X'000000000000000056', 6, 4, NULL, 'available', NULL, 1800000089000000000, 't', X'0101010101010101010101010101010101010101010101010101010101010101', 200, 10, NULL, NULL);
-INSERT INTO volume_modification (volume_id, original_gib, target_gib, original_iops, target_iops, original_throughput_mib, target_throughput_mib, started_at, ended_at) VALUES (X'000000000000000058', 4, 6, 100, 200, 0, 10, 1800000095000000000, NULL);
-INSERT INTO snapshot_share (snapshot_id, project_id) VALUES (X'000000000000000060', 100000000001);
-INSERT INTO snapshot_schedule (id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at) VALUES (X'000000000000000064', 100000000001, 'backup', 'daily', 86400, 7, 1800000101000000000, 1800000102000000000);
-INSERT INTO attachment (volume_id, id, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'000000000000000058', X'00000000000000005C', 100000000001, 2, '/dev/sdf', 0, 'attaching', 1800000093000000000, X'00000000000000005B', X'00000000000000001F', X'010203', 'open', '{"protocol":"iscsi","portal":"192.0.2.1:3260","target":"iqn.2026-11.test:1","lun":1}', NULL, 0, 0, 0, 0);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id) VALUES (X'00000000000000005F', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'still', 'pending', NULL, 1800000096000000000, NULL, NULL, 0, NULL, 'waiting', X'000000000000000062');
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id) VALUES (X'000000000000000065', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'nightly', 'completed', NULL, 1800000102000000000, NULL, NULL, 1, NULL, NULL, NULL);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id) VALUES (X'000000000000000068', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 4, 'nightly', 'pending', NULL, 1800000102000000000, X'000000000000000065', X'000000000000000056', 0, NULL, NULL, NULL);
+INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib, image_digest, image_bytes, read_only) VALUES (X'000000000000000058', 100000000001, X'000000000000000056', 6, 4, NULL, 'available', NULL, 1800000089000000000, 't', X'0101010101010101010101010101010101010101010101010101010101010101', 200, 10, NULL, NULL, 0);
+INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib, image_digest, image_bytes, read_only) VALUES (X'000000000000000070', 100000000001, X'000000000000000056', 1, 1, NULL, 'available', NULL, 1800000113000000000, NULL, NULL, 0, 0, NULL, NULL, 1);
+INSERT INTO volume_modification (volume_id, original_gib, target_gib, original_iops, target_iops, original_throughput_mib, target_throughput_mib, started_at, ended_at, original_read_only, target_read_only) VALUES (X'000000000000000058', 4, 6, 100, 200, 0, 10, 1800000100000000000, NULL, 0, 0);
+INSERT INTO snapshot_share (snapshot_id, project_id) VALUES (X'000000000000000065', 100000000001);
+INSERT INTO snapshot_schedule (id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at) VALUES (X'000000000000000069', 100000000001, 'backup', 'daily', 86400, 7, 1800000106000000000, 1800000107000000000);
+INSERT INTO quarantine (id, pool_id, project_id, removed_at, ordered) VALUES ('vol-0000000000000006e', X'000000000000000056', NULL, 1800000111000000000, 0);
+INSERT INTO volume_end (volume_id, at, warns_at, warned_seconds, set_by) VALUES (X'000000000000000058', 1800000108000000000, 1800000108000000000, 60, X'00000000000000006D');
+INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'00000000000000005C', X'000000000000000058', 0, 100000000001, 2, '/dev/sdf', 0, 'attached', 1800000093000000000, X'00000000000000005B', X'00000000000000001F', X'010203', 'open', '{"protocol":"iscsi","portal":"192.0.2.1:3260","target":"iqn.2026-11.test:1","lun":1}', NULL, 0, 0, 0, 0);
+INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'000000000000000073', X'000000000000000070', 1, 100000000001, 2, '/dev/sdr', 0, 'attaching', 1800000117000000000, X'000000000000000074', X'00000000000000001F', X'010203', 'making', NULL, NULL, 0, 0, 0, 0);
+INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'000000000000000076', X'000000000000000070', 1, 100000000001, 3, '/dev/sdr', 0, 'attaching', 1800000120000000000, X'000000000000000077', X'00000000000000002A', X'010203', 'making', NULL, NULL, 0, 0, 0, 0);
+INSERT INTO freeze (id, placement_id, stage, asked_at) VALUES (X'000000000000000062', X'00000000000000001F', 'freezing', 1800000099000000000);
 CREATE INDEX access_key_user ON access_key (user_id);
 CREATE INDEX access_key_project ON access_key (project_id);
 CREATE INDEX audit_done ON audit (project_id) WHERE outcome = 'ok';
@@ -560,6 +590,11 @@ CREATE INDEX snapshot_schedule_due ON snapshot_schedule (next_at);
 CREATE INDEX snapshot_scheduled ON snapshot (schedule_id) WHERE schedule_id IS NOT NULL;
 CREATE INDEX instance_leaving ON instance (n) WHERE state = 'stopping' AND volume_root;
 CREATE INDEX volume_image_wanted ON volume (image_digest) WHERE state = 'creating' AND image_digest IS NOT NULL;
+CREATE INDEX quarantine_pool ON quarantine (pool_id);
+CREATE INDEX volume_end_warns ON volume_end (warns_at);
+CREATE UNIQUE INDEX volume_access ON volume (id, read_only);
+CREATE UNIQUE INDEX attachment_writer ON attachment (volume_id) WHERE NOT read_only;
+CREATE UNIQUE INDEX attachment_instance ON attachment (volume_id, instance_n);
 CREATE UNIQUE INDEX attachment_place ON attachment (instance_n, substr(device, -1));
 CREATE UNIQUE INDEX attachment_root ON attachment (instance_n) WHERE is_root;
 CREATE INDEX attachment_project ON attachment (project_id);
@@ -573,3 +608,4 @@ END;
 CREATE TRIGGER attachment_delete_counts AFTER DELETE ON attachment BEGIN
     UPDATE project SET instance_changes = instance_changes + 1 WHERE id = OLD.project_id;
 END;
+CREATE INDEX snapshot_frozen ON snapshot (freeze_id) WHERE freeze_id IS NOT NULL;

@@ -43,8 +43,17 @@ pub(super) async fn create(call: Call, request: CreateVolumeRequest) -> Result<V
         client_token,
     } = request;
     tags.extend(name.map(|name| ("Name".to_owned(), name)));
-    let new =
-        CreateVolume { size_gib, class, iops, throughput_mib, snapshot_id, ttl_seconds, read_only, client_token, tags };
+    let new = CreateVolume {
+        size_gib,
+        class,
+        iops,
+        throughput_mib,
+        snapshot_id,
+        ttl_seconds,
+        read_only,
+        client_token,
+        tags,
+    };
     Ok(shown(call.cloud().create_volume(&call.caller, new).await?))
 }
 

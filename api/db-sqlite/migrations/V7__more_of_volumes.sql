@@ -1,3 +1,33 @@
+-- Scratch and swap disks of instances, on the hosts of their places.
+
+-- 0 is none. A live placement takes them of its node's disk.
+ALTER TABLE instance ADD COLUMN scratch_gib INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE instance ADD COLUMN swap_gib INTEGER NOT NULL DEFAULT 0;
+
+-- Removed volumes and snapshots, whose files their hosts keep until they are told to unlink them; and volumes that end.
+
+-- id: of a volume or snapshot that is in the books no more. project_id: whose it was, which may be gone; NULL of what its
+-- host found in a trash. ordered: its host is told to unlink it.
+CREATE TABLE quarantine (
+    id TEXT PRIMARY KEY,
+    pool_id BLOB NOT NULL REFERENCES pool,
+    project_id INTEGER,
+    removed_at INTEGER NOT NULL,
+    ordered INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+CREATE INDEX quarantine_pool ON quarantine (pool_id);
+
+-- A volume is deleted at this time, after a warning. warned_seconds: the time that passed since the warning while a control
+-- plane watched; NULL before it.
+CREATE TABLE volume_end (
+    volume_id BLOB PRIMARY KEY REFERENCES volume ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    warns_at INTEGER NOT NULL CHECK (warns_at <= at),
+    warned_seconds INTEGER CHECK (warned_seconds >= 0),
+    set_by BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX volume_end_warns ON volume_end (warns_at);
+
 -- Volumes that nobody writes, which many instances may have at once.
 
 ALTER TABLE volume ADD COLUMN read_only INTEGER NOT NULL DEFAULT 0 CHECK (read_only IN (0, 1));
@@ -59,3 +89,19 @@ END;
 CREATE TRIGGER attachment_delete_counts AFTER DELETE ON attachment BEGIN
     UPDATE project SET instance_changes = instance_changes + 1 WHERE id = OLD.project_id;
 END;
+
+-- Snapshots that are taken while the file systems of their guest hold still.
+
+-- A guest that holds still, or is to. The row goes when that is over.
+CREATE TABLE freeze (
+    id BLOB PRIMARY KEY,
+    placement_id BLOB NOT NULL UNIQUE REFERENCES placement (id) ON DELETE CASCADE,
+    stage TEXT NOT NULL CHECK (stage IN ('freezing', 'frozen', 'thawing')),
+    asked_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- How far the snapshot's freeze is, or was; NULL of one that is taken without.
+ALTER TABLE snapshot ADD COLUMN freeze TEXT CHECK (freeze IN ('waiting', 'taking', 'taken', 'held'));
+-- The freeze that a pending snapshot waits for. It is no reference: a snapshot whose freeze is lost fails by it.
+ALTER TABLE snapshot ADD COLUMN freeze_id BLOB;
+CREATE INDEX snapshot_frozen ON snapshot (freeze_id) WHERE freeze_id IS NOT NULL;
