@@ -55,7 +55,7 @@ soak: release
 
 ## make bench       ratios against rivals in one interleaved run: target/bench/report.md
 bench: packages-test venv release images $(VENV)/.bench
-	cargo build --release --locked --workspace --example create_overlay --example pool_copies
+	cargo build --release --locked --workspace --example create_overlay --example pool_copies --example pool_export
 	$(VENV)/bin/python tests/bench/main.py --out target/bench $(PARTS)
 
 $(VENV)/.bench: packaging/requirements-bench.txt $(VENV)/.done

@@ -8,6 +8,7 @@ import control_plane
 import disks
 import fleet
 import host
+import paths
 import placements
 import report
 import scale
@@ -17,7 +18,7 @@ import volumes
 VERDICTS = {True: "met", False: "NOT met", None: ""}
 PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "placements": placements.measure,
          "disks": disks.measure, "host": host.measure, "agent": agent.measure, "fleet": fleet.measure, "scale": scale.measure,
-         "volumes": volumes.measure}
+         "volumes": volumes.measure, "paths": paths.measure}
 
 
 def main():

@@ -26,18 +26,22 @@ class Line:
 def pairs(ours, rival, count, warmup=1, before=lambda: None, check=lambda reply: None):
     """Runs both in the order A B B A A B … and returns seconds of each pair. `before`, and the `check` of
     what a call returned, are not timed."""
-    seconds = lambda call: timed(call, before, check)
+    seconds = lambda call: lambda: timed(call, before, check)
+    return in_turns(seconds(ours), seconds(rival), count, warmup)
 
+
+def in_turns(ours, rival, count, warmup=1):
+    """The same of calls that tell their seconds themselves."""
     for _ in range(warmup):
-        seconds(ours), seconds(rival)
+        ours(), rival()
     found = []
     for index in range(count):
         if index % 2 == 0:
-            mine = seconds(ours)
-            found.append((mine, seconds(rival)))
+            mine = ours()
+            found.append((mine, rival()))
         else:
-            theirs = seconds(rival)
-            found.append((seconds(ours), theirs))
+            theirs = rival()
+            found.append((ours(), theirs))
     return found
 
 
