@@ -13,12 +13,14 @@ import placements
 import report
 import scale
 import sigv4
+import storage_host
 import volumes
 
 VERDICTS = {True: "met", False: "NOT met", None: ""}
 PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "placements": placements.measure,
          "disks": disks.measure, "host": host.measure, "agent": agent.measure, "fleet": fleet.measure, "scale": scale.measure,
-         "volumes": volumes.measure, "paths": paths.measure}
+         "volumes": volumes.measure, "paths": paths.measure,
+         "storage-host": storage_host.measure}
 
 
 def main():
