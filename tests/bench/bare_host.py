@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import libvirt
 
+from bare_disks import Disks
+
 TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 FIRST_LINE = b"tepui-tiny: user code"
@@ -45,7 +47,7 @@ def run_events():
         libvirt.virEventRunDefaultImpl()
 
 
-class BareHost:
+class BareHost(Disks):
     def __init__(self, reference):
         self.starts = Starts()
         self.connection = libvirt.open("qemu:///system")
@@ -109,8 +111,14 @@ class BareHost:
         name = "bare-"
         while name.startswith("bare-"):
             name = self.starts.names.get(timeout=60)
+        return {"name": name, "console": self.console(name)}
+
+    def wait_boot(self, name):
+        return self.wait_first_line(self.console(name))
+
+    def console(self, name):
         tree = ElementTree.fromstring(self.connection.lookupByName(name).XMLDesc())
-        return {"name": name, "console": tree.find(".//serial/source").get("path")}
+        return tree.find(".//serial/source").get("path")
 
     def wait_first_line(self, console):
         while True:

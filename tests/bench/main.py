@@ -4,6 +4,7 @@ import argparse
 import sys
 
 import agent
+import attach
 import control_plane
 import disks
 import fleet
@@ -20,7 +21,7 @@ VERDICTS = {True: "met", False: "NOT met", None: ""}
 PARTS = {"sigv4": sigv4.measure, "control-plane": control_plane.measure, "placements": placements.measure,
          "disks": disks.measure, "host": host.measure, "agent": agent.measure, "fleet": fleet.measure, "scale": scale.measure,
          "volumes": volumes.measure, "paths": paths.measure,
-         "storage-host": storage_host.measure}
+         "attach": attach.measure, "storage-host": storage_host.measure}
 
 
 def main():

@@ -79,6 +79,14 @@ def figure(id, measure, rival, values, published, unit, at_most=None, at_least=N
                 f"{statistics.median(values):.4g} {unit}", f"{published:g} {unit}", note)
 
 
+def difference(id, measure, rival, found, at_most, note=""):
+    """Sums pairs up by how many milliseconds ours takes longer."""
+    longer = [(mine - theirs) * 1e3 for mine, theirs in found]
+    low, high = bootstrap(longer)
+    return Line(id, measure, rival, round(statistics.median(longer), 1), [round(low, 1), round(high, 1)], f"≤ +{at_most} ms", high <= at_most,
+                shown([mine for mine, _ in found], 1e3, "ms"), shown([theirs for _, theirs in found], 1e3, "ms"), note)
+
+
 def judged(low, high, at_most, at_least):
     if at_least is not None:
         return f"≥ {at_least:g}× faster", low >= at_least
