@@ -197,6 +197,18 @@ pub trait Backend: Send + Sync {
     /// Another writer of the volume is not gone yet; the server refuses.
     async fn ensure(&self, export: &Export) -> Result<Source, ExportError>;
 
+    /// The same of many, each with what came of it, in their order.
+    ///
+    /// # Errors
+    /// The server gives no answer.
+    async fn ensure_all(&self, exports: &[Export]) -> Result<Vec<Result<Source, ExportError>>, ExportError> {
+        let mut opened = Vec::new();
+        for export in exports {
+            opened.push(self.ensure(export).await);
+        }
+        Ok(opened)
+    }
+
     /// Ends an export: nobody opens it any more, and who has it open is cut off, within `patience`. One that is not
     /// there is gone, as is every one of a server that does not run.
     ///

@@ -99,6 +99,27 @@ fn a_guest_sees_serial_and_size_may_discard_and_does_not_write_what_is_read_only
 }
 
 #[test]
+fn of_many_exports_one_that_cannot_open_keeps_no_other_from_it() {
+    lab(|lab| {
+        lab.recover(&[]);
+        let [first, second] = [1, 2].map(|number| {
+            let path = lab.pool.create_volume(volume(number), 64 * MIB).unwrap().path;
+            support::lab::export(path, number, ReadWrite)
+        });
+        let mut intruder = second.clone();
+        intruder.id = tepui_types::ExportId::from_random(3);
+        let opened = lab.run(lab.tgt.ensure_all(&[first.clone(), second.clone(), intruder])).unwrap();
+        assert!(
+            matches!(&opened[..], [Ok(_), Ok(_), Err(ExportError::Held { .. })]),
+            "a second writer of what was opened in the same call: {opened:?}"
+        );
+        for (export, source) in [&first, &second].into_iter().zip(opened) {
+            lab.initiator(export, &source.unwrap()).opens();
+        }
+    });
+}
+
+#[test]
 fn a_volume_that_grows_under_its_writer_shows_the_new_size_and_loses_no_write() {
     lab(|lab| {
         let export = lab.export(1, ReadWrite);

@@ -74,12 +74,14 @@ impl LocalPools {
         for (id, backend) in absent {
             seen.push(ExportObserved { id, state: self.revoke(id, backend).await });
         }
-        for (backend, export) in open {
-            let state = match away.of(backend) {
-                Some(message) => ExportState::Failed { message: message.clone() },
-                None => self.ensure(backend, &export).await,
+        for backend in [PoolBackend::Iscsi, PoolBackend::Nfs, PoolBackend::Local] {
+            let exports = of(backend, &open);
+            let states = match away.of(backend) {
+                Some(message) => vec![ExportState::Failed { message: message.clone() }; exports.len()],
+                None => self.ensure(backend, &exports).await,
             };
-            seen.push(ExportObserved { id: export.id, state });
+            let seen_now = exports.iter().zip(states);
+            seen.extend(seen_now.map(|(export, state)| ExportObserved { id: export.id, state }));
         }
         seen.sort_unstable_by_key(|one| one.id);
         seen
@@ -89,13 +91,9 @@ impl LocalPools {
     /// none: it is gone where nothing serves.
     async fn recover(&self, open: &[(PoolBackend, Export)]) -> Away {
         let mut served = self.served.lock().await;
-        let wanted = |server: PoolBackend| {
-            let own = open.iter().filter(move |(backend, _)| *backend == server);
-            own.map(|(_, export)| export.clone()).collect::<Vec<Export>>()
-        };
         Away {
-            tgt: start(&self.tgt, wanted(PoolBackend::Iscsi), &mut served.tgt).await,
-            ganesha: start(&self.ganesha, wanted(PoolBackend::Nfs), &mut served.ganesha).await,
+            tgt: start(&self.tgt, of(PoolBackend::Iscsi, open), &mut served.tgt).await,
+            ganesha: start(&self.ganesha, of(PoolBackend::Nfs, open), &mut served.ganesha).await,
         }
     }
 
@@ -114,15 +112,19 @@ impl LocalPools {
         }
     }
 
-    async fn ensure(&self, backend: PoolBackend, export: &Export) -> ExportState {
-        let made = match backend {
-            PoolBackend::Iscsi => self.tgt.ensure(export).await,
-            PoolBackend::Local => self.local.ensure(export).await,
-            PoolBackend::Nfs => self.ganesha.ensure(export).await,
+    /// How each of a backend's exports is, in their order. A server is asked once for all that it has.
+    async fn ensure(&self, backend: PoolBackend, exports: &[Export]) -> Vec<ExportState> {
+        if exports.is_empty() {
+            return vec![];
+        }
+        let opened = match backend {
+            PoolBackend::Iscsi => self.tgt.ensure_all(exports).await,
+            PoolBackend::Local => self.local.ensure_all(exports).await,
+            PoolBackend::Nfs => self.ganesha.ensure_all(exports).await,
         };
-        match made.map_err(|error| crate::chain(&error)).and_then(|source| volume_source(&source)) {
-            Ok(source) => ExportState::Open { source },
-            Err(message) => ExportState::Failed { message },
+        match opened {
+            Ok(opened) => opened.into_iter().map(state_of).collect(),
+            Err(error) => vec![ExportState::Failed { message: crate::chain(&error) }; exports.len()],
         }
     }
 
@@ -145,6 +147,12 @@ impl LocalPools {
     fn server_of(&self, id: ExportId) -> PoolBackend {
         if self.ganesha.has(id).unwrap_or(true) { PoolBackend::Nfs } else { PoolBackend::Iscsi }
     }
+}
+
+/// Those of one backend.
+fn of(backend: PoolBackend, exports: &[(PoolBackend, Export)]) -> Vec<Export> {
+    let own = exports.iter().filter(|(other, _)| *other == backend);
+    own.map(|(_, export)| export.clone()).collect()
 }
 
 /// Why a server does not run that something needs.
@@ -185,6 +193,13 @@ async fn watched<E: std::error::Error>(name: &str, end: impl Future<Output = Res
     if let Err(error) = end.await {
         tracing::error!(message = crate::chain(&error), "{name} cannot be watched");
         std::future::pending::<()>().await;
+    }
+}
+
+fn state_of(opened: Result<Source, ExportError>) -> ExportState {
+    match opened.map_err(|error| crate::chain(&error)).and_then(|source| volume_source(&source)) {
+        Ok(source) => ExportState::Open { source },
+        Err(message) => ExportState::Failed { message },
     }
 }
 

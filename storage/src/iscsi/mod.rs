@@ -125,6 +125,17 @@ impl Backend for Tgt {
         Ok(self.source(export.id))
     }
 
+    /// With one look at tgtd, which takes as long as it has targets.
+    async fn ensure_all(&self, exports: &[Export]) -> Result<Vec<Result<Source, ExportError>>, ExportError> {
+        let _gate = self.gate.lock().await;
+        let mut host = Inventory::of(self.control()).await?;
+        let mut opened = Vec::new();
+        for export in exports {
+            opened.push(host.open(export).await.map(|()| self.source(export.id)));
+        }
+        Ok(opened)
+    }
+
     async fn revoke(&self, id: ExportId, patience: Duration) -> Result<Revoked, ExportError> {
         let closed = self.close(id, Instant::now() + patience).await;
         self.gone_with_tgtd(closed).await
