@@ -24,8 +24,9 @@ use crate::hypervisor::Hypervisor;
 /// milliseconds, and the words between the hosts as long; ten seconds are also what Windows allows its writers to be held up
 /// (Volume Shadow Copy Service, "flush and hold writes").
 const HOLD: Duration = Duration::from_secs(10);
-/// Between two tries to thaw a guest that does not answer.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Between the first two tries to thaw a guest that does not answer, and between all later ones at most: each keeps a
+/// connection for seconds that other guests are thawed by.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// How long an agent that ends waits for guests to be thawed.
 const RELEASE: Duration = Duration::from_secs(10);
 /// Only root reads it.
@@ -122,9 +123,9 @@ impl FreezeKeeper {
     /// Thaws the guests that an earlier life of the agent left holding still. It knows nothing of how long they did.
     pub(crate) fn thaw_leftovers(self: &Arc<Self>, holds: &mut JoinSet<()>) {
         let why = "the agent was restarted while the guest held still";
-        for id in self.not_over() {
+        for hold in self.not_over() {
             let keeper = Arc::clone(self);
-            holds.spawn(async move { keeper.thaw(id, Err(why.to_owned())).await });
+            holds.spawn(async move { keeper.thaw(hold, Err(why.to_owned())).await });
         }
     }
 
@@ -209,20 +210,20 @@ impl FreezeKeeper {
     async fn hold(self: Arc<Self>, id: PlacementId, freeze: FreezeId) {
         // Before the guest is asked: whoever finds the file thaws it.
         if let Err(message) = self.save().await {
-            return self.end(id, FreezeState::Failed { message }).await;
+            return self.end((id, freeze), FreezeState::Failed { message }).await;
         }
         if let Err(tripped) = failpoint::hit("agent::freeze::noted") {
-            return self.end(id, FreezeState::Failed { message: tripped.to_string() }).await;
+            return self.end((id, freeze), FreezeState::Failed { message: tripped.to_string() }).await;
         }
         let held = match self.hypervisor.freeze(id).await {
             Ok(FreezeAnswer::Refused(message)) => {
                 tracing::warn!(placement = %id, %message, "a guest does not hold still");
-                return self.end(id, FreezeState::Failed { message }).await;
+                return self.end((id, freeze), FreezeState::Failed { message }).await;
             }
             Ok(FreezeAnswer::Frozen(count)) => self.wait(id, freeze).await.map(|()| count),
             Err(error) => Err(crate::chain(&error)),
         };
-        self.thaw(id, held).await;
+        self.thaw((id, freeze), held).await;
     }
 
     /// Returns when the guest need not hold still any more.
@@ -231,7 +232,7 @@ impl FreezeKeeper {
         let until = self.known().freezes.get(&id).map(|freeze| freeze.until.subscribe());
         let mut until = until.ok_or("the agent forgot it")?;
         tracing::info!(placement = %id, %freeze, "a guest holds still");
-        self.see(id, FreezeState::Frozen);
+        self.see((id, freeze), FreezeState::Frozen);
         let asked = tokio::time::timeout(HOLD, until.wait_for(|until| *until != Until::Further)).await;
         match asked {
             Ok(Ok(until)) if *until == Until::Taken => Ok(()),
@@ -242,7 +243,8 @@ impl FreezeKeeper {
 
     /// Thaws a guest, however long it takes; `held` is how many of its file systems were to hold still until now, or why that
     /// does not matter any more.
-    async fn thaw(&self, id: PlacementId, mut held: Result<u32, String>) {
+    async fn thaw(&self, (id, freeze): (PlacementId, FreezeId), mut held: Result<u32, String>) {
+        let mut pause = AGAIN.0;
         loop {
             match self.hypervisor.thaw(id).await {
                 Ok(None) => held = held.and(Err("the guest went off while it held still".into())),
@@ -254,9 +256,10 @@ impl FreezeKeeper {
                 Err(error) => {
                     let message = crate::chain(&error);
                     tracing::error!(placement = %id, %message, "a guest that holds still cannot be thawed");
-                    self.see(id, FreezeState::Stuck { message: message.clone() });
+                    self.see((id, freeze), FreezeState::Stuck { message: message.clone() });
                     held = held.and(Err(message));
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(pause).await;
+                    pause = AGAIN.1.min(pause * 2);
                     continue;
                 }
             }
@@ -268,29 +271,33 @@ impl FreezeKeeper {
             (Err(tripped), _) => FreezeState::Failed { message: tripped.to_string() },
         };
         tracing::info!(placement = %id, ?state, "a guest goes on");
-        self.end(id, state).await;
+        self.end((id, freeze), state).await;
     }
 
-    async fn end(&self, id: PlacementId, state: FreezeState) {
-        if let Some(freeze) = self.known().freezes.get_mut(&id) {
-            freeze.record.over = Some(state.clone());
-        }
+    async fn end(&self, of: (PlacementId, FreezeId), state: FreezeState) {
+        self.change(of, |freeze| freeze.record.over = Some(state.clone()));
         self.save_or_log().await;
-        self.see(id, state);
+        self.see(of, state);
         self.over.notify_one();
     }
 
-    fn see(&self, id: PlacementId, state: FreezeState) {
-        if let Some(freeze) = self.known().freezes.get_mut(&id) {
-            freeze.seen = Some(state);
-        }
+    fn see(&self, of: (PlacementId, FreezeId), state: FreezeState) {
+        self.change(of, |freeze| freeze.seen = Some(state));
         self.wake.notify_one();
     }
 
-    /// The guests that may hold still.
-    fn not_over(&self) -> Vec<PlacementId> {
+    /// Changes what is known of a freeze. Its guest may have another one by now, to which nothing of it applies.
+    fn change(&self, (id, of): (PlacementId, FreezeId), change: impl FnOnce(&mut Freeze)) {
+        if let Some(freeze) = self.known().freezes.get_mut(&id).filter(|freeze| freeze.record.id == of) {
+            change(freeze);
+        }
+    }
+
+    /// The guests that may hold still, and by which freezes.
+    fn not_over(&self) -> Vec<(PlacementId, FreezeId)> {
         let known = self.known();
-        known.freezes.iter().filter(|(_, freeze)| freeze.record.over.is_none()).map(|(id, _)| *id).collect()
+        let held = known.freezes.iter().filter(|(_, freeze)| freeze.record.over.is_none());
+        held.map(|(id, freeze)| (*id, freeze.record.id)).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -50,6 +50,12 @@ pub enum PoolError {
         /// The directory.
         path: PathBuf,
     },
+    /// A snapshot of another host came to fill the pool beyond its hard watermark, and would each time.
+    #[error("the pool {} has no room for the snapshot", path.display())]
+    Outgrown {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The pool is used beyond its hard watermark.
     #[error("the pool {} is full: {used} of {capacity} bytes are used, its hard watermark is {hard_percent} %", path.display())]
     Full {

@@ -32,7 +32,7 @@ impl Pool {
     /// as it is; one that was cut off begins anew.
     ///
     /// # Errors
-    /// Those of `fill`, `CutOff`, a pool that is full or becomes so, a snapshot that was removed, `Stopped`.
+    /// Those of `fill`, `CutOff`, a pool that is full, `Outgrown`, a snapshot that was removed, `Stopped`.
     pub fn receive_snapshot<E: From<PoolError>>(
         &self,
         id: SnapshotId,
@@ -64,7 +64,7 @@ impl Incoming<'_> {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// `CutOff` for one beyond the end, a pool that has become full, `Stopped`.
+    /// `CutOff` for one beyond the end, `Outgrown`, `Stopped`.
     pub fn piece(&mut self, piece: &[u8]) -> Result<(), PoolError> {
         let end = self.place + piece.len() as u64;
         if end > self.bytes {
@@ -85,7 +85,11 @@ impl Incoming<'_> {
     fn stride(&mut self) -> Result<(), PoolError> {
         self.disk.sync_data().map_err(file(self.path))?;
         self.waiting = 0;
-        self.pool.require_room()?;
+        // How much will come nobody knows. To begin again would fill the pool to the mark again, and again.
+        self.pool.require_room().map_err(|error| match error {
+            PoolError::Full { path, .. } => PoolError::Outgrown { path },
+            other => other,
+        })?;
         point("receive", "piece")
     }
 

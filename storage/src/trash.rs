@@ -32,14 +32,12 @@ impl Pool {
     /// it may be set.
     ///
     /// # Errors
-    /// The file system refuses; what was not unlinked stays in the trash.
+    /// The file system refuses to unlink something, which stays in the trash; all else is unlinked.
     pub fn sweep(&self, is_final: impl Fn(&Discarded) -> bool) -> Result<Vec<Discarded>, PoolError> {
         let mut due = self.trash()?;
         due.retain(is_final);
-        for found in &due {
-            unlink(&found.path)?;
-        }
-        Ok(due)
+        let refused = due.iter().filter_map(|found| unlink(&found.path).err()).next_back();
+        refused.map_or(Ok(due), Err)
     }
 
     /// Everything in the trash.

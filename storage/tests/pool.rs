@@ -6,10 +6,11 @@ mod support;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::process::Command;
 
-use support::{BYTES, MARKS, MIB, XFS, on, pool, pool_id, volume};
-use tepui_storage::{Level, Pool, PoolError, Watermarks};
-use tepui_types::PoolId;
+use support::{BYTES, MARKS, MIB, XFS, call, on, pool, pool_id, snapshot, volume};
+use tepui_storage::{Copying, Level, Pool, PoolError, Watermarks};
+use tepui_types::{PoolId, Timestamp};
 
 fn refusal(path: &Path) -> String {
     Pool::create(path, pool_id(), MARKS).unwrap_err().to_string()
@@ -113,5 +114,37 @@ fn volumes_are_thin_of_exact_size_and_a_full_pool_takes_nothing_new() {
         open.create_volume(volume(1), 1 << 40).unwrap();
         open.grow_volume(volume(1), 1 << 40).unwrap();
         assert_eq!(open.volumes().unwrap(), [volume(1)]);
+    });
+}
+
+#[test]
+fn a_snapshot_that_comes_and_outgrows_the_pool_is_given_up_and_takes_no_room() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let (size, piece) = ((1 << 30, &Copying::default()), vec![7; 1 << 20]);
+        let made = pool.receive_snapshot(snapshot(1), size, |incoming| {
+            (0..1024).try_for_each(|_| incoming.piece(&piece))
+        });
+        assert!(matches!(made, Err(PoolError::Outgrown { .. })), "{made:?}");
+        assert_eq!(pool.snapshot(snapshot(1)).unwrap(), None);
+        pool.create_volume(volume(1), MIB).unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_be_unlinked_keeps_nothing_else_in_the_trash() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        for number in 1..=3 {
+            pool.create_volume(volume(number), MIB).unwrap();
+            pool.remove_volume(volume(number), Timestamp::UNIX_EPOCH).unwrap();
+        }
+        let stuck = pool.trash().unwrap()[0].path.join("disk.raw");
+        call(Command::new("chattr").arg("+i").arg(&stuck));
+        pool.sweep(|_| true).unwrap_err();
+        assert_eq!(pool.trash().unwrap().len(), 1);
+        call(Command::new("chattr").arg("-i").arg(&stuck));
+        pool.sweep(|_| true).unwrap();
+        assert_eq!(pool.trash().unwrap(), []);
     });
 }

@@ -19,7 +19,7 @@ use tepui_storage::{Access, Backend as _, Export, ExportError, Pool, Revoked};
 use Access::{ReadOnly, ReadWrite};
 
 /// What the volume holds.
-const CONTENT: [u8; 64 << 10] = [7; 64 << 10];
+static CONTENT: [u8; 64 << 10] = [7; 64 << 10];
 
 /// Writes what the volume holds from the beginning, as the snapshot does that it is made of.
 fn fill(path: &Path) {

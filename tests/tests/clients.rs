@@ -39,14 +39,14 @@ fn the_cli_takes_a_volume_to_a_guest_and_back() {
     state("data", "available");
     cloud.tepui(&["volume", "attach", "data", "web"]).ok();
     let shown = state("data", "in-use");
-    let place = &shown["attachment"];
+    let place = &shown["attachments"][0];
     assert_eq!((&place["state"], &place["device"]), (&"attached".into(), &"/dev/sdf".into()));
     let used = cloud.tepui(&["volume", "delete", "data", "--yes"]).refused();
     assert!(used.contains("is in use by instance"), "a volume in use stays: {used}");
     cloud.tepui(&["snapshot", "create", "before", "--volume", "data"]).ok();
     cloud.tepui(&["volume", "create", "copy", "--snapshot", "before"]).ok();
     cloud.tepui(&["volume", "attach", "copy", "web"]).ok();
-    assert_eq!(state("copy", "in-use")["attachment"]["device"], "/dev/sdg", "the next free one");
+    assert_eq!(state("copy", "in-use")["attachments"][0]["device"], "/dev/sdg", "the next free one");
     for volume in ["data", "copy"] {
         cloud.tepui(&["volume", "detach", volume]).ok();
         state(volume, "available");

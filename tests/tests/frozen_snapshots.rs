@@ -54,7 +54,7 @@ fn a_guest_without_a_guest_agent_refuses_to_hold_still_and_goes_on() {
     cloud.tepui(&["snapshot", "delete", "still", "--yes"]).ok();
     cloud.tepui(&["snapshot", "create", "crash", "--volume", "data"]).ok();
     assert_eq!(cloud.tepui_json(&["snapshot", "show", "crash"])["consistency"], "crash");
-    assert_eq!(cloud.instance(&id)["state"], "running");
+    assert_eq!(cloud.instance(&id)["State"]["Name"], "running");
     cloud.assert_healthy();
     cloud.down();
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use backon::Retryable;
 use futures::StreamExt;
-use tepui_types::SnapshotId;
 use tepui_types::endpoint::DownloadSnapshot;
 use tepui_types::frames::{Decoder, RAW_SIZE_HEADER};
 use tepui_types::rest::DownloadSnapshotRequest;
+use tepui_types::{ErrorCode, SnapshotId};
 
 use crate::client::{Client, refusal};
 use crate::upload::telling;
@@ -18,6 +18,9 @@ use crate::{ClientError, retry};
 
 /// Runs of zeros of this size and alignment become holes.
 const BLOCK: usize = 64 << 10;
+
+/// With the pauses of the patient policy more than a minute.
+const DOWNLOAD_TRIES: usize = 12;
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +65,7 @@ impl Client {
         let part = part.map_err(failed)?;
         let (place, total) = (AtomicU64::new(0), AtomicU64::new(0));
         let receiving = Receiving { file: part.as_file(), path: to, place, total };
-        let once = || self.receive_rest(snapshot, &receiving);
-        let all = once.retry(retry::patient_policy()).when(ClientError::is_passing);
+        let all = self.receive_all(snapshot, &receiving);
         telling(all, || on_progress(receiving.progress())).await?;
         let total = receiving.progress().total;
         let (to, folder) = (to.to_owned(), folder.to_owned());
@@ -75,6 +77,24 @@ impl Client {
         });
         finish.await.unwrap_or_else(|join| Err(join.into())).map_err(failed)?;
         Ok(total)
+    }
+
+    /// Patience begins anew with each break that came after some progress. Of what was read before it the cloud may not know
+    /// yet that it broke off, and refuses one reader more for up to a minute.
+    async fn receive_all(&self, snapshot: SnapshotId, receiving: &Receiving<'_>) -> Result<(), ClientError> {
+        let received = || receiving.progress().received;
+        let is_passing = |error: &ClientError| {
+            error.is_passing() || received() > 0 && error.is_of_code(ErrorCode::QuotaExceeded)
+        };
+        let policy = retry::patient_policy().with_max_times(DOWNLOAD_TRIES);
+        loop {
+            let before = received();
+            let once = || self.receive_rest(snapshot, receiving);
+            match once.retry(policy).when(is_passing).await {
+                Err(error) if is_passing(&error) && received() > before => {}
+                end => return end,
+            }
+        }
     }
 
     async fn receive_rest(&self, snapshot: SnapshotId, receiving: &Receiving<'_>) -> Result<(), ClientError> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tepui_types::ErrorBody;
+use tepui_types::ErrorCode;
 use tepui_types::frames::FrameError;
 
 /// Why a call gave no reply.
@@ -103,6 +104,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the cloud refused with this code.
+    pub(crate) fn is_of_code(&self, code: ErrorCode) -> bool {
+        matches!(self, ClientError::Refused { body, .. } if body.code == code)
+    }
+
     /// Whether trying an idempotent call again may help: nothing answered, or the cloud said that it
     /// is busy or that a part of it is away.
     pub(crate) fn is_passing(&self) -> bool {

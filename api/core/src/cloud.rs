@@ -32,6 +32,8 @@ pub struct Cloud {
     pub(crate) io: IoBook,
     pub(crate) loads: Loads,
     pub(crate) watched: WatchedTime,
+    /// When this process began, by its steady clock.
+    pub(crate) began: Timestamp,
     pub(crate) credentials: CredentialCache,
     pub(crate) consoles: Consoles,
     pub(crate) sendings: Sendings,
@@ -55,6 +57,7 @@ impl Cloud {
             io: IoBook::new(parts.clock.now()),
             loads: Loads::new(parts.config.overcommit),
             watched: WatchedTime::default(),
+            began: parts.clock.steady(),
             clock: parts.clock,
             entropy: parts.entropy,
             signer: parts.signer,

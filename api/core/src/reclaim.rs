@@ -5,13 +5,18 @@
 
 use std::collections::{HashMap, HashSet};
 
+use jiff::SignedDuration;
 use tepui_db::StoragePartState;
 use tepui_db::model::{Quarantined, SnapshotState, VolumeState};
-use tepui_types::agent::{Leftover, LeftoverKind, PoolState, StorageObserved, StoredId};
+use tepui_types::agent::{Leftover, LeftoverKind, MOST_LEFTOVERS, PoolState, StorageObserved, StoredId};
 use tepui_types::{Digest, PoolId, ProjectId, Timestamp};
 
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error};
+
+/// A process ends no grace in its first hour. It may have begun with a clock that is wrong, and both of its clocks with it:
+/// within that time the clock is put right, or somebody has seen it.
+const SETTLED: SignedDuration = SignedDuration::from_hours(1);
 
 /// A file that is in a pool and belongs to nothing there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +93,8 @@ impl Cloud {
     pub async fn unlink_due(&self) -> Result<u32, Error> {
         let before = self.ago(self.config.retention.quarantine)?;
         let mut rows = self.db.quarantined().await?;
-        rows.retain(|row| row.ordered || row.removed_at <= before);
+        let is_settled = self.steady().duration_since(self.began) >= SETTLED;
+        rows.retain(|row| row.ordered || is_settled && row.removed_at <= before);
         let (mut there, mut gone) = (Vec::new(), Vec::new());
         for row in rows {
             match self.is_in_trash(&row) {
@@ -110,11 +116,15 @@ impl Cloud {
         Ok(u32::try_from(there.len() + gone.len()).unwrap_or(u32::MAX))
     }
 
-    /// By the last word of its host; `None` where there is none, or its pool cannot be used.
+    /// By the last word of its host; `None` where there is none, its pool cannot be used, or there is more than it tells.
     fn is_in_trash(&self, row: &Quarantined) -> Option<bool> {
         let report = self.fleet.report(row.node_id)?;
         let seen = report.observed.storage.as_ref()?;
-        is_usable(seen, row.pool_id).then(|| bytes_in_trash(seen, row).is_some())
+        if bytes_in_trash(seen, row).is_some() {
+            return is_usable(seen, row.pool_id).then_some(true);
+        }
+        let told = seen.leftovers.iter().filter(|one| one.pool_id == row.pool_id).count();
+        (is_usable(seen, row.pool_id) && told < MOST_LEFTOVERS).then_some(false)
     }
 
     fn judge(

@@ -185,17 +185,20 @@ impl Sendings {
 }
 
 impl Cloud {
-    /// Asks a node for content, and waits until it comes or is refused.
+    /// Asks a node for content of so many bytes at most, and waits until it comes or is refused.
     pub(crate) async fn request_content(
         &self,
         node: NodeId,
-        project: ProjectId,
+        (project, most): (ProjectId, u64),
         order: WantedSending,
     ) -> Result<Content, Error> {
         let unreadable = |why| Error::Unreadable { id: order.snapshot_id.to_string(), why };
         let (place, answer) = self.sendings.want(node, project, order)?;
         self.wakes.wake(Passed::NOTHING_DURABLE, [node]);
         match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(Answer::Content { raw_bytes, .. })) if raw_bytes == 0 || raw_bytes > most => {
+                Err(unreadable("its host tells a size that it cannot have"))
+            }
             Ok(Ok(Answer::Content { raw_bytes, .. })) if order.offset > raw_bytes => Err(Error::invalid(
                 "offset",
                 order.offset,

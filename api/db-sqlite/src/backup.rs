@@ -51,13 +51,14 @@ impl SqliteDb {
 
     /// Begins an epoch later than this database's and than `present`, and returns it. To be called once
     /// on a restored backup, before any agent is answered: its generations are older than those the
-    /// agents have seen.
+    /// agents have seen. Warnings of ends of volumes begin anew: since the backup their owners may have put them off.
     ///
     /// # Errors
     /// As every writing verb.
     pub async fn begin_epoch_after(&self, present: Epoch) -> Result<Epoch, DbError> {
         let present = i64::try_from(present.0).unwrap_or(i64::MAX - 1);
         self.write(move |connection| {
+            connection.execute("UPDATE volume_end SET warned_seconds = NULL", [])?;
             let sql = "UPDATE meta SET epoch = max(epoch, ?1) + 1 RETURNING epoch";
             Ok(connection.query_row(sql, [present], epoch)?)
         })

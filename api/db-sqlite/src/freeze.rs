@@ -66,6 +66,11 @@ fn create(
 ) -> Verb<FreezeOutcome> {
     let refused = |outcome| Err(Undo::Answer(outcome));
     let mut of: Option<(PlacementId, NodeId, ProjectId)> = None;
+    // The guest is the one that writes; which one it is, of those that read a volume too, the others tell.
+    let mut writer = None;
+    for wanted in snapshots {
+        writer = writer.or(guest_of(connection, wanted.volume_id, None)?);
+    }
     for wanted in snapshots {
         let volume = wanted.volume_id;
         let Some((state, found, _)) = snapshot::volume_of(connection, wanted)? else {
@@ -77,7 +82,7 @@ fn create(
                 return refused(FreezeOutcome::VolumeState(volume, state));
             }
         }
-        let Some((placement, node)) = guest_of(connection, volume)? else {
+        let Some((placement, node)) = guest_of(connection, volume, writer.map(|(id, _)| id))? else {
             return refused(FreezeOutcome::NotRunning(volume));
         };
         match of {
@@ -112,13 +117,17 @@ fn create(
     Ok(FreezeOutcome::Freezing(node))
 }
 
-/// The running guest that has a volume, and its node.
-fn guest_of(connection: &Connection, volume: VolumeId) -> rusqlite::Result<Option<(PlacementId, NodeId)>> {
+/// The running guest that writes a volume, or this one that reads it, and its node.
+fn guest_of(
+    connection: &Connection,
+    volume: VolumeId,
+    reader: Option<PlacementId>,
+) -> rusqlite::Result<Option<(PlacementId, NodeId)>> {
     let sql = "SELECT l.id, l.node_id FROM attachment a
                JOIN instance i ON i.n = a.instance_n
                JOIN placement l ON l.id = a.placement_id AND l.gone_at IS NULL
-               WHERE a.volume_id = ?1 AND a.state = ?2 AND i.state = ?3";
-    let values = params![S(volume), S(AttachmentState::Attached), S(InstanceState::Running)];
+               WHERE a.volume_id = ?1 AND a.state = ?2 AND i.state = ?3 AND (NOT a.read_only OR l.id = ?4)";
+    let values = params![S(volume), S(AttachmentState::Attached), S(InstanceState::Running), reader.map(S)];
     first(connection, sql, values, |c| Ok((c.stored()?, c.stored()?)))
 }
 

@@ -31,8 +31,10 @@ impl VolumeEndDb for SqliteDb {
     async fn ending_volumes(&self, now: Timestamp) -> Result<Vec<EndingVolume>, DbError> {
         self.read(move |connection| {
             let sql = format!(
-                "SELECT v.id, v.project_id, {END}, i.id FROM volume_end e JOIN volume v ON v.id = e.volume_id
-                 LEFT JOIN attachment a ON a.volume_id = v.id LEFT JOIN instance i ON i.n = a.instance_n
+                "SELECT v.id, v.project_id, {END},
+                     (SELECT i.id FROM attachment a JOIN instance i ON i.n = a.instance_n
+                      WHERE a.volume_id = v.id ORDER BY a.since, a.id LIMIT 1)
+                 FROM volume_end e JOIN volume v ON v.id = e.volume_id
                  WHERE (e.warns_at <= ?1 OR e.warned_seconds IS NOT NULL) AND v.state <> 'deleting' ORDER BY v.id"
             );
             all(connection, &sql, params![S(now)], |c| {

@@ -1,7 +1,5 @@
 //! A volume has one writer, or readers alone: the schema says so itself, whatever a verb would write.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 
 use rusqlite::Connection;

@@ -1,6 +1,8 @@
 //! File systems of guests that hold still, by the guest agent's own commands: unlike `virDomainFSFreeze` they have a time
 //! limit of their own, without which a guest whose disk hangs keeps the call for ever, and one of them tells the state.
 
+use std::time::Instant;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tepui_types::PlacementId;
@@ -36,8 +38,9 @@ struct Reply<T> {
     value: T,
 }
 
-/// It asks for the state first: a guest that does not answer that was not asked to hold still.
-pub(crate) fn freeze(connect: &Connect, id: PlacementId) -> Outcome<FreezeAnswer> {
+/// It asks for the state first: a guest that does not answer that was not asked to hold still. Nor is one that would be asked
+/// after `by`: its answer would come when nobody waits for it, and nobody would thaw it.
+pub(crate) fn freeze(connect: &Connect, id: PlacementId, by: Instant) -> Outcome<FreezeAnswer> {
     let refused = |why: String| Ok(FreezeAnswer::Refused(why));
     let Some(domain) = running(connect, id)? else { return refused("the guest does not run".into()) };
     match domain.qemu_agent_command(STATUS, STATUS_SECONDS, 0) {
@@ -47,6 +50,9 @@ pub(crate) fn freeze(connect: &Connect, id: PlacementId) -> Outcome<FreezeAnswer
             Some("frozen") => return refused("the guest's file systems hold still already".into()),
             Some(_) | None => return refused(format!("the guest agent says: {}", cut(&reply))),
         },
+    }
+    if Instant::now() > by {
+        return refused("it took too long until the guest could be asked".into());
     }
     let reply = domain.qemu_agent_command(FREEZE, FREEZE_SECONDS, 0)?;
     match value(&reply) {
@@ -100,22 +106,28 @@ mod tests {
     #[test]
     fn a_guest_that_is_missing_or_has_no_agent_refuses_and_has_nothing_to_thaw() {
         let connect = Connect::open(Some("test:///default")).unwrap();
-        let id = PlacementId::from_random(0xf7ee_2e);
-        assert_eq!(freeze(&connect, id).unwrap(), FreezeAnswer::Refused("the guest does not run".into()));
+        let id = PlacementId::from_random(0xf7_ee2e);
+        assert_eq!(
+            freeze(&connect, id, Instant::now()).unwrap(),
+            FreezeAnswer::Refused("the guest does not run".into())
+        );
         assert_eq!(thaw(&connect, id).unwrap(), None);
         let xml = format!(
             "<domain type='test'><name>{}</name><memory>1024</memory><os><type>hvm</type></os></domain>",
             crate::identity::domain_name(id)
         );
         let domain = Domain::create_xml(&connect, &xml, 0).unwrap();
-        let refused = freeze(&connect, id).unwrap();
+        let refused = freeze(&connect, id, Instant::now()).unwrap();
         assert!(
             matches!(&refused, FreezeAnswer::Refused(why) if why.contains("does not answer")),
             "{refused:?}"
         );
         assert!(thaw(&connect, id).is_err(), "it runs, and nobody knows");
         domain.suspend().unwrap();
-        assert_eq!(freeze(&connect, id).unwrap(), FreezeAnswer::Refused("the guest does not run".into()));
+        assert_eq!(
+            freeze(&connect, id, Instant::now()).unwrap(),
+            FreezeAnswer::Refused("the guest does not run".into())
+        );
         domain.destroy().unwrap();
         assert_eq!(thaw(&connect, id).unwrap(), None);
     }

@@ -1,6 +1,6 @@
 //! The verbs on domains.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tepui_types::PlacementId;
 use virt::connect::Connect;
@@ -35,6 +35,8 @@ const THAW_CONNECTIONS: usize = 4;
 /// What the calls of a freeze and of a thaw may take: what their guest agent may, twice libvirt's five seconds for a sign of
 /// life of it, and a little.
 const FREEZE_CALL: Duration = Duration::from_secs(25);
+/// A guest that is not asked to hold still by then is not asked any more: the rest of the call is for its answer.
+const FREEZE_ASKED: Duration = Duration::from_secs(9);
 const THAW_CALL: Duration = Duration::from_secs(12);
 
 /// One libvirtd, spoken to over bounded pools of connections. Dropping it closes them.
@@ -140,7 +142,8 @@ impl LibvirtHost {
     /// Has the guest agent hold the guest's file systems still. After an error nobody knows whether they do: thaw it.
     pub async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, Error> {
         let call = Call { name: "freeze", id: Some(id), deadline: FREEZE_CALL };
-        self.freeze.call(call, move |connect| freeze::freeze(connect, id)).await
+        let by = Instant::now() + FREEZE_ASKED;
+        self.freeze.call(call, move |connect| freeze::freeze(connect, id, by)).await
     }
 
     /// Has the guest's file systems go on; how many of them held still until now. `None` where the domain is off or

@@ -128,11 +128,12 @@ impl View<'_> {
 
     /// Whether a start of it begins with scratch disks that are made anew: it is one that was asked for after the last
     /// that was carried out. One that only brings the guest back, after a reboot of the host or after it stood still,
-    /// finds what the guest had.
-    pub fn renews_scratch(&self) -> bool {
+    /// finds what the guest had, also where somebody asked for a start while the host was down.
+    pub fn renews_scratch(&self, host: &Host) -> bool {
         let Some(PlacementPart::Present(spec)) = self.wanted else { return false };
         let Power::Running { start_seq, .. } = spec.power else { return false };
-        !self.is_live() && self.progress.map_or(0, |done| done.start_seq) < start_seq
+        let went_down = self.progress.is_some_and(|done| done.went_down_with_host(&host.boot_id));
+        !self.is_live() && !went_down && self.progress.map_or(0, |done| done.start_seq) < start_seq
     }
 
     /// Whether its root disk is a file of this host.

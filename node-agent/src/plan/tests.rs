@@ -76,7 +76,7 @@ impl World {
         if action.operation == Operation::Stop {
             self.asked.get_or_insert(Asked { first: self.now, last: self.now }).last = self.now;
         }
-        let renews = self.view().renews_scratch();
+        let renews = self.view().renews_scratch(&self.host());
         for (number, step) in stages_of(action.operation).concat().iter().enumerate() {
             if deadly == Some(number) {
                 self.asked = None;

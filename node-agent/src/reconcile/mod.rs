@@ -261,7 +261,7 @@ impl Reconciler {
         if action.operation == Operation::Start && self.stands_still(id) {
             self.resumed.insert(id, pass.host.now);
         }
-        let renews_scratch = self.view(pass, id).renews_scratch();
+        let renews_scratch = self.view(pass, id).renews_scratch(&pass.host);
         let whereabouts = Whereabouts::default();
         self.in_work.insert(id, InWork { operation: action.operation, whereabouts: whereabouts.clone() });
         let job = Box::new(Job {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tepui_storage::{Pool, PoolError};
-use tepui_types::agent::{Leftover, LeftoverKind, StoragePart, StoredId, VolumePart};
+use tepui_types::agent::{Leftover, LeftoverKind, MOST_LEFTOVERS, StoragePart, StoredId, VolumePart};
 use tepui_types::{Digest, PoolId};
 
 /// Unlinks what the part orders. Nothing else does: only an explicit order ends the grace of what was removed.
@@ -90,5 +90,7 @@ fn of_pool(pool_id: PoolId, pool: &Pool, named: &Named) -> Result<Vec<Leftover>,
         let kind = LeftoverKind::Base { digest };
         found.extend(pool.base(digest)?.map(|base| Leftover { pool_id, kind, bytes: base.allocated }));
     }
+    // What was removed first, and goes first, comes first.
+    found.truncate(MOST_LEFTOVERS);
     Ok(found)
 }

@@ -145,6 +145,7 @@ pub(super) fn is_permanent(error: &PoolError) -> bool {
         | PoolError::OtherSize { .. }
         | PoolError::NoVolume(_)
         | PoolError::NoSnapshot(_)
+        | PoolError::Outgrown { .. }
         | PoolError::Removed { .. } => true,
         PoolError::NoReflink { .. }
         | PoolError::NotAPool { .. }

@@ -153,9 +153,12 @@ impl Ledger {
         }
     }
 
-    /// The next number that no export has; 0 is ganesha's own.
+    /// The next number that no export has, nor its group, which readers of one file share; 0 is ganesha's own.
     fn next(&self) -> Option<u16> {
-        let is_free = |number: &u16| self.exports.values().all(|entry| entry.number != *number);
+        let is_free = |number: &u16| {
+            let group = GROUPS + u32::from(*number);
+            self.exports.values().all(|entry| entry.number != *number && entry.group != group)
+        };
         let upwards = (self.last..u16::MAX).map(|last| last + 1);
         upwards.chain(1..=self.last).find(is_free)
     }

@@ -259,8 +259,10 @@ fn snapshot_news(snapshot: &Snapshot, seen: &StoredState) -> Option<StorageNews>
             let gib = u32::try_from(size_bytes / GIB).unwrap_or(u32::MAX);
             (pending && !is_taken(snapshot)).then_some(StorageNews::SnapshotPresent(id, gib))
         }
+        // A guest does not hold still until there is room.
         StoredState::Failed { message, permanent } => {
-            (*permanent && pending).then(|| StorageNews::SnapshotFailed(id, message.clone()))
+            let is_over = *permanent || snapshot.freeze == Some(SnapshotFreeze::Taking);
+            (is_over && pending).then(|| StorageNews::SnapshotFailed(id, message.clone()))
         }
         StoredState::Awaited { .. } => None,
         StoredState::Gone => {

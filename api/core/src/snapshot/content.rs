@@ -30,8 +30,9 @@ impl Cloud {
         caller.turn.leave();
         let sending = SendingId::from_random(self.random());
         let order = WantedSending { id: sending, pool_id: pool.id, snapshot_id: id, offset };
-        self.request_content(pool.node_id, caller.project, order).await
+        self.request_content(pool.node_id, (caller.project, bytes(&snapshot)), order).await
     }
+
     /// The content of a snapshot of which a node is to make a copy, from the host that has it.
     ///
     /// # Errors
@@ -49,17 +50,20 @@ impl Cloud {
         let pool = self.pool_of(source.pool_id).await?;
         let held = self.db.storage_part(pool.node_id).await?.ok_or_else(not_found)?;
         drop(turn);
-        let is_there = |one: &Snapshot| one.id == of && one.state == SnapshotState::Completed;
-        if !held.snapshots.iter().any(is_there) {
-            return Err(not_found());
-        }
+        let is_there = |one: &&Snapshot| one.id == of && one.state == SnapshotState::Completed;
+        let held = held.snapshots.iter().find(is_there).ok_or_else(not_found)?;
         let sending = SendingId::from_random(self.random());
         let order = WantedSending { id: sending, pool_id: pool.id, snapshot_id: of, offset: 0 };
-        self.request_content(pool.node_id, copy.project_id, order).await
+        self.request_content(pool.node_id, (copy.project_id, bytes(held)), order).await
     }
 
     async fn pool_of(&self, id: PoolId) -> Result<Pool, Error> {
         let found = self.db.pools().await?.into_iter().map(|load| load.pool).find(|pool| pool.id == id);
         found.ok_or_else(|| Error::not_found(Kind::Pool, id))
     }
+}
+
+/// The size of its disk.
+fn bytes(snapshot: &Snapshot) -> u64 {
+    u64::from(snapshot.size_gib) << 30
 }

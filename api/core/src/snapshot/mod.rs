@@ -6,7 +6,7 @@ pub(crate) mod freeze;
 mod schedule;
 mod sharing;
 
-use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState, VolumeState};
+use tepui_db::model::{Snapshot, SnapshotFreeze, SnapshotRecord, SnapshotState, VolumeState};
 use tepui_db::{DeleteOutcome, NewSnapshotsOutcome};
 use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
 
@@ -28,8 +28,13 @@ const FREEZE_FAILED: &str = "the guest's file systems could not be held still wh
 /// Why a snapshot could not be taken, for project members.
 pub fn snapshot_failure(snapshot: &Snapshot) -> &'static str {
     match snapshot.freeze {
-        Some(_) => FREEZE_FAILED,
-        None => SNAPSHOT_FAILED,
+        // A copy asks no guest, and one that held still is not to blame for what came after.
+        Some(SnapshotFreeze::Waiting | SnapshotFreeze::Taking | SnapshotFreeze::Taken)
+            if snapshot.copy_of.is_none() =>
+        {
+            FREEZE_FAILED
+        }
+        Some(_) | None => SNAPSHOT_FAILED,
     }
 }
 

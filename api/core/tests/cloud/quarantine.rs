@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tepui_core::{Error, LeftoverState, LeftoverView};
-use tepui_types::agent::{Leftover, LeftoverKind, StorageObserved, StoredId};
+use tepui_types::agent::{Leftover, LeftoverKind, MOST_LEFTOVERS, PoolBackend, StorageObserved, StoredId};
 use tepui_types::{Digest, VolumeId};
 
-use crate::harness::GIB;
+use crate::harness::{GIB, Harness};
 use crate::volumes::{Site, done};
 
 const DAY: i64 = 86_400;
@@ -78,6 +78,32 @@ async fn what_was_removed_is_unlinked_after_its_grace_by_the_control_planes_cloc
     site.serve().await;
     assert_eq!(site.orders().await, [], "it is forgotten once it is not found any more");
     assert_eq!(site.leftovers().await, []);
+}
+
+#[tokio::test]
+async fn a_process_ends_no_grace_in_its_first_hour_in_which_its_clock_is_put_right() {
+    let t = Harness::with(|config| config.retention.quarantine = Duration::from_secs(60)).await;
+    let site = Site::of(t, PoolBackend::Iscsi).await;
+    let id = site.in_quarantine().await;
+    site.t.clock.advance(3600 - 1);
+    assert_eq!(site.orders().await, []);
+    site.t.clock.advance(1);
+    assert_eq!(site.orders().await, [StoredId::Volume(id)]);
+}
+
+#[tokio::test]
+async fn what_a_host_does_not_tell_for_want_of_room_is_not_forgotten() {
+    let site = Site::new().await;
+    let id = site.in_quarantine().await;
+    let others = (0..MOST_LEFTOVERS as u128).map(|n| site.removed(VolumeId::from_random(1_000_000 + n)));
+    let mut others: Vec<_> = others.collect();
+    site.serve_with(&others).await;
+    site.t.clock.advance(DAY);
+    site.orders().await;
+    others.truncate(1);
+    others.push(site.removed(id));
+    site.serve_with(&others).await;
+    assert!(site.orders().await.contains(&StoredId::Volume(id)));
 }
 
 #[tokio::test]

@@ -53,7 +53,11 @@ impl Site {
     }
 
     async fn with(backend: PoolBackend) -> Self {
-        let t = Harness::new().await;
+        Self::of(Harness::new().await, backend).await
+    }
+
+    /// In a cloud that is configured otherwise.
+    pub(crate) async fn of(t: Harness, backend: PoolBackend) -> Self {
         let compute = t.host(1).await;
         let instance = t.run_one(&t.admin).await.instances[0].record.instance.id;
         let storage = t.host(2).await;

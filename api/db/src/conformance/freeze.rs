@@ -165,11 +165,16 @@ pub async fn a_freeze_is_of_one_running_guest(db: Arc<dyn Db>) {
     let second = site.world.running(&site.tenant, site.compute).await;
     let far = site.volume(1).await;
     site.attached(far, second, "/dev/sdf").await;
+    let shared = site.read_only().await;
+    for instance in [second, still.instance] {
+        site.attached(shared, instance, "/dev/sdh").await;
+    }
     for (volumes, refused) in [
         (vec![one, lost], FreezeOutcome::VolumeMissing(lost)),
         (vec![free], FreezeOutcome::NotRunning(free)),
         (vec![one, free], FreezeOutcome::NotRunning(free)),
         (vec![one, far], FreezeOutcome::OtherInstance(far)),
+        (vec![shared], FreezeOutcome::NotRunning(shared)),
     ] {
         let snapshots: Vec<_> = volumes.into_iter().map(|volume| site.new_snapshot(volume)).collect();
         assert_eq!(still.try_freeze(&snapshots).await.1, refused);
@@ -179,7 +184,8 @@ pub async fn a_freeze_is_of_one_running_guest(db: Arc<dyn Db>) {
     still.freezing().await;
     let busy = still.try_freeze(&[site.new_snapshot(two)]).await.1;
     assert_eq!(busy, FreezeOutcome::Busy(two));
-    assert_eq!(still.try_freeze(&[site.new_snapshot(far)]).await.1, FreezeOutcome::Freezing(site.compute));
+    let of_all = [shared, far].map(|volume| site.new_snapshot(volume));
+    assert_eq!(still.try_freeze(&of_all).await.1, FreezeOutcome::Freezing(site.compute), "of its reader's");
 }
 
 pub async fn a_freeze_that_nobody_ends_is_ended(db: Arc<dyn Db>) {

@@ -14,7 +14,7 @@ use crate::{
 
 impl Site {
     /// A volume that its host has made and nobody writes.
-    async fn read_only(&self) -> VolumeId {
+    pub(super) async fn read_only(&self) -> VolumeId {
         let mut new = self.new_volume(4);
         new.volume.read_only = true;
         assert_eq!(self.create(&new).await, NewVolumeOutcome::Created(self.storage));

@@ -57,6 +57,20 @@ pub async fn an_end_is_warned_of_and_carried_out_as_it_was_read(db: Arc<dyn Db>)
     assert_eq!(site.record(id).await, None);
 }
 
+pub async fn one_that_many_read_ends_once(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let id = site.read_only().await;
+    site.world.db.set_volume_end(site.tenant.project, id, Some(site.end())).await.unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        let reader = site.world.running(&site.tenant, site.compute).await;
+        site.attached(id, reader, "/dev/sdf").await;
+        readers.push(reader);
+    }
+    let found = site.ending(10).await;
+    assert_eq!(found.iter().map(|one| one.used_by).collect::<Vec<_>>(), [Some(readers[0])]);
+}
+
 pub async fn an_end_is_set_anew_and_taken_away(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
     let (db, project) = (&site.world.db, site.tenant.project);

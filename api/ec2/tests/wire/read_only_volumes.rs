@@ -49,7 +49,8 @@ async fn a_volume_of_a_snapshot_is_attached_to_several_and_detached_one_by_one()
         .collect();
     let place = |instance: &String| [instance.clone(), "/dev/sdf".into(), "attached".into()];
     let mut wanted = instances.each_ref().map(place);
-    (places.sort(), wanted.sort());
+    places.sort();
+    wanted.sort();
     assert_eq!(places, wanted);
     let others = client.ok("DescribeVolumes", &filter("false")).await.items("volumeSet").len();
     assert_eq!(others, 3, "what it was made of, and two root disks");

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, ParseIdError, PoolId, SnapshotId, VolumeId};
 
+/// So many leftovers of a pool a host tells at most, those that were removed first before others: a report has a size.
+pub const MOST_LEFTOVERS: usize = 10_000;
+
 /// The id of what a pool stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -4,8 +4,10 @@ use super::*;
 
 /// The guest is live, or off for this reason, and its last start was this.
 fn renews(wanted: WantedPlacement, domain: Option<DomainState>, start_seq: Option<u64>) -> bool {
-    let progress = start_seq.map(|start_seq| Progress { start_seq, ..Progress::default() });
-    World { domain, progress, ..World::new(wanted) }.view().renews_scratch()
+    let mut world = World { domain, ..World::new(wanted) };
+    let boot_id = world.host().boot_id.clone();
+    world.progress = start_seq.map(|start_seq| Progress { start_seq, boot_id, ..Progress::default() });
+    world.view().renews_scratch(&world.host())
 }
 
 #[test]
@@ -48,4 +50,14 @@ fn over_its_life_a_guest_finds_empty_disks_at_each_start_and_its_own_after_a_reb
     world.wanted = Some(running(placement(1), 3, 1));
     world.settle_alive();
     assert_eq!((world.starts, world.renewals), (4, 3));
+}
+
+#[test]
+fn a_start_that_was_asked_for_while_the_host_was_down_finds_what_the_guest_had() {
+    let mut world = World::new(running(placement(1), 1, 0));
+    world.settle_alive();
+    world.host_reboots("boot-2");
+    world.wanted = Some(running(placement(1), 2, 0));
+    world.settle_alive();
+    assert_eq!((world.starts, world.renewals), (2, 1));
 }
