@@ -22,7 +22,7 @@ readonly RUN_PACKAGES=(
 readonly TEST_PACKAGES=(
   iputils-arping iputils-ping libfaketime strace
   tgt xfsprogs btrfs-progs qemu-block-extra libiscsi-bin
-  nfs-ganesha nfs-ganesha-vfs rpcbind nfs-common
+  nfs-ganesha nfs-ganesha-vfs rpcbind nfs-common libnfs-utils
 )
 
 main() {
