@@ -47,7 +47,7 @@ pub const STEPS: &[(&str, &[&str])] = &[
 /// An open pool. It is another process's to open once this is dropped.
 #[derive(Debug)]
 pub struct Pool {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     marks: Watermarks,
     /// Holds the lock.
     _marker: File,

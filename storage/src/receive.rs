@@ -1,6 +1,7 @@
 //! Snapshots that come from another host, piece by piece.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -72,7 +73,7 @@ impl Incoming<'_> {
         }
         for block in piece.chunks(BLOCK) {
             if block.iter().any(|byte| *byte != 0) {
-                self.disk.write_all_at(block, self.place).map_err(file(self.path))?;
+                self.disk.write_all_at(block, self.place).map_err(|error| self.failed(error))?;
                 self.waiting += block.len() as u64;
             }
             self.place += block.len() as u64;
@@ -83,14 +84,25 @@ impl Incoming<'_> {
 
     /// Puts on the disk what waits: see [`STRIDE`].
     fn stride(&mut self) -> Result<(), PoolError> {
-        self.disk.sync_data().map_err(file(self.path))?;
+        self.disk.sync_data().map_err(|error| self.failed(error))?;
         self.waiting = 0;
-        // How much will come nobody knows. To begin again would fill the pool to the mark again, and again.
         self.pool.require_room().map_err(|error| match error {
-            PoolError::Full { path, .. } => PoolError::Outgrown { path },
+            PoolError::Full { .. } => self.outgrown(),
             other => other,
         })?;
         point("receive", "piece")
+    }
+
+    /// How much will come nobody knows. To begin again would fill the pool again, and again.
+    fn outgrown(&self) -> PoolError {
+        PoolError::Outgrown { path: self.pool.path.clone() }
+    }
+
+    fn failed(&self, error: io::Error) -> PoolError {
+        match error.kind() {
+            io::ErrorKind::StorageFull => self.outgrown(),
+            _ => file(self.path)(error),
+        }
     }
 
     fn end(&mut self) -> Result<(), PoolError> {
