@@ -5,16 +5,13 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use tepui_types::SnapshotId;
+use tepui_types::{SnapshotId, holes};
 
 use crate::error::file;
 use crate::shelf::{Making, SNAPSHOTS, point};
 use crate::snapshot::SEALED;
 use crate::sparse::STRIDE;
 use crate::{Copying, Pool, PoolError, Snapshot};
-
-/// Runs of zeros of this size and alignment become holes.
-const BLOCK: usize = 64 << 10;
 
 /// A file that pieces come into, in their order.
 pub struct Incoming<'a> {
@@ -71,13 +68,11 @@ impl Incoming<'_> {
         if end > self.bytes {
             return Err(PoolError::CutOff { received: end, wanted: self.bytes });
         }
-        for block in piece.chunks(BLOCK) {
-            if block.iter().any(|byte| *byte != 0) {
-                self.disk.write_all_at(block, self.place).map_err(|error| self.failed(error))?;
-                self.waiting += block.len() as u64;
-            }
-            self.place += block.len() as u64;
+        for (place, block) in holes::data(piece) {
+            self.disk.write_all_at(block, self.place + place).map_err(|error| self.failed(error))?;
+            self.waiting += block.len() as u64;
         }
+        self.place = end;
         self.copying.at(self.place)?;
         if self.waiting >= STRIDE { self.stride() } else { Ok(()) }
     }

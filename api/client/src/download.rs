@@ -10,14 +10,11 @@ use futures::StreamExt;
 use tepui_types::endpoint::DownloadSnapshot;
 use tepui_types::frames::{Decoder, RAW_SIZE_HEADER};
 use tepui_types::rest::DownloadSnapshotRequest;
-use tepui_types::{ErrorCode, SnapshotId};
+use tepui_types::{ErrorCode, SnapshotId, holes};
 
 use crate::client::{Client, refusal};
 use crate::upload::telling;
 use crate::{ClientError, retry};
-
-/// Runs of zeros of this size and alignment become holes.
-const BLOCK: usize = 64 << 10;
 
 /// With the pauses of the patient policy more than a minute.
 const DOWNLOAD_TRIES: usize = 12;
@@ -145,13 +142,9 @@ impl Receiving<'_> {
             let why = "it has more bytes than it told";
             return Err(ClientError::WrongContent { url: url.to_owned(), why });
         }
-        let mut place = received;
-        for block in piece.chunks(BLOCK) {
-            if block.iter().any(|byte| *byte != 0) {
-                let written = self.file.write_all_at(block, place);
-                written.map_err(|source| unwritable(self.path, source))?;
-            }
-            place += block.len() as u64;
+        for (place, block) in holes::data(piece) {
+            let written = self.file.write_all_at(block, received + place);
+            written.map_err(|source| unwritable(self.path, source))?;
         }
         self.place.store(end, Ordering::Relaxed);
         Ok(())

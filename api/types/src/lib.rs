@@ -7,6 +7,7 @@ pub mod endpoint;
 pub mod error;
 pub mod failpoint;
 pub mod frames;
+pub mod holes;
 pub mod id;
 pub mod rest;
 

@@ -1,8 +1,8 @@
 //! One download: verified while it is written, and given its name only when it is whole.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures::StreamExt;
 use ring::digest::{Context, SHA256};
-use tepui_types::Digest;
+use tepui_types::{Digest, holes};
 use tokio::sync::mpsc;
 
 use super::{ImageError, ImageSource};
 use crate::durable;
 
-/// Runs of zeros of this size and alignment become holes.
+/// So much of a part is read at once.
 const BLOCK: usize = 64 << 10;
 
 /// What to download.
@@ -190,14 +190,10 @@ impl PartFile {
 
     fn append(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.digest.update(chunk);
-        for block in chunk.chunks(BLOCK) {
-            if block.iter().all(|byte| *byte == 0) {
-                self.file.seek(SeekFrom::Current(block.len() as i64))?;
-            } else {
-                self.file.write_all(block)?;
-            }
-            self.length += block.len() as u64;
+        for (place, block) in holes::data(chunk) {
+            self.file.write_all_at(block, self.length + place)?;
         }
+        self.length += chunk.len() as u64;
         Ok(())
     }
 
