@@ -1,4 +1,5 @@
 //! A volume has one writer, or readers alone: the schema says so itself, whatever a verb would write.
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::sync::Arc;
 
@@ -28,8 +29,8 @@ fn attach(number: u8, volume: &str, instance: &str, read_only: bool, device: &st
     )
 }
 
-#[tokio::test]
-async fn no_row_is_a_second_writer_nor_one_beside_a_reader() {
+/// Two instances and two volumes, and a connection past the verbs.
+async fn books() -> (TempDir, World, Connection) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("db.sqlite3");
     let world = World::new(Arc::new(SqliteDb::open(&path, Options::default()).unwrap()) as Arc<dyn Db>);
@@ -38,8 +39,14 @@ async fn no_row_is_a_second_writer_nor_one_beside_a_reader() {
         world.running(&tenant, node).await;
     }
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "foreign_keys", true).unwrap();
     connection.execute_batch(ROWS).unwrap();
+    (folder, world, connection)
+}
+
+#[tokio::test]
+async fn no_row_is_a_second_writer_nor_one_beside_a_reader() {
+    let (_folder, _world, connection) = books().await;
+    connection.pragma_update(None, "foreign_keys", true).unwrap();
     let (first, second) = ("ASC", "DESC");
     for allowed in [
         attach(1, "aa", first, false, "/dev/sdf"),
@@ -74,15 +81,7 @@ async fn no_row_is_a_second_writer_nor_one_beside_a_reader() {
 
 #[tokio::test]
 async fn a_second_writer_that_came_by_another_way_is_found() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("db.sqlite3");
-    let world = World::new(Arc::new(SqliteDb::open(&path, Options::default()).unwrap()) as Arc<dyn Db>);
-    let (node, tenant) = (world.node(CAPACITY).await, world.tenant("alpha").await);
-    for _ in 0..2 {
-        world.running(&tenant, node).await;
-    }
-    let connection = Connection::open(&path).unwrap();
-    connection.execute_batch(ROWS).unwrap();
+    let (_folder, world, connection) = books().await;
     connection.execute_batch("DROP INDEX attachment_writer; PRAGMA foreign_keys = OFF").unwrap();
     let found = async || {
         let found = world.db.discrepancies().await.unwrap();

@@ -1,10 +1,9 @@
 //! Volumes with an end, and the room that removed ones take, through the REST surface, with a host that says what the
 //! test wants.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may")]
 
 mod kit;
 
-use kit::host::{host, tell};
+use kit::host::{host, pool, tell};
 use kit::{Kit, code};
 use tepui_types::PoolId;
 use tepui_types::agent::{
@@ -12,25 +11,11 @@ use tepui_types::agent::{
     StoredState, VolumeObserved,
 };
 use tepui_types::endpoint::{
-    CreatePool, CreateVolume, DeleteVolume, ListLeftovers, ReclaimPool, SetVolumeTtl, ShowVolume,
+    CreateVolume, DeleteVolume, ListLeftovers, ReclaimPool, SetVolumeTtl, ShowVolume,
 };
 use tepui_types::rest::{
-    CreatePoolRequest, CreateVolumeRequest, Empty, LeftoverKind, LeftoverState, PoolBackend,
-    SetVolumeTtlRequest, VolumeEndState,
+    CreateVolumeRequest, Empty, LeftoverKind, LeftoverState, SetVolumeTtlRequest, VolumeEndState,
 };
-
-async fn pool(kit: &Kit) -> PoolId {
-    let request = CreatePoolRequest {
-        name: "fast".into(),
-        class: "gp3".into(),
-        backend: PoolBackend::Iscsi,
-        node: "node-1".into(),
-        path: "/srv/fast".into(),
-        soft_percent: 80,
-        hard_percent: 90,
-    };
-    kit.admin().call::<CreatePool>(&[], &request).await.unwrap().id
-}
 
 fn seen(pool: PoolId) -> StorageObserved {
     let state = PoolState::Ready { total_bytes: 100 << 30, used_bytes: 1 << 30 };
@@ -41,7 +26,7 @@ fn seen(pool: PoolId) -> StorageObserved {
 async fn what_was_removed_is_listed_and_unlinked_for_administrators_alone() {
     let kit = Kit::start().await;
     let agent = host(&kit).await;
-    let pool = pool(&kit).await;
+    let pool = pool(&kit, "node-1", "fast", "gp3").await.id;
     tell(&kit, &agent, 2, &[], Some(seen(pool))).await;
     let admin = kit.admin();
     let request = CreateVolumeRequest {
@@ -76,7 +61,7 @@ async fn what_was_removed_is_listed_and_unlinked_for_administrators_alone() {
 async fn a_volume_has_an_end_that_is_set_moved_and_taken_away() {
     let kit = Kit::start().await;
     let agent = host(&kit).await;
-    let pool = pool(&kit).await;
+    let pool = pool(&kit, "node-1", "fast", "gp3").await.id;
     tell(&kit, &agent, 2, &[], Some(seen(pool))).await;
     let admin = kit.admin();
     let request = |ttl_seconds| CreateVolumeRequest {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
-use kit::host::{agent, csr, host, join_token, news, tell, url};
+use kit::host::{agent, csr, host, join_token, news, pool, tell, url};
 use kit::{Kit, code, until};
 use rcgen::KeyPair;
 use reqwest::{Body, Response, StatusCode};
@@ -17,13 +17,11 @@ use tepui_client::DownloadProgress;
 use tepui_types::agent::{
     PoolObserved, PoolState, SnapshotObserved, StorageObserved, StoredState, VolumeObserved, WantedSending,
 };
-use tepui_types::endpoint::{
-    CopySnapshot, CreatePool, CreateSnapshot, CreateVolume, DownloadSnapshot, ShowSnapshot,
-};
+use tepui_types::endpoint::{CopySnapshot, CreateSnapshot, CreateVolume, DownloadSnapshot, ShowSnapshot};
 use tepui_types::frames::{Encoder, PIECE_BYTES, RAW_SIZE_HEADER};
 use tepui_types::rest::{
-    CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateVolumeRequest,
-    DownloadSnapshotRequest, Empty, PoolBackend, Snapshot, SnapshotState,
+    CopySnapshotRequest, CreateSnapshotRequest, CreateVolumeRequest, DownloadSnapshotRequest, Empty,
+    Snapshot, SnapshotState,
 };
 use tokio::sync::Notify;
 
@@ -40,16 +38,7 @@ impl Site {
     async fn start() -> Self {
         let kit = Kit::start().await;
         let (agent, admin) = (host(&kit).await, kit.admin());
-        let pool = CreatePoolRequest {
-            name: "fast".into(),
-            class: "gp3".into(),
-            backend: PoolBackend::Iscsi,
-            node: "node-1".into(),
-            path: "/srv/fast".into(),
-            soft_percent: 80,
-            hard_percent: 90,
-        };
-        let pool = admin.call::<CreatePool>(&[], &pool).await.unwrap();
+        let pool = pool(&kit, "node-1", "fast", "gp3").await;
         let ready = PoolState::Ready { total_bytes: 100 << 30, used_bytes: 0 };
         let mut seen = StorageObserved {
             pools: vec![PoolObserved { id: pool.id, state: ready }],
@@ -294,17 +283,8 @@ async fn a_copy_to_another_host_is_brought_to_that_host_and_to_no_other() {
     let path = url(&site.kit, &format!("/agent/v1/snapshots/{}/content", site.snapshot.id));
     let read = async |agent: &reqwest::Client| agent.get(&path).send().await.unwrap();
     assert_eq!(read(&other).await.status(), StatusCode::NOT_FOUND, "it has nothing to copy");
-    let far = CreatePoolRequest {
-        name: "far".into(),
-        class: "st1".into(),
-        backend: PoolBackend::Nfs,
-        node: "node-2".into(),
-        path: "/srv/far".into(),
-        soft_percent: 80,
-        hard_percent: 90,
-    };
     tell(&site.kit, &other, 1, &[], None).await;
-    let far = admin.call::<CreatePool>(&[], &far).await.unwrap();
+    let far = pool(&site.kit, "node-2", "far", "st1").await;
     let ready = PoolState::Ready { total_bytes: 100 << 30, used_bytes: 0 };
     let seen = StorageObserved {
         pools: vec![PoolObserved { id: far.id, state: ready }],

@@ -3,20 +3,20 @@
 
 mod kit;
 
-use kit::host::{host, tell};
+use kit::host::{host, pool, tell};
 use kit::{Kit, code};
 use tepui_types::agent::{
     PoolObserved, PoolState, SnapshotObserved, StorageObserved, StoredState, VolumeObserved,
 };
 use tepui_types::endpoint::{
-    CopySnapshot, CreatePool, CreateSnapshot, CreateSnapshotSchedule, CreateVolume, DeleteSnapshot,
+    CopySnapshot, CreateSnapshot, CreateSnapshotSchedule, CreateVolume, DeleteSnapshot,
     DeleteSnapshotSchedule, DeleteVolume, DetachVolume, ListSnapshotSchedules, ListSnapshots, ModifyVolume,
     ShowSnapshot, ShowSnapshotSchedule, ShowVolume,
 };
 use tepui_types::rest::{
-    CopySnapshotRequest, CreatePoolRequest, CreateSnapshotRequest, CreateSnapshotScheduleRequest,
-    CreateVolumeRequest, DetachVolumeRequest, Empty, ModifyVolumeRequest, Pool, PoolBackend, Snapshot,
-    SnapshotConsistency, SnapshotState, Volume, VolumeState,
+    CopySnapshotRequest, CreateSnapshotRequest, CreateSnapshotScheduleRequest, CreateVolumeRequest,
+    DetachVolumeRequest, Empty, ModifyVolumeRequest, Pool, Snapshot, SnapshotConsistency, SnapshotState,
+    Volume, VolumeState,
 };
 
 /// A cloud with one pool, and its host.
@@ -30,16 +30,7 @@ impl Site {
     async fn start() -> Self {
         let kit = Kit::start().await;
         let agent = host(&kit).await;
-        let request = CreatePoolRequest {
-            name: "fast".into(),
-            class: "gp3".into(),
-            backend: PoolBackend::Iscsi,
-            node: "node-1".into(),
-            path: "/srv/fast".into(),
-            soft_percent: 80,
-            hard_percent: 90,
-        };
-        let pool = kit.admin().call::<CreatePool>(&[], &request).await.unwrap();
+        let pool = pool(&kit, "node-1", "fast", "gp3").await;
         let site = Self { kit, agent, pool };
         site.says(2, &[], &[]).await;
         site

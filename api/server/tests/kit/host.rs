@@ -5,8 +5,8 @@ use reqwest::{Certificate, Identity, StatusCode};
 use serde_json::{Value, json};
 use tepui_types::Digest;
 use tepui_types::agent::StorageObserved;
-use tepui_types::endpoint::CreateJoinToken;
-use tepui_types::rest::Empty;
+use tepui_types::endpoint::{CreateJoinToken, CreatePool};
+use tepui_types::rest::{CreatePoolRequest, Empty, Pool, PoolBackend};
 
 use super::Kit;
 
@@ -19,6 +19,20 @@ pub(crate) async fn join_token(kit: &Kit) -> String {
     let (_, der) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
     assert_eq!(fingerprint, Digest::of(&der.contents).to_string());
     secret.to_owned()
+}
+
+/// Gives a node a pool of iSCSI with volumes of a class.
+pub(crate) async fn pool(kit: &Kit, node: &str, name: &str, class: &str) -> Pool {
+    let request = CreatePoolRequest {
+        name: name.into(),
+        class: class.into(),
+        backend: PoolBackend::Iscsi,
+        node: node.into(),
+        path: format!("/srv/{name}"),
+        soft_percent: 80,
+        hard_percent: 90,
+    };
+    kit.admin().call::<CreatePool>(&[], &request).await.unwrap()
 }
 
 pub(crate) fn agent(kit: &Kit, identity: Option<(&str, &KeyPair)>) -> reqwest::Client {
