@@ -34,7 +34,11 @@ main() {
     return
   fi
 
-  WORK=$(mktemp -d "$(dirname "$out")/.build-$image.XXXXXX")
+  # What a build left that was killed; the lock says that none is under way.
+  local work
+  work=$(dirname "$out")/.build-$(basename "$out")
+  rm -rf --one-file-system "$work".*
+  WORK=$(mktemp -d "$work.XXXXXX")
   trap 'rm -rf --one-file-system "$WORK"' EXIT
   trap 'exit 130' INT TERM HUP
 

@@ -44,7 +44,8 @@ bootstrap() {
   } >"$WORK/sources.list"
 
   # initramfs-tools reads its configuration while the kernel is installed, so it must be there first.
-  mmdebstrap --quiet --variant=minbase --mode=root --format=directory \
+  # A mount namespace of its own takes /proc and /sys of the tree with it, also when it is killed.
+  unshare --mount --propagation private mmdebstrap --quiet --variant=minbase --mode=root --format=directory \
     --include="$(IFS=,; echo "${PACKAGES[*]}")" \
     --aptopt="$WORK/apt.conf" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
