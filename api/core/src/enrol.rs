@@ -53,17 +53,17 @@ impl Cloud {
         let turn = self.host_turn().await?;
         let maker = self.db.join_token_maker(&secret).await?;
         drop(turn);
+        let Some(maker) = maker else {
+            let address = request.underlay_address;
+            tracing::warn!(%address, request_id, "an enrolment that nobody asked for");
+            return Err(unknown_token());
+        };
         let outcome = self.take_in(&secret, request).await;
         let (told, resource) = match &outcome {
             Ok(node) => ("ok", node.to_string()),
             Err(error) => (error.name(), request.underlay_address.to_string()),
         };
-        match maker {
-            Some(maker) => self.record(&by(maker, request_id), "EnrolNode", resource, told).await,
-            None => {
-                tracing::warn!(resource, outcome = told, request_id, "an enrolment that nobody asked for")
-            }
-        }
+        self.record(&by(maker, request_id), "EnrolNode", resource, told).await;
         outcome
     }
 
@@ -93,7 +93,7 @@ impl Cloud {
                 pass("core::enrol::woken")?;
                 return Ok(id);
             }
-            EnrolOutcome::UnknownToken => ("unknown_token", "there is no such token".into()),
+            EnrolOutcome::UnknownToken => return Err(unknown_token()),
             EnrolOutcome::Expired(at) => ("token_expired", format!("it ended at {at}; make a new one")),
             EnrolOutcome::UsedByOther => ("token_used", "another host used it; make a new one".into()),
             // A copy of a host's data_dir has its UUID, and would take its node over and start its guests a
@@ -143,6 +143,10 @@ impl Cloud {
             Certificate::Foreign => Ok(false),
         }
     }
+}
+
+fn unknown_token() -> Error {
+    Error::JoinRefused { reason: "unknown_token", why: "there is no such token".into() }
 }
 
 /// A host that acts for the maker of its token.

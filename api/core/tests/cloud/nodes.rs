@@ -32,6 +32,9 @@ async fn a_join_token_is_for_one_host_and_one_hour() {
     assert_eq!(t.cloud.enrol(&enrol(&token, 1), "r").await.unwrap(), id, "a lost reply");
     assert!(matches!(t.cloud.enrol(&enrol(&token, 2), "r").await, Err(Error::JoinRefused { .. })));
     assert!(matches!(t.cloud.enrol(&enrol("guess", 2), "r").await, Err(Error::JoinRefused { .. })));
+    // Who guesses learns nothing of the rest.
+    let nameless = EnrolRequest { name: String::new(), ..enrol("guess", 2) };
+    assert!(matches!(t.cloud.enrol(&nameless, "r").await, Err(Error::JoinRefused { .. })));
     let late = t.cloud.create_join_token(&t.admin).await.unwrap().secret;
     t.clock.advance(3601);
     assert!(matches!(t.cloud.enrol(&enrol(&late, 3), "r").await, Err(Error::JoinRefused { .. })));
