@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tepui_core::{BearerError, Error, Refused};
+use tepui_core::{BearerError, Error, Kind, Refused};
 use tepui_types::{ErrorBody, ErrorCode};
 
 use crate::metrics::Code;
@@ -169,6 +169,10 @@ impl Failure {
             Failure::Ambiguous { .. } => "give the whole id",
             Failure::Domain(Error::NoCapacity { .. }) => "tepui type list",
             Failure::Domain(Error::QuotaExceeded { .. }) => "tepui whoami",
+            Failure::Domain(Error::PoolsFull { .. }) => {
+                "ask an operator, who sees why with `tepui pool list`"
+            }
+            Failure::Domain(Error::NotFound { kind, .. }) => return listing(*kind),
             Failure::Domain(Error::Protected { .. }) => {
                 "switch the attribute off with `tepui instance set`, then repeat"
             }
@@ -197,6 +201,22 @@ impl From<BearerError> for Failure {
             BearerError::Unchecked(error) => error.into(),
         }
     }
+}
+
+/// What shows the names that there are, where the client does not look for similar ones itself.
+fn listing(kind: Kind) -> Vec<String> {
+    let command = match kind {
+        Kind::Volume => "tepui volume list",
+        Kind::Snapshot => "tepui snapshot list",
+        Kind::SnapshotSchedule => "tepui snapshot schedule list",
+        Kind::Pool => "tepui pool list",
+        Kind::PoolClass => "leave the class out, or ask an operator which there are",
+        Kind::Node => "tepui node list",
+        Kind::Project => "tepui project list",
+        Kind::User => "tepui user list",
+        _ => return Vec::new(),
+    };
+    vec![command.to_owned()]
 }
 
 fn domain_code(error: &Error) -> ErrorCode {

@@ -86,6 +86,15 @@ async fn names_ids_and_their_beginnings_all_find_an_object() {
 }
 
 #[tokio::test]
+async fn who_names_what_is_not_there_is_told_what_shows_the_names() {
+    let kit = Kit::start().await;
+    let volume = refused(kit.admin().call::<ShowVolume>(&["data"], &Empty {}).await);
+    assert_eq!(volume.1.try_, ["tepui volume list"]);
+    let node = refused(kit.admin().call::<ShowNode>(&["node-9"], &Empty {}).await);
+    assert_eq!(node.1.try_, ["tepui node list"]);
+}
+
+#[tokio::test]
 async fn rules_are_added_shown_and_removed() {
     use tepui_types::agent::{Direction, Peer, PortRange, Protocol};
     let kit = Kit::start().await;
