@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -407,6 +408,35 @@ fn the_next_agent_takes_over_the_tgtd_that_runs_with_its_connections() {
         assert!(!lab.settings.log().with_added_extension("old").exists(), "another one was started");
         writer.perform("write -P 2 0 4k");
         assert_eq!(lab.content(0, 4096), [2; 4096]);
+    });
+}
+
+/// tgtd never sees the end of a connection to its socket on which nothing was asked, and takes a processor to look for it.
+#[test]
+fn agents_that_watched_tgtd_leave_no_connection_that_it_goes_on_reading() {
+    lab(|lab| {
+        let export = lab.export(1, ReadWrite);
+        lab.recover(&[&export]);
+        let pid = lab.process();
+        let socket = lab.settings.run_dir.join("tgt.0");
+        let mut writer = lab.initiator(&export, &lab.ensure(&export)).connect();
+        for number in 1..4 {
+            // The last it met is then "try again", which it takes the end of a connection for.
+            writer.perform(&format!("write -P {number} 0 4k"));
+            lab.run(async { tokio::time::timeout(Duration::from_millis(50), lab.tgt.ended()).await })
+                .unwrap_err();
+            lab.tgt = Tgt::new(lab.settings.clone());
+            lab.recover(&[&export]);
+        }
+        let connected = |line: &&str| line.ends_with(socket.to_str().unwrap()) && line.contains(" 03 ");
+        let left =
+            || fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap().lines().filter(connected).count();
+        let deadline = Instant::now() + PATIENCE;
+        while left() > 0 {
+            assert!(Instant::now() < deadline, "{} connections", left());
+            sleep(Duration::from_millis(5));
+        }
+        assert_eq!(lab.process(), pid);
     });
 }
 

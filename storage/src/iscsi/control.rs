@@ -101,13 +101,19 @@ impl Control {
         &self.socket
     }
 
-    /// A connection on which nothing is asked; it ends with tgtd. `None` if nobody listens.
-    pub(super) async fn line(&self) -> Result<Option<UnixStream>, TgtError> {
-        match UnixStream::connect(&self.socket).await.map_err(self.silent("connect")) {
-            Ok(line) => Ok(Some(line)),
-            Err(error) if error.is_absence() => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Whom a new connection reaches, while it is open. `None` if nobody listens.
+    pub(super) async fn peer<T>(&self, look: impl FnOnce(&UnixStream) -> T) -> Result<Option<T>, TgtError> {
+        let mut line = match UnixStream::connect(&self.socket).await.map_err(self.silent("connect")) {
+            Ok(line) => line,
+            Err(error) if error.is_absence() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let seen = look(&line);
+        // Of a connection that ends before it asked for anything tgtd never sees the end: it reads it again and again,
+        // and takes a whole processor, as long as it runs. The answer to this is nobody's.
+        let request = Request::new(Mode::Portal, Op::Show).target(-1);
+        line.write_all(&request.encode()).await.map_err(self.silent("show portals"))?;
+        Ok(Some(seen))
     }
 
     pub(super) async fn set_state(&self, state: State) -> Result<(), TgtError> {

@@ -8,10 +8,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
@@ -95,10 +95,14 @@ impl Daemon {
 
     /// Makes it run; it lets nobody in if it had to be started.
     pub(super) async fn ensure(&self) -> Result<(), TgtError> {
-        if self.control.line().await?.is_none() {
-            self.start().await?;
+        match self.control.portals().await {
+            Ok(found) => self.check_portal(&found).await,
+            Err(error) if error.is_absence() => {
+                self.start().await?;
+                self.check_portal(&self.control.portals().await?).await
+            }
+            Err(error) => Err(error),
         }
-        self.check_portal().await
     }
 
     async fn start(&self) -> Result<(), TgtError> {
@@ -135,8 +139,8 @@ impl Daemon {
     }
 
     /// tgtd that cannot have its portal serves on every address of the host instead.
-    async fn check_portal(&self) -> Result<(), TgtError> {
-        let (found, wanted) = (self.control.portals().await?, self.settings.portal.to_string());
+    async fn check_portal(&self, found: &[String]) -> Result<(), TgtError> {
+        let wanted = self.settings.portal.to_string();
         if found == [wanted.as_str()] {
             return Ok(());
         }
@@ -160,8 +164,8 @@ impl Daemon {
     /// targets, and ignores SIGTERM.
     pub(super) async fn end(&self) -> Result<(), TgtError> {
         let Some(process) = self.process().await? else { return Ok(()) };
-        pidfd_send_signal(&process.handle, Signal::KILL).map_err(unruled)?;
-        process.gone().await
+        pidfd_send_signal(&process, Signal::KILL).map_err(unruled)?;
+        gone(process).await
     }
 
     /// Whether somebody listens at the portal, or may do so.
@@ -173,45 +177,39 @@ impl Daemon {
     /// Returns once it has ended; at once if it does not run.
     pub(super) async fn ended(&self) -> Result<(), TgtError> {
         match self.process().await? {
-            Some(process) => process.gone().await,
+            Some(process) => gone(process).await,
             None => Ok(()),
         }
     }
 
-    async fn process(&self) -> Result<Option<Process>, TgtError> {
-        let Some(line) = self.control.line().await? else { return Ok(None) };
-        let peer = line.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
-        match pidfd_open(peer.ok_or_else(|| unruled(Errno::NOTSUP))?, PidfdFlags::empty()) {
-            // The line is still open, so that nobody else has come to have the number.
-            Ok(handle) if is_open(&line) => Ok(Some(Process { line, handle })),
-            Ok(_) | Err(Errno::SRCH) => Ok(None),
-            Err(error) => Err(unruled(error)),
+    /// A handle of the process that runs.
+    async fn process(&self) -> Result<Option<OwnedFd>, TgtError> {
+        match self.control.peer(handle).await? {
+            Some(Ok(handle)) => Ok(handle),
+            Some(Err(error)) => Err(unruled(error)),
+            None => Ok(None),
         }
     }
 }
 
-/// A tgtd that runs, and a line to it.
-struct Process {
-    line: UnixStream,
-    handle: OwnedFd,
-}
-
-impl Process {
-    /// Waits for its end. On a line on which it is asked nothing it says nothing; once that is closed, the rest of its
-    /// files are, too, in no time.
-    async fn gone(mut self) -> Result<(), TgtError> {
-        let _ = self.line.read(&mut [0]).await;
-        while !has_exited(&self.handle).map_err(unruled)? {
-            sleep(LOOK_AGAIN).await;
-        }
-        Ok(())
+fn handle(line: &UnixStream) -> Result<Option<OwnedFd>, Errno> {
+    let peer = line.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
+    match pidfd_open(peer.ok_or(Errno::NOTSUP)?, PidfdFlags::empty()) {
+        // The line is still open, so that nobody else has come to have the number.
+        Ok(handle) if is_open(line) => Ok(Some(handle)),
+        Ok(_) | Err(Errno::SRCH) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// A handle of a process can be read once all its threads are gone and its files closed.
-fn has_exited(handle: &OwnedFd) -> Result<bool, Errno> {
-    let mut seen = [PollFd::new(handle, PollFlags::IN)];
-    Ok(poll(&mut seen, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+/// Waits for the end of a process, whose handle can be read once all its threads are gone and its files closed.
+async fn gone(process: OwnedFd) -> Result<(), TgtError> {
+    #[expect(
+        deprecated,
+        reason = "sound with an OwnedFd, and what replaces it is unsafe, which no crate here may be"
+    )]
+    let process = AsyncFd::with_interest(process, Interest::READABLE).map_err(watched)?;
+    process.readable().await.map(drop).map_err(watched)
 }
 
 fn is_open(line: &UnixStream) -> bool {
@@ -219,7 +217,11 @@ fn is_open(line: &UnixStream) -> bool {
 }
 
 fn unruled(error: Errno) -> TgtError {
-    TgtError::Process { source: error.into() }
+    watched(error.into())
+}
+
+fn watched(source: io::Error) -> TgtError {
+    TgtError::Process { source }
 }
 
 fn cannot(reason: String) -> TgtError {
