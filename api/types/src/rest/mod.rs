@@ -52,7 +52,7 @@ pub use snapshot_schedule::{CreateSnapshotScheduleRequest, SnapshotSchedule};
 pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
 pub use upload::{
     AppendImageUploadRequest, CompleteImageUploadRequest, CreateImageUploadRequest, ImageUpload,
-    UploadImageRequest,
+    UploadContent, UploadImageRequest,
 };
 pub use volume::{
     AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, ModificationState,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use tepui_client::UploadProgress;
 use tepui_types::endpoint::{ImportImage, ShowImage, ShowImportTask};
-use tepui_types::rest::{Empty, ImportImageRequest, ImportState, ImportTask, UploadImageRequest};
+use tepui_types::rest::{Empty, ImportImageRequest, ImportState, ImportTask, UploadContent, UploadImageRequest};
 
 use crate::aws::shell_line;
 use crate::failure::{Failure, Result};
@@ -84,6 +84,7 @@ async fn upload(import: &Import, session: &mut Session) -> Result<ImportTask> {
         description: import.description.clone(),
         login_user: import.login_user.clone(),
         public: import.public,
+        content: UploadContent::Bootable,
     };
     let client = session.client()?;
     let mut known = None;
