@@ -15,5 +15,5 @@ mod sparse;
 mod store;
 
 pub use convert::{ConvertError, Converter};
-pub use inspect::{Format, Inspection, Limits, Refusal, inspect};
+pub use inspect::{Content, Format, Inspection, Limits, Refusal, inspect};
 pub use store::{ImageStore, ImportError, StoreError, StoredImage};

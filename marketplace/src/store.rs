@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempPath};
 use tepui_types::Digest;
 
-use crate::inspect::InspectError;
+use crate::inspect::{InspectError, inspect_as};
 use crate::sandbox::SANDBOX_UID;
-use crate::{ConvertError, Converter, Format, Inspection, Limits, Refusal, inspect, sparse};
+use crate::{Content, ConvertError, Converter, Format, Inspection, Limits, Refusal, sparse};
 
 const PRIVATE_PREFIX: &str = ".import-";
 /// Root's, and not even root writes: QEMU's user must never own or change a base.
@@ -133,8 +133,22 @@ impl ImageStore {
         limits: &Limits,
         expected: Option<Digest>,
     ) -> Result<StoredImage, ImportError> {
+        self.import_as(Content::Bootable, source, limits, expected).await
+    }
+
+    /// As [`ImageStore::import`], of a file that is to be `content`.
+    ///
+    /// # Errors
+    /// Those of [`ImageStore::import`].
+    pub async fn import_as(
+        &self,
+        content: Content,
+        source: &Path,
+        limits: &Limits,
+        expected: Option<Digest>,
+    ) -> Result<StoredImage, ImportError> {
         let file = open_regular(source)?;
-        let inspection = inspect_file(clone(&file, source)?, *limits, source).await?;
+        let inspection = inspect_file(content, clone(&file, source)?, *limits, source).await?;
         let private = self.private_file()?;
         let written = match inspection.format {
             Format::Raw => self.copy(file, &private, &inspection, limits).await,
@@ -261,8 +275,13 @@ fn open_regular(path: &Path) -> Result<File, StoreError> {
     Err(at(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
 }
 
-async fn inspect_file(file: File, limits: Limits, path: &Path) -> Result<Inspection, ImportError> {
-    match tokio::task::spawn_blocking(move || inspect(&file, &limits)).await {
+async fn inspect_file(
+    content: Content,
+    file: File,
+    limits: Limits,
+    path: &Path,
+) -> Result<Inspection, ImportError> {
+    match tokio::task::spawn_blocking(move || inspect_as(content, &file, &limits)).await {
         Ok(Ok(inspection)) => Ok(inspection),
         Ok(Err(InspectError::Refused(refusal))) => Err(refusal.into()),
         Ok(Err(InspectError::Read(source))) => Err(StoreError { path: path.into(), source }.into()),

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use support::Bench;
-use tepui_marketplace::{ImportError, Limits};
+use tepui_marketplace::{Content, ImportError, Limits};
 use tepui_types::Digest;
 
 #[tokio::test]
@@ -153,4 +153,23 @@ async fn links_and_pipes_are_not_followed() {
         bench.store.import(&bench.path(name), &Limits::default(), None).await.unwrap_err();
     }
     assert!(bench.stored().is_empty());
+}
+
+#[tokio::test]
+async fn what_need_not_boot_is_taken_by_its_header_or_as_it_is() {
+    let bench = Bench::new();
+    let blank = bench.path("blank.raw");
+    fs::write(&blank, vec![0; 1 << 20]).unwrap();
+    let qcow2 = bench.qcow2("disk.qcow2");
+    let take = async |content, source: &PathBuf| {
+        bench.store.import_as(content, source, &Limits::default(), None).await.map(|stored| stored.digest)
+    };
+    let bytes = |source: &PathBuf| Digest::of(&fs::read(source).unwrap());
+    assert!(take(Content::Bootable, &blank).await.is_err());
+    for content in [Content::Data, Content::Raw] {
+        assert_eq!(take(content, &blank).await.unwrap(), bytes(&blank));
+    }
+    let unpacked = bytes(&bench.path("source.raw"));
+    assert_eq!(take(Content::Data, &qcow2).await.unwrap(), unpacked);
+    assert_eq!(take(Content::Raw, &qcow2).await.unwrap(), bytes(&qcow2), "nothing is read out of it");
 }

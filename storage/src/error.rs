@@ -102,8 +102,8 @@ pub enum PoolError {
         /// What was asked for.
         bytes: u64,
     },
-    /// A volume would not hold its image.
-    #[error("a volume of {bytes} bytes cannot hold the image {image}, which has {needed}")]
+    /// A volume or snapshot would not hold its image.
+    #[error("a disk of {bytes} bytes cannot hold the image {image}, which has {needed}")]
     SmallerThanImage {
         /// The image.
         image: Digest,

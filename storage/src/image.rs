@@ -1,16 +1,17 @@
-//! Images in a pool: each is copied into it once, and every volume that begins with it is a clone of that.
+//! Images in a pool: each is copied into it once, and every volume that begins with it, and every snapshot that is made
+//! from it, is a clone of that.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use tepui_types::agent::VolumeImage;
-use tepui_types::{Digest, VolumeId};
+use tepui_types::agent::{SnapshotImage, VolumeImage};
+use tepui_types::{Digest, SnapshotId, VolumeId};
 
 use crate::error::file;
 use crate::pool::TMP;
-use crate::shelf::{Found, IMAGES, Making, VOLUMES, point};
-use crate::snapshot::SEALED;
+use crate::shelf::{Found, IMAGES, Making, SNAPSHOTS, VOLUMES, point};
+use crate::snapshot::{SEALED, Snapshot};
 use crate::volume::{MODE, Volume, check_size};
 use crate::{Copying, Pool, PoolError, durable, reflink};
 
@@ -58,18 +59,39 @@ impl Pool {
     pub fn begin_volume(&self, id: VolumeId, with: VolumeImage, bytes: u64) -> Result<Volume, PoolError> {
         check_size(bytes)?;
         if self.find(VOLUMES, &id)?.is_none() {
-            if with.bytes > bytes {
-                return Err(PoolError::SmallerThanImage { image: with.digest, needed: with.bytes, bytes });
-            }
-            let base = self.base(with.digest)?.ok_or(PoolError::NoBase(with.digest))?;
-            check_length(with, &base.path, base.bytes)?;
-            let source = File::open(&base.path).map_err(file(&base.path))?;
-            let making = Making { operation: "begin", shelf: VOLUMES, id: &id, mode: MODE };
-            self.make(&making, |disk, path| {
-                reflink::clone(&source, disk).and_then(|()| disk.set_len(bytes)).map_err(file(path))
-            })?;
+            self.clone_base(
+                with,
+                bytes,
+                &Making { operation: "begin", shelf: VOLUMES, id: &id, mode: MODE },
+            )?;
         }
         self.made(id, bytes)
+    }
+
+    /// Makes a snapshot that holds an image; what is beyond it reads zero. A snapshot that is there is left as it is, and
+    /// needs no base.
+    ///
+    /// # Errors
+    /// Those of [`Pool::begin_volume`], a snapshot that was removed.
+    pub fn begin_snapshot(&self, id: SnapshotId, with: SnapshotImage) -> Result<Snapshot, PoolError> {
+        check_size(with.size_bytes)?;
+        if self.find(SNAPSHOTS, &id)?.is_none() {
+            let making = Making { operation: "begin_snapshot", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            self.clone_base(with.content, with.size_bytes, &making)?;
+        }
+        self.placed(id)
+    }
+
+    fn clone_base(&self, with: VolumeImage, bytes: u64, making: &Making<'_>) -> Result<(), PoolError> {
+        if with.bytes > bytes {
+            return Err(PoolError::SmallerThanImage { image: with.digest, needed: with.bytes, bytes });
+        }
+        let base = self.base(with.digest)?.ok_or(PoolError::NoBase(with.digest))?;
+        check_length(with, &base.path, base.bytes)?;
+        let source = File::open(&base.path).map_err(file(&base.path))?;
+        self.make(making, |disk, path| {
+            reflink::clone(&source, disk).and_then(|()| disk.set_len(bytes)).map_err(file(path))
+        })
     }
 
     /// Removes a base at once: it holds nobody's data, and is made anew when it is wanted. Volumes that were made

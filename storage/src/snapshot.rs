@@ -1,4 +1,4 @@
-//! Snapshots: sealed clones of a volume's file.
+//! Snapshots: sealed clones of a volume's file, or of an image's.
 
 use std::fs::File;
 use std::path::PathBuf;

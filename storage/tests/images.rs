@@ -7,10 +7,11 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use support::{BTRFS, BYTES, MIB, XFS, on, pool, pool_id, volume};
+use support::{BTRFS, BYTES, MIB, XFS, on, pool, pool_id, snapshot, volume};
 use tepui_storage::{Copying, Pool, PoolError, Watermarks};
-use tepui_types::Digest;
-use tepui_types::agent::VolumeImage;
+use tepui_types::agent::{SnapshotImage, VolumeImage};
+use tepui_types::frames::{Decoder, FrameError};
+use tepui_types::{Digest, SnapshotId, Timestamp};
 
 /// No multiple of a block of anything.
 const LENGTH: u64 = 64 * MIB + 512 + 7;
@@ -91,6 +92,83 @@ fn goes_its_own_way(path: &Path, source: &(VolumeImage, PathBuf)) {
 }
 
 #[test]
+fn a_snapshot_of_an_image_is_sealed_holds_it_and_zeros_and_needs_its_base_no_more() {
+    for make_system in [XFS, BTRFS] {
+        on(make_system, BYTES, |path| {
+            let pool = pool(path);
+            let elsewhere = tempfile::tempdir().unwrap();
+            let source = image(&elsewhere.path().join("image"));
+            let with = SnapshotImage { content: source.0, size_bytes: 80 * MIB };
+            let error = pool.begin_snapshot(snapshot(1), with).unwrap_err();
+            assert!(matches!(error, PoolError::NoBase(digest) if digest == with.content.digest), "{error}");
+            make(&pool, &source).unwrap();
+            let before = pool.usage().unwrap().used;
+            let made = pool.begin_snapshot(snapshot(1), with).unwrap();
+            let found = fs::metadata(&made.path).unwrap();
+            assert_eq!(
+                (made.bytes, found.len(), found.permissions().mode() & 0o777),
+                (80 * MIB, 80 * MIB, 0o400)
+            );
+            assert!(pool.usage().unwrap().used - before < MIB, "it is a clone");
+            pool.drop_base(with.content.digest).unwrap();
+            assert_eq!(pool.begin_snapshot(snapshot(1), with).unwrap(), made, "it is made once");
+            let mut content = fs::read(&source.1).unwrap();
+            content.resize(usize::try_from(80 * MIB).unwrap(), 0);
+            assert!(fs::read(&made.path).unwrap() == content, "the image, and zeros behind it");
+            pool.clone_volume(volume(1), snapshot(1), 80 * MIB).unwrap();
+
+            pool.remove_snapshot(snapshot(1), Timestamp::from_second(1_800_000_000).unwrap()).unwrap();
+            make(&pool, &source).unwrap();
+            let error = pool.begin_snapshot(snapshot(1), with).unwrap_err();
+            assert!(
+                matches!(error, PoolError::Removed { .. }),
+                "what was removed does not come back: {error}"
+            );
+        });
+    }
+}
+
+/// As its reader writes what it downloads.
+fn download(pool: &Pool, id: SnapshotId, to: &Path) -> u64 {
+    let content = pool.content(id, 0).unwrap();
+    let (bytes, file) = (content.bytes(), File::create(to).unwrap());
+    file.set_len(bytes).unwrap();
+    let (mut decoder, mut at) = (Decoder::new().unwrap(), 0);
+    for portion in content {
+        let write = |piece: &[u8]| {
+            file.write_all_at(piece, at).unwrap();
+            at += piece.len() as u64;
+            Ok::<(), FrameError>(())
+        };
+        decoder.read(&portion.unwrap(), write).unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn a_snapshot_that_was_downloaded_is_the_same_again_once_it_is_uploaded() {
+    on(XFS, BYTES, |path| {
+        let pool = pool(path);
+        let disk = pool.create_volume(volume(1), 80 * MIB).unwrap();
+        let disk = OpenOptions::new().write(true).open(disk.path).unwrap();
+        for (place, byte) in [(0, 1), (33 * MIB + 512, 2), (80 * MIB - 4096, 3)] {
+            disk.write_all_at(&[byte; 4096], place).unwrap();
+        }
+        disk.sync_all().unwrap();
+        let taken = pool.take_snapshot(snapshot(1), volume(1)).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let file = elsewhere.path().join("data.raw");
+        let bytes = download(&pool, snapshot(1), &file);
+
+        let content = VolumeImage { digest: Digest::of(b"its bytes"), bytes };
+        make(&pool, &(content, file)).unwrap();
+        let with = SnapshotImage { content, size_bytes: bytes };
+        let made = pool.begin_snapshot(snapshot(2), with).unwrap();
+        assert!(fs::read(made.path).unwrap() == fs::read(taken.path).unwrap());
+    });
+}
+
+#[test]
 fn hostile_lengths_are_refused_and_leave_nothing() {
     on(XFS, BYTES, |path| {
         let pool = pool(path);
@@ -112,19 +190,26 @@ fn hostile_lengths_are_refused_and_leave_nothing() {
         }
         let error = pool.begin_volume(volume(1), image, 64 * MIB).unwrap_err().to_string();
         let told = format!(
-            "a volume of {} bytes cannot hold the image {}, which has {LENGTH}",
+            "a disk of {} bytes cannot hold the image {}, which has {LENGTH}",
             64 * MIB,
             image.digest
         );
         assert_eq!(error, told);
         let error = pool.begin_volume(volume(1), image, LENGTH).unwrap_err();
         assert!(matches!(error, PoolError::Size { .. }), "{error}");
+        for (bytes, size_bytes) in
+            [(LENGTH, 64 * MIB), (LENGTH, LENGTH), (LENGTH - 1, 80 * MIB), (u64::MAX, 80 * MIB)]
+        {
+            let with = SnapshotImage { content: said(bytes), size_bytes };
+            pool.begin_snapshot(snapshot(1), with).unwrap_err();
+        }
+        assert_eq!(pool.snapshots().unwrap(), []);
         assert_eq!((pool.volumes().unwrap(), fs::read_dir(path.join("tmp")).unwrap().count()), (vec![], 0));
     });
 }
 
 #[test]
-fn a_pool_that_is_full_or_would_be_takes_no_base_and_no_volume_of_one() {
+fn a_pool_that_is_full_or_would_be_takes_no_base_and_nothing_of_one() {
     on(XFS, BYTES, |path| {
         drop(pool(path));
         let open = |hard_percent| {
@@ -143,6 +228,9 @@ fn a_pool_that_is_full_or_would_be_takes_no_base_and_no_volume_of_one() {
         drop(pool);
         open(95).make_base(image, &file, &Copying::default()).unwrap();
         let error = open(used + 1).begin_volume(volume(1), image, 80 * MIB).unwrap_err();
+        assert!(matches!(error, PoolError::Full { .. }), "{error}");
+        let with = SnapshotImage { content: image, size_bytes: 80 * MIB };
+        let error = open(used + 1).begin_snapshot(snapshot(1), with).unwrap_err();
         assert!(matches!(error, PoolError::Full { .. }), "{error}");
     });
 }

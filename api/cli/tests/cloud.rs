@@ -380,6 +380,70 @@ async fn an_image_that_is_not_there_leaves_nothing_behind() {
     assert!(!cloud.dir.path().join("home").exists());
 }
 
+/// A raw disk without a boot sector.
+fn disk(cloud: &Cloud, name: &str) -> String {
+    let path = cloud.dir.path().join(name);
+    std::fs::write(&path, vec![3; 4096]).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_cannot_be_made_of_a_file_leaves_no_image() {
+    let cloud = Cloud::start().await;
+    let file = disk(&cloud, "data.raw");
+    let ran = cloud.tepui(&format!("snapshot upload {file}")).await;
+    assert_eq!(ran.exit, Exit::NoCapacity, "this cloud has no pool: {ran:?}");
+    assert!(
+        ran.err.contains("why:   ") && ran.err.contains("nothing of the upload is left in the cloud"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("docs:  tepui help snapshot upload"), "{ran:?}");
+    let imports = cloud.tepui("image imports --json").await.json();
+    assert_eq!((&imports[0]["state"], &imports[0]["source"]), (&json!("completed"), &json!("data.raw")));
+    assert_eq!(cloud.tepui("image list").await.out, "");
+    assert_eq!(cloud.tepui("snapshot list").await.out, "");
+
+    let early = cloud.tepui(&format!("snapshot upload {file} --pool fast")).await;
+    assert_eq!(early.exit, Exit::NotFound, "{early:?}");
+    let imports = cloud.tepui("image imports --json").await.json();
+    assert_eq!(imports.as_array().unwrap().len(), 1, "it is refused before a byte went up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_refused_as_a_snapshot_says_why_and_leaves_nothing() {
+    let cloud = Cloud::start().await;
+    let vmdk = cloud.dir.path().join("old.img");
+    std::fs::write(&vmdk, [&b"KDMV"[..], &[0; 4092]].concat()).unwrap();
+    let ran = cloud.tepui(&format!("snapshot upload {}", vmdk.display())).await;
+    assert_eq!(ran.exit, Exit::Failed, "{ran:?}");
+    assert!(ran.err.contains("error: 'old.img' was not imported\nwhy:   the file is a VMDK disk"), "{ran:?}");
+    assert_eq!(cloud.tepui("image list").await.out, "");
+    let missing = cloud.tepui("snapshot upload /nonexistent/data.raw").await;
+    assert_eq!(missing.exit, Exit::Failed, "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_became_an_import_is_gone_on_with_by_the_same_command() {
+    let cloud = Cloud::start().await;
+    let file = disk(&cloud, "data.img");
+    let line = format!("snapshot upload {file} --timeout 0s");
+    let ran = cloud.tepui(&line).await;
+    let go_on =
+        ran.err.lines().find_map(|line| line.split_once("tepui snapshot upload ")).map(|(_, rest)| rest);
+    let Some(go_on) = go_on else { panic!("{ran:?}") };
+    assert_eq!(ran.exit, Exit::TimedOut, "{ran:?}");
+    assert!(ran.err.contains("tepui image delete snapshot-upload-"), "{ran:?}");
+    let ran = cloud.tepui(&format!("snapshot upload {go_on}")).await;
+    assert_eq!(ran.exit, Exit::NoCapacity, "{ran:?}");
+    let imports = cloud.tepui("image imports --json").await.json();
+    assert_eq!(imports.as_array().unwrap().len(), 1, "the bytes went up once");
+    assert_eq!(cloud.tepui("image list").await.out, "");
+    // Its image is gone by now.
+    let ran = cloud.tepui(&format!("snapshot upload {go_on}")).await;
+    assert_eq!(ran.exit, Exit::NotFound, "{ran:?}");
+    assert!(ran.err.contains("nothing of the upload is left in the cloud"), "{ran:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_access_answers_json_and_shows_its_request() {
     let cloud = Cloud::start().await;

@@ -89,6 +89,7 @@ pub const CALLS: &[(&str, Course)] = &[
     ("CreateSnapshot", Steps("snapshot")),
     ("CreateSnapshots", Steps("snapshot")),
     ("CopySnapshot", Steps("snapshot")),
+    ("SnapshotImage", Steps("snapshot")),
     ("DeleteSnapshot", Steps("snapshot")),
     ("CreateSnapshotSchedule", Whole(ONE)),
     ("DeleteSnapshotSchedule", Whole(ONE)),

@@ -60,6 +60,8 @@ impl ImageDb for SqliteDb {
                        WHERE p.gone_at IS NULL
                        UNION
                        SELECT image_digest FROM volume WHERE state = 'creating' AND image_digest IS NOT NULL
+                       UNION
+                       SELECT image_digest FROM snapshot WHERE state = 'pending' AND image_digest IS NOT NULL
                        ORDER BY 1";
             all(connection, sql, [], |c| c.stored())
         })

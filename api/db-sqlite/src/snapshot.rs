@@ -4,20 +4,21 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState, VolumeEvent, VolumeState};
 use tepui_db::{
-    CopySnapshotOutcome, DbError, DeleteOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb,
+    CopySnapshotOutcome, DbError, DeleteOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange,
+    SnapshotDb, SnapshotOfImageOutcome,
 };
 use tepui_types::agent::SnapshotSource;
-use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId};
+use tepui_types::{ImageId, NodeId, PoolId, ProjectId, SnapshotId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::snapshot_share::USABLE;
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, node, snapshot_share, tag, volume};
+use crate::{SqliteDb, node, snapshot_image, snapshot_share, tag, volume};
 
 /// The SELECT list that [`read`] reads.
-pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze";
+pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze, image_digest, image_bytes";
 
 #[async_trait]
 impl SnapshotDb for SqliteDb {
@@ -38,6 +39,16 @@ impl SnapshotDb for SqliteDb {
     ) -> Result<CopySnapshotOutcome, DbError> {
         let (new, tags) = (new.clone(), tags.to_vec());
         self.write(move |connection| copy(connection, of, &new, &tags)).await
+    }
+
+    async fn snapshot_of_image(
+        &self,
+        of: ImageId,
+        new: &Snapshot,
+        tags: &[(String, String)],
+    ) -> Result<SnapshotOfImageOutcome, DbError> {
+        let (new, tags) = (new.clone(), tags.to_vec());
+        self.write(move |connection| snapshot_image::create(connection, of, &new, &tags)).await
     }
 
     async fn snapshots(&self, project: ProjectId) -> Result<Vec<SnapshotRecord>, DbError> {
@@ -103,6 +114,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Snapshot> {
         created_at: c.stored()?,
         copy_of: read_source(c)?,
         freeze: c.optional()?,
+        image: volume::read_image(c)?,
     })
 }
 
@@ -172,7 +184,7 @@ pub(crate) fn take_if_available(
 
 pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
     let sql = format!(
-        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
     );
     let values = params![
         S(snapshot.id),
@@ -187,6 +199,8 @@ pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::
         snapshot.copy_of.map(|source| S(source.snapshot_id)),
         snapshot.copy_of.map(|source| S(source.pool_id)),
         snapshot.freeze.map(S),
+        snapshot.image.map(|image| S(image.digest)),
+        snapshot.image.map(|image| S(image.bytes)),
     ];
     execute(connection, &sql, values)?;
     Ok(())

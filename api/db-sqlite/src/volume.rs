@@ -92,7 +92,8 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Volume> {
     })
 }
 
-fn read_image(c: &Columns<'_>) -> rusqlite::Result<Option<VolumeImage>> {
+/// Reads the columns of an image that something is made from.
+pub(crate) fn read_image(c: &Columns<'_>) -> rusqlite::Result<Option<VolumeImage>> {
     let (digest, bytes) = (c.optional()?, c.optional::<u64>()?);
     Ok(digest.zip(bytes).map(|(digest, bytes)| VolumeImage { digest, bytes }))
 }

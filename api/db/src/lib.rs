@@ -51,7 +51,9 @@ pub use quarantine::QuarantineDb;
 pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};
 pub use schedule::ScheduleDb;
-pub use snapshot::{CopySnapshotOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb};
+pub use snapshot::{
+    CopySnapshotOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb, SnapshotOfImageOutcome,
+};
 pub use storage::{StorageDb, StorageNews, StoragePartState};
 pub use tag::{TagDb, TagOutcome};
 pub use volume::{

@@ -1,7 +1,7 @@
 //! Snapshots.
 
 use async_trait::async_trait;
-use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
+use tepui_types::{ImageId, NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
 use crate::model::{Snapshot, SnapshotRecord, SnapshotSharing, SnapshotState, VolumeState};
 use crate::{DbError, DeleteOutcome};
@@ -26,6 +26,17 @@ pub enum CopySnapshotOutcome {
     SourceMissing(SnapshotId),
     /// The snapshot is in this state.
     SourceState(SnapshotId, SnapshotState),
+    /// The pool was deleted or drained, or its node given up, since it was chosen: choose again.
+    PoolLost(PoolId),
+}
+
+/// What became of a snapshot of an image. Everything but `Making` left nothing behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotOfImageOutcome {
+    /// It is in the books; this node's agent makes it.
+    Making(NodeId),
+    /// There is no such image that the project may launch.
+    ImageMissing(ImageId),
     /// The pool was deleted or drained, or its node given up, since it was chosen: choose again.
     PoolLost(PoolId),
 }
@@ -75,6 +86,15 @@ pub trait SnapshotDb: Send + Sync {
         copy: &Snapshot,
         tags: &[(String, String)],
     ) -> Result<CopySnapshotOutcome, DbError>;
+
+    /// Makes a snapshot of the image `of`, in the pool of the row. What it holds and its size are the image's, whatever the
+    /// row says; the image may go at once.
+    async fn snapshot_of_image(
+        &self,
+        of: ImageId,
+        snapshot: &Snapshot,
+        tags: &[(String, String)],
+    ) -> Result<SnapshotOfImageOutcome, DbError>;
 
     /// A project's snapshots, by id.
     async fn snapshots(&self, project: ProjectId) -> Result<Vec<SnapshotRecord>, DbError>;

@@ -11,7 +11,8 @@ use tepui_core::{Caller, Cloud, Error, ImportRequest, ImportedImage, Kind};
 use tepui_db::model::ImportTask;
 use tepui_ec2::{ImageImports, UrlImport};
 use tepui_marketplace::fetch::{self, AddressPolicy, FetchError, Retries};
-use tepui_marketplace::{ImageStore, Limits, StoredImage};
+use tepui_marketplace::{Content, ImageStore, Limits, StoredImage};
+use tepui_types::rest::UploadContent;
 use tepui_types::{Digest, ImportTaskId};
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
@@ -206,7 +207,7 @@ impl Importer {
         };
         let file = self.downloads.begin(task, &order).map_err(|error| words(&error))?;
         self.fetch(caller, task, &order.url, &file, place).await?;
-        Ok(self.convert(caller, task, &file, outlook, place).await?)
+        Ok(self.convert(caller, task, (&file, Content::Bootable), outlook, place).await?)
     }
 
     async fn check_and_convert(
@@ -221,7 +222,8 @@ impl Importer {
         if let Some(expected) = sha256 {
             upload.check_digest(expected).await.map_err(|error| words(&error))?;
         }
-        self.convert(caller, task, &upload.data(), outlook, place).await
+        let content = content(upload.image().content);
+        self.convert(caller, task, (&upload.data(), content), outlook, place).await
     }
 
     async fn fetch(
@@ -280,7 +282,7 @@ impl Importer {
         &self,
         caller: &Caller,
         task: ImportTaskId,
-        file: &Path,
+        (file, content): (&Path, Content),
         outlook: Outlook,
         place: &Place,
     ) -> Result<(), String> {
@@ -288,7 +290,8 @@ impl Importer {
         self.note(caller, task, FETCHED_PERCENT, "converting").await;
         let _sealing = self.sealing.read().await;
         let limits = self.limits_now()?;
-        let stored = self.store.import(file, &limits, None).await.map_err(|error| words(&error))?;
+        let stored = self.store.import_as(content, file, &limits, None).await;
+        let stored = stored.map_err(|error| words(&error))?;
         let imported = imported(stored, outlook);
         let complete = || self.cloud.complete_import(caller, task, imported.clone());
         written(complete).await.map_err(|error| words(&error))?;
@@ -312,6 +315,14 @@ impl Importer {
             self.store.remove(digest).map_err(|error| words(&error))?;
         }
         Ok(unused.len())
+    }
+}
+
+fn content(asked: UploadContent) -> Content {
+    match asked {
+        UploadContent::Bootable => Content::Bootable,
+        UploadContent::Data => Content::Data,
+        UploadContent::Raw => Content::Raw,
     }
 }
 

@@ -258,6 +258,7 @@ endpoints! {
     Json Post "/v1/volumes/{volume}/detach" DetachVolume(DetachVolumeRequest) -> Volume, "Detaches a volume from its instance.";
     Query Delete "/v1/volumes/{volume}" DeleteVolume(Empty) -> Empty, "Deletes a volume that nobody uses.";
     Json Post "/v1/snapshots" CreateSnapshot(CreateSnapshotRequest) -> Snapshot, "Takes a snapshot of a volume.";
+    Json Post "/v1/images/{image}/snapshot" SnapshotImage(SnapshotImageRequest) -> Snapshot, "Makes a snapshot that holds an image.";
     Json Post "/v1/snapshots/{snapshot}/copy" CopySnapshot(CopySnapshotRequest) -> Snapshot, "Copies a snapshot, also to another pool or host.";
     Query Get "/v1/snapshots" ListSnapshots(Empty) -> List<Snapshot>, "Lists the project's snapshots.";
     Query Get "/v1/snapshots/{snapshot}" ShowSnapshot(Empty) -> Snapshot, "Shows a snapshot.";

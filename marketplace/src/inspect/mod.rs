@@ -31,6 +31,18 @@ impl Default for Limits {
     }
 }
 
+/// What a file is to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Content {
+    /// A disk that boots: qcow2, or raw with a boot sector.
+    #[default]
+    Bootable,
+    /// A disk with anything on it: qcow2 or raw.
+    Data,
+    /// A disk's bytes as they are. Nothing is read out of them.
+    Raw,
+}
+
 /// The formats that can be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -124,7 +136,18 @@ pub enum InspectError {
 /// # Errors
 /// [`InspectError::Refused`] with the rule it breaks.
 pub fn inspect(file: &File, limits: &Limits) -> Result<Inspection, InspectError> {
+    inspect_as(Content::Bootable, file, limits)
+}
+
+/// As [`inspect`], of a file that is to be `content`.
+///
+/// # Errors
+/// Those of [`inspect`].
+pub fn inspect_as(content: Content, file: &File, limits: &Limits) -> Result<Inspection, InspectError> {
     let length = file.metadata()?.len();
+    if content == Content::Raw {
+        return Ok(inspect_raw(length, limits)?);
+    }
     let mut head = vec![0; HEAD_BYTES.min(usize::try_from(length).unwrap_or(HEAD_BYTES))];
     file.read_exact_at(&mut head, 0)?;
     if qcow2::is_qcow2(&head) {
@@ -133,12 +156,15 @@ pub fn inspect(file: &File, limits: &Limits) -> Result<Inspection, InspectError>
     if let Some(name) = foreign::format_of(&head, file, length)? {
         return Err(Refusal::ForeignFormat(name).into());
     }
-    Ok(inspect_raw(&head, length, limits)?)
+    if content == Content::Bootable && head.get(510..512) != Some(&[0x55, 0xaa]) {
+        return Err(Refusal::NotADisk.into());
+    }
+    Ok(inspect_raw(length, limits)?)
 }
 
-fn inspect_raw(head: &[u8], length: u64, limits: &Limits) -> Result<Inspection, Refusal> {
-    if head.get(510..512) != Some(&[0x55, 0xaa]) {
-        return Err(Refusal::NotADisk);
+fn inspect_raw(length: u64, limits: &Limits) -> Result<Inspection, Refusal> {
+    if length == 0 {
+        return Err(Refusal::Truncated("it is empty".into()));
     }
     if !length.is_multiple_of(SECTOR) {
         return Err(Refusal::PartialSector(length));

@@ -1,5 +1,5 @@
-//! Brings images into pools, beside all else that is done there: it may take minutes, and a volume that begins with
-//! an image that is there takes milliseconds.
+//! Brings images into pools, beside all else that is done there: it may take minutes, and a volume or snapshot that
+//! begins with an image that is there takes milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tepui_storage::{Copying, Pool, PoolError};
-use tepui_types::agent::{StoragePart, StoredState, VolumeImage, VolumePart, WantedVolume};
+use tepui_types::agent::{
+    SnapshotPart, StoragePart, StoredState, VolumeImage, VolumePart, WantedSnapshot, WantedVolume,
+};
 use tepui_types::{Digest, PoolId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -17,7 +19,7 @@ use crate::images::{ImageCache, ImageError};
 use crate::plan::retry_delay;
 use crate::unused::Unused;
 
-/// A base that no volume waits for stays for so long: the next one is likely to begin with the same image.
+/// A base that nothing waits for stays for so long: the next volume is likely to begin with the same image.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// Shown progress is a multiple of so many percent: each change is a report and a line in the log.
@@ -77,8 +79,8 @@ impl Bases {
         Self { images, works: Mutex::default(), unused: Mutex::default(), ended: Arc::default() }
     }
 
-    /// Begins to bring an image into a pool that does not have it, if that is not under way; how it is with a volume
-    /// that waits for it.
+    /// Begins to bring an image into a pool that does not have it, if that is not under way; how it is with what
+    /// waits for it.
     pub(super) fn want(&self, id: PoolId, pool: &Arc<Pool>, image: VolumeImage) -> StoredState {
         let mut works = self.lock();
         let work = works.entry((id, image.digest, image.bytes)).or_insert_with(|| self.begin(pool, image, 0));
@@ -132,9 +134,10 @@ impl Bases {
         self.retain(|(pool, ..)| *pool != id);
     }
 
-    /// Gives up copies for which no volume waits any more (a download goes on to its end), and removes bases of which none has made use for a day.
+    /// Gives up copies for which nothing waits any more (a download goes on to its end), and removes bases of which nothing
+    /// has made use for a day.
     pub(super) async fn tidy(self: &Arc<Self>, part: &StoragePart, pools: BTreeMap<PoolId, Arc<Pool>>) {
-        let awaited: BTreeSet<Key> = part.volumes.iter().filter_map(awaited_image).collect();
+        let awaited: BTreeSet<Key> = awaited(part).collect();
         self.retain(|key| awaited.contains(key));
         let bases = Arc::clone(self);
         let removal = move || bases.remove_unused(&pools, &awaited);
@@ -238,7 +241,7 @@ fn idle_bases(pool: &Pool, is_awaited: impl Fn(Digest) -> bool) -> Result<Vec<(P
 }
 
 /// The image that a volume needs that was not made yet.
-fn awaited_image(volume: &WantedVolume) -> Option<Key> {
+fn of_volume(volume: &WantedVolume) -> Option<Key> {
     match volume.wanted {
         VolumePart::Present { image: Some(image), made: false, .. } => {
             Some((volume.pool_id, image.digest, image.bytes))
@@ -247,19 +250,36 @@ fn awaited_image(volume: &WantedVolume) -> Option<Key> {
     }
 }
 
-/// The images that volumes of a part need that were not made yet.
+/// The image that a snapshot needs that was not made yet.
+fn of_snapshot(snapshot: &WantedSnapshot) -> Option<Key> {
+    match snapshot.wanted {
+        SnapshotPart::Present { image: Some(image), taken: false, .. } => {
+            Some((snapshot.pool_id, image.content.digest, image.content.bytes))
+        }
+        SnapshotPart::Present { .. } | SnapshotPart::Absent => None,
+    }
+}
+
+/// What is needed for that which a part wants and that was not made yet.
+fn awaited(part: &StoragePart) -> impl Iterator<Item = Key> {
+    let snapshots = part.snapshots.iter().filter_map(of_snapshot);
+    part.volumes.iter().filter_map(of_volume).chain(snapshots)
+}
+
+/// The images that volumes and snapshots of a part need that were not made yet.
 pub(crate) fn awaited_images(part: &StoragePart) -> impl Iterator<Item = Digest> {
-    part.volumes.iter().filter_map(awaited_image).map(|(_, digest, _)| digest)
+    awaited(part).map(|(_, digest, _)| digest)
 }
 
 #[cfg(test)]
 mod tests {
+    use tepui_types::agent::{SnapshotImage, SnapshotSource};
     use tepui_types::{SnapshotId, VolumeId};
 
     use super::*;
 
     #[test]
-    fn an_image_is_kept_for_volumes_that_are_not_made_and_for_no_others() {
+    fn an_image_is_kept_for_what_is_not_made_of_it_and_for_nothing_else() {
         let image = |text: &[u8]| Some(VolumeImage { digest: Digest::of(text), bytes: 4096 });
         let present =
             |image, snapshot_id, made| VolumePart::Present { size_bytes: 4096, snapshot_id, image, made };
@@ -274,6 +294,21 @@ mod tests {
         let (id, pool_id) = (VolumeId::from_random(1), PoolId::from_random(1));
         let volumes = parts.into_iter().map(|wanted| WantedVolume { id, pool_id, wanted }).collect();
         let part = StoragePart { volumes, ..StoragePart::default() };
+        assert_eq!(awaited_images(&part).collect::<Vec<_>>(), [Digest::of(b"awaited")]);
+
+        let of = |text: &[u8]| image(text).map(|content| SnapshotImage { content, size_bytes: 4096 });
+        let copy_of = Some(SnapshotSource { snapshot_id: SnapshotId::from_random(1), pool_id });
+        let present = |image, copy_of, taken| SnapshotPart::Present { volume_id: id, copy_of, image, taken };
+        let parts = [
+            present(of(b"awaited"), None, false),
+            present(of(b"taken"), None, true),
+            present(None, copy_of, false),
+            present(None, None, false),
+            SnapshotPart::Absent,
+        ];
+        let id = SnapshotId::from_random(1);
+        let snapshots = parts.into_iter().map(|wanted| WantedSnapshot { id, pool_id, wanted }).collect();
+        let part = StoragePart { snapshots, ..StoragePart::default() };
         assert_eq!(awaited_images(&part).collect::<Vec<_>>(), [Digest::of(b"awaited")]);
     }
 }

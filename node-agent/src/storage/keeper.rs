@@ -118,8 +118,17 @@ fn tell(before: Option<&StorageObserved>, now: &StorageObserved) {
     }
     for snapshot in &now.snapshots {
         let is_new = !before.is_some_and(|before| before.snapshots.contains(snapshot));
-        if let (StoredState::Failed { message, .. }, true) = (&snapshot.state, is_new) {
-            tracing::error!(snapshot = %snapshot.id, %message, "a snapshot is not as wanted");
+        match &snapshot.state {
+            StoredState::Awaited { message } if is_new => {
+                tracing::info!(snapshot = %snapshot.id, %message, "a snapshot is not there yet");
+            }
+            StoredState::Failed { message, .. } if is_new => {
+                tracing::error!(snapshot = %snapshot.id, %message, "a snapshot is not as wanted");
+            }
+            StoredState::Failed { .. }
+            | StoredState::Awaited { .. }
+            | StoredState::Present { .. }
+            | StoredState::Gone => {}
         }
     }
     for export in &now.exports {

@@ -117,7 +117,8 @@ impl LocalPools {
                 None => here.push(one.clone()),
             }
         }
-        let mut seen = work(pools.clone(), here, move |pool, one| snapshot(pool, one, now)).await;
+        let bases = Arc::clone(&self.bases);
+        let mut seen = work(pools.clone(), here, move |pool, one| snapshot(pool, one, now, &bases)).await;
         seen.extend(self.transfers.apply(due).await);
         seen
     }

@@ -84,36 +84,41 @@ pub(super) fn volume(
                 Err(PoolError::NoBase(_)) => return Ok(bases.want(wanted.pool_id, pool, *image)),
                 made => made?,
             },
-            (Some(_), Some(_)) => return Ok(twofold()),
+            (Some(_), Some(_)) => return Ok(twofold("a volume begins with a snapshot or with an image")),
         },
     };
     Ok(StoredState::Present { size_bytes: found.bytes })
 }
 
 pub(super) fn snapshot(
-    pool: &Pool,
+    pool: &Arc<Pool>,
     wanted: &WantedSnapshot,
     now: Timestamp,
+    bases: &Bases,
 ) -> Result<StoredState, PoolError> {
-    match &wanted.wanted {
-        SnapshotPart::Present { volume_id, copy_of, taken } => {
-            let found = match (pool.snapshot(wanted.id)?, copy_of) {
-                (Some(found), _) if *taken => found,
-                (None, _) if *taken => return Ok(lost()),
-                // Nothing is made of one that is there; it is put on the disk before it is told.
-                (Some(_), _) | (None, None) => pool.take_snapshot(wanted.id, *volume_id)?,
-                (None, Some(source)) if source.pool_id == wanted.pool_id => {
-                    pool.copy_snapshot(wanted.id, source.snapshot_id)?
-                }
-                (None, Some(_)) => return Ok(unusable("the pool of its source")),
-            };
-            Ok(StoredState::Present { size_bytes: found.bytes })
-        }
-        SnapshotPart::Absent => {
-            pool.remove_snapshot(wanted.id, now)?;
-            Ok(StoredState::Gone)
-        }
-    }
+    let SnapshotPart::Present { volume_id, copy_of, image, taken } = &wanted.wanted else {
+        pool.remove_snapshot(wanted.id, now)?;
+        return Ok(StoredState::Gone);
+    };
+    let found = match pool.snapshot(wanted.id)? {
+        Some(found) if *taken => found,
+        None if *taken => return Ok(lost()),
+        // Nothing is made of one that is there; it is put on the disk before it is told.
+        Some(_) => pool.take_snapshot(wanted.id, *volume_id)?,
+        None => match (copy_of, image) {
+            (None, None) => pool.take_snapshot(wanted.id, *volume_id)?,
+            (Some(source), None) if source.pool_id == wanted.pool_id => {
+                pool.copy_snapshot(wanted.id, source.snapshot_id)?
+            }
+            (Some(_), None) => return Ok(unusable("the pool of its source")),
+            (None, Some(image)) => match pool.begin_snapshot(wanted.id, *image) {
+                Err(PoolError::NoBase(_)) => return Ok(bases.want(wanted.pool_id, pool, image.content)),
+                made => made?,
+            },
+            (Some(_), Some(_)) => return Ok(twofold("a snapshot is a copy or is made from an image")),
+        },
+    };
+    Ok(StoredState::Present { size_bytes: found.bytes })
 }
 
 /// It was here. An operator may bring it back; nothing else could but a disk with other bytes under its name.
@@ -125,9 +130,8 @@ fn unusable(pool: &str) -> StoredState {
     StoredState::Failed { message: format!("{pool} cannot be used"), permanent: false }
 }
 
-fn twofold() -> StoredState {
-    let message = "a volume begins with a snapshot or with an image, and not with both".into();
-    StoredState::Failed { message, permanent: true }
+fn twofold(rule: &str) -> StoredState {
+    StoredState::Failed { message: format!("{rule}, and not both"), permanent: true }
 }
 
 pub(super) fn not_stored(error: &PoolError) -> StoredState {

@@ -1,4 +1,4 @@
-//! Volumes that begin with an image, which comes from the control plane.
+//! Volumes and snapshots that begin with an image, which comes from the control plane.
 
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,16 @@ use futures::stream::{self, BoxStream};
 use tepui_agent::images::{CacheLimits, ImageCache, ImageSource};
 use tepui_agent::link::LinkError;
 use tepui_agent::storage::Storage as _;
-use tepui_types::agent::{ExportState, PoolState, StorageObserved, StoredState, VolumeImage, VolumePart};
+use tepui_types::agent::{
+    ExportState, PoolState, SnapshotImage, SnapshotPart, SnapshotSource, StorageObserved, StoredState,
+    VolumeImage, VolumePart,
+};
 use tepui_types::{Digest, failpoint};
 use tokio::sync::Notify;
 
 use super::support::lab::PATIENCE;
 use super::support::{MIB, snapshot, volume};
-use super::{Host, host, open, present, walk};
+use super::{Host, host, open, pool_id, present, seen_of, walk};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const LIMITS: CacheLimits = CacheLimits { max_bytes: 1 << 30, grace: DAY };
@@ -165,6 +168,69 @@ fn a_volume_begins_with_its_image_once_that_is_here_and_holds_up_nothing_meanwhi
     });
 }
 
+/// A snapshot to be made from an image.
+fn holding(image: VolumeImage, mib: u64, taken: bool) -> SnapshotPart {
+    let image = Some(SnapshotImage { content: image, size_bytes: mib * MIB });
+    SnapshotPart::Present { volume_id: volume(9), copy_of: None, image, taken }
+}
+
+#[test]
+fn a_snapshot_waits_for_its_image_and_is_then_its_own() {
+    host(|host, path| {
+        let image = publish(host);
+        host.source.holds_back.store(true, Ordering::SeqCst);
+        host.want_snapshot(1, pool_id(), holding(image, 16, false));
+        host.want_volume(1, present(16));
+        let seen = host.apply();
+        assert_eq!(state(&seen, 1), there(16), "it holds up nothing");
+        let told = seen_of(&seen, 1);
+        assert!(matches!(told, Some(StoredState::Awaited { .. })), "{told:?}");
+        // The agent ends and goes on where it was.
+        host.runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        host.source.go_on();
+        host.restart();
+        host.until(|seen| seen_of(seen, 1) == Some(&there(16)));
+        let disk = path.join("pool/snapshots").join(snapshot(1).to_string()).join("disk.raw");
+        let mut content = host.source.content.lock().unwrap().clone();
+        content.resize(16 << 20, 0);
+        assert!(std::fs::read(&disk).unwrap() == content, "the image, and zeros behind it");
+
+        host.want_snapshot(1, pool_id(), holding(image, 16, true));
+        std::fs::remove_dir_all(path.join("pool/images")).unwrap();
+        std::fs::create_dir(path.join("pool/images")).unwrap();
+        let seen = host.apply();
+        assert_eq!(seen_of(&seen, 1), Some(&there(16)));
+        assert_eq!(host.bases(path), [] as [PathBuf; 0], "it needs its image no more");
+        std::fs::remove_dir_all(disk.parent().unwrap()).unwrap();
+        let seen = host.apply();
+        let (message, permanent) = failure(seen_of(&seen, 1).unwrap().clone());
+        assert!(message.contains("not in the pool any more") && !permanent, "{message}");
+        host.want_snapshot(1, pool_id(), SnapshotPart::Absent);
+        let seen = host.apply();
+        assert_eq!(seen_of(&seen, 1), Some(&StoredState::Gone));
+    });
+}
+
+#[test]
+fn a_snapshot_of_two_origins_or_of_an_image_that_does_not_fit_is_refused_for_good() {
+    host(|host, _| {
+        let image = publish(host);
+        let SnapshotPart::Present { volume_id, image: both, .. } = holding(image, 16, false) else {
+            unreachable!()
+        };
+        let copy_of = Some(SnapshotSource { snapshot_id: snapshot(7), pool_id: pool_id() });
+        let wanted = SnapshotPart::Present { volume_id, copy_of, image: both, taken: false };
+        host.want_snapshot(1, pool_id(), wanted);
+        host.want_snapshot(2, pool_id(), holding(image, 1, false));
+        let seen = host.apply();
+        for (number, rule) in [(1, "not both"), (2, "cannot hold the image")] {
+            let (message, permanent) = failure(seen_of(&seen, number).unwrap().clone());
+            assert!(message.contains(rule) && permanent, "{message}");
+        }
+        assert_eq!(host.source.opened(), 0, "for these none is brought");
+    });
+}
+
 #[test]
 fn an_agent_that_ends_while_an_image_comes_goes_on_where_it_was() {
     host(|host, _| {
@@ -212,7 +278,7 @@ fn an_image_with_other_content_and_one_that_does_not_fit_are_refused_for_good() 
         let (message, permanent) = failure(state(&seen, 1));
         assert!(message.contains("cannot hold the image") && permanent, "{message}");
         let (message, permanent) = failure(state(&seen, 2));
-        assert!(message.contains("not with both") && permanent, "{message}");
+        assert!(message.contains("not both") && permanent, "{message}");
         let (message, permanent) = failure(state(&seen, 3));
         assert!(message.ends_with(&u64::MAX.to_string()) && permanent, "{message}");
         assert_eq!(host.source.opened(), 0, "for these none is brought");

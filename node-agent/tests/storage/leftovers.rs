@@ -49,7 +49,7 @@ fn what_was_removed_is_told_of_and_unlinked_by_order_alone() {
 #[test]
 fn a_file_that_the_part_does_not_name_is_told_of_and_stays() {
     host(|host, path| {
-        let taken = SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false };
+        let taken = SnapshotPart::Present { volume_id: volume(1), copy_of: None, image: None, taken: false };
         host.want_volume(1, present(1));
         host.want_snapshot(1, pool_id(), taken);
         assert_eq!(host.apply().leftovers, []);

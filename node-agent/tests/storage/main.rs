@@ -187,7 +187,7 @@ fn volumes_and_snapshots_are_made_grown_and_removed() {
         let disk = std::fs::OpenOptions::new().write(true).open(&file(1)[0]).unwrap();
         disk.write_all_at(&[7; 4096], 0).unwrap();
 
-        let wanted = SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false };
+        let wanted = SnapshotPart::Present { volume_id: volume(1), copy_of: None, image: None, taken: false };
         host.part.snapshots = vec![WantedSnapshot { id: snapshot(1), pool_id: pool_id(), wanted }];
         host.want_volume(1, present(24));
         let made = VolumePart::Present {
@@ -224,7 +224,7 @@ fn volumes_and_snapshots_are_made_grown_and_removed() {
 #[test]
 fn what_was_made_and_is_lost_is_never_made_anew() {
     host(|host, path| {
-        let taken = |taken| SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken };
+        let taken = |taken| SnapshotPart::Present { volume_id: volume(1), copy_of: None, image: None, taken };
         host.want_volume(1, present(1));
         host.want_export(1, open());
         host.part.snapshots =
@@ -270,7 +270,8 @@ fn two_pools(test: impl FnOnce(&mut Host, &Path) + Send + 'static) {
         on(BTRFS, BYTES, move |other| {
             let mut host = Host::with(&path, PoolBackend::Local);
             host.want_volume(1, present(16));
-            let taken = SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false };
+            let taken =
+                SnapshotPart::Present { volume_id: volume(1), copy_of: None, image: None, taken: false };
             host.want_snapshot(1, pool_id(), taken);
             let cold = PoolPart {
                 id: COLD,
@@ -286,7 +287,7 @@ fn two_pools(test: impl FnOnce(&mut Host, &Path) + Send + 'static) {
             host.want_snapshot(
                 2,
                 pool_id(),
-                SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false },
+                SnapshotPart::Present { volume_id: volume(1), copy_of: None, image: None, taken: false },
             );
             host.apply();
             test(&mut host, other);
@@ -303,7 +304,7 @@ fn seen_of(seen: &StorageObserved, number: u128) -> Option<&StoredState> {
 /// A copy of the second snapshot.
 fn copied(taken: bool) -> SnapshotPart {
     let source = SnapshotSource { snapshot_id: snapshot(2), pool_id: pool_id() };
-    SnapshotPart::Present { volume_id: volume(9), copy_of: Some(source), taken }
+    SnapshotPart::Present { volume_id: volume(9), copy_of: Some(source), image: None, taken }
 }
 
 #[test]
@@ -362,7 +363,12 @@ fn copies_that_cannot_be_made_hold_up_no_other_and_give_no_cause_to_look_again()
     two_pools(|host, _| {
         let missing = SnapshotSource { pool_id: pool_id(), snapshot_id: snapshot(9) };
         for number in [4, 5] {
-            let wanted = SnapshotPart::Present { volume_id: volume(9), copy_of: Some(missing), taken: false };
+            let wanted = SnapshotPart::Present {
+                volume_id: volume(9),
+                copy_of: Some(missing),
+                image: None,
+                taken: false,
+            };
             host.want_snapshot(number, COLD, wanted);
         }
         host.want_snapshot(6, COLD, copied(false));

@@ -58,7 +58,7 @@ fn frames(content: &[u8]) -> Vec<u8> {
 /// A copy of a snapshot of another host.
 fn from_afar() -> SnapshotPart {
     let source = SnapshotSource { snapshot_id: snapshot(9), pool_id: PoolId::from_random(99) };
-    SnapshotPart::Present { volume_id: volume(9), copy_of: Some(source), taken: false }
+    SnapshotPart::Present { volume_id: volume(9), copy_of: Some(source), image: None, taken: false }
 }
 
 impl Host {
@@ -88,7 +88,7 @@ fn a_snapshot_is_read_as_it_was_taken_also_when_it_is_removed_meanwhile() {
         let disk = path.join(format!("pool/volumes/{}/disk.raw", volume(1)));
         let disk = OpenOptions::new().write(true).open(disk).unwrap();
         disk.write_all_at(&[7; 4096], 5 * MIB).unwrap();
-        let taken = SnapshotPart::Present { volume_id: volume(1), copy_of: None, taken: false };
+        let taken = SnapshotPart::Present { volume_id: volume(1), copy_of: None, image: None, taken: false };
         host.want_snapshot(1, pool_id(), taken);
         host.apply();
         disk.write_all_at(&[8; 4096], 5 * MIB).unwrap();

@@ -1,6 +1,6 @@
 //! Bootable images.
 
-mod import;
+pub(super) mod import;
 
 use clap::Subcommand;
 use tepui_types::endpoint::{DeleteImage, ListImages, ListImportTasks, ShowImage};

@@ -21,6 +21,7 @@ pub mod quota;
 pub mod security_group;
 pub mod snapshot;
 pub mod snapshot_schedule;
+pub mod snapshot_upload;
 pub mod tag;
 pub mod user;
 pub mod volume;

@@ -12,7 +12,7 @@ use tepui_types::rest::{
     CopySnapshotRequest, CreateSnapshotRequest, Empty, Snapshot, SnapshotInstanceRequest, SnapshotState,
 };
 
-use super::{or_dash, snapshot_schedule, when, word};
+use super::{or_dash, snapshot_schedule, snapshot_upload, when, word};
 use crate::cli::examples;
 use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
@@ -60,6 +60,12 @@ pub enum Verb {
         /// The file, which must not exist yet
         file: PathBuf,
     },
+    /// Make a snapshot of a file, as one that was downloaded
+    #[command(before_help = examples!("tepui snapshot upload data.raw --name data", "tepui snapshot upload old-server.qcow2 --class st1 --tag from=office"))]
+    #[command(
+        long_about = "Make a snapshot of a raw or qcow2 file, in a pool of the project's usual class unless another is named. It holds the file's disk, and zeros up to whole GiB; of a file that was downloaded, the same bytes. On the way the file is an image of the project, which goes as soon as the snapshot is being made. What breaks off on the way is taken up again where it was; the command that goes on after that is named."
+    )]
+    Upload(snapshot_upload::Upload),
     /// Snapshots that are taken again and again
     #[command(subcommand, before_help = examples!("tepui snapshot schedule create --tag backup=daily --every 24h --keep 7", "tepui snapshot schedule list"))]
     Schedule(snapshot_schedule::Verb),
@@ -139,10 +145,12 @@ impl Shown for Snapshot {
     }
 }
 
-/// The volume that it was taken of, or the snapshot that it is a copy of.
+/// The volume that it was taken of, the snapshot that it is a copy of, or that it holds an image.
 fn source(snapshot: &Snapshot) -> String {
     let volume = snapshot.volume_id.map(|id| id.to_string());
-    or_dash(volume.or_else(|| snapshot.copy_of.map(|id| id.to_string())).as_ref())
+    let copied = || snapshot.copy_of.map(|id| id.to_string());
+    let image = || snapshot.image.map(|_| "an image".to_owned());
+    or_dash(volume.or_else(copied).or_else(image).as_ref())
 }
 
 /// Runs one of them.
@@ -162,6 +170,7 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
         Verb::Create(new) => create(new, session).await,
         Verb::Copy(new) => copy(new, session).await,
         Verb::Download { snapshot, file } => download(&snapshot, &file, session).await,
+        Verb::Upload(upload) => snapshot_upload::run(upload, session).await,
         Verb::Schedule(verb) => snapshot_schedule::run(verb, session).await,
         Verb::Delete { snapshot, destroy } => delete(&snapshot, &destroy, session).await,
     }
@@ -228,7 +237,8 @@ pub(super) async fn completed(
     }
 }
 
-fn failed(snapshot: &Snapshot) -> Failure {
+/// Says what became of one that will never be completed.
+pub(super) fn failed(snapshot: &Snapshot) -> Failure {
     let failure = Failure::failed(format!("snapshot {} is {}", snapshot.id, word(&snapshot.state)));
     let failure = failure.try_(format!("tepui snapshot show {}", snapshot.id));
     match &snapshot.trouble {

@@ -8,7 +8,8 @@ mod report;
 mod storage_part;
 mod vpc_part;
 
-use tepui_db::model::{Volume, VolumeState};
+use tepui_db::StoragePartState;
+use tepui_db::model::{SnapshotState, VolumeState};
 use tepui_types::{Digest, NodeId};
 use tokio::sync::SemaphorePermit;
 
@@ -27,7 +28,7 @@ impl Cloud {
         self.host_turns.acquire().await.map_err(Error::internal)
     }
 
-    /// Whether a placement of this node begins with the image, or a volume that is to be made in one of its pools.
+    /// Whether a placement of this node begins with the image, or a volume or snapshot that is to be made in one of its pools.
     ///
     /// # Errors
     /// `NotFound` for an unknown node, and those of the store.
@@ -37,11 +38,16 @@ impl Cloud {
             return Ok(true);
         }
         let storage = self.db.storage_part(node).await?;
-        let to_be_made = |volume: &Volume| {
-            volume.state == VolumeState::Creating && volume.image.is_some_and(|from| from.digest == *image)
-        };
-        Ok(storage.is_some_and(|storage| storage.volumes.iter().any(to_be_made)))
+        Ok(storage.is_some_and(|storage| awaits(&storage, image)))
     }
+}
+
+/// Whether a volume or snapshot begins with the image and is not there yet.
+fn awaits(storage: &StoragePartState, image: &Digest) -> bool {
+    let volumes = storage.volumes.iter().filter(|one| one.state == VolumeState::Creating);
+    let snapshots = storage.snapshots.iter().filter(|one| one.state == SnapshotState::Pending);
+    let mut images = volumes.filter_map(|one| one.image).chain(snapshots.filter_map(|one| one.image));
+    images.any(|from| from.digest == *image)
 }
 
 #[cfg(test)]

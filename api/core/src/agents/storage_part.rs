@@ -9,8 +9,9 @@ use tepui_db::model::{
 use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
 use tepui_types::agent::{
     DiskObserved, DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, LeftoverKind,
-    PlacementObserved, PoolPart, SnapshotPart, StorageObserved, StoragePart, StoredId, StoredState,
-    VolumePart, VolumeSource, WantedDisk, WantedExport, WantedSnapshot, WantedUnlink, WantedVolume,
+    PlacementObserved, PoolPart, SnapshotImage, SnapshotPart, StorageObserved, StoragePart, StoredId,
+    StoredState, VolumePart, VolumeSource, WantedDisk, WantedExport, WantedSnapshot, WantedUnlink,
+    WantedVolume,
 };
 use tepui_types::{ExportId, InstanceId, NodeId, VolumeId};
 
@@ -162,7 +163,13 @@ fn snapshot(snapshot: &Snapshot) -> WantedSnapshot {
     let wanted = match snapshot.state {
         SnapshotState::Pending | SnapshotState::Completed => {
             let taken = snapshot.state == SnapshotState::Completed || is_taken(snapshot);
-            SnapshotPart::Present { volume_id: snapshot.volume_id, copy_of: snapshot.copy_of, taken }
+            let size_bytes = u64::from(snapshot.size_gib) * GIB;
+            SnapshotPart::Present {
+                volume_id: snapshot.volume_id,
+                copy_of: snapshot.copy_of,
+                image: snapshot.image.map(|content| SnapshotImage { content, size_bytes }),
+                taken,
+            }
         }
         SnapshotState::Deleting | SnapshotState::Error => SnapshotPart::Absent,
     };

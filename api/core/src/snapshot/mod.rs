@@ -3,6 +3,7 @@
 mod content;
 mod copy;
 pub(crate) mod freeze;
+mod of_image;
 mod schedule;
 mod sharing;
 
@@ -15,6 +16,7 @@ use crate::identity::deleted;
 use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
 
 pub use copy::{CopySnapshot, CopyTo};
+pub use of_image::{SnapshotOfImage, SnapshotPlace};
 pub use schedule::CreateSnapshotSchedule;
 
 /// All that project members are told of why a snapshot could not be taken: the rest is its host's, and for
@@ -114,6 +116,7 @@ impl Cloud {
             pool_id: PoolId::from_random(0),
             volume_id,
             copy_of: None,
+            image: None,
             size_gib: 0,
             description: request.description.clone(),
             state: SnapshotState::Pending,

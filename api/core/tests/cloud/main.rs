@@ -29,6 +29,7 @@ mod read_only_volumes;
 mod retention;
 mod schedules;
 mod scratch;
+mod snapshot_images;
 mod snapshots;
 mod tenancy;
 mod volume_ends;

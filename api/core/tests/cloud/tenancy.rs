@@ -6,7 +6,8 @@ use std::pin::Pin;
 use tepui_core::{
     AttachVolume, Caller, Cloud, CopySnapshot, CopyTo, CreatePool, CreateSnapshotSchedule, CreateSnapshots,
     CreateVolume, DetachVolume, DiskChange, Error, ImportRequest, ImportedImage, InstanceChange,
-    ModifyVolume, NameOrId, NewRule, NewSecurityGroup, RuleSelector, RunInstances,
+    ModifyVolume, NameOrId, NewRule, NewSecurityGroup, RuleSelector, RunInstances, SnapshotOfImage,
+    SnapshotPlace,
 };
 use tepui_db::SharingChange;
 use tepui_db::model::{KeyKind, PlacementStrategy, Quota, RulePeer};
@@ -81,6 +82,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| create_snapshots(&snapshots_of(of));
     |cloud, caller, of| snapshots(&[of.snapshot]);
     |cloud, caller, of| copy_snapshot(copy_of(of));
+    |cloud, caller, of| snapshot_of_image(snapshot_holding(of));
     |cloud, caller, of| usable_snapshots(&[of.snapshot]);
     |cloud, caller, of| share_snapshot(of.snapshot, SharingChange::Reset);
     |cloud, caller, of| snapshot_content(of.snapshot, 0);
@@ -197,6 +199,11 @@ fn snapshots_of(of: &Owned) -> CreateSnapshots {
 fn copy_of(of: &Owned) -> CopySnapshot {
     let (to, description, tags) = (CopyTo::SamePool, String::new(), [].into());
     CopySnapshot { source: of.snapshot, to, description, tags }
+}
+
+fn snapshot_holding(of: &Owned) -> SnapshotOfImage {
+    let (place, description, tags) = (SnapshotPlace::Class(None), String::new(), [].into());
+    SnapshotOfImage { image: of.image, place, description, tags }
 }
 
 fn daily() -> CreateSnapshotSchedule {

@@ -177,13 +177,15 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// The owner.
     pub project_id: ProjectId,
-    /// Where it is: the pool of its volume, or the one that it was copied to.
+    /// Where it is: the pool of its volume, or the one that it was copied to or made in.
     pub pool_id: PoolId,
-    /// What it was taken of; that may be gone. [`Snapshot::NO_VOLUME`] of a copy.
+    /// What it was taken of; that may be gone. [`Snapshot::NO_VOLUME`] of a copy and of one that was made from an image.
     pub volume_id: VolumeId,
     /// What it is a copy of; that may be gone.
     pub copy_of: Option<SnapshotSource>,
-    /// The volume's size at that moment.
+    /// The image that it was made from, which may be gone; never with a source.
+    pub image: Option<VolumeImage>,
+    /// The volume's size at that moment; the image's in whole GiB.
     pub size_gib: u32,
     /// For people.
     pub description: String,
@@ -199,7 +201,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// What copies have for their volume: as on AWS one that never was.
+    /// What copies and snapshots of images have for their volume: as on AWS one that never was.
     pub const NO_VOLUME: VolumeId = VolumeId::from_random(u128::MAX);
 }
 

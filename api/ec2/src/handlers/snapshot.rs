@@ -164,11 +164,11 @@ fn shape(record: &SnapshotRecord) -> Shape {
     }
 }
 
-/// Of a copy the same that AWS shows, which is older than ids of today's length.
+/// Of one that was taken of no volume the same that AWS shows, which is older than ids of today's length.
 fn volume_id(snapshot: &Snapshot) -> Option<Text> {
-    match snapshot.copy_of {
-        Some(_) => fixed("vol-ffffffff"),
-        None => text(snapshot.volume_id),
+    match snapshot.volume_id {
+        Snapshot::NO_VOLUME => fixed("vol-ffffffff"),
+        id => text(id),
     }
 }
 

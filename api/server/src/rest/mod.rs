@@ -17,6 +17,7 @@ mod routes;
 mod security_group;
 mod snapshot;
 mod snapshot_content;
+mod snapshot_image;
 mod snapshot_schedule;
 mod tag;
 mod volume;
@@ -90,6 +91,7 @@ fn routes() -> Routes {
         .add::<e::DeleteVolume, _, _>(volume::delete)
         .add::<e::SnapshotInstance, _, _>(snapshot::of_instance)
         .add::<e::CreateSnapshot, _, _>(snapshot::create)
+        .add::<e::SnapshotImage, _, _>(snapshot_image::create)
         .add::<e::CopySnapshot, _, _>(snapshot::copy)
         .add::<e::ListSnapshots, _, _>(snapshot::list)
         .add::<e::ShowSnapshot, _, _>(snapshot::show)

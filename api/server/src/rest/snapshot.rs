@@ -90,14 +90,15 @@ pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
     Ok(Empty {})
 }
 
-fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
+pub(super) fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
     let SnapshotRecord { snapshot, sharing, tags } = record;
     let failure = snapshot_failure(&snapshot);
     Snapshot {
         id: snapshot.id,
         name: tags.get("Name").cloned(),
-        volume_id: snapshot.copy_of.is_none().then_some(snapshot.volume_id),
+        volume_id: Some(snapshot.volume_id).filter(|id| *id != model::Snapshot::NO_VOLUME),
         copy_of: snapshot.copy_of.map(|source| source.snapshot_id),
+        image: snapshot.image.map(|image| image.digest),
         size_gib: snapshot.size_gib,
         description: snapshot.description,
         state: match snapshot.state {

@@ -42,7 +42,7 @@ pub use scratch::{ScratchDisks, ScratchKind};
 pub use sending::WantedSending;
 pub use shared_part::SharedPart;
 pub use storage_part::{
-    ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState,
+    ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotImage,
     SnapshotObserved, SnapshotPart, SnapshotSource, StorageObserved, StoragePart, StoredState, VolumeImage,
     VolumeObserved, VolumePart, WantedExport, WantedSnapshot, WantedVolume,
 };

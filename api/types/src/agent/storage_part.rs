@@ -101,7 +101,7 @@ pub struct VolumeImage {
 pub struct WantedSnapshot {
     /// Which.
     pub id: SnapshotId,
-    /// Where: the pool of its volume, or the one that it is copied to.
+    /// Where: the pool of its volume, or the one that it is copied to or made in.
     pub pool_id: PoolId,
     /// Present or absent.
     pub wanted: SnapshotPart,
@@ -117,17 +117,30 @@ pub struct SnapshotSource {
     pub pool_id: PoolId,
 }
 
+/// An image that a snapshot is made from; what is beyond it reads zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotImage {
+    /// Its bytes.
+    pub content: VolumeImage,
+    /// The size of the snapshot, in bytes; at least the image's.
+    pub size_bytes: u64,
+}
+
 /// Present or absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum SnapshotPart {
-    /// It must exist. One that does not is taken of the volume as it is now, or copied.
+    /// It must exist. One that does not is taken of the volume as it is now, or copied, or made from an image.
     Present {
-        /// What it is taken of, if it is no copy.
+        /// What it is taken of, if it is no copy and not made from an image.
         volume_id: VolumeId,
         /// What it is a copy of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         copy_of: Option<SnapshotSource>,
+        /// The image that it holds, if it is taken of nothing; never with a source.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        image: Option<SnapshotImage>,
         /// Its host had it once. If it is not there any more it is lost, and is never taken anew.
         taken: bool,
     },
@@ -303,4 +316,18 @@ pub enum ExportState {
     },
     /// Its credential and every connection of it are gone: not a byte can come by it any more.
     Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_is_made_from_no_image_is_written_as_before_there_were_such() {
+        let old = r#"{"is":"present","volume_id":"vol-00000000000000001","taken":false}"#;
+        let part: SnapshotPart = serde_json::from_str(old).unwrap();
+        let volume_id = VolumeId::from_random(1);
+        assert_eq!(part, SnapshotPart::Present { volume_id, copy_of: None, image: None, taken: false });
+        assert_eq!(serde_json::to_string(&part).unwrap(), old);
+    }
 }

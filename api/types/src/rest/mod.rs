@@ -45,14 +45,14 @@ pub use placement_group::{CreatePlacementGroupRequest, PlacementGroup, Placement
 pub use pool::{CreatePoolRequest, Pool, PoolBackend, PoolUsage};
 pub use security_group::{CreateSecurityGroupRequest, Rule, RuleRequest, SecurityGroup};
 pub use snapshot::{
-    CopySnapshotRequest, CreateSnapshotRequest, Snapshot, SnapshotConsistency, SnapshotInstanceRequest,
-    SnapshotState,
+    CopySnapshotRequest, CreateSnapshotRequest, Snapshot, SnapshotConsistency, SnapshotImageRequest,
+    SnapshotInstanceRequest, SnapshotState,
 };
 pub use snapshot_schedule::{CreateSnapshotScheduleRequest, SnapshotSchedule};
 pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};
 pub use upload::{
     AppendImageUploadRequest, CompleteImageUploadRequest, CreateImageUploadRequest, ImageUpload,
-    UploadImageRequest,
+    UploadContent, UploadImageRequest,
 };
 pub use volume::{
     AttachVolumeRequest, AttachmentState, CreateVolumeRequest, DetachVolumeRequest, ModificationState,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ProjectId, SnapshotId, Timestamp, VolumeId};
+use crate::{Digest, ProjectId, SnapshotId, Timestamp, VolumeId};
 
 /// The state EC2 shows, in EC2's spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -39,11 +39,14 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// The tag `Name`.
     pub name: Option<String>,
-    /// What it was taken of; nothing of a copy.
+    /// What it was taken of; nothing of a copy, and of one that was made from an image.
     pub volume_id: Option<VolumeId>,
     /// What it is a copy of.
     pub copy_of: Option<SnapshotId>,
-    /// The size of that volume, in GiB.
+    /// The image that it was made from; that may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
+    /// The size of that volume, in GiB; of an image the next whole one.
     pub size_gib: u32,
     /// For people.
     pub description: String,
@@ -74,6 +77,27 @@ pub struct CopySnapshotRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     /// To this pool: its id, name or prefix. For administrators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The tag `Name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Other tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Makes a snapshot that holds an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotImageRequest {
+    /// In a pool of this class; of the usual one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// In this pool: its id, name or prefix. For administrators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
     /// For people.

@@ -5,6 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Timestamp};
 
+/// What an uploaded file is to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadContent {
+    /// A disk that boots: a qcow2 file, or a raw one with a boot sector.
+    #[default]
+    Bootable,
+    /// A disk with anything on it: a qcow2 file, or a raw one. What is known as another format is refused.
+    Data,
+    /// A disk's bytes as they are, whatever they look like.
+    Raw,
+}
+
+impl UploadContent {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Imports the request's body. `Content-Length` is required.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +42,9 @@ pub struct UploadImageRequest {
     /// Every project may launch it; for administrators only.
     #[serde(default)]
     pub public: bool,
+    /// What the file is to be.
+    #[serde(default, skip_serializing_if = "UploadContent::is_usual")]
+    pub content: UploadContent,
 }
 
 /// Begins an upload that can be resumed.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use tepui_client::UploadProgress;
 use tepui_types::endpoint::{ImportImage, ShowImage, ShowImportTask};
-use tepui_types::rest::{Empty, ImportImageRequest, ImportState, ImportTask, UploadImageRequest};
+use tepui_types::rest::{
+    Empty, ImportImageRequest, ImportState, ImportTask, UploadContent, UploadImageRequest,
+};
 
 use crate::aws::shell_line;
 use crate::failure::{Failure, Result};
@@ -54,7 +56,9 @@ pub(super) async fn run(import: Import, session: &mut Session) -> Result<()> {
     if import.no_wait {
         return session.show(&task);
     }
-    let task = follow(task, import.timeout, session).await?;
+    let stopped = "stopped watching; the import goes on. To see it:\n  tepui image imports".into();
+    let task = follow(task, Deadline::after(import.timeout), stopped, session).await?;
+    let task = succeeded(task)?;
     let id = task.image_id.map(|id| id.to_string()).unwrap_or_default();
     let image = session.call::<ShowImage>(&[&id], &Empty {}).await?;
     session.note(&format!("launch it: tepui instance run {}", image.name));
@@ -84,30 +88,55 @@ async fn upload(import: &Import, session: &mut Session) -> Result<ImportTask> {
         description: import.description.clone(),
         login_user: import.login_user.clone(),
         public: import.public,
+        content: UploadContent::Bootable,
     };
+    let go_on = |upload: &str| resume(import, upload);
+    let sending = Sending { file, request, resume: import.resume.as_deref(), go_on: &go_on };
+    send(&sending, session).await.map(|(task, _)| task)
+}
+
+/// A file on its way to the cloud.
+pub(in crate::command) struct Sending<'a> {
+    pub(in crate::command) file: &'a Path,
+    pub(in crate::command) request: UploadImageRequest,
+    /// The upload that is gone on with.
+    pub(in crate::command) resume: Option<&'a str>,
+    /// The command that goes on with an upload.
+    pub(in crate::command) go_on: &'a (dyn Fn(&str) -> String + Sync),
+}
+
+/// Sends a file; its import, and the upload that became it.
+///
+/// # Errors
+/// The upload broke off or was refused.
+pub(in crate::command) async fn send(
+    sending: &Sending<'_>,
+    session: &mut Session,
+) -> Result<(ImportTask, String)> {
     let client = session.client()?;
     let mut known = None;
     let mut progress = session.progress();
-    progress.stage("upload", &import.source);
+    progress.stage("upload", &sending.file.display().to_string());
     let tell = |at: UploadProgress<'_>| {
         if known.is_none() {
-            progress.go_on(format!("stopped uploading. To go on:\n  {}", resume(import, at.upload_id)));
+            let go_on = (sending.go_on)(at.upload_id);
+            progress.go_on(format!("stopped uploading. To go on:\n  {go_on}"));
             known = Some(at.upload_id.to_owned());
         }
         progress.live(&format!("{}/{} MiB", at.sent / MIB, at.total / MIB));
     };
     let task = client
-        .upload_image(file, &request, import.resume.as_deref(), tell)
+        .upload_image(sending.file, &sending.request, sending.resume, tell)
         .await
-        .map_err(|error| resumable(error.into(), import, known.as_deref()))?;
+        .map_err(|error| resumable(error.into(), sending, known.as_deref()))?;
     progress.done();
-    Ok(task)
+    Ok((task, known.unwrap_or_default()))
 }
 
 /// A broken upload is told with the command that goes on with it.
-fn resumable(failure: Failure, import: &Import, upload: Option<&str>) -> Failure {
+fn resumable(failure: Failure, sending: &Sending<'_>, upload: Option<&str>) -> Failure {
     match (upload, failure.code) {
-        (Some(upload), None) => failure.why("what arrived is kept for a day").try_(resume(import, upload)),
+        (Some(upload), None) => failure.why("what arrived is kept for a day").try_((sending.go_on)(upload)),
         (None, _) | (_, Some(_)) => failure,
     }
 }
@@ -117,16 +146,24 @@ fn resume(import: &Import, upload: &str) -> String {
     shell_line(words)
 }
 
-async fn follow(mut task: ImportTask, timeout: Duration, session: &mut Session) -> Result<ImportTask> {
-    let (deadline, id) = (Deadline::after(timeout), task.id.to_string());
+/// Watches an import to its end, good or bad; `stopped` is said after Ctrl-C.
+///
+/// # Errors
+/// It has not ended in time.
+pub(in crate::command) async fn follow(
+    mut task: ImportTask,
+    deadline: Deadline,
+    stopped: String,
+    session: &mut Session,
+) -> Result<ImportTask> {
+    let id = task.id.to_string();
     let client = session.client()?;
     let mut progress = session.progress();
-    progress.go_on("stopped watching; the import goes on. To see it:\n  tepui image imports".into());
+    progress.go_on(stopped);
     progress.stage("import", &task.source);
     loop {
         match task.state {
-            ImportState::Completed => break,
-            ImportState::Failed => return Err(refused(&task)),
+            ImportState::Completed | ImportState::Failed => break,
             ImportState::Active => progress.live(&format!("{} {} %", task.message, task.progress)),
         }
         deadline.pause(&format!("the import of '{}'", task.name), "tepui image imports").await?;
@@ -134,6 +171,17 @@ async fn follow(mut task: ImportTask, timeout: Duration, session: &mut Session) 
     }
     progress.done();
     Ok(task)
+}
+
+/// The import, unless it ended badly.
+///
+/// # Errors
+/// It was refused.
+pub(in crate::command) fn succeeded(task: ImportTask) -> Result<ImportTask> {
+    match task.state {
+        ImportState::Completed | ImportState::Active => Ok(task),
+        ImportState::Failed => Err(refused(&task)),
+    }
 }
 
 fn refused(task: &ImportTask) -> Failure {
