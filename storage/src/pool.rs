@@ -38,6 +38,7 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("receive", &["piece", "made", "synced", "placed"]),
     ("base", &["piece", "made", "synced", "placed"]),
     ("begin", &["made", "synced", "placed"]),
+    ("test", &["restored", "piece"]),
     ("drop_base", &["moved"]),
     ("grow", &["grown"]),
     ("remove", &["moved"]),

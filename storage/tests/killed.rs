@@ -39,6 +39,7 @@ fn perform(pool: &Pool, other: &Path, operation: &str) {
         "receive" => receive(pool, snapshot(5), &support::pool(other)),
         "base" => drop(pool.make_base(image(3), &other.join("image"), &Copying::default()).unwrap()),
         "begin" => drop(pool.begin_volume(volume(4), image(1), 4 * MIB).unwrap()),
+        "test" => drop(pool.restore_for_test(snapshot(1)).unwrap().digest(&Copying::default()).unwrap()),
         "drop_base" => pool.drop_base(image(2).digest).unwrap(),
         "grow" => drop(pool.grow_volume(volume(1), 8 * MIB).unwrap()),
         "remove" => pool.remove_volume(volume(9), now).unwrap(),
@@ -95,6 +96,7 @@ fn check(pool: &Pool, operation: &str) {
         "receive" => written(pool.snapshot(snapshot(5)).unwrap().unwrap().path, 2),
         "base" => written(pool.base(image(3).digest).unwrap().unwrap().path, 2),
         "begin" => written(found(4).unwrap().path, 4),
+        "test" => written(pool.snapshot(snapshot(1)).unwrap().unwrap().path, 2),
         "drop_base" => assert_eq!(pool.bases().unwrap(), [image(1).digest]),
         "grow" => written(found(1).unwrap().path, 8),
         "remove" => {
