@@ -80,7 +80,9 @@ pub use security_group::{
     NameOrId, NewRule, NewSecurityGroup, RuleSelector, authorize_action, revoke_action,
 };
 pub use sending::{BrokenOff, Content, Outlet, Untaken};
-pub use snapshot::{CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, snapshot_failure};
+pub use snapshot::{
+    CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, TEST_FAILED, snapshot_failure,
+};
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, EndState, EndView,
     ModificationState, ModificationView, ModifyVolume, USUAL_IOPS, USUAL_THROUGHPUT_MIB, VolumeView,

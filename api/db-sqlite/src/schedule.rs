@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use tepui_db::model::{Snapshot, SnapshotSchedule};
+use tepui_db::model::{ScheduledTests, Snapshot, SnapshotSchedule};
 use tepui_db::{DbError, ScheduleDb};
 use tepui_types::{NodeId, ProjectId, SnapshotId, SnapshotScheduleId, VolumeId};
 
@@ -12,7 +12,7 @@ use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::{SqliteDb, snapshot, tag};
 
-const SCHEDULE: &str = "id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at";
+const SCHEDULE: &str = "id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at, test_seconds, test_at, freeze";
 
 /// The tag by which a snapshot shows what made it.
 const MADE_BY: &str = "tepui:schedule";
@@ -87,7 +87,23 @@ fn read(c: &Columns<'_>) -> rusqlite::Result<SnapshotSchedule> {
         keep: c.plain()?,
         next_at: c.stored()?,
         created_at: c.stored()?,
+        tests: read_tests(c)?,
+        freeze: c.plain()?,
     })
+}
+
+fn read_tests(c: &Columns<'_>) -> rusqlite::Result<Option<ScheduledTests>> {
+    let (every, next) = (c.plain::<Option<u32>>()?, c.optional()?);
+    Ok(every.zip(next).map(|(every_seconds, next_at)| ScheduledTests { every_seconds, next_at }))
+}
+
+/// The schedules whose time to test has come, by id.
+pub(crate) fn whose_tests_are_due(
+    connection: &Connection,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<SnapshotSchedule>> {
+    let sql = format!("SELECT {SCHEDULE} FROM snapshot_schedule WHERE test_at <= ?1 ORDER BY id");
+    all(connection, &sql, params![S(now)], read)
 }
 
 fn create(connection: &Connection, new: &SnapshotSchedule, max: usize) -> rusqlite::Result<bool> {
@@ -96,7 +112,9 @@ fn create(connection: &Connection, new: &SnapshotSchedule, max: usize) -> rusqli
     if count >= max as u64 {
         return Ok(false);
     }
-    let sql = format!("INSERT INTO snapshot_schedule ({SCHEDULE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    let sql = format!(
+        "INSERT INTO snapshot_schedule ({SCHEDULE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+    );
     let values = params![
         S(new.id),
         S(new.project_id),
@@ -106,6 +124,9 @@ fn create(connection: &Connection, new: &SnapshotSchedule, max: usize) -> rusqli
         new.keep,
         S(new.next_at),
         S(new.created_at),
+        new.tests.map(|tests| tests.every_seconds),
+        new.tests.map(|tests| S(tests.next_at)),
+        new.freeze,
     ];
     execute(connection, &sql, values)?;
     Ok(true)

@@ -25,6 +25,7 @@ mod rehearsal;
 mod retention;
 mod schedule;
 mod snapshot;
+mod snapshot_test;
 mod storage;
 mod tag;
 mod volume;
@@ -52,6 +53,7 @@ pub use rehearsal::{is_rehearsed, rehearse};
 pub use retention::{Cutoffs, RetentionDb};
 pub use schedule::ScheduleDb;
 pub use snapshot::{CopySnapshotOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb};
+pub use snapshot_test::{OrderTestOutcome, SnapshotTestDb};
 pub use storage::{StorageDb, StorageNews, StoragePartState};
 pub use tag::{TagDb, TagOutcome};
 pub use volume::{
@@ -75,6 +77,7 @@ pub trait Db:
     + VolumeDb
     + VolumeEndDb
     + SnapshotDb
+    + SnapshotTestDb
     + FreezeDb
     + ScheduleDb
     + StorageDb
@@ -99,6 +102,7 @@ impl<T> Db for T where
         + VolumeDb
         + VolumeEndDb
         + SnapshotDb
+        + SnapshotTestDb
         + FreezeDb
         + ScheduleDb
         + StorageDb

@@ -9,14 +9,14 @@ use super::site::Site;
 use crate::model::{Snapshot, SnapshotSchedule, SnapshotState};
 use crate::{Db, StorageNews};
 
-const HOUR: i64 = 3600;
+pub(super) const HOUR: i64 = 3600;
 
-fn at(hour: i64) -> Timestamp {
+pub(super) fn at(hour: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + hour * HOUR).unwrap()
 }
 
 impl Site {
-    fn new_schedule(&self) -> SnapshotSchedule {
+    pub(super) fn new_schedule(&self) -> SnapshotSchedule {
         SnapshotSchedule {
             id: SnapshotScheduleId::from_random(self.world.bits()),
             project_id: self.tenant.project,
@@ -26,6 +26,8 @@ impl Site {
             keep: 2,
             next_at: at(0),
             created_at: at(0),
+            tests: None,
+            freeze: false,
         }
     }
 
@@ -35,7 +37,7 @@ impl Site {
         new
     }
 
-    async fn tagged(&self, gib: u32) -> VolumeId {
+    pub(super) async fn tagged(&self, gib: u32) -> VolumeId {
         let id = self.volume(gib).await;
         let tag = [("backup".to_owned(), "daily".to_owned())];
         self.world.db.put_tags(self.tenant.project, &[id.to_string()], &tag, 50).await.unwrap();
@@ -54,7 +56,12 @@ impl Site {
     }
 
     /// The schedule serves this hour, and the host takes what it asks for.
-    async fn serve(&self, schedule: &SnapshotSchedule, volumes: &[VolumeId], hour: i64) -> Vec<SnapshotId> {
+    pub(super) async fn serve(
+        &self,
+        schedule: &SnapshotSchedule,
+        volumes: &[VolumeId],
+        hour: i64,
+    ) -> Vec<SnapshotId> {
         let (schedule, new) =
             (SnapshotSchedule { next_at: at(hour), ..schedule.clone() }, self.of(volumes, hour));
         let nodes = self.world.db.run_schedule(&schedule, at(hour + 1), &new).await.unwrap();

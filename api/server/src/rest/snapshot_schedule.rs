@@ -20,8 +20,10 @@ pub(super) async fn create(
     call: Call,
     request: CreateSnapshotScheduleRequest,
 ) -> Result<SnapshotSchedule, Failure> {
-    let CreateSnapshotScheduleRequest { tag_key, tag_value, every_seconds, keep } = request;
-    let new = CreateSnapshotSchedule { tag_key, tag_value, every_seconds, keep };
+    let CreateSnapshotScheduleRequest { tag_key, tag_value, every_seconds, keep, test_every_seconds } =
+        request;
+    let freeze = false;
+    let new = CreateSnapshotSchedule { tag_key, tag_value, every_seconds, keep, test_every_seconds, freeze };
     Ok(shown(call.cloud().create_snapshot_schedule(&call.caller, new).await?))
 }
 
@@ -50,6 +52,18 @@ fn shown(schedule: model::SnapshotSchedule) -> SnapshotSchedule {
         keep,
         next_at,
         created_at,
+        tests,
+        freeze: _,
     } = schedule;
-    SnapshotSchedule { id, tag_key, tag_value, every_seconds, keep, next_at, created_at }
+    SnapshotSchedule {
+        id,
+        tag_key,
+        tag_value,
+        every_seconds,
+        keep,
+        next_at,
+        test_every_seconds: tests.map(|tests| tests.every_seconds),
+        next_test_at: tests.map(|tests| tests.next_at),
+        created_at,
+    }
 }

@@ -17,6 +17,10 @@ pub struct CreateSnapshotScheduleRequest {
     pub every_seconds: u32,
     /// So many completed snapshots of each volume are kept: 1 to 1000.
     pub keep: u32,
+    /// From one test of the newest completed snapshot of each volume to the next: `every_seconds` to 366 days. Without it
+    /// none is tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_every_seconds: Option<u32>,
 }
 
 /// A rule by which snapshots are taken.
@@ -34,6 +38,12 @@ pub struct SnapshotSchedule {
     pub keep: u32,
     /// When the next ones are taken.
     pub next_at: Timestamp,
+    /// From one test of the newest completed snapshot of each volume to the next.
+    #[serde(default)]
+    pub test_every_seconds: Option<u32>,
+    /// When the next ones are tested.
+    #[serde(default)]
+    pub next_test_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
 }
