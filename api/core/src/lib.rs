@@ -81,7 +81,7 @@ pub use security_group::{
 };
 pub use sending::{BrokenOff, Content, Outlet, Untaken};
 pub use snapshot::{
-    CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, TEST_FAILED, snapshot_failure,
+    CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, NOT_HELD, TEST_FAILED, snapshot_failure,
 };
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, EndState, EndView,

@@ -22,5 +22,6 @@ ALTER TABLE snapshot_schedule ADD COLUMN test_seconds INTEGER CHECK (test_second
 ALTER TABLE snapshot_schedule ADD COLUMN test_at INTEGER CHECK ((test_at IS NULL) = (test_seconds IS NULL));
 ALTER TABLE snapshot_schedule ADD COLUMN tested_at INTEGER;
 CREATE INDEX snapshot_schedule_test_due ON snapshot_schedule (test_at) WHERE test_at IS NOT NULL;
--- Guests hold still for its snapshots where they can.
+-- Guests hold still for its snapshots where they can. freeze_failure: why one did not the last time; NULL if all did.
 ALTER TABLE snapshot_schedule ADD COLUMN freeze INTEGER NOT NULL DEFAULT 0 CHECK (freeze IN (0, 1));
+ALTER TABLE snapshot_schedule ADD COLUMN freeze_failure TEXT;

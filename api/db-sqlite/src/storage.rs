@@ -225,8 +225,10 @@ impl<'a> News<'a> {
     }
 
     fn snapshot_failed(&mut self, id: SnapshotId, why: &String) -> rusqlite::Result<()> {
-        if let Some((SnapshotState::Pending, _)) = self.own_snapshot(id)? {
-            freeze::without(self.connection, id, &mut self.touched, &mut self.wake)?;
+        if let Some((SnapshotState::Pending, _)) = self.own_snapshot(id)?
+            && freeze::without(self.connection, id, &mut self.touched, &mut self.wake)?
+        {
+            return Ok(());
         }
         self.snapshot(id, VolumeEvent::Failed, Some(why))
     }

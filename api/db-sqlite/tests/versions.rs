@@ -285,6 +285,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         created_at: world.now(),
         tests: Some(ScheduledTests { every_seconds: 604_800, next_at: world.now() }),
         freeze: true,
+        freeze_failure: Some("no guest agent".into()),
     };
     world.db.create_schedule(&schedule, 10).await.unwrap();
     let tests = [world.bits(), world.bits()].map(SnapshotTestId::from_random);

@@ -72,6 +72,7 @@ pub(crate) struct Metrics {
     nodes: Family<StateLabels, Gauge>,
     ending: Family<StateLabels, Gauge>,
     snapshot_tests: Family<ResultLabels, Gauge>,
+    unfrozen: Gauge,
     pools: Pools,
     commits: Counter,
     db: Arc<SqliteDb>,
@@ -99,6 +100,9 @@ impl Metrics {
         let snapshot_tests = Family::default();
         let help = "Snapshots whose last test passed or failed, and those of which one is ordered";
         registry.register("snapshot_tests", help, snapshot_tests.clone());
+        let unfrozen = Gauge::default();
+        let help = "Schedules of snapshots with a freeze whose guests did not all hold still the last time";
+        registry.register("snapshot_schedules_unfrozen", help, unfrozen.clone());
         let pools = Pools::register(&mut registry);
         registry.register("db_commits", "Commits of the database", commits.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -111,6 +115,7 @@ impl Metrics {
             nodes,
             ending,
             snapshot_tests,
+            unfrozen,
             pools,
             commits,
             db,
@@ -159,6 +164,7 @@ impl Metrics {
             let labels = ResultLabels { result };
             self.snapshot_tests.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        self.unfrozen.set(i64::try_from(db.unfrozen_schedules().await?).unwrap_or(i64::MAX));
         self.pools.fill(&cloud.pool_views().await?);
         let commits = self.db.commits();
         self.commits.inc_by(commits.saturating_sub(self.commits.get()));

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use tepui_db::DeleteOutcome;
 use tepui_db::model::{ScheduledTests, Snapshot, SnapshotSchedule, SnapshotState};
-use tepui_types::{PoolId, SnapshotId, SnapshotScheduleId, VolumeId};
+use tepui_types::{FreezeId, PoolId, SnapshotId, SnapshotScheduleId, VolumeId};
 
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error, Kind, check_tags, limits};
@@ -57,6 +57,7 @@ impl Cloud {
             created_at: now,
             tests,
             freeze,
+            freeze_failure: None,
         };
         self.commit(caller, "CreateSnapshotSchedule", id.to_string(), async {
             match self.db.create_schedule(&schedule, limits::SCHEDULES).await? {
@@ -114,7 +115,11 @@ impl Cloud {
             let snapshots: Vec<Snapshot> =
                 volumes.into_iter().map(|volume| self.scheduled(&schedule, volume, now)).collect();
             let next = next_time(schedule.next_at, schedule.every_seconds, now)?;
-            if let Some(nodes) = self.db.run_schedule(&schedule, next, &snapshots).await? {
+            let freezes: Vec<FreezeId> = match schedule.freeze {
+                true => snapshots.iter().map(|_| FreezeId::from_random(self.random())).collect(),
+                false => Vec::new(),
+            };
+            if let Some(nodes) = self.db.run_schedule(&schedule, next, &snapshots, &freezes).await? {
                 count += 1;
                 let passed = pass("core::schedule::taken")?;
                 self.wakes.wake(passed, nodes);

@@ -307,7 +307,7 @@ CREATE TABLE snapshot_schedule (
     keep INTEGER NOT NULL CHECK (keep > 0),
     next_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL
-, test_seconds INTEGER CHECK (test_seconds >= every_seconds), test_at INTEGER CHECK ((test_at IS NULL) = (test_seconds IS NULL)), tested_at INTEGER, freeze INTEGER NOT NULL DEFAULT 0 CHECK (freeze IN (0, 1))) STRICT, WITHOUT ROWID;
+, test_seconds INTEGER CHECK (test_seconds >= every_seconds), test_at INTEGER CHECK ((test_at IS NULL) = (test_seconds IS NULL)), tested_at INTEGER, freeze INTEGER NOT NULL DEFAULT 0 CHECK (freeze IN (0, 1)), freeze_failure TEXT) STRICT, WITHOUT ROWID;
 CREATE TABLE quarantine (
     id TEXT PRIMARY KEY,
     pool_id BLOB NOT NULL REFERENCES pool,
@@ -363,14 +363,14 @@ CREATE TABLE snapshot_tested (
     failure TEXT,
     CHECK (digest IS NOT NULL OR failure IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T21:24:20.874003885Z', '12820139916956956954');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T21:24:20.875177973Z', '12511328473177767873');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T21:24:20.875184893Z', '10588411692588079445');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (4, 'volume_limits', '2026-11-28T21:24:20.87518945Z', '8290633579513034437');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T21:24:20.875192434Z', '5711734759943458662');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (6, 'volume_roots', '2026-11-28T21:24:20.87519661Z', '17892248927013283717');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (7, 'more_of_volumes', '2026-11-28T21:24:20.875200656Z', '3373290211136577516');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (8, 'more_of_snapshots', '2026-11-28T21:24:20.875204743Z', '2437489758945742283');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T21:43:25.756777662Z', '12820139916956956954');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T21:43:25.756806936Z', '12511328473177767873');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T21:43:25.75680973Z', '10588411692588079445');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (4, 'volume_limits', '2026-11-28T21:43:25.756812194Z', '8290633579513034437');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T21:43:25.756814046Z', '5711734759943458662');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (6, 'volume_roots', '2026-11-28T21:43:25.75681681Z', '17892248927013283717');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (7, 'more_of_volumes', '2026-11-28T21:43:25.756819154Z', '3373290211136577516');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (8, 'more_of_snapshots', '2026-11-28T21:43:25.756821668Z', '4968129680778217656');
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 38, 1800000006000000000, 5000, 51200, 2, 7);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000008, 'beta', 1000, 1000, 1000000, 1, 1, 512, 20, 1800000013000000000, 5000, 51200, 0, 0);
@@ -426,7 +426,7 @@ INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, 
 INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib, image_digest, image_bytes, read_only) VALUES (X'000000000000000076', 100000000001, X'000000000000000056', 1, 1, NULL, 'available', NULL, 1800000119000000000, NULL, NULL, 0, 0, NULL, NULL, 1);
 INSERT INTO volume_modification (volume_id, original_gib, target_gib, original_iops, target_iops, original_throughput_mib, target_throughput_mib, started_at, ended_at, original_read_only, target_read_only) VALUES (X'000000000000000058', 4, 6, 100, 200, 0, 10, 1800000100000000000, NULL, 0, 0);
 INSERT INTO snapshot_share (snapshot_id, project_id) VALUES (X'000000000000000065', 100000000001);
-INSERT INTO snapshot_schedule (id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at, test_seconds, test_at, tested_at, freeze) VALUES (X'000000000000000069', 100000000001, 'backup', 'daily', 86400, 7, 1800000106000000000, 1800000107000000000, 604800, 1800000108000000000, NULL, 1);
+INSERT INTO snapshot_schedule (id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at, test_seconds, test_at, tested_at, freeze, freeze_failure) VALUES (X'000000000000000069', 100000000001, 'backup', 'daily', 86400, 7, 1800000106000000000, 1800000107000000000, 604800, 1800000108000000000, NULL, 1, 'no guest agent');
 INSERT INTO quarantine (id, pool_id, project_id, removed_at, ordered) VALUES ('vol-00000000000000074', X'000000000000000056', NULL, 1800000117000000000, 0);
 INSERT INTO volume_end (volume_id, at, warns_at, warned_seconds, set_by) VALUES (X'000000000000000058', 1800000114000000000, 1800000114000000000, 60, X'000000000000000073');
 INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'00000000000000005C', X'000000000000000058', 0, 100000000001, 2, '/dev/sdf', 0, 'attached', 1800000093000000000, X'00000000000000005B', X'00000000000000001F', X'010203', 'open', '{"protocol":"iscsi","portal":"192.0.2.1:3260","target":"iqn.2026-11.test:1","lun":1}', NULL, 0, 0, 0, 0);

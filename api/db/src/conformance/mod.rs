@@ -20,6 +20,7 @@ pub mod random;
 pub mod read_only;
 pub mod retention;
 pub mod schedule;
+pub mod scheduled_freeze;
 pub mod scratch;
 mod site;
 pub mod snapshot;
@@ -95,6 +96,9 @@ macro_rules! conformance_suite {
                 a_freeze_that_nobody_ends_is_ended, a_copy_of_what_held_still_is_what_held_still;
             schedule: a_schedule_serves_each_time_once, a_schedule_keeps_its_newest_and_touches_no_others,
                 schedules_are_their_projects_and_limited;
+            scheduled_freeze: a_schedule_has_each_guest_hold_still_once_for_all_its_volumes,
+                a_schedule_takes_its_snapshots_whatever_becomes_of_the_freeze,
+                a_schedule_takes_its_snapshots_of_an_instance_that_stops_or_ends;
             snapshot_test: a_test_is_ordered_once_and_its_word_counts_once, what_a_first_test_found_every_later_one_must_find,
                 a_schedule_tests_its_newest_at_each_time_once, a_schedule_whose_tests_do_not_end_is_overdue;
             quarantine: what_is_removed_is_kept_until_its_host_has_unlinked_it,

@@ -26,6 +26,8 @@ pub struct SnapshotSchedule {
     pub tests: Option<ScheduledTests>,
     /// Guests hold still for its snapshots where they can.
     pub freeze: bool,
+    /// Why a guest did not hold still for those of the last time, for administrators; `None` if all did.
+    pub freeze_failure: Option<String>,
 }
 
 /// When the newest completed snapshot of each volume is tested.

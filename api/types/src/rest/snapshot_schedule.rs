@@ -21,6 +21,10 @@ pub struct CreateSnapshotScheduleRequest {
     /// none is tested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_every_seconds: Option<u32>,
+    /// The guest's file systems hold still meanwhile, with the help of its guest agent; without that help the snapshots are
+    /// taken all the same, and are crash-consistent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub freeze: bool,
 }
 
 /// A rule by which snapshots are taken.
@@ -44,6 +48,12 @@ pub struct SnapshotSchedule {
     /// When the next ones are tested.
     #[serde(default)]
     pub next_test_at: Option<Timestamp>,
+    /// Guests hold still for its snapshots where they can.
+    #[serde(default)]
+    pub freeze: bool,
+    /// Why one did not for those of the last time, in the words of its host for administrators only; nothing if all did.
+    #[serde(default)]
+    pub freeze_failure: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
 }
