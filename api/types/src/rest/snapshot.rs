@@ -55,7 +55,6 @@ pub struct Snapshot {
     /// Why it failed; in the words of its host for administrators only.
     pub trouble: Option<String>,
     /// What tests of it found; nothing where none was ever ordered.
-    #[serde(default)]
     pub test: Option<SnapshotTest>,
     /// Every project may make volumes and copies of it.
     #[serde(default)]

@@ -43,16 +43,13 @@ pub struct SnapshotSchedule {
     /// When the next ones are taken.
     pub next_at: Timestamp,
     /// From one test of the newest completed snapshot of each volume to the next.
-    #[serde(default)]
     pub test_every_seconds: Option<u32>,
     /// When the next ones are tested.
-    #[serde(default)]
     pub next_test_at: Option<Timestamp>,
     /// Guests hold still for its snapshots where they can.
     #[serde(default)]
     pub freeze: bool,
     /// Why one did not for those of the last time, in the words of its host for administrators only; nothing if all did.
-    #[serde(default)]
     pub freeze_failure: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
