@@ -39,6 +39,7 @@ pub const STEPS: &[(&str, &[&str])] = &[
     ("base", &["piece", "made", "synced", "placed"]),
     ("begin", &["made", "synced", "placed"]),
     ("begin_snapshot", &["made", "synced", "placed"]),
+    ("test", &["restored", "piece"]),
     ("drop_base", &["moved"]),
     ("grow", &["grown"]),
     ("remove", &["moved"]),

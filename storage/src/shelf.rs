@@ -44,6 +44,13 @@ pub(crate) struct Making<'a> {
     pub(crate) mode: u32,
 }
 
+/// A file on its way. Its folder goes with this value, and after a death when the pool is opened.
+pub(crate) struct HalfMade {
+    pub(crate) folder: TempDir,
+    pub(crate) path: PathBuf,
+    pub(crate) disk: File,
+}
+
 impl Pool {
     /// The folder of a thing.
     pub(crate) fn place(&self, shelf: &str, id: &dyn Display) -> PathBuf {
@@ -80,10 +87,7 @@ impl Pool {
     ) -> Result<(), PoolError> {
         self.refuse_removed(making.id)?;
         self.require_room()?;
-        let tmp = self.folder(TMP);
-        let folder = TempDir::new_in(&tmp).map_err(file(&tmp))?;
-        let path = folder.path().join(DISK);
-        let disk = new_file(&path, making.mode).map_err(file(&path))?;
+        let HalfMade { folder, path, disk } = self.begin(making.mode)?;
         fill(&disk, &path)?;
         point(making.operation, "made")?;
         // Before the flush, which then covers it: what changes later needs another flush of the journal.
@@ -101,6 +105,15 @@ impl Pool {
                 point(making.operation, "placed")
             }
         }
+    }
+
+    /// A new, empty file in a folder of its own that nothing finds.
+    pub(crate) fn begin(&self, mode: u32) -> Result<HalfMade, PoolError> {
+        let tmp = self.folder(TMP);
+        let folder = TempDir::new_in(&tmp).map_err(file(&tmp))?;
+        let path = folder.path().join(DISK);
+        let disk = new_file(&path, mode).map_err(file(&path))?;
+        Ok(HalfMade { folder, path, disk })
     }
 
     /// An order that came late must not make empty what had data.

@@ -79,7 +79,7 @@ impl Pool {
         self.placed(id)
     }
 
-    fn open_snapshot(&self, id: SnapshotId) -> Result<File, PoolError> {
+    pub(crate) fn open_snapshot(&self, id: SnapshotId) -> Result<File, PoolError> {
         let found = self.find(SNAPSHOTS, &id)?.ok_or(PoolError::NoSnapshot(id))?;
         File::open(&found.path).map_err(file(&found.path))
     }

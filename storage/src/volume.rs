@@ -1,7 +1,7 @@
 //! Volumes: raw sparse files of exact size.
 
 use std::fs::{File, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tepui_types::{SnapshotId, Timestamp, VolumeId};
 
@@ -56,9 +56,7 @@ impl Pool {
             }
             let source = File::open(&snapshot.path).map_err(file(&snapshot.path))?;
             let making = Making { operation: "clone", shelf: VOLUMES, id: &id, mode: MODE };
-            self.make(&making, |disk, path| {
-                reflink::clone(&source, disk).and_then(|()| disk.set_len(bytes)).map_err(file(path))
-            })?;
+            self.make(&making, |disk, path| restore(&source, (disk, path), bytes))?;
         }
         self.made(id, bytes)
     }
@@ -121,6 +119,11 @@ impl Pool {
         }
         Err(PoolError::OtherSize { id, found: found.bytes, wanted: bytes })
     }
+}
+
+/// Gives a new file the content of a snapshot; what is beyond it reads zero.
+pub(crate) fn restore(snapshot: &File, (disk, path): (&File, &Path), bytes: u64) -> Result<(), PoolError> {
+    reflink::clone(snapshot, disk).and_then(|()| disk.set_len(bytes)).map_err(file(path))
 }
 
 pub(crate) fn check_size(bytes: u64) -> Result<(), PoolError> {

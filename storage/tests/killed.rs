@@ -43,6 +43,7 @@ fn perform(pool: &Pool, other: &Path, operation: &str) {
             let with = SnapshotImage { content: image(1), size_bytes: 4 * MIB };
             drop(pool.begin_snapshot(snapshot(6), with).unwrap());
         }
+        "test" => drop(pool.restore_for_test(snapshot(1)).unwrap().digest(&Copying::default()).unwrap()),
         "drop_base" => pool.drop_base(image(2).digest).unwrap(),
         "grow" => drop(pool.grow_volume(volume(1), 8 * MIB).unwrap()),
         "remove" => pool.remove_volume(volume(9), now).unwrap(),
@@ -100,6 +101,7 @@ fn check(pool: &Pool, operation: &str) {
         "base" => written(pool.base(image(3).digest).unwrap().unwrap().path, 2),
         "begin" => written(found(4).unwrap().path, 4),
         "begin_snapshot" => written(pool.snapshot(snapshot(6)).unwrap().unwrap().path, 4),
+        "test" => written(pool.snapshot(snapshot(1)).unwrap().unwrap().path, 2),
         "drop_base" => assert_eq!(pool.bases().unwrap(), [image(1).digest]),
         "grow" => written(found(1).unwrap().path, 8),
         "remove" => {

@@ -30,6 +30,7 @@ fn a_snapshot_of_a_guest_that_held_still_has_what_nobody_flushed() {
     assert_eq!(shown["state"], "completed");
     assert_eq!(shown["consistency"], "file-system");
     assert_eq!(ssh("sudo sh -c 'echo on > /mnt/after && cat /mnt/after'"), "on", "it goes on");
+    assert_eq!(scheduled(&cloud, "data")["consistency"], "file-system");
 
     cloud.tepui(&["volume", "create", "restored", "--snapshot", "still"]).ok();
     cloud.tepui(&["volume", "attach", "restored", "web"]).ok();
@@ -54,9 +55,27 @@ fn a_guest_without_a_guest_agent_refuses_to_hold_still_and_goes_on() {
     cloud.tepui(&["snapshot", "delete", "still", "--yes"]).ok();
     cloud.tepui(&["snapshot", "create", "crash", "--volume", "data"]).ok();
     assert_eq!(cloud.tepui_json(&["snapshot", "show", "crash"])["consistency"], "crash");
+    let scheduled = scheduled(&cloud, "data");
+    assert_eq!(scheduled["consistency"], "crash", "a schedule takes what can be had");
+    assert_eq!(scheduled["description"], "taken by a schedule; its guest did not hold still");
     assert_eq!(cloud.instance(&id)["State"]["Name"], "running");
     cloud.assert_healthy();
     cloud.down();
+}
+
+/// What a schedule whose guests hold still takes of a volume.
+fn scheduled(cloud: &Cloud, volume: &str) -> serde_json::Value {
+    let id = cloud.tepui_json(&["volume", "show", volume])["id"].as_str().unwrap_or_default().to_owned();
+    cloud.tepui(&["tag", "set", &id, "backup=hourly"]).ok();
+    let rule = ["--tag", "backup=hourly", "--every", "1h", "--keep", "1", "--freeze"];
+    cloud.tepui(&[&["snapshot", "schedule", "create"], &rule[..]].concat()).ok();
+    until("the schedule's snapshot is completed", PATIENCE, || {
+        let all = cloud.tepui_json(&["snapshot", "list"]);
+        let is_done = |one: &&serde_json::Value| {
+            one["tags"]["tepui:schedule"].is_string() && one["state"] == "completed"
+        };
+        all.as_array()?.iter().find(is_done).cloned()
+    })
 }
 
 /// A volume of 1 GiB that the guest has.

@@ -3,6 +3,7 @@
 mod books;
 mod leftovers;
 mod overdue;
+mod restore_tests;
 mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +65,8 @@ impl Cloud {
         };
         let mut findings: Vec<_> = nodes.iter().flat_map(examine).collect();
         findings.extend(self.storage_findings(caller, &nodes).await?);
+        findings.extend(restore_tests::failed(&self.db.failed_tests().await?));
+        findings.extend(restore_tests::overdue(&self.db.overdue_tests(self.clock.earliest()).await?));
         findings.extend(overdue::volumes(&self.warned_volumes().await?));
         findings.extend(overdue::imports(&self.db.active_imports().await?, self.now()));
         findings.extend(self.db.discrepancies().await?.into_iter().map(books::finding));

@@ -81,8 +81,8 @@ pub use security_group::{
 };
 pub use sending::{BrokenOff, Content, Outlet, Untaken};
 pub use snapshot::{
-    CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, SnapshotOfImage, SnapshotPlace,
-    snapshot_failure,
+    CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, NOT_HELD, SnapshotOfImage, SnapshotPlace,
+    TEST_FAILED, snapshot_failure,
 };
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, EndState, EndView,

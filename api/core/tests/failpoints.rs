@@ -139,6 +139,7 @@ impl Scene {
             snapshots: vec![SnapshotObserved { id: snapshot, state: StoredState::Gone }],
             exports: Vec::new(),
             leftovers: vec![Leftover { pool_id, kind, bytes: 1 }],
+            tests: Vec::new(),
         };
         self.say_storage(102, gone).await.unwrap();
     }
@@ -187,7 +188,15 @@ impl Scene {
         let (cloud, admin) = (&self.t.cloud, &self.t.admin);
         cloud.create_tags(admin, &[volume], &[("a".into(), "b".into())].into()).await.unwrap();
         let (tag_key, tag_value) = ("a".into(), "b".into());
-        let hourly = CreateSnapshotSchedule { tag_key, tag_value, every_seconds: 3600, keep: 1 };
+        let (every_seconds, keep, test_every_seconds) = (3600, 1, Some(7200));
+        let hourly = CreateSnapshotSchedule {
+            tag_key,
+            tag_value,
+            every_seconds,
+            keep,
+            test_every_seconds,
+            freeze: false,
+        };
         cloud.create_snapshot_schedule(admin, hourly).await.unwrap();
         for sequence in [102, 103] {
             cloud.run_schedules().await.unwrap();
@@ -475,6 +484,8 @@ impl Scene {
             _ => (0, vec![], vec![]),
         };
         assert_eq!((pools, states, taken), expected, "{operation} cut off at {step}");
+        let tests = cloud.snapshot_tests(admin).await.unwrap().len();
+        assert_eq!(tests, usize::from(operation == "schedule"), "{operation} cut off at {step}: tests");
     }
 }
 
@@ -496,6 +507,7 @@ fn done(part: &StoragePart) -> StorageObserved {
             .collect(),
         exports: Vec::new(),
         leftovers: Vec::new(),
+        tests: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Guests that hold still while snapshots of their volumes are taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -17,6 +17,9 @@ use crate::row::{all, execute, exists, first};
 use crate::value::S;
 use crate::verb::{Undo, Verb};
 use crate::{SqliteDb, snapshot, tag};
+
+/// What is added to the description of a schedule's snapshot that was to be taken while its guest held still, and was not.
+const NOT_HELD: &str = "; its guest did not hold still";
 
 /// Snapshots that wait for their freeze, or were left by one that is lost.
 const UNDER_WAY: &str = "SELECT 1 FROM freeze UNION ALL SELECT 1 FROM snapshot
@@ -141,6 +144,48 @@ fn begin(
     execute(connection, sql, values).map(drop)
 }
 
+/// Has a snapshot of a schedule wait until the guest that writes its volume holds still, with those that wait for that
+/// guest already; the guest's node. `None` where no running guest writes it, or where that holds still for others:
+/// then the snapshot is taken without.
+pub(crate) fn wait_for_guest(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    spare: FreezeId,
+    begun: &mut BTreeMap<PlacementId, FreezeId>,
+) -> rusqlite::Result<Option<NodeId>> {
+    let Some((placement, node)) = guest_of(connection, snapshot.volume_id, None)? else { return Ok(None) };
+    let sql = "UPDATE snapshot SET freeze = ?2, freeze_id = ?3 WHERE id = ?1";
+    let wait = |id: FreezeId| {
+        execute(connection, sql, params![S(snapshot.id), S(SnapshotFreeze::Waiting), S(id)])?;
+        Ok(Some(node))
+    };
+    if let Some(id) = begun.get(&placement) {
+        return wait(*id);
+    }
+    let busy = "SELECT 1 FROM freeze WHERE placement_id = ?1";
+    let is_busy = exists(connection, busy, params![S(placement)])?;
+    if is_busy {
+        // It waits for nobody: what it would wait for is another's to end.
+        wait(spare)?;
+        take_without(connection, spare, "its guest held still for other snapshots")?;
+        return Ok(None);
+    }
+    begin(connection, (spare, snapshot.created_at), placement)?;
+    begun.insert(placement, spare);
+    wait(spare)
+}
+
+/// Snapshots of schedules wait for a freeze no more, and are taken as they can be: a backup that is crash-consistent is
+/// better than none. One that its host has already is that too, of whatever moment.
+fn take_without(connection: &Connection, id: FreezeId, why: &str) -> rusqlite::Result<()> {
+    let sql = "UPDATE snapshot_schedule SET freeze_failure = ?2 WHERE id IN
+                   (SELECT schedule_id FROM snapshot WHERE freeze_id = ?1 AND state = 'pending')";
+    execute(connection, sql, params![S(id), why])?;
+    let sql = "UPDATE snapshot SET freeze = NULL, freeze_id = NULL, description = description || ?2
+               WHERE freeze_id = ?1 AND state = 'pending' AND schedule_id IS NOT NULL";
+    execute(connection, sql, params![S(id), NOT_HELD]).map(drop)
+}
+
 fn apply(connection: &Connection, node: NodeId, news: &[FreezeNews]) -> rusqlite::Result<Vec<NodeId>> {
     let (mut touched, mut wake) = (Touched::default(), BTreeSet::new());
     for one in news {
@@ -207,18 +252,26 @@ pub(crate) fn made(
     Ok(true)
 }
 
-/// A snapshot failed at its host: those of the same moment fail with it.
+/// A snapshot failed at its host: those of the same moment fail with it. Whether it is of a schedule, and may still be
+/// taken without its freeze, as the others are.
 pub(crate) fn without(
     connection: &Connection,
     id: SnapshotId,
     touched: &mut Touched,
     wake: &mut BTreeSet<NodeId>,
-) -> rusqlite::Result<()> {
-    let Some((freeze, _)) = freeze_of(connection, id)? else { return Ok(()) };
+) -> rusqlite::Result<bool> {
+    let Some((freeze, _)) = freeze_of(connection, id)? else { return Ok(false) };
+    let sql = "SELECT 1 FROM snapshot WHERE id = ?1 AND schedule_id IS NOT NULL";
+    if exists(connection, sql, params![S(id)])? {
+        let why = format!("{id} could not be taken while its guest held still");
+        fail(connection, freeze, &why, touched, wake)?;
+        return Ok(true);
+    }
     let sql = "UPDATE snapshot SET freeze = NULL, freeze_id = NULL WHERE id = ?1";
     execute(connection, sql, params![S(id)])?;
     let why = format!("{id}, which was to be of the same moment, could not be taken");
-    fail(connection, freeze, &why, touched, wake).map(drop)
+    fail(connection, freeze, &why, touched, wake)?;
+    Ok(false)
 }
 
 fn freeze_of(
@@ -270,7 +323,8 @@ fn held(
     fail(connection, id, "the volume left the guest meanwhile", touched, wake).map(drop)
 }
 
-/// Fails the snapshots that still wait for the freeze, and forgets it; how many.
+/// Fails the snapshots that still wait for the freeze, but those of schedules, which are taken without it, and forgets
+/// it; how many failed.
 fn fail(
     connection: &Connection,
     id: FreezeId,
@@ -280,6 +334,7 @@ fn fail(
 ) -> rusqlite::Result<u32> {
     tell_guest(connection, id, touched, wake)?;
     tell_storage(connection, id, touched, wake)?;
+    take_without(connection, id, why)?;
     let Some(next) = SnapshotState::Pending.after(VolumeEvent::Failed) else { return Ok(0) };
     let sql = "UPDATE snapshot SET state = ?2, message = ?3 WHERE freeze_id = ?1 AND state = 'pending'";
     let failed = execute(connection, sql, params![S(id), S(next), why])?;

@@ -38,6 +38,7 @@ mod security_group;
 mod snapshot;
 mod snapshot_image;
 mod snapshot_share;
+mod snapshot_test;
 mod storage;
 mod tag;
 mod value;

@@ -1,18 +1,20 @@
 //! Rules by which snapshots are taken.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use tepui_db::model::{Snapshot, SnapshotSchedule};
+use tepui_db::model::{ScheduledTests, Snapshot, SnapshotSchedule};
 use tepui_db::{DbError, ScheduleDb};
-use tepui_types::{NodeId, ProjectId, SnapshotId, SnapshotScheduleId, VolumeId};
+use tepui_types::{FreezeId, NodeId, ProjectId, SnapshotId, SnapshotScheduleId, VolumeId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
-use crate::{SqliteDb, snapshot, tag};
+use crate::{SqliteDb, freeze, snapshot, tag};
 
-const SCHEDULE: &str = "id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at";
+const SCHEDULE: &str = "id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at, test_seconds, test_at, freeze, freeze_failure";
 
 /// The tag by which a snapshot shows what made it.
 const MADE_BY: &str = "tepui:schedule";
@@ -56,9 +58,18 @@ impl ScheduleDb for SqliteDb {
         schedule: &SnapshotSchedule,
         next: Timestamp,
         snapshots: &[Snapshot],
+        freezes: &[FreezeId],
     ) -> Result<Option<Vec<NodeId>>, DbError> {
-        let (schedule, snapshots) = (schedule.clone(), snapshots.to_vec());
-        self.write(move |connection| Ok(run(connection, &schedule, next, &snapshots)?)).await
+        let (schedule, snapshots, freezes) = (schedule.clone(), snapshots.to_vec(), freezes.to_vec());
+        self.write(move |connection| Ok(run(connection, &schedule, next, (&snapshots, &freezes))?)).await
+    }
+
+    async fn unfrozen_schedules(&self) -> Result<u64, DbError> {
+        self.read(|connection| {
+            let sql = "SELECT count(*) FROM snapshot_schedule WHERE freeze_failure IS NOT NULL";
+            Ok(first(connection, sql, [], |c| c.stored())?.unwrap_or(0))
+        })
+        .await
     }
 
     async fn outlived_snapshots(&self) -> Result<Vec<(ProjectId, SnapshotId)>, DbError> {
@@ -87,7 +98,24 @@ fn read(c: &Columns<'_>) -> rusqlite::Result<SnapshotSchedule> {
         keep: c.plain()?,
         next_at: c.stored()?,
         created_at: c.stored()?,
+        tests: read_tests(c)?,
+        freeze: c.plain()?,
+        freeze_failure: c.plain()?,
     })
+}
+
+fn read_tests(c: &Columns<'_>) -> rusqlite::Result<Option<ScheduledTests>> {
+    let (every, next) = (c.plain::<Option<u32>>()?, c.optional()?);
+    Ok(every.zip(next).map(|(every_seconds, next_at)| ScheduledTests { every_seconds, next_at }))
+}
+
+/// The schedules whose time to test has come, by id.
+pub(crate) fn whose_tests_are_due(
+    connection: &Connection,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<SnapshotSchedule>> {
+    let sql = format!("SELECT {SCHEDULE} FROM snapshot_schedule WHERE test_at <= ?1 ORDER BY id");
+    all(connection, &sql, params![S(now)], read)
 }
 
 fn create(connection: &Connection, new: &SnapshotSchedule, max: usize) -> rusqlite::Result<bool> {
@@ -96,7 +124,9 @@ fn create(connection: &Connection, new: &SnapshotSchedule, max: usize) -> rusqli
     if count >= max as u64 {
         return Ok(false);
     }
-    let sql = format!("INSERT INTO snapshot_schedule ({SCHEDULE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    let sql = format!(
+        "INSERT INTO snapshot_schedule ({SCHEDULE}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+    );
     let values = params![
         S(new.id),
         S(new.project_id),
@@ -106,6 +136,10 @@ fn create(connection: &Connection, new: &SnapshotSchedule, max: usize) -> rusqli
         new.keep,
         S(new.next_at),
         S(new.created_at),
+        new.tests.map(|tests| tests.every_seconds),
+        new.tests.map(|tests| S(tests.next_at)),
+        new.freeze,
+        new.freeze_failure,
     ];
     execute(connection, &sql, values)?;
     Ok(true)
@@ -124,22 +158,32 @@ fn run(
     connection: &Connection,
     schedule: &SnapshotSchedule,
     next: Timestamp,
-    snapshots: &[Snapshot],
+    (snapshots, freezes): (&[Snapshot], &[FreezeId]),
 ) -> rusqlite::Result<Option<Vec<NodeId>>> {
-    let sql = "UPDATE snapshot_schedule SET next_at = ?3 WHERE id = ?1 AND next_at = ?2";
+    let sql =
+        "UPDATE snapshot_schedule SET next_at = ?3, freeze_failure = NULL WHERE id = ?1 AND next_at = ?2";
     if execute(connection, sql, params![S(schedule.id), S(schedule.next_at), S(next)])? == 0 {
         return Ok(None);
     }
     let mut touched = Touched::default();
     let mut nodes = Vec::new();
-    for one in snapshots {
-        let Some(node) = snapshot::take_if_available(connection, one)? else { continue };
+    let mut begun = BTreeMap::new();
+    for (number, one) in snapshots.iter().enumerate() {
+        let Some(host) = snapshot::take_if_available(connection, one)? else { continue };
         let sql = "UPDATE snapshot SET schedule_id = ?2 WHERE id = ?1";
         execute(connection, sql, params![S(one.id), S(schedule.id)])?;
         let (resource, by) = (one.id.to_string(), schedule.id.to_string());
         tag::insert(connection, schedule.project_id, &resource, MADE_BY, &by)?;
-        touched.storage(node);
-        nodes.push(node);
+        let guest = match freezes.get(number) {
+            Some(spare) => freeze::wait_for_guest(connection, one, *spare, &mut begun)?,
+            None => None,
+        };
+        match guest {
+            // Its host hears of it once the guest holds still.
+            Some(guest) => touched.node(guest),
+            None => touched.storage(host),
+        }
+        nodes.push(guest.unwrap_or(host));
     }
     touched.grow(connection)?;
     nodes.sort_unstable();

@@ -22,6 +22,7 @@ use crate::pool::{self, POOL};
 use crate::quarantine;
 use crate::row::{all, execute, first};
 use crate::snapshot::{self, SNAPSHOT};
+use crate::snapshot_test;
 use crate::value::S;
 use crate::volume::{self, VOLUME};
 
@@ -91,7 +92,8 @@ fn part(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Storag
     );
     let attachments = all(connection, &sql, params![S(node)], |c| Ok((attachment::read(c)?, c.stored()?)))?;
     let quarantine = quarantine::of_node(connection, node)?;
-    Ok(Some(StoragePartState { generation, pools, volumes, snapshots, attachments, quarantine }))
+    let tests = snapshot_test::of_node(connection, node)?;
+    Ok(Some(StoragePartState { generation, pools, volumes, snapshots, attachments, quarantine, tests }))
 }
 
 /// What one node says, while it is applied.
@@ -125,6 +127,10 @@ impl<'a> News<'a> {
                 StorageNews::SnapshotPresent(id, gib) => self.snapshot_present(*id, *gib)?,
                 StorageNews::SnapshotFailed(id, why) => self.snapshot_failed(*id, why)?,
                 StorageNews::SnapshotGone(id) => self.snapshot_gone(*id)?,
+                StorageNews::SnapshotTested(id, outcome) => {
+                    let test = (self.node, *id);
+                    snapshot_test::tested(self.connection, test, outcome, self.now, &mut self.touched)?;
+                }
                 StorageNews::InTrash(pool, id) => {
                     quarantine::found(self.connection, self.node, (*pool, *id), self.now)?;
                 }
@@ -219,8 +225,10 @@ impl<'a> News<'a> {
     }
 
     fn snapshot_failed(&mut self, id: SnapshotId, why: &String) -> rusqlite::Result<()> {
-        if let Some((SnapshotState::Pending, _)) = self.own_snapshot(id)? {
-            freeze::without(self.connection, id, &mut self.touched, &mut self.wake)?;
+        if let Some((SnapshotState::Pending, _)) = self.own_snapshot(id)?
+            && freeze::without(self.connection, id, &mut self.touched, &mut self.wake)?
+        {
+            return Ok(());
         }
         self.snapshot(id, VolumeEvent::Failed, Some(why))
     }

@@ -14,7 +14,8 @@ use tepui_types::agent::{Direction, PoolBackend, Protocol, StoredId, VolumeSourc
 use tepui_types::{
     AttachmentId, Digest, ExportId, FreezeId, Generation, ImageId, ImportTaskId, InstanceId, KeyPairId,
     MacAddress, NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId,
-    SecurityGroupId, SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SubnetId, UserId, VolumeId, VpcId,
+    SecurityGroupId, SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SnapshotTestId, SubnetId, UserId,
+    VolumeId, VpcId,
 };
 use uuid::Uuid;
 
@@ -99,7 +100,7 @@ macro_rules! ids {
 
 ids! {
     AttachmentId ExportId FreezeId ImageId ImportTaskId InstanceId KeyPairId NetworkInterfaceId NodeId PlacementGroupId
-    PlacementId PoolId ReservationId SecurityGroupId SecurityGroupRuleId SnapshotId SnapshotScheduleId SubnetId
+    PlacementId PoolId ReservationId SecurityGroupId SecurityGroupRuleId SnapshotId SnapshotScheduleId SnapshotTestId SubnetId
     UserId VolumeId VpcId
 }
 

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use tepui_db::conformance::world::{CAPACITY, Tenant, World};
 use tepui_db::model::{
     AccessKey, ImportState, KeyKind, KeyPair, PlacementGroup, PlacementStrategy, Pool, Role, Rule, RulePeer,
-    Snapshot, SnapshotSchedule, SnapshotSharing, SnapshotState, User, Volume, VolumeEnd, VolumeState,
+    ScheduledTests, Snapshot, SnapshotSchedule, SnapshotSharing, SnapshotState, User, Volume, VolumeEnd,
+    VolumeState,
 };
 use tepui_db::{
     AttachOutcome, AuditFilter, AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb,
@@ -21,10 +22,12 @@ use tepui_db::{
     VolumeChange,
 };
 use tepui_db_sqlite::{Options, SqliteDb};
-use tepui_types::agent::{Direction, IoLimits, PoolBackend, Protocol, ScratchDisks, StoredId, VolumeSource};
+use tepui_types::agent::{
+    Direction, IoLimits, PoolBackend, Protocol, ScratchDisks, StoredId, TestOutcome, VolumeSource,
+};
 use tepui_types::{
-    AttachmentId, ExportId, FreezeId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId,
-    SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, UserId, VolumeId,
+    AttachmentId, Digest, ExportId, FreezeId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId,
+    SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SnapshotTestId, UserId, VolumeId,
 };
 
 fn folder(name: &str) -> PathBuf {
@@ -284,8 +287,17 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         keep: 7,
         next_at: world.now(),
         created_at: world.now(),
+        tests: Some(ScheduledTests { every_seconds: 604_800, next_at: world.now() }),
+        freeze: true,
+        freeze_failure: Some("no guest agent".into()),
     };
     world.db.create_schedule(&schedule, 10).await.unwrap();
+    let tests = [world.bits(), world.bits()].map(SnapshotTestId::from_random);
+    let outcome = TestOutcome::Read { digest: Digest::of(b"content") };
+    world.db.order_snapshot_test(tenant.project, tests[0], snapshot.id, world.now()).await.unwrap();
+    let tested = [StorageNews::SnapshotTested(tests[0], outcome)];
+    world.db.apply_storage_news(node, &tested, world.now()).await.unwrap();
+    world.db.order_snapshot_test(tenant.project, tests[1], snapshot.id, world.now()).await.unwrap();
     let (at, set_by) = (world.now(), UserId::from_random(world.bits()));
     let end = VolumeEnd { at, warns_at: at, warned_seconds: Some(60), set_by };
     world.db.set_volume_end(tenant.project, id, Some(end)).await.unwrap();

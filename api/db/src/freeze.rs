@@ -49,7 +49,7 @@ pub trait FreezeDb: Send + Sync {
     ) -> Result<FreezeOutcome, DbError>;
 
     /// Applies what a node says of the freezes of its own guests; with the nodes to wake. Snapshots are completed all or
-    /// none.
+    /// none, but those of schedules, which are taken without a freeze that failed.
     async fn apply_freeze_news(&self, node: NodeId, news: &[FreezeNews]) -> Result<Vec<NodeId>, DbError>;
 
     /// Ends the freezes that nobody will: those that were asked for before `before`, whose instance does not run any

@@ -25,6 +25,7 @@ mod rehearsal;
 mod retention;
 mod schedule;
 mod snapshot;
+mod snapshot_test;
 mod storage;
 mod tag;
 mod volume;
@@ -54,6 +55,7 @@ pub use schedule::ScheduleDb;
 pub use snapshot::{
     CopySnapshotOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb, SnapshotOfImageOutcome,
 };
+pub use snapshot_test::{OrderTestOutcome, SnapshotTestDb};
 pub use storage::{StorageDb, StorageNews, StoragePartState};
 pub use tag::{TagDb, TagOutcome};
 pub use volume::{
@@ -77,6 +79,7 @@ pub trait Db:
     + VolumeDb
     + VolumeEndDb
     + SnapshotDb
+    + SnapshotTestDb
     + FreezeDb
     + ScheduleDb
     + StorageDb
@@ -101,6 +104,7 @@ impl<T> Db for T where
         + VolumeDb
         + VolumeEndDb
         + SnapshotDb
+        + SnapshotTestDb
         + FreezeDb
         + ScheduleDb
         + StorageDb

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tepui_types::agent::{IoLimits, StoredId, VolumeSource};
-use tepui_types::{ExportId, Generation, NodeId, PoolId, SnapshotId, VolumeId};
+use tepui_types::agent::{IoLimits, StoredId, TestOutcome, VolumeSource};
+use tepui_types::{ExportId, Generation, NodeId, PoolId, SnapshotId, SnapshotTestId, VolumeId};
 
 use crate::DbError;
-use crate::model::{Attachment, Pool, Quarantined, Snapshot, Volume};
+use crate::model::{Attachment, Pool, Quarantined, Snapshot, SnapshotTest, Volume};
 
 /// Everything in the pools of one node, from which core builds the node's storage part.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct StoragePartState {
     pub attachments: Vec<(Attachment, Ipv4Addr)>,
     /// What was removed and is not unlinked, by id.
     pub quarantine: Vec<Quarantined>,
+    /// Tests of their snapshots that are ordered, the oldest first.
+    pub tests: Vec<SnapshotTest>,
 }
 
 /// What a node says of a volume, snapshot or export that changes the books.
@@ -42,6 +44,8 @@ pub enum StorageNews {
     SnapshotFailed(SnapshotId, String),
     /// The snapshot's bytes are gone.
     SnapshotGone(SnapshotId),
+    /// A test of a snapshot is over.
+    SnapshotTested(SnapshotTestId, TestOutcome),
     /// This lies in the trash of the pool.
     InTrash(PoolId, StoredId),
     /// The export is open.

@@ -52,6 +52,11 @@ struct StateLabels {
     state: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
 /// The surface of the hosts.
 pub(crate) const AGENTS: &str = "agents";
 
@@ -66,6 +71,8 @@ pub(crate) struct Metrics {
     instances: Family<StateLabels, Gauge>,
     nodes: Family<StateLabels, Gauge>,
     ending: Family<StateLabels, Gauge>,
+    snapshot_tests: Family<ResultLabels, Gauge>,
+    unfrozen: Gauge,
     pools: Pools,
     commits: Counter,
     db: Arc<SqliteDb>,
@@ -90,6 +97,12 @@ impl Metrics {
         let ending = Family::default();
         let help = "Volumes whose owners are warned of their deletion, and those whose time has come";
         registry.register("volumes_ending", help, ending.clone());
+        let snapshot_tests = Family::default();
+        let help = "Snapshots whose last test passed or failed, and those of which one is ordered";
+        registry.register("snapshot_tests", help, snapshot_tests.clone());
+        let unfrozen = Gauge::default();
+        let help = "Schedules of snapshots with a freeze whose guests did not all hold still the last time";
+        registry.register("snapshot_schedules_unfrozen", help, unfrozen.clone());
         let pools = Pools::register(&mut registry);
         registry.register("db_commits", "Commits of the database", commits.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -101,6 +114,8 @@ impl Metrics {
             instances,
             nodes,
             ending,
+            snapshot_tests,
+            unfrozen,
             pools,
             commits,
             db,
@@ -142,6 +157,14 @@ impl Metrics {
         for (_, ends) in &cloud.warned_volumes().await? {
             self.ending.get_or_create(&state(ends)).inc();
         }
+        let tests = db.snapshot_test_counts().await?;
+        for (result, count) in
+            [("ordered", tests.ordered), ("passed", tests.passed), ("failed", tests.failed)]
+        {
+            let labels = ResultLabels { result };
+            self.snapshot_tests.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.unfrozen.set(i64::try_from(db.unfrozen_schedules().await?).unwrap_or(i64::MAX));
         self.pools.fill(&cloud.pool_views().await?);
         let commits = self.db.commits();
         self.commits.inc_by(commits.saturating_sub(self.commits.get()));

@@ -44,6 +44,7 @@ impl Site {
             snapshots: snapshots.to_vec(),
             exports: Vec::new(),
             leftovers: Vec::new(),
+            tests: Vec::new(),
         };
         tell(&self.kit, &self.agent, sequence, &[], Some(storage)).await;
     }
@@ -179,9 +180,14 @@ async fn a_schedule_of_snapshots_is_created_found_and_deleted_by_its_project() {
         tag_value: "daily".into(),
         every_seconds: 86_400,
         keep: 7,
+        test_every_seconds: Some(604_800),
+        freeze: true,
     };
     let made = admin.call::<CreateSnapshotSchedule>(&[], &daily).await.unwrap();
     assert_eq!((made.tag_value.as_str(), made.every_seconds, made.keep), ("daily", 86_400, 7));
+    let first_test = made.next_test_at.unwrap().duration_since(made.created_at).as_secs();
+    assert_eq!((made.test_every_seconds, first_test), (Some(604_800), 604_800));
+    assert_eq!((made.freeze, made.freeze_failure), (true, None));
     let id = made.id.to_string();
     let shown = admin.call::<ShowSnapshotSchedule>(&[&id[..10]], &Empty {}).await.unwrap();
     assert_eq!(shown.id, made.id);

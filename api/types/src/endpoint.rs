@@ -263,6 +263,7 @@ endpoints! {
     Query Get "/v1/snapshots" ListSnapshots(Empty) -> List<Snapshot>, "Lists the project's snapshots.";
     Query Get "/v1/snapshots/{snapshot}" ShowSnapshot(Empty) -> Snapshot, "Shows a snapshot.";
     Query Get "/v1/snapshots/{snapshot}/content" DownloadSnapshot(DownloadSnapshotRequest) -> DiskContent as Zstd, "Sends what a snapshot holds, as it comes from its host.";
+    Json Post "/v1/snapshots/{snapshot}/test" TestSnapshot(Empty) -> Snapshot, "Orders a test of a snapshot: it is restored, read to its end and thrown away.";
     Query Delete "/v1/snapshots/{snapshot}" DeleteSnapshot(Empty) -> Empty, "Deletes a snapshot; volumes made from it stay.";
 
     Json Post "/v1/snapshot-schedules" CreateSnapshotSchedule(CreateSnapshotScheduleRequest) -> SnapshotSchedule, "Takes snapshots again and again of all volumes that have a tag.";

@@ -138,6 +138,8 @@ ids! {
     SendingId = "send";
     /// A rule by which snapshots are taken again and again.
     SnapshotScheduleId = "sched";
+    /// One test of a snapshot. None comes back once it is over.
+    SnapshotTestId = "test";
     /// One holding still of a guest's file systems, for snapshots. None comes back once it is over.
     FreezeId = "freeze";
     /// Storage of one host that volumes are made in.

@@ -18,7 +18,8 @@ pub use error::{ErrorBody, ErrorCode};
 pub use id::{
     AttachmentId, ExportId, FreezeId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId,
     NodeId, ParseIdError, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId,
-    SecurityGroupRuleId, SendingId, SnapshotId, SnapshotScheduleId, SubnetId, UserId, VolumeId, VpcId,
+    SecurityGroupRuleId, SendingId, SnapshotId, SnapshotScheduleId, SnapshotTestId, SubnetId, UserId,
+    VolumeId, VpcId,
 };
 pub use jiff::Timestamp;
 pub use value::{Digest, MacAddress, ParseDigestError, ParseMacError};

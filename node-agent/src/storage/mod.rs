@@ -6,6 +6,7 @@ mod keeper;
 mod leftovers;
 mod pools;
 mod receive;
+mod restore_tests;
 mod simulated;
 mod stored;
 mod transfers;
@@ -33,7 +34,7 @@ pub trait Storage: Send + Sync {
     /// Opens what a snapshot holds, beside all else.
     async fn content(&self, order: WantedSending) -> Result<Content, PoolError>;
 
-    /// Returns when something that took its time has come or failed, for which a volume or snapshot waited, and
+    /// Returns when something that took its time has come or failed, for which a volume, a snapshot or a test waited, and
     /// [`Storage::apply`] is due.
     async fn arrived(&self);
 }

@@ -21,6 +21,7 @@ use super::bases::Bases;
 use super::exports::Served;
 use super::leftovers;
 use super::receive::ContentSource;
+use super::restore_tests::RestoreTests;
 use super::stored::{snapshot, volume, work};
 use super::transfers::{Transfer, Transfers, source_elsewhere};
 use crate::images::ImageCache;
@@ -44,6 +45,7 @@ pub struct LocalPools {
     pub(super) ganesha: Ganesha,
     pub(super) local: Local,
     transfers: Transfers,
+    tests: RestoreTests,
 }
 
 /// A pool that this process holds.
@@ -72,6 +74,7 @@ impl LocalPools {
             ganesha: Ganesha::new(nfs),
             local: Local::default(),
             transfers: Transfers::new(contents),
+            tests: RestoreTests::default(),
         }
     }
 
@@ -81,7 +84,10 @@ impl LocalPools {
         let (stay, go) =
             std::mem::take(&mut *open).into_iter().partition(|(_, held)| parts.contains(&held.part));
         *open = stay;
-        go.keys().for_each(|id| self.bases.let_go(*id));
+        for id in go.keys() {
+            self.bases.let_go(*id);
+            self.tests.let_go(*id);
+        }
         drop(go);
         let mut seen = Vec::new();
         for part in parts {
@@ -174,10 +180,11 @@ impl Storage for LocalPools {
             .collect();
         let bases = Arc::clone(&self.bases);
         volumes.extend(work(pools.clone(), gone, move |pool, one| volume(pool, one, now, &bases)).await);
+        let tests = self.tests.apply(&pools, &part.tests, self.transfers.is_idle().await);
         leftovers::unlink(pools.clone(), part).await;
         self.bases.tidy(part, pools.clone()).await;
         let leftovers = leftovers::find(pools, part).await;
-        StorageObserved { pools: seen, volumes, snapshots, exports, leftovers }
+        StorageObserved { pools: seen, volumes, snapshots, exports, leftovers, tests }
     }
 
     async fn content(&self, order: WantedSending) -> Result<Content, PoolError> {
@@ -195,6 +202,7 @@ impl Storage for LocalPools {
         tokio::select! {
             () = self.bases.ended() => {}
             () = self.transfers.ended() => {}
+            () = self.tests.ended() => {}
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use tepui_storage::{Content, PoolError};
+use tepui_types::Digest;
 use tepui_types::agent::{
     ExportObserved, ExportPart, ExportState, PoolObserved, PoolState, SnapshotObserved, SnapshotPart,
-    StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource, WantedSending,
+    StorageObserved, StoragePart, StoredState, TestObserved, TestOutcome, VolumeObserved, VolumePart,
+    VolumeSource, WantedSending,
 };
 
 use super::Storage;
@@ -50,12 +52,17 @@ impl Storage for SimulatedStorage {
             };
             ExportObserved { id: one.id, state }
         });
+        let tests = part.tests.iter().map(|one| {
+            let digest = Digest::of(one.snapshot_id.to_string().as_bytes());
+            TestObserved { id: one.id, outcome: TestOutcome::Read { digest } }
+        });
         StorageObserved {
             pools: pools.collect(),
             volumes: volumes.collect(),
             snapshots: snapshots.collect(),
             exports: exports.collect(),
             leftovers: Vec::new(),
+            tests: tests.collect(),
         }
     }
 

@@ -154,6 +154,11 @@ impl Transfers {
         Running { id, copying, told, task }
     }
 
+    /// Whether none is under way.
+    pub(super) async fn is_idle(&self) -> bool {
+        self.state.lock().await.running.is_none()
+    }
+
     /// Returns when one has ended.
     pub(super) async fn ended(&self) {
         self.ended.notified().await;

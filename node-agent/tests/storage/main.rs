@@ -11,6 +11,7 @@ mod support;
 
 mod images;
 mod leftovers;
+mod restore_tests;
 mod sending;
 
 use std::os::unix::fs::FileExt as _;

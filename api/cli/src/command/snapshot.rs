@@ -6,10 +6,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tepui_client::DownloadProgress;
 use tepui_types::endpoint::{
-    CopySnapshot, CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot, SnapshotInstance,
+    CopySnapshot, CreateSnapshot, DeleteSnapshot, ListSnapshots, ShowSnapshot, SnapshotInstance, TestSnapshot,
 };
 use tepui_types::rest::{
     CopySnapshotRequest, CreateSnapshotRequest, Empty, Snapshot, SnapshotInstanceRequest, SnapshotState,
+    SnapshotTest,
 };
 
 use super::{or_dash, snapshot_schedule, snapshot_upload, when, word};
@@ -66,6 +67,12 @@ pub enum Verb {
         long_about = "Make a snapshot of a raw or qcow2 file, in a pool of the project's usual class unless another is named. It holds the file's disk, and zeros up to whole GiB; of a file that was downloaded, the same bytes. On the way the file is an image of the project, which goes as soon as the snapshot is being made. What breaks off on the way is taken up again where it was; the command that goes on after that is named."
     )]
     Upload(snapshot_upload::Upload),
+    /// Test that snapshots can be restored as they were taken
+    #[command(before_help = examples!("tepui snapshot test before-upgrade", "tepui snapshot test nightly weekly --no-wait"))]
+    #[command(
+        long_about = "Test that snapshots can be restored as they were taken. The host of each makes a file of it as for a volume, reads every byte of that, and removes it. It takes no room, half of the disk's time at most, and as long as the bytes take. The first test writes down a digest of the content; a later one that finds another has failed. A test changes nothing of its snapshot."
+    )]
+    Test(Test),
     /// Snapshots that are taken again and again
     #[command(subcommand, before_help = examples!("tepui snapshot schedule create --tag backup=daily --every 24h --keep 7", "tepui snapshot schedule list"))]
     Schedule(snapshot_schedule::Verb),
@@ -131,13 +138,29 @@ pub struct NewCopy {
     timeout: Duration,
 }
 
+/// Tests to be.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Names, ids or unique beginnings
+    #[arg(required = true, add = names(Kind::Snapshot))]
+    snapshots: Vec<String>,
+    /// Answer at once; the work goes on
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to watch; then the exit code is 7
+    #[arg(long, default_value = "30m", value_parser = parse_duration, allow_hyphen_values = true)]
+    timeout: Duration,
+}
+
 impl Shown for Snapshot {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "of", "size", "state", "consistency", "created"];
+    const COLUMNS: &'static [&'static str] =
+        &["name", "id", "of", "size", "state", "consistency", "tested", "created"];
 
     fn cells(&self) -> Vec<String> {
         let (name, size) = (or_dash(self.name.as_ref()), format!("{} GiB", self.size_gib));
         let (state, consistency) = (word(&self.state), word(&self.consistency));
-        vec![name, self.id.to_string(), source(self), size, state, consistency, when(self.created_at)]
+        let (id, created) = (self.id.to_string(), when(self.created_at));
+        vec![name, id, source(self), size, state, consistency, tested(self), created]
     }
 
     fn id(&self) -> String {
@@ -151,6 +174,16 @@ fn source(snapshot: &Snapshot) -> String {
     let copied = || snapshot.copy_of.map(|id| id.to_string());
     let image = || snapshot.image.map(|_| "an image".to_owned());
     or_dash(volume.or_else(copied).or_else(image).as_ref())
+}
+
+/// When its last test passed, or that it failed.
+fn tested(snapshot: &Snapshot) -> String {
+    match &snapshot.test {
+        Some(SnapshotTest { failure: Some(_), .. }) => "failed".into(),
+        Some(SnapshotTest { tested_at: Some(at), .. }) => when(*at),
+        Some(SnapshotTest { ordered_at: Some(_), .. }) => "ordered".into(),
+        Some(_) | None => or_dash(None::<&String>),
+    }
 }
 
 /// Runs one of them.
@@ -171,6 +204,7 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
         Verb::Copy(new) => copy(new, session).await,
         Verb::Download { snapshot, file } => download(&snapshot, &file, session).await,
         Verb::Upload(upload) => snapshot_upload::run(upload, session).await,
+        Verb::Test(tests) => test(tests, session).await,
         Verb::Schedule(verb) => snapshot_schedule::run(verb, session).await,
         Verb::Delete { snapshot, destroy } => delete(&snapshot, &destroy, session).await,
     }
@@ -216,6 +250,39 @@ async fn download(snapshot: &str, file: &Path, session: &mut Session) -> Result<
     client.download_snapshot(snapshot.id, file, tell).await?;
     progress.done();
     session.show(&snapshot)
+}
+
+async fn test(Test { snapshots, no_wait, timeout }: Test, session: &mut Session) -> Result<()> {
+    let mut tested = Vec::new();
+    for snapshot in &snapshots {
+        tested.push(session.call::<TestSnapshot>(&[snapshot], &Empty {}).await?);
+    }
+    if no_wait {
+        return session.list(&tested, "No snapshots were tested.");
+    }
+    let deadline = Deadline::after(timeout);
+    for snapshot in &mut tested {
+        *snapshot = test_ended(snapshot.clone(), deadline, session).await?;
+    }
+    session.list(&tested, "No snapshots were tested.")?;
+    tested.iter().find_map(test_failure).map_or(Ok(()), Err)
+}
+
+/// Watches a snapshot until no test of it is ordered.
+async fn test_ended(mut snapshot: Snapshot, deadline: Deadline, session: &mut Session) -> Result<Snapshot> {
+    let id = snapshot.id.to_string();
+    while snapshot.test.as_ref().is_some_and(|test| test.ordered_at.is_some()) {
+        let what = format!("snapshot {id} to be tested");
+        deadline.pause(&what, &format!("tepui snapshot show {id}")).await?;
+        snapshot = session.call::<ShowSnapshot>(&[&id], &Empty {}).await?;
+    }
+    Ok(snapshot)
+}
+
+fn test_failure(snapshot: &Snapshot) -> Option<Failure> {
+    let why = snapshot.test.as_ref()?.failure.clone()?;
+    let failure = Failure::failed(format!("the test of snapshot {} failed", snapshot.id));
+    Some(failure.why(why).try_(format!("tepui snapshot show {}", snapshot.id)))
 }
 
 /// Watches a snapshot until it is there.

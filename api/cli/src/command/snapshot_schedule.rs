@@ -10,7 +10,7 @@ use tepui_types::endpoint::{
 use tepui_types::rest::{CreateSnapshotScheduleRequest, Empty, SnapshotSchedule};
 
 use super::tag::parse_tag;
-use super::when;
+use super::{or_dash, when};
 use crate::cli::examples;
 use crate::complete::{Kind, names};
 use crate::confirm::Destroy;
@@ -28,7 +28,7 @@ pub enum Verb {
     /// Take snapshots again and again of all volumes that have a tag
     #[command(before_help = examples!("tepui snapshot schedule create --tag backup=daily --every 24h --keep 7", "tepui snapshot schedule create --tag backup=hourly --every 1h --keep 24"))]
     #[command(
-        long_about = "Take snapshots again and again of all volumes that have a tag, the first ones at once. Of each volume the newest completed ones are kept, and older ones that this schedule made are deleted. A time that is missed is made up once."
+        long_about = "Take snapshots again and again of all volumes that have a tag, the first ones at once. Of each volume the newest completed ones are kept, and older ones that this schedule made are deleted. A time that is missed is made up once.\n\nWith --freeze a running guest writes out all that its programs wrote, and holds its file systems still while the snapshots of all its volumes are taken, as with tepui snapshot create --freeze. Where a guest cannot, or does not, its snapshots are taken without, and say so. Volumes that no running guest writes need none."
     )]
     Create(New),
     /// Delete a schedule; the snapshots that it made stay
@@ -55,15 +55,29 @@ pub struct New {
     /// So many completed snapshots of each volume are kept
     #[arg(long, allow_negative_numbers = true)]
     keep: u32,
+    /// Test the newest snapshot of each volume as often, at least from one time to the next, for example 7d; none without it
+    #[arg(long, value_parser = parse_duration, allow_hyphen_values = true)]
+    test_every: Option<Duration>,
+    /// Have the guests' file systems hold still meanwhile, by their qemu-guest-agents; where one does not, its snapshots are crash-consistent
+    #[arg(long)]
+    freeze: bool,
 }
 
 impl Shown for SnapshotSchedule {
-    const COLUMNS: &'static [&'static str] = &["id", "tag", "every", "keep", "next"];
+    const COLUMNS: &'static [&'static str] =
+        &["id", "tag", "every", "keep", "tested every", "freeze", "next"];
 
     fn cells(&self) -> Vec<String> {
-        let every = format!("{:#}", SignedDuration::from_secs(self.every_seconds.into()));
+        let shown = |seconds: u32| format!("{:#}", SignedDuration::from_secs(seconds.into()));
+        let (every, tested) = (shown(self.every_seconds), self.test_every_seconds.map(shown));
         let tag = format!("{}={}", self.tag_key, self.tag_value);
-        vec![self.id.to_string(), tag, every, self.keep.to_string(), when(self.next_at)]
+        let (keep, next) = (self.keep.to_string(), when(self.next_at));
+        let freeze = match (self.freeze, &self.freeze_failure) {
+            (true, Some(_)) => "failed",
+            (true, None) => "yes",
+            (false, _) => "no",
+        };
+        vec![self.id.to_string(), tag, every, keep, or_dash(tested.as_ref()), freeze.into(), next]
     }
 
     fn id(&self) -> String {
@@ -81,10 +95,18 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             let list = session.call::<ListSnapshotSchedules>(&[], &Empty {}).await?;
             session.list(&list.items, "No schedules yet. See: tepui snapshot schedule create --help")
         }
-        Verb::Create(New { tag: (tag_key, tag_value), every, keep }) => {
+        Verb::Create(New { tag: (tag_key, tag_value), every, keep, test_every, freeze }) => {
             // What is too long for the field is too long for the cloud, which says so.
-            let every_seconds = u32::try_from(every.as_secs()).unwrap_or(u32::MAX);
-            let request = CreateSnapshotScheduleRequest { tag_key, tag_value, every_seconds, keep };
+            let seconds = |long: Duration| u32::try_from(long.as_secs()).unwrap_or(u32::MAX);
+            let (every_seconds, test_every_seconds) = (seconds(every), test_every.map(seconds));
+            let request = CreateSnapshotScheduleRequest {
+                tag_key,
+                tag_value,
+                every_seconds,
+                keep,
+                test_every_seconds,
+                freeze,
+            };
             let schedule = session.call::<CreateSnapshotSchedule>(&[], &request).await?;
             session.show(&schedule)
         }

@@ -16,6 +16,7 @@ use tepui_types::agent::{
 use tepui_types::{ExportId, InstanceId, NodeId, VolumeId};
 
 use crate::failpoint::pass;
+use crate::snapshot::restore_test::{test_news, wanted_test};
 use crate::transition::end_of_launch;
 use crate::{Cloud, Error};
 
@@ -41,6 +42,7 @@ impl Cloud {
             snapshots: state.snapshots.iter().filter(|one| is_told(one)).map(snapshot).collect(),
             exports: state.attachments.iter().map(export).collect::<Result<_, Error>>()?,
             unlinks: state.quarantine.iter().filter(|one| one.ordered).map(unlink).collect(),
+            tests: state.tests.iter().map(wanted_test).collect(),
         })
     }
 
@@ -198,6 +200,7 @@ pub(super) fn storage_news(state: &StoragePartState, seen: &StorageObserved) -> 
     for seen in &seen.exports {
         news.extend(exports.get(&seen.id).and_then(|attachment| export_news(attachment, &seen.state)));
     }
+    news.extend(test_news(state, &seen.tests));
     news.extend(found_in_trash(state, seen));
     news
 }

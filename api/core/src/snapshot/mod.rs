@@ -4,6 +4,7 @@ mod content;
 mod copy;
 pub(crate) mod freeze;
 mod of_image;
+pub(crate) mod restore_test;
 mod schedule;
 mod sharing;
 
@@ -26,6 +27,13 @@ const SNAPSHOT_FAILED: &str = "the snapshot could not be taken";
 /// What they are told where it was to be taken while its guest held still, which is theirs to mend.
 const FREEZE_FAILED: &str = "the guest's file systems could not be held still while the snapshot was taken: see that \
     qemu-guest-agent runs in the guest; a snapshot without --freeze needs none, and is crash-consistent";
+
+/// All that they are told of why a guest did not hold still for the snapshots of a schedule.
+pub const NOT_HELD: &str = "a guest's file systems did not hold still, and its snapshots are crash-consistent: see that \
+    qemu-guest-agent runs in it";
+
+/// All that they are told of why a test failed.
+pub const TEST_FAILED: &str = "the snapshot could not be restored as it was: take a new one";
 
 /// Why a snapshot could not be taken, for project members.
 pub fn snapshot_failure(snapshot: &Snapshot) -> &'static str {

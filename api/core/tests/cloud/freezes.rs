@@ -1,6 +1,8 @@
 //! Snapshots that are taken while their guest holds still, with hosts that say what the test wants.
 
-use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Severity, snapshot_failure};
+use tepui_core::{
+    Caller, CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, Error, Severity, snapshot_failure,
+};
 use tepui_db::model::{Snapshot, SnapshotFreeze, SnapshotState};
 use tepui_types::agent::{
     DiskState, FreezeObserved, FreezePart, FreezeState, PlacementState, SnapshotPart, StoredState,
@@ -182,4 +184,86 @@ async fn the_doctor_names_a_guest_that_cannot_be_thawed() {
         found.is_some_and(|one| one.severity == Severity::Failure && one.what.contains("no answer")),
         "{findings:?}"
     );
+}
+
+impl Site {
+    /// An hourly schedule of these volumes, whose guests hold still, and the snapshots of its first time.
+    async fn scheduled(&self, volumes: &[VolumeId]) -> Vec<SnapshotId> {
+        let (cloud, admin) = (&self.t.cloud, &self.t.admin);
+        let ids: Vec<_> = volumes.iter().map(ToString::to_string).collect();
+        let tag = [("backup".to_owned(), "hourly".to_owned())].into();
+        cloud.create_tags(admin, &ids, &tag).await.unwrap();
+        let schedule = CreateSnapshotSchedule { freeze: true, ..crate::schedules::hourly(9) };
+        cloud.create_snapshot_schedule(admin, schedule).await.unwrap();
+        cloud.run_schedules().await.unwrap();
+        self.pending().await
+    }
+
+    async fn pending(&self) -> Vec<SnapshotId> {
+        let all = self.t.cloud.snapshots(&self.t.admin, &[]).await.unwrap();
+        let all = all.into_iter().map(|record| record.snapshot);
+        all.filter(|one| one.state == SnapshotState::Pending).map(|one| one.id).collect()
+    }
+
+    async fn assert_completed(&self, ids: &[SnapshotId], freeze: Option<SnapshotFreeze>, description: &str) {
+        for id in ids {
+            let found = self.found(*id).await;
+            assert_eq!((found.state, found.freeze), (SnapshotState::Completed, freeze));
+            assert_eq!(found.description, description);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_has_the_guest_hold_still_and_takes_what_nobody_writes_at_once() {
+    let site = Site::new().await;
+    let volumes = site.both().await;
+    let free = site.available().await;
+    let ids = site.scheduled(&[volumes[0], volumes[1], free]).await;
+    assert_eq!(site.told_snapshots().await.len(), 1, "the one of which nobody writes the volume");
+    assert_eq!(site.wanted_freeze().await.unwrap().wanted, FreezePart::Frozen);
+    site.guest_says(FreezeState::Frozen).await;
+    assert_eq!(site.told_snapshots().await.len(), 3);
+    site.serve().await;
+    site.guest_says(FreezeState::Held).await;
+    let (mut held, mut free) = (Vec::new(), Vec::new());
+    for id in ids {
+        let list = if site.found(id).await.freeze.is_some() { &mut held } else { &mut free };
+        list.push(id);
+    }
+    assert_eq!((held.len(), free.len()), (2, 1));
+    site.assert_completed(&held, Some(SnapshotFreeze::Held), "taken by a schedule").await;
+    site.assert_completed(&free, None, "taken by a schedule").await;
+    assert_eq!(site.t.cloud.snapshot_schedules(&site.t.admin).await.unwrap()[0].freeze_failure, None);
+}
+
+#[tokio::test]
+async fn a_schedule_takes_its_snapshots_once_also_where_the_guest_does_not_hold_still() {
+    let site = Site::new().await;
+    let volumes = site.both().await;
+    let unheld = "taken by a schedule; its guest did not hold still";
+    let ids = site.scheduled(&volumes).await;
+    site.guest_says(failed("the guest agent does not answer")).await;
+    assert_eq!(site.wanted_freeze().await, None);
+    let told: Vec<_> = site.told_snapshots().await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(told, ids, "their host is told at once");
+    site.serve().await;
+    site.assert_completed(&ids, None, unheld).await;
+    let schedule = site.t.cloud.snapshot_schedules(&site.t.admin).await.unwrap().remove(0);
+    assert_eq!(schedule.freeze_failure.as_deref(), Some("the guest agent does not answer"));
+
+    // The control plane ends once the times are served, and again while the guest holds still; its host thaws it.
+    site.t.clock.advance(3600);
+    site.t.restarted().run_schedules().await.unwrap();
+    let ids = site.pending().await;
+    assert_eq!(ids.len(), 2);
+    site.guest_says(FreezeState::Frozen).await;
+    let restarted = site.t.restarted();
+    restarted.run_schedules().await.unwrap();
+    assert_eq!(site.pending().await, ids, "none is taken a second time");
+    site.t.clock.advance(61);
+    restarted.reconcile_once().await;
+    assert_eq!(site.wanted_freeze().await, None);
+    site.serve().await;
+    site.assert_completed(&ids, None, unheld).await;
 }

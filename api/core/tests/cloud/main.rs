@@ -26,6 +26,7 @@ mod nodes;
 mod quarantine;
 mod races;
 mod read_only_volumes;
+mod restore_tests;
 mod retention;
 mod schedules;
 mod scratch;

@@ -8,13 +8,19 @@ use crate::volumes::Site;
 
 const HOUR: i64 = 3600;
 
-fn hourly(keep: u32) -> CreateSnapshotSchedule {
+pub(crate) fn hourly(keep: u32) -> CreateSnapshotSchedule {
     let (tag_key, tag_value) = ("backup".into(), "hourly".into());
-    CreateSnapshotSchedule { tag_key, tag_value, every_seconds: 3600, keep }
+    CreateSnapshotSchedule {
+        tag_key,
+        tag_value,
+        every_seconds: 3600,
+        keep,
+        ..CreateSnapshotSchedule::default()
+    }
 }
 
 impl Site {
-    async fn tagged(&self) -> VolumeId {
+    pub(crate) async fn tagged(&self) -> VolumeId {
         let id = self.available().await;
         let tags = [("backup".to_owned(), "hourly".to_owned())].into();
         self.t.cloud.create_tags(&self.t.admin, &[id.to_string()], &tags).await.unwrap();
@@ -30,7 +36,7 @@ impl Site {
     }
 
     /// Time passes, the job runs, and the host does what it is told.
-    async fn after(&self, seconds: i64) -> Vec<SnapshotRecord> {
+    pub(crate) async fn after(&self, seconds: i64) -> Vec<SnapshotRecord> {
         self.t.clock.advance(seconds);
         self.t.cloud.run_schedules().await.unwrap();
         self.serve().await;

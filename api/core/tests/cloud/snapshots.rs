@@ -9,7 +9,7 @@ use crate::volumes::{Site, done, request};
 
 impl Site {
     /// A snapshot of 4 GiB that its host has taken.
-    async fn snapshot(&self) -> SnapshotId {
+    pub(crate) async fn snapshot(&self) -> SnapshotId {
         let request = CreateSnapshots { volumes: vec![self.available().await], ..CreateSnapshots::default() };
         let id = self.t.cloud.create_snapshots(&self.t.admin, &request).await.unwrap()[0].snapshot.id;
         self.serve().await;

@@ -86,6 +86,7 @@ const VERBS: &[(&str, Verb)] = verbs! {
     |cloud, caller, of| usable_snapshots(&[of.snapshot]);
     |cloud, caller, of| share_snapshot(of.snapshot, SharingChange::Reset);
     |cloud, caller, of| snapshot_content(of.snapshot, 0);
+    |cloud, caller, of| test_snapshot(of.snapshot);
     |cloud, caller, of| delete_snapshot(of.snapshot);
     |cloud, caller, of| delete_snapshot_schedule(of.schedule);
     |cloud, caller, of| network_interfaces(&[of.interface]);
@@ -144,6 +145,7 @@ const WITHOUT_OBJECT: &[&str] = &[
     "set_pool_draining",
     "set_schedulable",
     "snapshot_schedules",
+    "snapshot_tests",
     "subnets",
     "tags",
     "users",
@@ -208,7 +210,13 @@ fn snapshot_holding(of: &Owned) -> SnapshotOfImage {
 
 fn daily() -> CreateSnapshotSchedule {
     let (tag_key, tag_value) = ("backup".into(), "daily".into());
-    CreateSnapshotSchedule { tag_key, tag_value, every_seconds: 86_400, keep: 7 }
+    CreateSnapshotSchedule {
+        tag_key,
+        tag_value,
+        every_seconds: 86_400,
+        keep: 7,
+        ..CreateSnapshotSchedule::default()
+    }
 }
 
 /// A volume of the owner's that is there, and a snapshot of it, in a pool of the host.

@@ -228,6 +228,7 @@ pub(crate) fn done(part: &StoragePart) -> StorageObserved {
             .map(|one| ExportObserved { id: one.id, state: export(one.id, &one.wanted) })
             .collect(),
         leftovers: Vec::new(),
+        tests: Vec::new(),
     }
 }
 

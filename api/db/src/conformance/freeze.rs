@@ -10,14 +10,14 @@ use crate::model::{Freeze, FreezeStage, Snapshot, SnapshotFreeze, SnapshotState}
 use crate::{Db, DeleteOutcome, FreezeNews, FreezeOutcome, StorageNews};
 
 /// A site with a running instance that has two volumes.
-struct Still {
-    site: Site,
-    instance: InstanceId,
-    volumes: [VolumeId; 2],
+pub(super) struct Still {
+    pub(super) site: Site,
+    pub(super) instance: InstanceId,
+    pub(super) volumes: [VolumeId; 2],
 }
 
 impl Still {
-    async fn new(db: Arc<dyn Db>) -> Self {
+    pub(super) async fn new(db: Arc<dyn Db>) -> Self {
         let site = Site::new(db).await;
         let instance = site.world.running(&site.tenant, site.compute).await;
         let volumes = [site.volume(3).await, site.volume(5).await];
@@ -33,33 +33,33 @@ impl Still {
     }
 
     /// Snapshots of both volumes, whose guest is asked to hold still.
-    async fn freezing(&self) -> (FreezeId, [Snapshot; 2]) {
+    pub(super) async fn freezing(&self) -> (FreezeId, [Snapshot; 2]) {
         let snapshots = self.volumes.map(|volume| self.site.new_snapshot(volume));
         let (id, outcome) = self.try_freeze(&snapshots).await;
         assert_eq!(outcome, FreezeOutcome::Freezing(self.site.compute));
         (id, snapshots)
     }
 
-    async fn says(&self, node: NodeId, news: FreezeNews) -> Vec<NodeId> {
+    pub(super) async fn says(&self, node: NodeId, news: FreezeNews) -> Vec<NodeId> {
         self.site.world.db.apply_freeze_news(node, &[news]).await.unwrap()
     }
 
-    async fn made(&self, snapshot: &Snapshot) -> Vec<NodeId> {
+    pub(super) async fn made(&self, snapshot: &Snapshot) -> Vec<NodeId> {
         self.site.says(self.site.storage, StorageNews::SnapshotPresent(snapshot.id, 5)).await
     }
 
-    async fn is(&self, snapshot: &Snapshot) -> (SnapshotState, Option<SnapshotFreeze>) {
+    pub(super) async fn is(&self, snapshot: &Snapshot) -> (SnapshotState, Option<SnapshotFreeze>) {
         let found = self.site.snapshot(snapshot.id).await.unwrap();
         (found.state, found.freeze)
     }
 
     /// The stages of the freezes of the guest's node, and the generation of its part.
-    async fn stages(&self) -> (Vec<FreezeStage>, u64) {
+    pub(super) async fn stages(&self) -> (Vec<FreezeStage>, u64) {
         let part = self.site.world.db.node_part(self.site.compute).await.unwrap().unwrap();
         (part.freezes.iter().map(|freeze: &Freeze| freeze.stage).collect(), part.generation.0)
     }
 
-    async fn expire(&self, before: Timestamp) -> (u32, Vec<NodeId>) {
+    pub(super) async fn expire(&self, before: Timestamp) -> (u32, Vec<NodeId>) {
         self.site.world.db.expire_freezes(before).await.unwrap()
     }
 
@@ -68,7 +68,7 @@ impl Still {
     }
 }
 
-fn past() -> Timestamp {
+pub(super) fn past() -> Timestamp {
     Timestamp::UNIX_EPOCH
 }
 

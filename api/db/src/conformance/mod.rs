@@ -20,10 +20,12 @@ pub mod random;
 pub mod read_only;
 pub mod retention;
 pub mod schedule;
+pub mod scheduled_freeze;
 pub mod scratch;
 mod site;
 pub mod snapshot;
 pub mod snapshot_image;
+pub mod snapshot_test;
 pub mod tag;
 pub mod volume;
 pub mod volume_end;
@@ -97,6 +99,11 @@ macro_rules! conformance_suite {
                 a_freeze_that_nobody_ends_is_ended, a_copy_of_what_held_still_is_what_held_still;
             schedule: a_schedule_serves_each_time_once, a_schedule_keeps_its_newest_and_touches_no_others,
                 schedules_are_their_projects_and_limited;
+            scheduled_freeze: a_schedule_has_each_guest_hold_still_once_for_all_its_volumes,
+                a_schedule_takes_its_snapshots_whatever_becomes_of_the_freeze,
+                a_schedule_takes_its_snapshots_of_an_instance_that_stops_or_ends;
+            snapshot_test: a_test_is_ordered_once_and_its_word_counts_once, what_a_first_test_found_every_later_one_must_find,
+                a_schedule_tests_its_newest_at_each_time_once, a_schedule_whose_tests_do_not_end_is_overdue;
             quarantine: what_is_removed_is_kept_until_its_host_has_unlinked_it,
                 what_the_books_refer_to_is_never_ordered_to_be_unlinked;
             volume_end: an_end_is_warned_of_and_carried_out_as_it_was_read, one_that_many_read_ends_once, an_end_is_set_anew_and_taken_away;

@@ -9,14 +9,14 @@ use super::site::Site;
 use crate::model::{Snapshot, SnapshotSchedule, SnapshotState};
 use crate::{Db, StorageNews};
 
-const HOUR: i64 = 3600;
+pub(super) const HOUR: i64 = 3600;
 
-fn at(hour: i64) -> Timestamp {
+pub(super) fn at(hour: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + hour * HOUR).unwrap()
 }
 
 impl Site {
-    fn new_schedule(&self) -> SnapshotSchedule {
+    pub(super) fn new_schedule(&self) -> SnapshotSchedule {
         SnapshotSchedule {
             id: SnapshotScheduleId::from_random(self.world.bits()),
             project_id: self.tenant.project,
@@ -26,6 +26,9 @@ impl Site {
             keep: 2,
             next_at: at(0),
             created_at: at(0),
+            tests: None,
+            freeze: false,
+            freeze_failure: None,
         }
     }
 
@@ -35,7 +38,7 @@ impl Site {
         new
     }
 
-    async fn tagged(&self, gib: u32) -> VolumeId {
+    pub(super) async fn tagged(&self, gib: u32) -> VolumeId {
         let id = self.volume(gib).await;
         let tag = [("backup".to_owned(), "daily".to_owned())];
         self.world.db.put_tags(self.tenant.project, &[id.to_string()], &tag, 50).await.unwrap();
@@ -54,10 +57,15 @@ impl Site {
     }
 
     /// The schedule serves this hour, and the host takes what it asks for.
-    async fn serve(&self, schedule: &SnapshotSchedule, volumes: &[VolumeId], hour: i64) -> Vec<SnapshotId> {
+    pub(super) async fn serve(
+        &self,
+        schedule: &SnapshotSchedule,
+        volumes: &[VolumeId],
+        hour: i64,
+    ) -> Vec<SnapshotId> {
         let (schedule, new) =
             (SnapshotSchedule { next_at: at(hour), ..schedule.clone() }, self.of(volumes, hour));
-        let nodes = self.world.db.run_schedule(&schedule, at(hour + 1), &new).await.unwrap();
+        let nodes = self.world.db.run_schedule(&schedule, at(hour + 1), &new, &[]).await.unwrap();
         assert_eq!(nodes, Some(vec![self.storage]));
         for snapshot in &new {
             self.says(self.storage, StorageNews::SnapshotPresent(snapshot.id, 1)).await;
@@ -95,7 +103,7 @@ pub async fn a_schedule_serves_each_time_once(db: Arc<dyn Db>) {
     site.says(site.storage, StorageNews::VolumeFailed(failed.volume.id, "no".into())).await;
     let new = site.of(&[volumes[0], lost, failed.volume.id, volumes[1]], 0);
     let before = site.generation().await;
-    let run = async || site.world.db.run_schedule(&schedule, at(1), &new).await.unwrap();
+    let run = async || site.world.db.run_schedule(&schedule, at(1), &new, &[]).await.unwrap();
     assert_eq!(run().await, Some(vec![site.storage]));
     assert!(site.generation().await > before, "its host is told");
     assert_eq!(run().await, None, "a second time it is served already");
@@ -128,7 +136,7 @@ pub async fn a_schedule_keeps_its_newest_and_touches_no_others(db: Arc<dyn Db>) 
     // Only what is completed counts: a newer one may fail.
     let new = site.of(&[one], 2);
     let due = SnapshotSchedule { next_at: at(2), ..schedule.clone() };
-    site.world.db.run_schedule(&due, at(3), &new).await.unwrap();
+    site.world.db.run_schedule(&due, at(3), &new, &[]).await.unwrap();
     assert_eq!(site.outlived().await, []);
     site.says(site.storage, StorageNews::SnapshotFailed(new[0].id, "full".into())).await;
     assert_eq!(site.outlived().await, [], "it is shown until there is a newer one");
@@ -155,7 +163,7 @@ pub async fn a_schedule_keeps_its_newest_and_touches_no_others(db: Arc<dyn Db>) 
     assert!(site.world.db.delete_schedule(site.tenant.project, schedule.id).await.unwrap());
     assert_eq!(site.outlived().await, [], "without its schedule nothing goes");
     let due = SnapshotSchedule { next_at: at(5), ..schedule };
-    assert_eq!(site.world.db.run_schedule(&due, at(6), &site.of(&[one], 5)).await.unwrap(), None);
+    assert_eq!(site.world.db.run_schedule(&due, at(6), &site.of(&[one], 5), &[]).await.unwrap(), None);
     site.assert_books().await;
 }
 

@@ -10,6 +10,7 @@ mod network;
 mod node;
 mod quarantine;
 mod schedule;
+mod snapshot_test;
 mod volume;
 mod volume_end;
 
@@ -28,7 +29,8 @@ pub use lifecycle::{
 pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
 pub use node::{JoinToken, Node, NodeLoad};
 pub use quarantine::Quarantined;
-pub use schedule::SnapshotSchedule;
+pub use schedule::{ScheduledTests, SnapshotSchedule};
+pub use snapshot_test::{FailedTest, OverdueTest, SnapshotTest, SnapshotTestCounts, SnapshotTested};
 pub use volume::{
     Attachment, Pool, Snapshot, SnapshotRecord, SnapshotSharing, Volume, VolumeModification, VolumeRecord,
 };

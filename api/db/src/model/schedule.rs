@@ -22,4 +22,19 @@ pub struct SnapshotSchedule {
     pub next_at: Timestamp,
     /// When it was created.
     pub created_at: Timestamp,
+    /// Tests of what it made; `None` for none.
+    pub tests: Option<ScheduledTests>,
+    /// Guests hold still for its snapshots where they can.
+    pub freeze: bool,
+    /// Why a guest did not hold still for those of the last time, for administrators; `None` if all did.
+    pub freeze_failure: Option<String>,
+}
+
+/// When the newest completed snapshot of each volume is tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduledTests {
+    /// From one time to the next, in seconds; at least that from one snapshot to the next.
+    pub every_seconds: u32,
+    /// When the next ones are due.
+    pub next_at: Timestamp,
 }

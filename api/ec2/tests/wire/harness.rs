@@ -261,6 +261,7 @@ fn done(part: &StoragePart) -> StorageObserved {
         snapshots: snapshots.collect(),
         exports: exports.collect(),
         leftovers: Vec::new(),
+        tests: Vec::new(),
     }
 }
 

@@ -96,6 +96,7 @@ fn routes() -> Routes {
         .add::<e::ListSnapshots, _, _>(snapshot::list)
         .add::<e::ShowSnapshot, _, _>(snapshot::show)
         .add_stream::<e::DownloadSnapshot, _, _>(snapshot_content::download)
+        .add::<e::TestSnapshot, _, _>(snapshot::test)
         .add::<e::DeleteSnapshot, _, _>(snapshot::delete)
         .add::<e::CreateSnapshotSchedule, _, _>(snapshot_schedule::create)
         .add::<e::ListSnapshotSchedules, _, _>(snapshot_schedule::list)

@@ -1,11 +1,11 @@
 //! Snapshots of volumes.
 
-use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Kind, snapshot_failure};
-use tepui_db::model::{self, Role, SnapshotRecord};
+use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Kind, TEST_FAILED, snapshot_failure};
+use tepui_db::model::{self, Role, SnapshotRecord, SnapshotTested};
 use tepui_types::SnapshotId;
 use tepui_types::rest::{
     CopySnapshotRequest, CreateSnapshotRequest, Empty, List, Snapshot, SnapshotConsistency,
-    SnapshotInstanceRequest, SnapshotState,
+    SnapshotInstanceRequest, SnapshotState, SnapshotTest,
 };
 
 use super::resolve::pick;
@@ -75,13 +75,30 @@ pub(super) async fn copy(call: Call, request: CopySnapshotRequest) -> Result<Sna
 
 pub(super) async fn list(call: Call, _: Empty) -> Result<List<Snapshot>, Failure> {
     let snapshots = call.cloud().snapshots(&call.caller, &[]).await?;
-    Ok(List { items: snapshots.into_iter().map(|record| shown(&call.caller, record)).collect() })
+    let mut tests = call.cloud().snapshot_tests(&call.caller).await?;
+    let with_test = |record: SnapshotRecord| {
+        let test = tests.remove(&record.snapshot.id);
+        tested(&call.caller, shown(&call.caller, record), test)
+    };
+    Ok(List { items: snapshots.into_iter().map(with_test).collect() })
 }
 
 pub(super) async fn show(call: Call, _: Empty) -> Result<Snapshot, Failure> {
     let id = find(&call, call.target()).await?;
+    one(&call, id).await
+}
+
+pub(super) async fn test(call: Call, _: Empty) -> Result<Snapshot, Failure> {
+    let id = find(&call, call.target()).await?;
+    call.cloud().test_snapshot(&call.caller, id).await?;
+    one(&call, id).await
+}
+
+async fn one(call: &Call, id: SnapshotId) -> Result<Snapshot, Failure> {
+    let test = call.cloud().snapshot_tests(&call.caller).await?.remove(&id);
     let found = call.cloud().snapshots(&call.caller, &[id]).await?.into_iter().next();
-    found.map(|record| shown(&call.caller, record)).ok_or_else(|| Error::not_found(Kind::Snapshot, id).into())
+    let record = found.ok_or_else(|| Error::not_found(Kind::Snapshot, id))?;
+    Ok(tested(&call.caller, shown(&call.caller, record), test))
 }
 
 pub(super) async fn delete(call: Call, _: Empty) -> Result<Empty, Failure> {
@@ -116,9 +133,25 @@ pub(super) fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
             // It is the host's.
             Role::Member => failure.to_owned(),
         }),
+        test: None,
         public: sharing.public,
         shared_with: sharing.projects.into_iter().collect(),
         tags,
         created_at: snapshot.created_at,
     }
+}
+
+/// The snapshot with what tests of it found.
+fn tested(to: &Caller, snapshot: Snapshot, test: Option<SnapshotTested>) -> Snapshot {
+    let test = test.map(|SnapshotTested { ordered_at, tested_at, digest, failure }| SnapshotTest {
+        ordered_at,
+        tested_at,
+        digest,
+        failure: failure.map(|message| match to.role {
+            Role::Administrator => message,
+            // It is the host's.
+            Role::Member => TEST_FAILED.to_owned(),
+        }),
+    });
+    Snapshot { test, ..snapshot }
 }

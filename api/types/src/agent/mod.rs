@@ -16,6 +16,7 @@ mod poll;
 mod scratch;
 mod sending;
 mod shared_part;
+mod snapshot_test;
 mod storage_part;
 mod vpc_part;
 
@@ -41,6 +42,7 @@ pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
 pub use scratch::{ScratchDisks, ScratchKind};
 pub use sending::WantedSending;
 pub use shared_part::SharedPart;
+pub use snapshot_test::{TestObserved, TestOutcome, WantedTest};
 pub use storage_part::{
     ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotImage,
     SnapshotObserved, SnapshotPart, SnapshotSource, StorageObserved, StoragePart, StoredState, VolumeImage,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Leftover, VolumeSource, WantedUnlink};
+use super::{Leftover, TestObserved, VolumeSource, WantedTest, WantedUnlink};
 use crate::{Digest, ExportId, PoolId, SnapshotId, VolumeId};
 
 /// Everything that the pools of one node must hold and serve, or must no longer. What it does not name is left
@@ -23,6 +23,9 @@ pub struct StoragePart {
     /// Removed things whose grace is over, in order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unlinks: Vec<WantedUnlink>,
+    /// Tests of its snapshots that are ordered, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<WantedTest>,
 }
 
 /// How a pool's volumes reach their instances.
@@ -205,6 +208,9 @@ pub struct StorageObserved {
     /// Everything in its usable pools that the part does not want there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leftovers: Vec<Leftover>,
+    /// The tests that the part names and that are over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestObserved>,
 }
 
 /// One pool as its host sees it.

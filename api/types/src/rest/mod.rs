@@ -46,7 +46,7 @@ pub use pool::{CreatePoolRequest, Pool, PoolBackend, PoolUsage};
 pub use security_group::{CreateSecurityGroupRequest, Rule, RuleRequest, SecurityGroup};
 pub use snapshot::{
     CopySnapshotRequest, CreateSnapshotRequest, Snapshot, SnapshotConsistency, SnapshotImageRequest,
-    SnapshotInstanceRequest, SnapshotState,
+    SnapshotInstanceRequest, SnapshotState, SnapshotTest,
 };
 pub use snapshot_schedule::{CreateSnapshotScheduleRequest, SnapshotSchedule};
 pub use tag::{DeleteTagRequest, ListTagsRequest, PutTagsRequest, Tag};

@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub consistency: SnapshotConsistency,
     /// Why it failed; in the words of its host for administrators only.
     pub trouble: Option<String>,
+    /// What tests of it found; nothing where none was ever ordered.
+    pub test: Option<SnapshotTest>,
     /// Every project may make volumes and copies of it.
     #[serde(default)]
     pub public: bool,
@@ -67,6 +69,19 @@ pub struct Snapshot {
     pub tags: BTreeMap<String, String>,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+/// What tests of a snapshot found: restored as for a volume and read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotTest {
+    /// Since when one is ordered.
+    pub ordered_at: Option<Timestamp>,
+    /// When the last one ended.
+    pub tested_at: Option<Timestamp>,
+    /// The digest of its size and content that the first one found, and that every later one must find.
+    pub digest: Option<Digest>,
+    /// Why the last one failed; in the words of its host for administrators only.
+    pub failure: Option<String>,
 }
 
 /// Copies a snapshot.
