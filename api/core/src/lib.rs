@@ -83,5 +83,6 @@ pub use sending::{BrokenOff, Content, Outlet, Untaken};
 pub use snapshot::{CopySnapshot, CopyTo, CreateSnapshotSchedule, CreateSnapshots, snapshot_failure};
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, EndState, EndView,
-    ModificationState, ModificationView, ModifyVolume, USUAL_IOPS, USUAL_THROUGHPUT_MIB, VolumeView,
+    ModificationState, ModificationView, ModifyVolume, PoolLeaving, USUAL_IOPS, USUAL_THROUGHPUT_MIB,
+    VolumeView,
 };

@@ -24,6 +24,7 @@ use crate::row::{all, execute, first};
 use crate::snapshot::{self, SNAPSHOT};
 use crate::value::S;
 use crate::volume::{self, VOLUME};
+use crate::volume_move;
 
 #[async_trait]
 impl StorageDb for SqliteDb {
@@ -91,7 +92,8 @@ fn part(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Storag
     );
     let attachments = all(connection, &sql, params![S(node)], |c| Ok((attachment::read(c)?, c.stored()?)))?;
     let quarantine = quarantine::of_node(connection, node)?;
-    Ok(Some(StoragePartState { generation, pools, volumes, snapshots, attachments, quarantine }))
+    let moves = volume_move::of_node(connection, node)?;
+    Ok(Some(StoragePartState { generation, pools, volumes, snapshots, attachments, quarantine, moves }))
 }
 
 /// What one node says, while it is applied.
@@ -136,6 +138,7 @@ impl<'a> News<'a> {
                 StorageNews::Failed(id, message) => self.failed(*id, message)?,
             }
         }
+        volume_move::advance(self.connection, self.now, &mut self.touched, &mut self.wake)?;
         self.touched.grow(self.connection)?;
         Ok(self.wake.into_iter().collect())
     }
@@ -163,7 +166,7 @@ impl<'a> News<'a> {
             // It must not be made a second time.
             self.touched.storage(self.node);
         }
-        Ok(())
+        volume_move::present(self.connection, id, self.node, &mut self.touched)
     }
 
     fn volume_failed(&mut self, id: VolumeId, message: &str) -> rusqlite::Result<()> {
@@ -178,14 +181,20 @@ impl<'a> News<'a> {
     }
 
     fn volume_gone(&mut self, id: VolumeId) -> rusqlite::Result<()> {
-        // Gone and not told to go: the doctor's matter, and no reason to forget it.
-        if let Some((VolumeState::Deleting, _, project)) = self.own_volume(id)? {
-            let sql = "SELECT pool_id FROM volume WHERE id = ?1";
-            self.quarantine(sql, StoredId::Volume(id), project)?;
-            volume::remove(self.connection, id, project)?;
-            self.touched.storage(self.node);
+        match self.own_volume(id)? {
+            Some((VolumeState::Deleting, _, project)) => {
+                let sql = "SELECT pool_id FROM volume WHERE id = ?1";
+                self.quarantine(sql, StoredId::Volume(id), project)?;
+                volume::remove(self.connection, id, project)?;
+                self.touched.storage(self.node);
+                Ok(())
+            }
+            Some((VolumeState::Available, ..)) => {
+                volume_move::gone(self.connection, id, self.now, &mut self.touched, &mut self.wake)
+            }
+            // Gone and not told to go: the doctor's matter, and no reason to forget it.
+            Some((VolumeState::Creating | VolumeState::Error, ..)) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// Its host keeps its file until it is told to unlink it. The row that `sql` takes the pool from is still there.
@@ -245,6 +254,11 @@ impl<'a> News<'a> {
         if let Some((SnapshotState::Deleting, project)) = self.own_snapshot(id)? {
             let sql = "SELECT pool_id FROM snapshot WHERE id = ?1";
             self.quarantine(sql, StoredId::Snapshot(id), project)?;
+            let sql = "SELECT pool_id FROM snapshot WHERE id = ?1 AND of_move";
+            // A move's is nobody's: there is no mistake that a grace could mend.
+            if let Some(pool) = first(self.connection, sql, params![S(id)], |c| c.stored())? {
+                quarantine::order_one(self.connection, (pool, StoredId::Snapshot(id)))?;
+            }
             snapshot::remove(self.connection, id, project)?;
             self.touched.storage(self.node);
         }

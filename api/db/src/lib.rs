@@ -29,6 +29,7 @@ mod storage;
 mod tag;
 mod volume;
 mod volume_end;
+mod volume_move;
 
 pub use books::{BooksDb, Discrepancy};
 pub use error::DbError;
@@ -59,6 +60,7 @@ pub use volume::{
     VolumeDb, VolumeOutcome,
 };
 pub use volume_end::VolumeEndDb;
+pub use volume_move::{MoveOutcome, NewMove, VolumeMoveDb};
 
 /// The whole store. Its writing verbs obey [`rehearse`].
 pub trait Db:
@@ -74,6 +76,7 @@ pub trait Db:
     + QuarantineDb
     + VolumeDb
     + VolumeEndDb
+    + VolumeMoveDb
     + SnapshotDb
     + FreezeDb
     + ScheduleDb
@@ -98,6 +101,7 @@ impl<T> Db for T where
         + QuarantineDb
         + VolumeDb
         + VolumeEndDb
+        + VolumeMoveDb
         + SnapshotDb
         + FreezeDb
         + ScheduleDb

@@ -8,7 +8,7 @@ use tepui_types::agent::{IoLimits, StoredId, VolumeSource};
 use tepui_types::{ExportId, Generation, NodeId, PoolId, SnapshotId, VolumeId};
 
 use crate::DbError;
-use crate::model::{Attachment, Pool, Quarantined, Snapshot, Volume};
+use crate::model::{Attachment, Pool, Quarantined, Snapshot, Volume, VolumeMove};
 
 /// Everything in the pools of one node, from which core builds the node's storage part.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct StoragePartState {
     pub attachments: Vec<(Attachment, Ipv4Addr)>,
     /// What was removed and is not unlinked, by id.
     pub quarantine: Vec<Quarantined>,
+    /// Moves that leave its pools or come to them, by volume.
+    pub moves: Vec<VolumeMove>,
 }
 
 /// What a node says of a volume, snapshot or export that changes the books.

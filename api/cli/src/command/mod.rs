@@ -24,6 +24,7 @@ pub mod snapshot_schedule;
 pub mod tag;
 pub mod user;
 pub mod volume;
+pub mod volume_move;
 pub mod volume_ttl;
 pub mod whoami;
 
