@@ -56,6 +56,16 @@ impl Cloud {
         self.pool(name, name, "local", host, image)
     }
 
+    /// Makes a pool of a class and backend on a host that has none yet, and waits until it can be used.
+    ///
+    /// # Panics
+    /// When it cannot within two minutes.
+    #[track_caller]
+    pub fn make_pool_of(&self, name: &'static str, class: &str, backend: &str, host: &Host) -> Pool {
+        let image = file_system(self, host);
+        self.pool(name, class, backend, host, image)
+    }
+
     #[track_caller]
     fn pool(&self, name: &'static str, class: &str, backend: &str, host: &Host, image: PathBuf) -> Pool {
         let pool = Pool { host: host.clone(), image, name };

@@ -2,6 +2,7 @@
 
 mod books;
 mod leftovers;
+mod moves;
 mod overdue;
 mod restore_tests;
 mod storage;
@@ -80,7 +81,9 @@ impl Cloud {
         for host in hosts {
             parts.extend(self.db.storage_part(host).await?.map(|part| (host, part)));
         }
-        Ok(storage::findings(nodes, &pools, &parts, self.now()))
+        let mut findings = storage::findings(nodes, &pools, &parts, self.now());
+        findings.extend(moves::findings(&pools, &self.db.moves().await?, self.now()));
+        Ok(findings)
     }
 
     /// Puts right what the doctor finds and what risks nothing: sums and reservations of the books. Returns

@@ -183,6 +183,12 @@ pub enum Error {
         /// The volume.
         id: String,
     },
+    /// The volume is between two pools for a moment; try again.
+    #[error("'{id}' is on its way to another pool, which takes a moment")]
+    Moving {
+        /// The volume.
+        id: String,
+    },
     /// The project's quota is used up.
     #[error("quota {quota}: {used} of {limit} used, {asked} more asked for")]
     QuotaExceeded {
@@ -343,6 +349,7 @@ impl Error {
             | Self::NodeFull { id }
             | Self::NotAttached { id }
             | Self::Modifying { id }
+            | Self::Moving { id }
             | Self::AlreadyExists { id, .. }
             | Self::InUse { id, .. }
             | Self::CannotDelete { id, .. }
@@ -383,6 +390,7 @@ impl Error {
             Self::PoolsFull { .. } => "no_pool",
             Self::NotAttached { .. } => "not_attached",
             Self::Modifying { .. } => "modifying",
+            Self::Moving { .. } => "moving",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::LimitExceeded { .. } => "limit_exceeded",
             Self::AlreadyExists { .. } => "already_exists",

@@ -86,5 +86,6 @@ pub use snapshot::{
 };
 pub use volume::{
     AttachVolume, AttachmentView, CreateVolume, DetachVolume, DiskChange, EndState, EndView,
-    ModificationState, ModificationView, ModifyVolume, USUAL_IOPS, USUAL_THROUGHPUT_MIB, VolumeView,
+    ModificationState, ModificationView, ModifyVolume, PoolLeaving, USUAL_IOPS, USUAL_THROUGHPUT_MIB,
+    VolumeView,
 };

@@ -1,5 +1,7 @@
 //! Pools, as operators see them. Administrators only.
 
+use std::collections::BTreeMap;
+
 use tepui_db::model::Pool;
 use tepui_db::{CreateOutcome, PoolLoad};
 use tepui_types::agent::{IoCounters, PoolBackend, PoolObserved, PoolState};
@@ -7,7 +9,7 @@ use tepui_types::{NodeId, PoolId};
 
 use crate::failpoint::pass;
 use crate::identity::{deleted, taken};
-use crate::{Caller, Cloud, Error, Kind, limits};
+use crate::{Caller, Cloud, Error, Kind, PoolLeaving, limits};
 
 /// A pool to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct PoolView {
     pub state: Option<PoolState>,
     /// What guests did with its volumes while this process could hear it.
     pub io: IoCounters,
+    /// How far it is, where what it holds goes to other pools.
+    pub leaving: Option<PoolLeaving>,
 }
 
 /// The room in a pool.
@@ -95,12 +99,18 @@ impl Cloud {
     /// # Errors
     /// Those of the store.
     pub async fn pool_views(&self) -> Result<Vec<PoolView>, Error> {
+        let loads = self.db.pools().await?;
+        let mut leaving = match loads.iter().any(|load| load.moves_out) {
+            true => self.leaving_pools().await?,
+            false => BTreeMap::new(),
+        };
         let view = |load: PoolLoad| PoolView {
             state: self.pool_state(&load.pool),
             io: self.io.of_pool(load.pool.id),
+            leaving: load.moves_out.then(|| leaving.remove(&load.pool.id).unwrap_or_default()),
             load,
         };
-        Ok(self.db.pools().await?.into_iter().map(view).collect())
+        Ok(loads.into_iter().map(view).collect())
     }
 
     /// One pool.
@@ -110,6 +120,22 @@ impl Cloud {
     pub async fn pool(&self, caller: &Caller, id: PoolId) -> Result<PoolView, Error> {
         let found = self.pools(caller).await?.into_iter().find(|view| view.load.pool.id == id);
         found.ok_or_else(|| Error::not_found(Kind::Pool, id))
+    }
+
+    /// Keeps new volumes out of a pool, and moves what it holds and nobody uses to other pools of its class, also what
+    /// becomes free later, until the pool is opened again.
+    ///
+    /// # Errors
+    /// `Forbidden`, `NotFound`.
+    pub async fn empty_pool(&self, caller: &Caller, id: PoolId) -> Result<(), Error> {
+        caller.require_administrator()?;
+        self.commit(caller, "DrainPool", id.to_string(), async {
+            let found = self.db.empty_pool(id).await?;
+            found.then_some(()).ok_or_else(|| Error::not_found(Kind::Pool, id))
+        })
+        .await?;
+        self.reconcile.notify_one();
+        Ok(())
     }
 
     /// Keeps new volumes out of a pool, or lets them in again. What is in it stays and is served.

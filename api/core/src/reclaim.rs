@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::SignedDuration;
 use tepui_db::StoragePartState;
-use tepui_db::model::{Quarantined, SnapshotState, VolumeState};
+use tepui_db::model::{MoveStage, Quarantined, SnapshotState, VolumeState};
 use tepui_types::agent::{Leftover, LeftoverKind, MOST_LEFTOVERS, PoolState, StorageObserved, StoredId};
-use tepui_types::{Digest, PoolId, ProjectId, Timestamp};
+use tepui_types::{Digest, PoolId, ProjectId, Timestamp, VolumeId};
 
 use crate::failpoint::pass;
 use crate::{Caller, Cloud, Error};
@@ -75,9 +75,12 @@ impl Cloud {
             (LeftoverState::Quarantined { .. }, LeftoverKind::Removed { id }, Some(_)) => Some(id),
             _ => None,
         };
-        let ids: Vec<StoredId> = self.leftovers(caller, pool).await?.iter().filter_map(quarantined).collect();
+        let removed = self.leftovers(caller, pool).await?;
+        let files: Vec<_> = removed.iter().filter_map(quarantined).map(|id| (pool, id)).collect();
         let nodes = self
-            .commit(caller, "ReclaimPool", pool.to_string(), async { Ok(self.db.order_unlinks(&ids).await?) })
+            .commit(caller, "ReclaimPool", pool.to_string(), async {
+                Ok(self.db.order_unlinks(&files).await?)
+            })
             .await?;
         let passed = pass("core::reclaim::committed")?;
         self.wakes.wake(passed, nodes);
@@ -98,8 +101,8 @@ impl Cloud {
         let (mut there, mut gone) = (Vec::new(), Vec::new());
         for row in rows {
             match self.is_in_trash(&row) {
-                Some(true) if !row.ordered => there.push(row.id),
-                Some(false) => gone.push(row.id),
+                Some(true) if !row.ordered => there.push((row.pool_id, row.id)),
+                Some(false) => gone.push((row.pool_id, row.id)),
                 Some(true) | None => {}
             }
         }
@@ -153,7 +156,14 @@ impl Cloud {
         }
         let books = Books::of(state, pool);
         let found = seen.into_iter().flat_map(|seen| &seen.leftovers);
-        views.extend(found.filter(|one| one.pool_id == pool).filter_map(|one| books.judge(one)));
+        let is_told = |one: &&Leftover| {
+            state
+                .quarantine
+                .iter()
+                .any(|row| row.pool_id == pool && one.kind == LeftoverKind::Removed { id: row.id })
+        };
+        let found = found.filter(|one| one.pool_id == pool && !is_told(one));
+        views.extend(found.filter_map(|one| books.judge(one)));
         Ok(views)
     }
 }
@@ -167,10 +177,15 @@ fn bytes_in_trash(seen: &StorageObserved, row: &Quarantined) -> Option<u64> {
     seen.leftovers.iter().find(|one| one.pool_id == row.pool_id && one.kind == kind).map(|one| one.bytes)
 }
 
+/// A move takes it to another pool.
+fn is_leaving(state: &StoragePartState, id: VolumeId) -> bool {
+    state.moves.iter().any(|one| one.volume_id == id && one.stage == MoveStage::Leaving)
+}
+
 /// Of a volume or snapshot.
 struct Owner {
     project: ProjectId,
-    /// It is being deleted: its host's next word takes its row.
+    /// It is being deleted, or leaves for another pool: its host's next word takes it from here.
     leaves: bool,
 }
 
@@ -185,7 +200,8 @@ impl Books {
     fn of(state: &StoragePartState, pool: PoolId) -> Self {
         let mut books = Self { owners: HashMap::new(), images: HashSet::new() };
         for one in state.volumes.iter().filter(|volume| volume.pool_id == pool) {
-            let owner = Owner { project: one.project_id, leaves: one.state == VolumeState::Deleting };
+            let leaves = one.state == VolumeState::Deleting || is_leaving(state, one.id);
+            let owner = Owner { project: one.project_id, leaves };
             books.owners.insert(StoredId::Volume(one.id), owner);
             let awaited = one.image.filter(|_| one.state == VolumeState::Creating);
             books.images.extend(awaited.map(|image| image.digest));

@@ -29,6 +29,8 @@ pub enum Reconciler {
     Schedules,
     /// Owners of volumes whose end is near are warned, and what is over is deleted.
     VolumeEnds,
+    /// Volumes go to other pools whose own is drained of them.
+    Moves,
     /// Files of what was removed are unlinked once their grace is over.
     Quarantine,
     /// Snapshots fail whose guest's hold nobody will end.
@@ -39,8 +41,15 @@ pub enum Reconciler {
 
 impl Reconciler {
     /// Every one of them.
-    pub const ALL: [Self; 6] =
-        [Self::Liveness, Self::Schedules, Self::VolumeEnds, Self::Quarantine, Self::Freezes, Self::Purge];
+    pub const ALL: [Self; 7] = [
+        Self::Liveness,
+        Self::Schedules,
+        Self::VolumeEnds,
+        Self::Moves,
+        Self::Quarantine,
+        Self::Freezes,
+        Self::Purge,
+    ];
 
     /// In the log and in the list of what can be cut off.
     pub const fn name(self) -> &'static str {
@@ -48,6 +57,7 @@ impl Reconciler {
             Self::Liveness => "node liveness",
             Self::Schedules => "snapshot schedules",
             Self::VolumeEnds => "volume ends",
+            Self::Moves => "moves of volumes",
             Self::Quarantine => "quarantine",
             Self::Freezes => "frozen guests",
             Self::Purge => "purge",
@@ -77,6 +87,7 @@ impl Cloud {
                 Reconciler::Liveness => self.reconcile_liveness().await,
                 Reconciler::Schedules => self.run_schedules().await,
                 Reconciler::VolumeEnds => self.end_volumes().await,
+                Reconciler::Moves => self.run_moves().await,
                 Reconciler::Quarantine => self.unlink_due().await,
                 Reconciler::Freezes => self.expire_freezes().await,
                 Reconciler::Purge => self.purge().await,

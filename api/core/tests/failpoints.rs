@@ -23,7 +23,7 @@ use tepui_core::{
     Reservation, RunInstances,
 };
 use tepui_db::model::{AttachmentState, ImportState, InstanceState, RulePeer, SnapshotState, VolumeState};
-use tepui_db::{PlacementDb, QuarantineDb, StorageDb, StorageNews, TokenUse, VolumeDb};
+use tepui_db::{PlacementDb, QuarantineDb, StorageDb, StorageNews, TokenUse, VolumeDb, VolumeMoveDb};
 use tepui_types::agent::{
     AGENT_PATHS, Direction, EnrolRequest, FreezeObserved, FreezeState, HavePart, Leftover, LeftoverKind,
     NodeCapacity, OffReason, PartBody, PartKey, PlacementState, PoolBackend, PoolObserved, PoolState,
@@ -32,7 +32,7 @@ use tepui_types::agent::{
 };
 use tepui_types::endpoint::{self, Method};
 use tepui_types::failpoint::{self, Effect};
-use tepui_types::{Digest, Epoch, Generation, InstanceId, SnapshotId, Timestamp, VolumeId};
+use tepui_types::{Digest, Epoch, Generation, InstanceId, PoolId, SnapshotId, Timestamp, VolumeId};
 use uuid::Uuid;
 
 struct Scene {
@@ -161,6 +161,26 @@ impl Scene {
         self.report_storage(103).await.unwrap();
     }
 
+    /// Another pool of the same class, whose host has said that it can be used.
+    async fn second_pool(&self) {
+        let request = CreatePool {
+            name: "second".into(),
+            class: "gp3".into(),
+            backend: PoolBackend::Iscsi,
+            node_id: self.host.id,
+            path: "/srv/second".into(),
+            soft_percent: 80,
+            hard_percent: 90,
+        };
+        self.t.cloud.create_pool(&self.t.admin, request).await.unwrap();
+        self.report_storage(102).await.unwrap();
+    }
+
+    async fn pool_named(&self, name: &str) -> PoolId {
+        let pools = self.t.cloud.pools(&self.t.admin).await.unwrap();
+        pools.iter().find(|view| view.load.pool.name == name).unwrap().load.pool.id
+    }
+
     async fn reclaim(&self) -> Result<(), Error> {
         let (cloud, admin) = (&self.t.cloud, &self.t.admin);
         let pool = cloud.pools(admin).await?[0].load.pool.id;
@@ -261,6 +281,19 @@ impl Scene {
             }
             "schedule" => self.make_schedule().await,
             "volume_end" => self.make_ends().await,
+            "move" => {
+                self.make_disks().await;
+                self.second_pool().await;
+            }
+            "moves" => {
+                self.make_disks().await;
+                let one_more = CreateVolume { size_gib: Some(1), ..CreateVolume::default() };
+                self.t.cloud.create_volume(&self.t.admin, one_more).await.unwrap();
+                self.second_pool().await;
+                self.act("move").await.unwrap();
+                let first = self.pool_named("fast").await;
+                self.t.cloud.empty_pool(&self.t.admin, first).await.unwrap();
+            }
             "reclaim" => self.make_quarantine().await,
             "unlink" => {
                 self.make_quarantine().await;
@@ -368,6 +401,11 @@ impl Scene {
             "storage_news" => self.report_storage(1000).await,
             "schedule" => cloud.run_schedules().await.map(drop),
             "volume_end" => cloud.end_volumes().await.map(drop),
+            "move" => {
+                let to = self.pool_named("second").await;
+                cloud.move_volume(admin, self.disks.unwrap().volume, to).await.map(drop)
+            }
+            "moves" => cloud.run_moves().await.map(drop),
             "reclaim" => self.reclaim().await,
             "unlink" => cloud.unlink_due().await.map(drop),
             "freeze" => self.report_frozen().await,
@@ -392,7 +430,9 @@ impl Scene {
             "run" => (2, InstanceState::Running),
             "attribute" | "tags" | "rules" | "import" | "enrol" | "drain" | "pool" | "volume"
             | "attach_volume" | "detach_volume" | "snapshot" | "storage_news" | "schedule" | "reclaim"
-            | "unlink" | "volume_end" | "freeze" | "expire_freezes" => (1, InstanceState::Running),
+            | "unlink" | "volume_end" | "freeze" | "move" | "moves" | "expire_freezes" => {
+                (1, InstanceState::Running)
+            }
             "expunge" => (1, InstanceState::Terminated),
             "start" => (1, InstanceState::Pending),
             "stop" => (1, InstanceState::Stopping),
@@ -457,6 +497,8 @@ impl Scene {
             "detach_volume" => (1, vec![(available, Some(AttachmentState::Detaching))], pending),
             "snapshot" => (1, vec![(available, None)], vec![SnapshotState::Deleting]),
             "storage_news" => (1, vec![(available, None)], vec![SnapshotState::Completed]),
+            "move" => (2, vec![(available, None)], vec![SnapshotState::Completed]),
+            "moves" => (2, vec![(available, None), (available, None)], vec![SnapshotState::Completed]),
             "volume_end" => {
                 (1, vec![(available, None), (VolumeState::Deleting, None)], vec![SnapshotState::Completed])
             }
@@ -486,6 +528,13 @@ impl Scene {
         assert_eq!((pools, states, taken), expected, "{operation} cut off at {step}");
         let tests = cloud.snapshot_tests(admin).await.unwrap().len();
         assert_eq!(tests, usize::from(operation == "schedule"), "{operation} cut off at {step}: tests");
+        let moves = self.t.db.moves().await.unwrap().len();
+        let expected = match operation {
+            "move" => 1,
+            "moves" => 2,
+            _ => 0,
+        };
+        assert_eq!(moves, expected, "{operation} cut off at {step}");
     }
 }
 

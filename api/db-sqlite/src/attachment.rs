@@ -13,7 +13,7 @@ use crate::generation::Touched;
 use crate::row::{Columns, all, execute, exists, first};
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{node, volume};
+use crate::{node, volume, volume_move};
 
 /// The SELECT list, with `attachment` as a and `instance` as i, that [`read`] reads.
 pub(crate) const ATTACHMENT: &str =
@@ -170,15 +170,20 @@ pub(crate) fn attach(connection: &Connection, new: &NewAttachment, now: Timestam
     if let Some(refused) = refuse_place(connection, &machine, new)? {
         return Ok(refused);
     }
+    if volume_move::is_between(connection, new.volume_id)? {
+        return Ok(AttachOutcome::Moving);
+    }
+    let mut touched = Touched::default();
+    volume_move::call_off(connection, new.volume_id, &mut touched)?;
     insert(connection, new, machine.n, placement, now)?;
     let Some(node) = node else {
         // It is in no place that could reach the volume. Its next start makes an export.
         let sql = "UPDATE attachment SET state = ?2, export_state = ?3 WHERE id = ?1";
         let (state, export) = (AttachmentState::Attached, ExportState::Closed);
         execute(connection, sql, params![S(new.id), S(state), S(export)])?;
+        touched.grow(connection)?;
         return Ok(AttachOutcome::Attaching(disk.node));
     };
-    let mut touched = Touched::default();
     touched.storage(disk.node);
     // Its next start waits for it.
     touched.node(node);

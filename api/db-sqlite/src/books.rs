@@ -127,6 +127,15 @@ const WRITTEN_BY_TWO: Check = Check {
     mend: None,
 };
 
+/// Its hosts would be told of it in a pool where its bytes are not.
+const MOVED_ASTRAY: Check = Check {
+    find: "SELECT 'volume vol-' || substr(lower(hex(m.volume_id)), 2),
+                  'is ' || m.stage || ' by a move, and in another pool than that says'
+           FROM volume_move m JOIN volume v ON v.id = m.volume_id
+           WHERE v.pool_id <> iif(m.stage = 'arriving', m.to_pool, m.from_pool)",
+    mend: None,
+};
+
 const HELD_ADDRESSES: Check = Check {
     find: "SELECT 'interface eni-' || substr(lower(hex(f.id)), 2),
                   'holds its addresses, and its instance is terminated and nowhere'
@@ -221,6 +230,7 @@ const CHECKS: &[Check] = &[
     TERMINATED_AND_THERE,
     OPEN_TO_NOBODY,
     WRITTEN_BY_TWO,
+    MOVED_ASTRAY,
     ORPHANS,
 ];
 

@@ -8,7 +8,7 @@ use tepui_types::{NodeId, ProjectId, SnapshotId, VolumeId};
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute};
 use crate::value::S;
-use crate::{snapshot, volume};
+use crate::{snapshot, volume, volume_move};
 
 /// Frees what only the node's word could free: its host is off and stays off, so that nothing in its pools is served
 /// or written any more. What is in them stays in the books, as lost, until its owners delete it.
@@ -18,6 +18,7 @@ pub(crate) fn give_up(
     (message, now): (&str, Timestamp),
     touched: &mut Touched,
 ) -> rusqlite::Result<()> {
+    volume_move::give_up(connection, node, now, touched)?;
     keep_roots(connection, node, (message, now), touched)?;
     detach_all(connection, node, touched)?;
     let sql = "SELECT v.id, v.project_id, v.state FROM volume v JOIN pool p ON p.id = v.pool_id

@@ -45,6 +45,7 @@ mod value;
 mod verb;
 mod volume;
 mod volume_end;
+mod volume_move;
 mod wal;
 mod writer;
 

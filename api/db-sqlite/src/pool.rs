@@ -11,6 +11,7 @@ use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::value::S;
 use crate::verb::Verb;
+use crate::volume_move;
 
 /// The SELECT list that [`read`] reads.
 pub(crate) const POOL: &str =
@@ -28,7 +29,8 @@ impl PoolDb for SqliteDb {
             let sql = format!(
                 "SELECT {POOL}, (SELECT count(*) FROM volume v WHERE v.pool_id = pool.id),
                         (SELECT ifnull(sum(size_gib), 0) FROM volume v WHERE v.pool_id = pool.id),
-                        (SELECT count(*) FROM snapshot s WHERE s.pool_id = pool.id),
+                        (SELECT count(*) FROM snapshot s WHERE s.pool_id = pool.id AND NOT s.of_move),
+                        moves_out,
                         (SELECT n.state FROM node n WHERE n.id = pool.node_id)
                  FROM pool ORDER BY id"
             );
@@ -38,6 +40,7 @@ impl PoolDb for SqliteDb {
                     volumes: c.stored()?,
                     provisioned_gib: c.stored()?,
                     snapshots: c.stored()?,
+                    moves_out: c.plain()?,
                     node_state: c.stored()?,
                 })
             })
@@ -47,8 +50,12 @@ impl PoolDb for SqliteDb {
 
     async fn set_pool_draining(&self, id: PoolId, draining: bool) -> Result<Option<NodeId>, DbError> {
         self.write(move |connection| {
-            let sql = "UPDATE pool SET draining = ?2 WHERE id = ?1 RETURNING node_id";
-            Ok(all(connection, sql, params![S(id), draining], |c| c.stored())?.pop())
+            let sql = "UPDATE pool SET draining = ?2, moves_out = 0 WHERE id = ?1 RETURNING node_id";
+            let host = all(connection, sql, params![S(id), draining], |c| c.stored())?.pop();
+            let mut touched = Touched::default();
+            volume_move::call_off_drain(connection, id, &mut touched)?;
+            touched.grow(connection)?;
+            Ok(host)
         })
         .await
     }
@@ -106,7 +113,7 @@ fn create(connection: &Connection, pool: &Pool) -> Verb<CreateOutcome<PoolId>> {
 }
 
 fn delete(connection: &Connection, id: PoolId) -> Verb<DeleteOutcome> {
-    const NEEDED_BY: [(&str, &str); 3] = [
+    const NEEDED_BY: [(&str, &str); 4] = [
         ("SELECT count(*) FROM volume WHERE pool_id = ?1", "volumes"),
         ("SELECT count(*) FROM snapshot WHERE pool_id = ?1", "snapshots"),
         // Its snapshot was another project's and is gone: its host says so soon.
@@ -114,6 +121,7 @@ fn delete(connection: &Connection, id: PoolId) -> Verb<DeleteOutcome> {
             "SELECT count(*) FROM snapshot WHERE copy_pool_id = ?1 AND state = 'pending'",
             "copies that are being made",
         ),
+        ("SELECT count(*) FROM volume_move WHERE ?1 IN (from_pool, to_pool)", "volumes that move"),
     ];
     for (sql, what) in NEEDED_BY {
         let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);

@@ -6,11 +6,11 @@ use rusqlite::{Connection, params};
 use tepui_db::model::Quarantined;
 use tepui_db::{DbError, QuarantineDb};
 use tepui_types::agent::StoredId;
-use tepui_types::{NodeId, PoolId, ProjectId};
+use tepui_types::{NodeId, PoolId, ProjectId, VolumeId};
 
 use crate::SqliteDb;
 use crate::generation::Touched;
-use crate::row::{Columns, all, execute, first};
+use crate::row::{Columns, all, execute, exists, first};
 use crate::value::S;
 
 /// The SELECT list, with `quarantine` as q and its pool as p, that [`read`] reads.
@@ -21,21 +21,21 @@ impl QuarantineDb for SqliteDb {
     async fn quarantined(&self) -> Result<Vec<Quarantined>, DbError> {
         self.read(|connection| {
             let sql = format!(
-                "SELECT {QUARANTINED} FROM quarantine q JOIN pool p ON p.id = q.pool_id ORDER BY q.id"
+                "SELECT {QUARANTINED} FROM quarantine q JOIN pool p ON p.id = q.pool_id ORDER BY q.id, q.pool_id"
             );
             all(connection, &sql, [], read)
         })
         .await
     }
 
-    async fn order_unlinks(&self, ids: &[StoredId]) -> Result<Vec<NodeId>, DbError> {
-        let ids = ids.to_vec();
-        self.write(move |connection| Ok(order(connection, &ids)?)).await
+    async fn order_unlinks(&self, files: &[(PoolId, StoredId)]) -> Result<Vec<NodeId>, DbError> {
+        let files = files.to_vec();
+        self.write(move |connection| Ok(order(connection, &files)?)).await
     }
 
-    async fn forget_quarantined(&self, ids: &[StoredId]) -> Result<Vec<NodeId>, DbError> {
-        let ids = ids.to_vec();
-        self.write(move |connection| Ok(forget(connection, &ids)?)).await
+    async fn forget_quarantined(&self, files: &[(PoolId, StoredId)]) -> Result<Vec<NodeId>, DbError> {
+        let files = files.to_vec();
+        self.write(move |connection| Ok(forget(connection, &files)?)).await
     }
 }
 
@@ -53,12 +53,13 @@ fn read(c: &Columns<'_>) -> rusqlite::Result<Quarantined> {
 /// What lies in the trash of a node's pools.
 pub(crate) fn of_node(connection: &Connection, node: NodeId) -> rusqlite::Result<Vec<Quarantined>> {
     let sql = format!(
-        "SELECT {QUARANTINED} FROM quarantine q JOIN pool p ON p.id = q.pool_id WHERE p.node_id = ?1 ORDER BY q.id"
+        "SELECT {QUARANTINED} FROM quarantine q JOIN pool p ON p.id = q.pool_id WHERE p.node_id = ?1
+         ORDER BY q.id, q.pool_id"
     );
     all(connection, &sql, params![S(node)], read)
 }
 
-/// Its host has removed it. One that its pool has in quarantine already keeps its time.
+/// Its host has removed it, after an earlier file of it perhaps, which shares its grace.
 pub(crate) fn add(
     connection: &Connection,
     (pool, id): (PoolId, StoredId),
@@ -66,12 +67,22 @@ pub(crate) fn add(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let sql = "INSERT INTO quarantine (id, pool_id, project_id, removed_at) VALUES (?1, ?2, ?3, ?4)
-               ON CONFLICT DO NOTHING";
+               ON CONFLICT DO UPDATE SET removed_at = excluded.removed_at";
     execute(connection, sql, params![S(id), S(pool), project.map(S), S(now)])?;
     Ok(())
 }
 
-/// A host found it in the trash of a pool of its own. The grace of what no row told of begins then.
+/// A volume that has been in its pool before is about to be removed from there again: no order for the earlier file may
+/// reach this one. The caller grows the host's storage part.
+pub(crate) fn keep(connection: &Connection, id: VolumeId) -> rusqlite::Result<()> {
+    let sql = "UPDATE quarantine SET ordered = 0
+               WHERE id = ?1 AND pool_id = (SELECT pool_id FROM volume WHERE id = ?2)";
+    execute(connection, sql, params![S(StoredId::Volume(id)), S(id)])?;
+    Ok(())
+}
+
+/// A host found it in the trash of a pool of its own. The grace of what no row told of begins then; what its pool has in
+/// quarantine already keeps its time.
 pub(crate) fn found(
     connection: &Connection,
     node: NodeId,
@@ -79,47 +90,57 @@ pub(crate) fn found(
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     let sql = "SELECT 1 FROM pool WHERE id = ?1 AND node_id = ?2";
-    let is_own = first(connection, sql, params![S(pool), S(node)], |c| c.plain::<i64>())?.is_some();
-    if is_own && !is_referred_to(connection, id)? {
-        add(connection, (pool, id), None, now)?;
+    if exists(connection, sql, params![S(pool), S(node)])? && !is_referred_to(connection, (pool, id))? {
+        let sql =
+            "INSERT INTO quarantine (id, pool_id, removed_at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+        execute(connection, sql, params![S(id), S(pool), S(now)])?;
     }
     Ok(())
 }
 
 /// A volume or snapshot of the books stands for the file: that of a restored backup, which knows again what was removed
-/// after it was made.
-fn is_referred_to(connection: &Connection, id: StoredId) -> rusqlite::Result<bool> {
-    let one = |c: &Columns<'_>| c.plain::<i64>();
-    let found = match id {
-        StoredId::Volume(id) => first(connection, "SELECT 1 FROM volume WHERE id = ?1", params![S(id)], one)?,
-        StoredId::Snapshot(id) => {
-            first(connection, "SELECT 1 FROM snapshot WHERE id = ?1", params![S(id)], one)?
+/// after it was made. One that is in another pool by now does not.
+fn is_referred_to(connection: &Connection, (pool, id): (PoolId, StoredId)) -> rusqlite::Result<bool> {
+    match id {
+        StoredId::Volume(id) => {
+            let sql = "SELECT 1 FROM volume WHERE id = ?1 AND pool_id = ?2";
+            exists(connection, sql, params![S(id), S(pool)])
         }
-    };
-    Ok(found.is_some())
+        StoredId::Snapshot(id) => {
+            let sql = "SELECT 1 FROM snapshot WHERE id = ?1 AND pool_id = ?2";
+            exists(connection, sql, params![S(id), S(pool)])
+        }
+    }
 }
 
-fn order(connection: &Connection, ids: &[StoredId]) -> rusqlite::Result<Vec<NodeId>> {
+fn order(connection: &Connection, files: &[(PoolId, StoredId)]) -> rusqlite::Result<Vec<NodeId>> {
     let mut nodes = Vec::new();
-    for id in ids {
-        if is_referred_to(connection, *id)? {
-            continue;
+    for file in files {
+        if !is_referred_to(connection, *file)? && order_one(connection, *file)? {
+            nodes.extend(host(connection, file.0)?);
         }
-        let sql = "UPDATE quarantine SET ordered = 1 WHERE id = ?1 AND NOT ordered
-                   RETURNING (SELECT p.node_id FROM pool p WHERE p.id = quarantine.pool_id)";
-        nodes.extend(all(connection, sql, params![S(*id)], |c| c.stored::<NodeId>())?);
     }
     tell(connection, nodes)
 }
 
-fn forget(connection: &Connection, ids: &[StoredId]) -> rusqlite::Result<Vec<NodeId>> {
+/// Ends the grace of a file, whatever stands for it; whether that is news. The caller grows the host's storage part.
+pub(crate) fn order_one(connection: &Connection, (pool, id): (PoolId, StoredId)) -> rusqlite::Result<bool> {
+    let sql = "UPDATE quarantine SET ordered = 1 WHERE id = ?1 AND pool_id = ?2 AND NOT ordered";
+    Ok(execute(connection, sql, params![S(id), S(pool)])? > 0)
+}
+
+fn host(connection: &Connection, pool: PoolId) -> rusqlite::Result<Option<NodeId>> {
+    first(connection, "SELECT node_id FROM pool WHERE id = ?1", params![S(pool)], |c| c.stored())
+}
+
+fn forget(connection: &Connection, files: &[(PoolId, StoredId)]) -> rusqlite::Result<Vec<NodeId>> {
     let mut nodes = Vec::new();
-    for id in ids {
-        let sql = "DELETE FROM quarantine WHERE id = ?1
-                   RETURNING ordered, (SELECT p.node_id FROM pool p WHERE p.id = quarantine.pool_id)";
-        let gone =
-            all(connection, sql, params![S(*id)], |c| Ok((c.plain::<bool>()?, c.stored::<NodeId>()?)))?;
-        nodes.extend(gone.into_iter().filter(|(ordered, _)| *ordered).map(|(_, node)| node));
+    for (pool, id) in files {
+        let sql = "DELETE FROM quarantine WHERE id = ?1 AND pool_id = ?2 RETURNING ordered";
+        let was_ordered = all(connection, sql, params![S(*id), S(*pool)], |c| c.plain::<bool>())?;
+        if was_ordered.contains(&true) {
+            nodes.extend(host(connection, *pool)?);
+        }
     }
     tell(connection, nodes)
 }

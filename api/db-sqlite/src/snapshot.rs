@@ -15,7 +15,7 @@ use crate::row::{Columns, all, execute, first};
 use crate::snapshot_share::USABLE;
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, node, snapshot_image, snapshot_share, tag, volume};
+use crate::{SqliteDb, node, snapshot_image, snapshot_share, tag, volume, volume_move};
 
 /// The SELECT list that [`read`] reads.
 pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze, image_digest, image_bytes";
@@ -55,7 +55,8 @@ impl SnapshotDb for SqliteDb {
         self.read(move |connection| {
             // The bounds hold the texts that begin with "snap-".
             let mut tags = tag::of_kind(connection, project, "snap-", "snap.")?;
-            let sql = format!("SELECT {SNAPSHOT} FROM snapshot WHERE project_id = ?1 ORDER BY id");
+            let sql =
+                format!("SELECT {SNAPSHOT} FROM snapshot WHERE project_id = ?1 AND NOT of_move ORDER BY id");
             let rows = all(connection, &sql, params![S(project)], read)?;
             let mut sharing = snapshot_share::of_project(connection, project)?;
             let record = |snapshot: Snapshot| SnapshotRecord {
@@ -93,7 +94,7 @@ impl SnapshotDb for SqliteDb {
 
     async fn snapshot_counts(&self) -> Result<Vec<(SnapshotState, u64)>, DbError> {
         self.read(|connection| {
-            let sql = "SELECT state, count(*) FROM snapshot GROUP BY state ORDER BY state";
+            let sql = "SELECT state, count(*) FROM snapshot WHERE NOT of_move GROUP BY state ORDER BY state";
             all(connection, sql, [], |c| Ok((c.stored()?, c.stored()?)))
         })
         .await
@@ -135,6 +136,9 @@ fn create(
             return Err(Undo::Answer(NewSnapshotsOutcome::VolumeMissing(snapshot.volume_id)));
         };
         match state {
+            VolumeState::Available if volume_move::is_between(connection, snapshot.volume_id)? => {
+                return Err(Undo::Answer(NewSnapshotsOutcome::Moving(snapshot.volume_id)));
+            }
             VolumeState::Available => insert(connection, &found)?,
             VolumeState::Creating | VolumeState::Deleting | VolumeState::Error => {
                 return Err(Undo::Answer(NewSnapshotsOutcome::VolumeState(snapshot.volume_id, state)));
@@ -174,6 +178,10 @@ pub(crate) fn take_if_available(
     snapshot: &Snapshot,
 ) -> rusqlite::Result<Option<NodeId>> {
     match volume_of(connection, snapshot)? {
+        // Its pool is not the one where it will be read next.
+        Some((VolumeState::Available, ..)) if volume_move::is_between(connection, snapshot.volume_id)? => {
+            Ok(None)
+        }
         Some((VolumeState::Available, found, node)) => {
             insert(connection, &found)?;
             Ok(Some(node))
@@ -262,7 +270,7 @@ fn delete(
         ),
     ];
     let sql = "SELECT s.state, p.node_id FROM snapshot s JOIN pool p ON p.id = s.pool_id
-               WHERE s.id = ?1 AND s.project_id = ?2";
+               WHERE s.id = ?1 AND s.project_id = ?2 AND NOT s.of_move";
     let found = first(connection, sql, params![S(id), S(project)], |c| {
         Ok((c.stored::<SnapshotState>()?, c.stored::<NodeId>()?))
     })?;

@@ -14,7 +14,8 @@ use crate::value::S;
 use crate::verb::{Undo, Verb};
 
 /// Whether the project `?2` may make something of a row of `snapshot`.
-pub(crate) const USABLE: &str = "(snapshot.project_id = ?2 OR snapshot.public OR EXISTS
+pub(crate) const USABLE: &str =
+    "NOT snapshot.of_move AND (snapshot.project_id = ?2 OR snapshot.public OR EXISTS
     (SELECT 1 FROM snapshot_share h WHERE h.snapshot_id = snapshot.id AND h.project_id = ?2))";
 
 /// With whom each of a project's own snapshots is shared that is shared.
@@ -64,7 +65,7 @@ pub(crate) fn share(
     change: &SharingChange,
     max: usize,
 ) -> Verb<ShareOutcome> {
-    let sql = "SELECT 1 FROM snapshot WHERE id = ?1 AND project_id = ?2";
+    let sql = "SELECT 1 FROM snapshot WHERE id = ?1 AND project_id = ?2 AND NOT of_move";
     if !exists(connection, sql, params![S(id), S(project)])? {
         return Ok(ShareOutcome::NotFound);
     }

@@ -25,6 +25,7 @@ use crate::snapshot::{self, SNAPSHOT};
 use crate::snapshot_test;
 use crate::value::S;
 use crate::volume::{self, VOLUME};
+use crate::volume_move;
 
 #[async_trait]
 impl StorageDb for SqliteDb {
@@ -93,7 +94,17 @@ fn part(connection: &Connection, node: NodeId) -> rusqlite::Result<Option<Storag
     let attachments = all(connection, &sql, params![S(node)], |c| Ok((attachment::read(c)?, c.stored()?)))?;
     let quarantine = quarantine::of_node(connection, node)?;
     let tests = snapshot_test::of_node(connection, node)?;
-    Ok(Some(StoragePartState { generation, pools, volumes, snapshots, attachments, quarantine, tests }))
+    let moves = volume_move::of_node(connection, node)?;
+    Ok(Some(StoragePartState {
+        generation,
+        pools,
+        volumes,
+        snapshots,
+        attachments,
+        quarantine,
+        tests,
+        moves,
+    }))
 }
 
 /// What one node says, while it is applied.
@@ -142,6 +153,7 @@ impl<'a> News<'a> {
                 StorageNews::Failed(id, message) => self.failed(*id, message)?,
             }
         }
+        volume_move::advance(self.connection, self.now, &mut self.touched, &mut self.wake)?;
         self.touched.grow(self.connection)?;
         Ok(self.wake.into_iter().collect())
     }
@@ -169,7 +181,7 @@ impl<'a> News<'a> {
             // It must not be made a second time.
             self.touched.storage(self.node);
         }
-        Ok(())
+        volume_move::present(self.connection, id, self.node, &mut self.touched)
     }
 
     fn volume_failed(&mut self, id: VolumeId, message: &str) -> rusqlite::Result<()> {
@@ -184,14 +196,20 @@ impl<'a> News<'a> {
     }
 
     fn volume_gone(&mut self, id: VolumeId) -> rusqlite::Result<()> {
-        // Gone and not told to go: the doctor's matter, and no reason to forget it.
-        if let Some((VolumeState::Deleting, _, project)) = self.own_volume(id)? {
-            let sql = "SELECT pool_id FROM volume WHERE id = ?1";
-            self.quarantine(sql, StoredId::Volume(id), project)?;
-            volume::remove(self.connection, id, project)?;
-            self.touched.storage(self.node);
+        match self.own_volume(id)? {
+            Some((VolumeState::Deleting, _, project)) => {
+                let sql = "SELECT pool_id FROM volume WHERE id = ?1";
+                self.quarantine(sql, StoredId::Volume(id), project)?;
+                volume::remove(self.connection, id, project)?;
+                self.touched.storage(self.node);
+                Ok(())
+            }
+            Some((VolumeState::Available, ..)) => {
+                volume_move::gone(self.connection, id, self.now, &mut self.touched, &mut self.wake)
+            }
+            // Gone and not told to go: the doctor's matter, and no reason to forget it.
+            Some((VolumeState::Creating | VolumeState::Error, ..)) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// Its host keeps its file until it is told to unlink it. The row that `sql` takes the pool from is still there.
@@ -253,6 +271,11 @@ impl<'a> News<'a> {
         if let Some((SnapshotState::Deleting, project)) = self.own_snapshot(id)? {
             let sql = "SELECT pool_id FROM snapshot WHERE id = ?1";
             self.quarantine(sql, StoredId::Snapshot(id), project)?;
+            let sql = "SELECT pool_id FROM snapshot WHERE id = ?1 AND of_move";
+            // A move's is nobody's: there is no mistake that a grace could mend.
+            if let Some(pool) = first(self.connection, sql, params![S(id)], |c| c.stored())? {
+                quarantine::order_one(self.connection, (pool, StoredId::Snapshot(id)))?;
+            }
             snapshot::remove(self.connection, id, project)?;
             self.touched.storage(self.node);
         }

@@ -7,8 +7,9 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use tepui_db::model::{
-    AttachmentState, ExportState, FreezeStage, ImageState, ImportState, InstanceState, KeyKind, NodeState,
-    PlacementStrategy, Role, RulePeer, ShutdownBehavior, SnapshotFreeze, SnapshotState, VolumeState,
+    AttachmentState, ExportState, FreezeStage, ImageState, ImportState, InstanceState, KeyKind, MoveStage,
+    NodeState, PlacementStrategy, Role, RulePeer, ShutdownBehavior, SnapshotFreeze, SnapshotState,
+    VolumeState,
 };
 use tepui_types::agent::{Direction, PoolBackend, Protocol, StoredId, VolumeSource};
 use tepui_types::{
@@ -149,6 +150,7 @@ names! {
     AttachmentState { Attaching = "attaching" Attached = "attached" Detaching = "detaching" }
     ExportState { Making = "making" Open = "open" Closing = "closing" Closed = "closed" }
     SnapshotFreeze { Waiting = "waiting" Taking = "taking" Taken = "taken" Held = "held" }
+    MoveStage { Copying = "copying" Leaving = "leaving" Arriving = "arriving" Failed = "failed" }
     FreezeStage { Freezing = "freezing" Frozen = "frozen" Thawing = "thawing" }
     SnapshotState { Pending = "pending" Completed = "completed" Deleting = "deleting" Error = "error" }
 }

@@ -18,7 +18,7 @@ use crate::row::{Columns, all, execute, first};
 use crate::snapshot_share::USABLE;
 use crate::value::S;
 use crate::verb::Verb;
-use crate::{SqliteDb, attachment, modification, node, project, tag, volume_end};
+use crate::{SqliteDb, attachment, modification, node, project, quarantine, tag, volume_end, volume_move};
 
 /// The SELECT list, with `volume` as v, that [`read`] reads.
 pub(crate) const VOLUME: &str =
@@ -291,13 +291,17 @@ fn modify(
     if let Some((_, limit, used)) = exceeded(connection, project, 0, more.into())? {
         return Ok(VolumeOutcome::QuotaExceeded { limit, used });
     }
+    if volume_move::is_between(connection, id)? {
+        return Ok(VolumeOutcome::Moving);
+    }
+    let (mut touched, mut nodes) = (Touched::default(), BTreeSet::new());
+    volume_move::call_off(connection, id, &mut touched)?;
     let sql = "UPDATE volume SET size_gib = ?2, iops = ?3, throughput_mib = ?4, read_only = ?5 WHERE id = ?1";
     execute(connection, sql, params![S(id), size_gib, limits.iops, limits.throughput_mib, read_only])?;
     let target = Volume { size_gib, limits, read_only, ..volume.clone() };
     modification::begin(connection, &volume, &target, now)?;
     // Limits of a volume that no guest has are nobody's work.
     modification::settle(connection, id, now)?;
-    let (mut touched, mut nodes) = (Touched::default(), BTreeSet::new());
     if more > 0 {
         touched.storage(node);
         nodes.insert(node);
@@ -320,12 +324,16 @@ pub(crate) fn delete(connection: &Connection, project: ProjectId, id: VolumeId) 
     if volume.state.after(VolumeEvent::Delete).is_none() {
         return Ok(VolumeOutcome::Unchanged);
     }
+    if volume_move::is_between(connection, id)? {
+        return Ok(VolumeOutcome::Moving);
+    }
+    let mut touched = Touched::default();
+    volume_move::call_off(connection, id, &mut touched)?;
     // A host that was given up can remove nothing, and say nothing of it.
     match node::is_expunged(connection, host)? {
         true => remove(connection, id, project)?,
         false => begin_deletion(connection, id)?,
     }
-    let mut touched = Touched::default();
     touched.storage(host);
     touched.grow(connection)?;
     Ok(VolumeOutcome::Changed(vec![host]))
@@ -340,6 +348,7 @@ pub(crate) fn remove(connection: &Connection, id: VolumeId, project: ProjectId) 
 
 /// From now on its host removes it. The caller grows the host's storage part.
 pub(crate) fn begin_deletion(connection: &Connection, id: VolumeId) -> rusqlite::Result<()> {
+    quarantine::keep(connection, id)?;
     execute(connection, "UPDATE volume SET state = 'deleting' WHERE id = ?1", params![S(id)])?;
     Ok(())
 }

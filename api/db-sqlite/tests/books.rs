@@ -88,6 +88,16 @@ const DAMAGES: &[Damage] = &[
         "its instance is terminated",
         false,
     ),
+    damage(
+        "INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, state, created_at)
+         SELECT x'0000000000000000aa', id, x'0000000000000000bb', 1, 1, 'available', 1 FROM project WHERE name = 'one';
+         INSERT INTO volume_move (volume_id, from_pool, to_pool, stage, source_id, target_id, by_drain, since)
+         VALUES (x'0000000000000000aa', x'0000000000000000cc', x'0000000000000000bb', 'copying',
+                 x'000000000000000001', x'000000000000000002', 0, 1)",
+        "volume vol-000000000000000aa",
+        "is copying by a move, and in another pool",
+        false,
+    ),
     damage("DELETE FROM vpc WHERE is_default", "table ", "whose vpc does not exist", false),
 ];
 

@@ -18,8 +18,8 @@ use tepui_db::model::{
 };
 use tepui_db::{
     AttachOutcome, AuditFilter, AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb,
-    InstanceFilter, NewAttachment, NewVolume, NodeDb, RuleChange, SharingChange, StorageNews, TokenUse,
-    VolumeChange,
+    InstanceFilter, NewAttachment, NewMove, NewVolume, NodeDb, RuleChange, SharingChange, StorageNews,
+    TokenUse, VolumeChange,
 };
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_types::agent::{
@@ -304,6 +304,23 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     let removed = StoredId::Volume(VolumeId::from_random(world.bits()));
     let found = [StorageNews::InTrash(pool.id, removed)];
     world.db.apply_storage_news(node, &found, world.now()).await.unwrap();
+    moving(world, &pool, node, &new).await;
+}
+
+/// A volume on its way to another pool.
+async fn moving(world: &World, pool: &Pool, node: NodeId, like: &NewVolume) {
+    let id = PoolId::from_random(world.bits());
+    let other = Pool { id, name: "fast-2".into(), path: "/srv/fast-2".into(), ..pool.clone() };
+    world.db.create_pool(&other).await.unwrap();
+    let id = VolumeId::from_random(world.bits());
+    let volume = Volume { id, snapshot_id: None, ..like.volume.clone() };
+    world.db.create_volume(&NewVolume { volume, token: None, tags: vec![], end: None }).await.unwrap();
+    let made = [StorageNews::VolumePresent(id, like.volume.size_gib)];
+    world.db.apply_storage_news(node, &made, world.now()).await.unwrap();
+    let (source_id, target_id) =
+        (SnapshotId::from_random(world.bits()), SnapshotId::from_random(world.bits()));
+    let new = NewMove { volume_id: id, to_pool: other.id, source_id, target_id, by_drain: false };
+    world.db.begin_move(&new, world.now()).await.unwrap();
 }
 
 /// A volume that two instances read.

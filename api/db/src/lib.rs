@@ -30,6 +30,7 @@ mod storage;
 mod tag;
 mod volume;
 mod volume_end;
+mod volume_move;
 
 pub use books::{BooksDb, Discrepancy};
 pub use error::DbError;
@@ -63,6 +64,7 @@ pub use volume::{
     VolumeDb, VolumeOutcome,
 };
 pub use volume_end::VolumeEndDb;
+pub use volume_move::{MoveOutcome, NewMove, VolumeMoveDb};
 
 /// The whole store. Its writing verbs obey [`rehearse`].
 pub trait Db:
@@ -78,6 +80,7 @@ pub trait Db:
     + QuarantineDb
     + VolumeDb
     + VolumeEndDb
+    + VolumeMoveDb
     + SnapshotDb
     + SnapshotTestDb
     + FreezeDb
@@ -103,6 +106,7 @@ impl<T> Db for T where
         + QuarantineDb
         + VolumeDb
         + VolumeEndDb
+        + VolumeMoveDb
         + SnapshotDb
         + SnapshotTestDb
         + FreezeDb

@@ -17,8 +17,10 @@ pub struct PoolLoad {
     pub volumes: u64,
     /// The sum of their sizes. A pool is thin: what they take on its file system is less.
     pub provisioned_gib: u64,
-    /// Snapshots.
+    /// Snapshots, without those that moves make.
     pub snapshots: u64,
+    /// What it holds goes to other pools.
+    pub moves_out: bool,
 }
 
 /// Pools.
@@ -31,7 +33,8 @@ pub trait PoolDb: Send + Sync {
     /// All pools, by id.
     async fn pools(&self) -> Result<Vec<PoolLoad>, DbError>;
 
-    /// Lets new volumes into the pool or keeps them out; the node to wake, `None` when there is no such pool.
+    /// Lets new volumes into the pool or keeps them out. What it holds does not leave it for that any more: moves that
+    /// have not left it end. The node to wake, `None` when there is no such pool.
     async fn set_pool_draining(&self, id: PoolId, draining: bool) -> Result<Option<NodeId>, DbError>;
 
     /// Deletes a pool without volumes and snapshots; what is in its folder stays there.

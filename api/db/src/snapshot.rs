@@ -15,6 +15,8 @@ pub enum NewSnapshotsOutcome {
     VolumeMissing(VolumeId),
     /// The volume is in this state.
     VolumeState(VolumeId, VolumeState),
+    /// The volume is between two pools: again in a moment.
+    Moving(VolumeId),
 }
 
 /// What became of a copy of a snapshot. Everything but `Copying` left nothing behind.

@@ -8,7 +8,7 @@ use tepui_types::agent::{IoLimits, StoredId, TestOutcome, VolumeSource};
 use tepui_types::{ExportId, Generation, NodeId, PoolId, SnapshotId, SnapshotTestId, VolumeId};
 
 use crate::DbError;
-use crate::model::{Attachment, Pool, Quarantined, Snapshot, SnapshotTest, Volume};
+use crate::model::{Attachment, Pool, Quarantined, Snapshot, SnapshotTest, Volume, VolumeMove};
 
 /// Everything in the pools of one node, from which core builds the node's storage part.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub struct StoragePartState {
     pub quarantine: Vec<Quarantined>,
     /// Tests of their snapshots that are ordered, the oldest first.
     pub tests: Vec<SnapshotTest>,
+    /// Moves that leave its pools or come to them, by volume.
+    pub moves: Vec<VolumeMove>,
 }
 
 /// What a node says of a volume, snapshot or export that changes the books.

@@ -78,6 +78,8 @@ pub enum VolumeOutcome {
     WouldShrink(u32),
     /// Its last modification has not ended.
     Modifying,
+    /// It is between two pools: again in a moment.
+    Moving,
     /// The project may have only so many GiB, and so many are taken.
     QuotaExceeded {
         /// The limit.
@@ -138,6 +140,8 @@ pub enum AttachOutcome {
     InstanceMissing,
     /// The volume is in this state.
     VolumeState(VolumeState),
+    /// The volume is between two pools: again in a moment.
+    Moving,
     /// The instance is in this state, in which nothing can be attached.
     InstanceState(InstanceState),
     /// The volume is in use by this instance, or, where it is read only, is this one's already.

@@ -45,7 +45,8 @@ impl ApiError {
             Error::SubnetFull { .. } => Self::new("InsufficientFreeAddressesInSubnet", message),
             Error::Forbidden { .. } => Self::with_status(403, "UnauthorizedOperation", message),
             Error::JoinRefused { .. } => Self::with_status(403, "UnauthorizedOperation", message),
-            Error::Unreadable { .. } => Self::with_status(503, "Unavailable", message),
+            // 503: SDKs try again by themselves, and soon it is there.
+            Error::Moving { .. } | Error::Unreadable { .. } => Self::with_status(503, "Unavailable", message),
             Error::Busy => Self::with_status(503, "RequestLimitExceeded", "Request limit exceeded."),
             Error::Unavailable { .. } => Self::with_status(503, "Unavailable", message),
             Error::Internal { .. } => Self::internal(),

@@ -177,7 +177,9 @@ impl Failure {
                 "switch the attribute off with `tepui instance set`, then repeat"
             }
             Failure::Domain(Error::TokenMismatch { .. }) => "take a new client token for other parameters",
-            Failure::Domain(Error::Busy | Error::Unavailable { .. } | Error::Unreadable { .. })
+            Failure::Domain(
+                Error::Busy | Error::Moving { .. } | Error::Unavailable { .. } | Error::Unreadable { .. },
+            )
             | Failure::ShuttingDown => "repeat in a moment",
             _ => return Vec::new(),
         };
@@ -245,7 +247,7 @@ fn domain_code(error: &Error) -> ErrorCode {
         }
         Error::Forbidden { .. } | Error::JoinRefused { .. } => ErrorCode::Forbidden,
         Error::Busy => ErrorCode::Busy,
-        Error::Unavailable { .. } | Error::Unreadable { .. } => ErrorCode::Unavailable,
+        Error::Moving { .. } | Error::Unavailable { .. } | Error::Unreadable { .. } => ErrorCode::Unavailable,
         Error::Internal { .. } => ErrorCode::Internal,
     }
 }

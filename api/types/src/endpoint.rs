@@ -243,7 +243,7 @@ endpoints! {
     Json Post "/v1/pools" CreatePool(CreatePoolRequest) -> Pool, "Creates a pool of volumes. For administrators.";
     Query Get "/v1/pools" ListPools(Empty) -> List<Pool>, "Lists the pools. For administrators.";
     Query Get "/v1/pools/{pool}" ShowPool(Empty) -> Pool, "Shows a pool. For administrators.";
-    Json Post "/v1/pools/{pool}/drain" DrainPool(Empty) -> Pool, "Keeps new volumes out of a pool. For administrators.";
+    Json Post "/v1/pools/{pool}/drain" DrainPool(DrainPoolRequest) -> Pool, "Keeps new volumes out of a pool, and moves what it holds to others if asked. For administrators.";
     Json Post "/v1/pools/{pool}/undrain" UndrainPool(Empty) -> Pool, "Lets new volumes into a pool again. For administrators.";
     Query Delete "/v1/pools/{pool}" DeletePool(Empty) -> Empty, "Deletes a pool without volumes and snapshots. For administrators.";
     Query Get "/v1/pools/{pool}/leftovers" ListLeftovers(Empty) -> List<Leftover>, "Lists what takes room in a pool beside its volumes and snapshots: what was removed, what nothing names, unused images. For administrators.";
@@ -256,6 +256,8 @@ endpoints! {
     Json Put "/v1/volumes/{volume}/ttl" SetVolumeTtl(SetVolumeTtlRequest) -> Volume, "Sets when a volume is deleted by itself, or that it is not.";
     Json Post "/v1/volumes/{volume}/attach" AttachVolume(AttachVolumeRequest) -> Volume, "Attaches a volume to an instance.";
     Json Post "/v1/volumes/{volume}/detach" DetachVolume(DetachVolumeRequest) -> Volume, "Detaches a volume from its instance.";
+    Json Post "/v1/volumes/{volume}/move" MoveVolume(MoveVolumeRequest) -> List<VolumeMove>, "Moves a volume that nobody uses to another pool of its class, in the background. For administrators.";
+    Query Get "/v1/volume-moves" ListVolumeMoves(Empty) -> List<VolumeMove>, "Lists the volumes on their way to other pools. For administrators.";
     Query Delete "/v1/volumes/{volume}" DeleteVolume(Empty) -> Empty, "Deletes a volume that nobody uses.";
     Json Post "/v1/snapshots" CreateSnapshot(CreateSnapshotRequest) -> Snapshot, "Takes a snapshot of a volume.";
     Json Post "/v1/images/{image}/snapshot" SnapshotImage(SnapshotImageRequest) -> Snapshot, "Makes a snapshot that holds an image.";

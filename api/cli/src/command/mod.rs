@@ -25,6 +25,7 @@ pub mod snapshot_upload;
 pub mod tag;
 pub mod user;
 pub mod volume;
+pub mod volume_move;
 pub mod volume_ttl;
 pub mod whoami;
 

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use tepui_types::endpoint::{CreatePool, DeletePool, DrainPool, ListPools, ShowPool, UndrainPool};
-use tepui_types::rest::{CreatePoolRequest, Empty, Pool, PoolBackend};
+use tepui_types::rest::{CreatePoolRequest, DrainPoolRequest, Empty, Pool, PoolBackend, PoolLeaving};
 
 use super::pool_reclaim::{self, Reclaim};
 use super::word;
@@ -35,12 +35,18 @@ pub enum Verb {
         long_about = "Create a pool in an empty folder of a node. The folder is on a file system with reflink: XFS as mkfs.xfs makes it, or btrfs. A pool is thin: volumes take what is written to them."
     )]
     Create(New),
-    /// Keep new volumes out of a pool
-    #[command(before_help = examples!("tepui pool drain fast", "tepui pool drain fast --quiet"))]
+    /// Keep new volumes out of a pool, and move what it holds to others
+    #[command(before_help = examples!("tepui pool drain fast", "tepui pool drain fast --move"))]
+    #[command(
+        long_about = "Keep new volumes out of a pool. With --move each volume that nobody uses goes to another open pool of its class, in the background, also what becomes free later, until the pool is opened again; volumes in use and snapshots stay, and tepui doctor names them."
+    )]
     Drain {
         /// Name, id or a unique beginning
         #[arg(add = names(Kind::Pool))]
         pool: String,
+        /// Move what it holds and nobody uses to other pools of its class
+        #[arg(long = "move")]
+        move_volumes: bool,
     },
     /// Let new volumes into a pool again
     #[command(before_help = examples!("tepui pool undrain fast", "tepui pool undrain fast --quiet"))]
@@ -143,12 +149,29 @@ fn message(pool: &Pool) -> String {
         (None, Some(_)) if percent >= u64::from(pool.hard_percent) => {
             format!("full: takes nothing new above {} %", pool.hard_percent)
         }
-        (None, Some(_)) if pool.draining => "drained: takes no new volumes".into(),
+        (None, Some(_)) if pool.draining => match &pool.leaving {
+            Some(leaving) => left(pool, leaving),
+            None => "drained: takes no new volumes".into(),
+        },
         (None, Some(_)) if percent >= u64::from(pool.soft_percent) => {
             format!("nearly full: above {} %", pool.soft_percent)
         }
         (None, Some(_)) => "fully operational".into(),
     }
+}
+
+/// How far it is, and what it waits for.
+fn left(pool: &Pool, leaving: &PoolLeaving) -> String {
+    let parts = [
+        (leaving.moving, "volumes move"),
+        (leaving.waiting, "volumes wait"),
+        (leaving.in_use, "volumes are in use"),
+        (leaving.failed, "volumes could not be moved"),
+        (pool.snapshots, "snapshots stay"),
+    ];
+    let left = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let left: Vec<_> = left.collect();
+    if left.is_empty() { "drained: empty".into() } else { format!("drained: {}", left.join(", ")) }
 }
 
 /// Runs one of them.
@@ -166,8 +189,8 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             session.show(&pool)
         }
         Verb::Create(new) => create(new, session).await,
-        Verb::Drain { pool } => {
-            let pool = session.call::<DrainPool>(&[&pool], &Empty {}).await?;
+        Verb::Drain { pool, move_volumes } => {
+            let pool = session.call::<DrainPool>(&[&pool], &DrainPoolRequest { move_volumes }).await?;
             session.show(&pool)
         }
         Verb::Undrain { pool } => {

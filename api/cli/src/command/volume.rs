@@ -15,6 +15,7 @@ use tepui_types::rest::{
 };
 
 use super::instance::Switch;
+use super::volume_move::{self, Move};
 use super::volume_ttl::{Ttl, ends, parse_ttl, seconds};
 use super::{or_dash, word};
 use crate::cli::examples;
@@ -53,6 +54,15 @@ pub enum Verb {
         long_about = "Detach a volume from an instance, which must be named where several have it. Unmount it in the guest first. With --force the guest is asked once more, for up to twelve seconds over iSCSI and not at all over NFS; then it is cut off at the pool's host, and what it had not written yet is lost."
     )]
     Detach(Detach),
+    /// Move a volume that nobody uses to another pool of its class; for administrators
+    #[command(before_help = examples!("tepui volume move data --pool fast-2", "tepui volume move vol-0123456789abcdef0 --pool fast-2 --quiet"))]
+    #[command(
+        long_about = "Move a volume that nobody uses to another pool of its class. It keeps its id, tags, size, limits and end; its snapshots stay where they are. What it holds is copied in the background, and the volume is used as always meanwhile: whoever attaches, changes or deletes it ends the move. Then it cannot be attached for some seconds."
+    )]
+    Move(Move),
+    /// List the volumes on their way to other pools; for administrators
+    #[command(before_help = examples!("tepui volume moves", "tepui volume moves --json=volume_id,stage"))]
+    Moves,
     /// Delete a volume that nobody uses
     #[command(before_help = examples!("tepui volume delete data", "tepui volume delete data --yes"))]
     Delete {
@@ -251,6 +261,8 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
             let left = named.or_else(|| volume.attachments.first().map(|only| only.instance_id));
             watch.show(volume, left.map_or(Goal::Available, Goal::Detached), session).await
         }
+        Verb::Move(wanted) => volume_move::run(wanted, session).await,
+        Verb::Moves => volume_move::list(session).await,
         Verb::Delete { volume, destroy } => delete(&volume, &destroy, session).await,
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use tepui_db::model::{
-    Attachment, AttachmentState, ExportState, InstanceRecord, Pool, Quarantined, Snapshot, SnapshotFreeze,
-    SnapshotState, Volume, VolumeState,
+    Attachment, AttachmentState, ExportState, InstanceRecord, MoveStage, Pool, Quarantined, Snapshot,
+    SnapshotFreeze, SnapshotState, Volume, VolumeMove, VolumeState,
 };
 use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
 use tepui_types::agent::{
@@ -13,7 +13,7 @@ use tepui_types::agent::{
     StoredState, VolumePart, VolumeSource, WantedDisk, WantedExport, WantedSnapshot, WantedUnlink,
     WantedVolume,
 };
-use tepui_types::{ExportId, InstanceId, NodeId, VolumeId};
+use tepui_types::{ExportId, InstanceId, NodeId, PoolId, VolumeId};
 
 use crate::failpoint::pass;
 use crate::snapshot::restore_test::{test_news, wanted_test};
@@ -38,7 +38,7 @@ impl Cloud {
         };
         Ok(StoragePart {
             pools: state.pools.iter().map(pool).collect(),
-            volumes: state.volumes.iter().map(volume).collect(),
+            volumes: state.volumes.iter().map(|one| volume(one, move_of(state, one.id))).collect(),
             snapshots: state.snapshots.iter().filter(|one| is_told(one)).map(snapshot).collect(),
             exports: state.attachments.iter().map(export).collect::<Result<_, Error>>()?,
             unlinks: state.quarantine.iter().filter(|one| one.ordered).map(unlink).collect(),
@@ -143,15 +143,26 @@ fn unlink(one: &Quarantined) -> WantedUnlink {
     WantedUnlink { pool_id: one.pool_id, id: one.id }
 }
 
-fn volume(volume: &Volume) -> WantedVolume {
-    let wanted = match volume.state {
-        VolumeState::Creating | VolumeState::Available => VolumePart::Present {
+fn move_of(state: &StoragePartState, id: VolumeId) -> Option<&VolumeMove> {
+    state.moves.iter().find(|one| one.volume_id == id)
+}
+
+fn volume(volume: &Volume, on_move: Option<&VolumeMove>) -> WantedVolume {
+    let wanted = match (volume.state, on_move.map(|one| (one.stage, one.target_id))) {
+        (VolumeState::Available, Some((MoveStage::Leaving, _))) => VolumePart::Absent,
+        (VolumeState::Available, Some((MoveStage::Arriving, copy))) => VolumePart::Present {
+            size_bytes: u64::from(volume.size_gib) * GIB,
+            snapshot_id: Some(copy),
+            image: None,
+            made: false,
+        },
+        (VolumeState::Creating | VolumeState::Available, _) => VolumePart::Present {
             size_bytes: u64::from(volume.size_gib) * GIB,
             snapshot_id: volume.snapshot_id,
             image: volume.image,
             made: volume.state == VolumeState::Available,
         },
-        VolumeState::Deleting | VolumeState::Error => VolumePart::Absent,
+        (VolumeState::Deleting | VolumeState::Error, _) => VolumePart::Absent,
     };
     WantedVolume { id: volume.id, pool_id: volume.pool_id, wanted }
 }
@@ -191,7 +202,8 @@ pub(super) fn storage_news(state: &StoragePartState, seen: &StorageObserved) -> 
         state.attachments.iter().map(|(attachment, _)| (attachment.export_id, attachment)).collect();
     let mut news = Vec::new();
     for seen in &seen.volumes {
-        news.extend(volumes.get(&seen.id).and_then(|volume| volume_news(volume, &seen.state)));
+        let known = volumes.get(&seen.id);
+        news.extend(known.and_then(|volume| volume_news(volume, move_of(state, seen.id), &seen.state)));
     }
     for seen in &seen.snapshots {
         let known = state.snapshots.iter().find(|snapshot| snapshot.id == seen.id);
@@ -208,12 +220,12 @@ pub(super) fn storage_news(state: &StoragePartState, seen: &StorageObserved) -> 
 /// What lies in the trash and no row tells of: what hosts removed before there were such rows, or after the backup that
 /// was restored.
 fn found_in_trash(state: &StoragePartState, seen: &StorageObserved) -> Vec<StorageNews> {
-    let volumes = state.volumes.iter().map(|volume| StoredId::Volume(volume.id));
-    let snapshots = state.snapshots.iter().map(|snapshot| StoredId::Snapshot(snapshot.id));
-    let told = volumes.chain(snapshots).chain(state.quarantine.iter().map(|one| one.id));
-    let told: HashSet<StoredId> = told.collect();
+    let volumes = state.volumes.iter().map(|one| (one.pool_id, StoredId::Volume(one.id)));
+    let snapshots = state.snapshots.iter().map(|one| (one.pool_id, StoredId::Snapshot(one.id)));
+    let told = volumes.chain(snapshots).chain(state.quarantine.iter().map(|one| (one.pool_id, one.id)));
+    let told: HashSet<(PoolId, StoredId)> = told.collect();
     let found = seen.leftovers.iter().filter_map(|leftover| match leftover.kind {
-        LeftoverKind::Removed { id } if !told.contains(&id) => {
+        LeftoverKind::Removed { id } if !told.contains(&(leftover.pool_id, id)) => {
             Some(StorageNews::InTrash(leftover.pool_id, id))
         }
         LeftoverKind::Removed { .. } | LeftoverKind::Unnamed { .. } | LeftoverKind::Base { .. } => None,
@@ -244,11 +256,13 @@ fn failed_launches(state: &StoragePartState, news: &[StorageNews]) -> Vec<(Volum
     waiting.filter_map(of).collect()
 }
 
-fn volume_news(volume: &Volume, seen: &StoredState) -> Option<StorageNews> {
+fn volume_news(volume: &Volume, on_move: Option<&VolumeMove>, seen: &StoredState) -> Option<StorageNews> {
+    let is_at = |stage| on_move.is_some_and(|one| one.stage == stage);
     match seen {
         StoredState::Present { size_bytes } => {
             let gib = gib(*size_bytes);
-            let news = volume.state == VolumeState::Creating || volume.actual_gib != gib;
+            let is_new = volume.state == VolumeState::Creating || is_at(MoveStage::Arriving);
+            let news = is_new || volume.actual_gib != gib;
             news.then_some(StorageNews::VolumePresent(volume.id, gib))
         }
         StoredState::Failed { message, permanent } => {
@@ -257,7 +271,8 @@ fn volume_news(volume: &Volume, seen: &StoredState) -> Option<StorageNews> {
         }
         StoredState::Awaited { .. } => None,
         StoredState::Gone => {
-            (volume.state == VolumeState::Deleting).then_some(StorageNews::VolumeGone(volume.id))
+            let is_told = volume.state == VolumeState::Deleting || is_at(MoveStage::Leaving);
+            is_told.then_some(StorageNews::VolumeGone(volume.id))
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn findings(part: &StoragePartState, seen: &StorageObserved) -> Vec<F
             LeftoverKind::Unnamed { id } if !known.contains(&id) => {
                 unnamed.entry(leftover.pool_id).or_default().push(id);
             }
-            LeftoverKind::Removed { id } if is_kept(part, id) => {
+            LeftoverKind::Removed { id } if is_kept(part, leftover.pool_id, id) => {
                 let what = "its file lies in the trash of its pool: a backup of the control plane was restored that is older than its removal";
                 let cure = "stop the agent of its host and move its folder back out of trash/, or delete it";
                 findings.push(failure(kind(id), what, cure));
@@ -47,15 +47,20 @@ fn known(part: &StoragePartState) -> HashSet<StoredId> {
     volumes.chain(part.snapshots.iter().map(|snapshot| StoredId::Snapshot(snapshot.id))).collect()
 }
 
-/// The books have it, and not on its way out.
-fn is_kept(part: &StoragePartState, id: StoredId) -> bool {
+/// The books have it in that pool, and not on its way out. What lies there by a move they know too.
+fn is_kept(part: &StoragePartState, pool: PoolId, id: StoredId) -> bool {
+    if part.quarantine.iter().any(|one| (one.pool_id, one.id) == (pool, id)) {
+        return false;
+    }
     match id {
-        StoredId::Volume(id) => {
-            part.volumes.iter().any(|one| one.id == id && one.state == VolumeState::Available)
-        }
-        StoredId::Snapshot(id) => {
-            part.snapshots.iter().any(|one| one.id == id && one.state == SnapshotState::Completed)
-        }
+        StoredId::Volume(id) => part.volumes.iter().any(|one| {
+            let moves = part.moves.iter().any(|moved| moved.volume_id == id && moved.stage.is_between());
+            (one.pool_id, one.id, one.state) == (pool, id, VolumeState::Available) && !moves
+        }),
+        StoredId::Snapshot(id) => part
+            .snapshots
+            .iter()
+            .any(|one| (one.pool_id, one.id, one.state) == (pool, id, SnapshotState::Completed)),
     }
 }
 

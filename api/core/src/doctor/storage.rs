@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tepui_db::StoragePartState;
-use tepui_db::model::{Attachment, NodeState, Snapshot, SnapshotState, VolumeState};
-use tepui_types::NodeId;
+use tepui_db::model::{Attachment, NodeState, Snapshot, SnapshotState, VolumeMove, VolumeState};
 use tepui_types::agent::{DiskState, ExportState, PoolState, StorageObserved, StoredState};
+use tepui_types::{NodeId, SnapshotId};
 
 use super::overdue::age;
 use super::{Finding, failure, leftovers, warning};
@@ -93,14 +93,23 @@ fn stored<'a>(
         seen: volumes.get(&volume.id).copied(),
     });
     let snapshots = part.snapshots.iter().map(move |snapshot| Row {
-        object: format!("snapshot {}", snapshot.id),
-        error: (snapshot.state == SnapshotState::Error).then_some(snapshot.message.as_deref()),
+        object: match move_of(part, snapshot.id) {
+            Some(moved) => format!("move of volume {}", moved.volume_id),
+            None => format!("snapshot {}", snapshot.id),
+        },
+        error: (snapshot.state == SnapshotState::Error && move_of(part, snapshot.id).is_none())
+            .then_some(snapshot.message.as_deref()),
         deletion: format!("aws ec2 delete-snapshot --snapshot-id {}", snapshot.id),
         making_since: (snapshot.state == SnapshotState::Pending && !is_transfer(snapshot))
             .then_some(snapshot.created_at),
         seen: snapshots.get(&snapshot.id).copied(),
     });
     volumes.chain(snapshots).filter_map(move |row| row.finding(node, now))
+}
+
+/// The move that made the snapshot.
+fn move_of(part: &StoragePartState, id: SnapshotId) -> Option<&VolumeMove> {
+    part.moves.iter().find(|one| one.source_id == id || one.target_id == id)
 }
 
 /// It takes as long as its bytes do to get from one pool to another.

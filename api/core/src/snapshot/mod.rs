@@ -112,6 +112,7 @@ impl Cloud {
         match self.db.create_snapshots(snapshots, tags).await? {
             NewSnapshotsOutcome::Taking(nodes) => Ok(nodes),
             NewSnapshotsOutcome::VolumeMissing(id) => Err(Error::not_found(Kind::Volume, id)),
+            NewSnapshotsOutcome::Moving(id) => Err(Error::Moving { id: id.to_string() }),
             NewSnapshotsOutcome::VolumeState(id, state) => Err(wrong_volume(id, state)),
         }
     }

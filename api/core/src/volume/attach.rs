@@ -194,6 +194,7 @@ fn refusal(new: &NewAttachment, outcome: AttachOutcome) -> Error {
         AttachOutcome::VolumeMissing => Error::not_found(Kind::Volume, new.volume_id),
         AttachOutcome::InstanceMissing => Error::not_found(Kind::Instance, new.instance_id),
         AttachOutcome::VolumeState(found) => state(new.volume_id.to_string(), found.name(), "available"),
+        AttachOutcome::Moving => Error::Moving { id: new.volume_id.to_string() },
         AttachOutcome::InstanceState(found) => {
             state(new.instance_id.to_string(), found.name(), "running or stopped")
         }

@@ -5,6 +5,7 @@ pub(crate) mod create;
 
 mod end;
 mod modify;
+mod moving;
 mod on_termination;
 pub(crate) mod throttle;
 
@@ -24,6 +25,7 @@ pub use create::CreateVolume;
 pub(crate) use end::WatchedTime;
 pub use end::{EndState, EndView};
 pub use modify::{ModificationState, ModificationView, ModifyVolume};
+pub use moving::PoolLeaving;
 pub use on_termination::DiskChange;
 pub use throttle::{USUAL_IOPS, USUAL_THROUGHPUT_MIB};
 
@@ -223,6 +225,7 @@ fn changed(id: VolumeId, outcome: VolumeOutcome, size_gib: u32, asked: u64) -> R
             Err(Error::WrongState { id: id.to_string(), state: state.name().into(), wanted: "available" })
         }
         VolumeOutcome::InUse(instance) => Err(in_use(id, instance)),
+        VolumeOutcome::Moving => Err(Error::Moving { id: id.to_string() }),
         VolumeOutcome::Modifying => Err(Error::Modifying { id: id.to_string() }),
         VolumeOutcome::WouldShrink(now) => {
             Err(Error::invalid("size", size_gib, format!("is at least {now} GiB: a volume never shrinks")))

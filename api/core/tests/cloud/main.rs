@@ -21,6 +21,8 @@ mod identity;
 mod instances;
 mod launch;
 mod launch_volumes;
+mod moves;
+mod moves_random;
 mod networks;
 mod nodes;
 mod quarantine;

@@ -29,6 +29,7 @@ pub mod snapshot_test;
 pub mod tag;
 pub mod volume;
 pub mod volume_end;
+pub mod volume_move;
 pub mod volume_root;
 pub mod world;
 
@@ -107,6 +108,13 @@ macro_rules! conformance_suite {
             quarantine: what_is_removed_is_kept_until_its_host_has_unlinked_it,
                 what_the_books_refer_to_is_never_ordered_to_be_unlinked;
             volume_end: an_end_is_warned_of_and_carried_out_as_it_was_read, one_that_many_read_ends_once, an_end_is_set_anew_and_taken_away;
+            volume_move: a_volume_moves_whole_and_is_the_same, whoever_uses_a_volume_ends_its_move,
+                a_move_is_refused_where_it_cannot_be, what_a_move_copies_is_nobodys,
+                a_given_up_host_takes_no_volume_with_it_that_is_whole_elsewhere,
+                a_volume_turns_back_from_a_host_that_is_given_up,
+                a_volume_goes_back_that_had_all_but_arrived_on_a_host_that_is_given_up,
+                it_leaves_only_while_both_hosts_are_heard_and_after_its_snapshots_are_taken,
+                a_copy_that_fails_leaves_the_volume_as_it_was, a_drained_pool_tells_what_it_holds_until_it_is_opened;
             attachment: an_attachment_is_free_again_only_once_its_export_is_fenced, by_force_a_volume_is_fenced_without_its_guest, what_was_never_open_is_detached_without_its_guest, a_detachment_names_what_is_attached, a_refused_attachment_leaves_nothing, of_parallel_attachments_one_wins, a_local_volume_is_for_instances_on_its_node, volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should, only_its_owners_word_ends_a_volume, a_detached_volume_outlives_its_instance;
             read_only: readers_share_a_volume_and_leave_it_one_by_one, a_volume_has_readers_or_one_writer,
                 of_parallel_readers_as_many_win_as_may, a_switch_races_with_attachments_and_one_access_wins,

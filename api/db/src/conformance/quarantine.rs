@@ -55,20 +55,21 @@ pub async fn what_is_removed_is_kept_until_its_host_has_unlinked_it(db: Arc<dyn 
 
     let before = site.generation().await;
     let unknown = StoredId::Volume(VolumeId::from_random(1));
-    assert_eq!(db.order_unlinks(&[unknown]).await.unwrap(), []);
+    let at = |id| (site.pool, id);
+    assert_eq!(db.order_unlinks(&[at(unknown)]).await.unwrap(), []);
     assert_eq!(site.generation().await, before);
-    assert_eq!(db.order_unlinks(&[of_volume, unknown]).await.unwrap(), [site.storage]);
+    assert_eq!(db.order_unlinks(&[at(of_volume), at(unknown)]).await.unwrap(), [site.storage]);
     let ordered = site.generation().await;
     assert!(ordered > before);
     assert_eq!(site.quarantined().await[1], Quarantined { ordered: true, ..row(of_volume) });
-    assert_eq!(db.order_unlinks(&[of_volume]).await.unwrap(), [], "ordered twice");
+    assert_eq!(db.order_unlinks(&[at(of_volume)]).await.unwrap(), [], "ordered twice");
 
-    assert_eq!(db.forget_quarantined(&[of_snapshot]).await.unwrap(), [], "no part said anything of it");
+    assert_eq!(db.forget_quarantined(&[at(of_snapshot)]).await.unwrap(), [], "no part said anything of it");
     assert_eq!(site.generation().await, ordered);
-    assert_eq!(db.forget_quarantined(&[of_volume]).await.unwrap(), [site.storage]);
+    assert_eq!(db.forget_quarantined(&[at(of_volume)]).await.unwrap(), [site.storage]);
     assert!(site.generation().await > ordered);
     assert_eq!(site.quarantined().await, []);
-    assert_eq!(db.forget_quarantined(&[of_volume]).await.unwrap(), []);
+    assert_eq!(db.forget_quarantined(&[at(of_volume)]).await.unwrap(), []);
 }
 
 pub async fn what_the_books_refer_to_is_never_ordered_to_be_unlinked(db: Arc<dyn Db>) {
@@ -85,7 +86,7 @@ pub async fn what_the_books_refer_to_is_never_ordered_to_be_unlinked(db: Arc<dyn
     }
     let rows = site.quarantined().await;
     assert_eq!(rows.iter().map(|row| (row.id, row.project_id)).collect::<Vec<_>>(), [(found, None)]);
-    assert_eq!(db.order_unlinks(&[kept]).await.unwrap(), []);
+    assert_eq!(db.order_unlinks(&[(site.pool, kept)]).await.unwrap(), []);
     assert_eq!(db.delete_pool(site.pool).await.unwrap(), DeleteOutcome::InUse("1 volumes".into()));
     let StoredId::Volume(id) = kept else { unreachable!("it is a volume") };
     site.delete(id).await;

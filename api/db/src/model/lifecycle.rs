@@ -323,6 +323,36 @@ named! {
 }
 
 named! {
+    /// How far a move of a volume to another pool is.
+    ///
+    /// ```text
+    ///   move ──▶ copying ──copied──▶ leaving ──gone there──▶ arriving ──there──▶ (no row)
+    ///             │   └─ used, changed, deleted: (no row)
+    ///             └─ cannot be copied: failed
+    /// ```
+    MoveStage {
+        /// What it holds is being copied; the volume is as before.
+        Copying = "copying",
+        /// The copy is whole, and the pool's host puts the volume's file into the trash.
+        Leaving = "leaving",
+        /// It belongs to the other pool, whose host makes it from the copy.
+        Arriving = "arriving",
+        /// It could not be copied; the volume is as before.
+        Failed = "failed",
+    }
+}
+
+impl MoveStage {
+    /// Whether the volume is in no pool where it could be used.
+    pub const fn is_between(self) -> bool {
+        match self {
+            Self::Leaving | Self::Arriving => true,
+            Self::Copying | Self::Failed => false,
+        }
+    }
+}
+
+named! {
     /// How far a freeze of a guest is.
     FreezeStage {
         /// The guest is asked to hold still.

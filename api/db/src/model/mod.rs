@@ -13,6 +13,7 @@ mod schedule;
 mod snapshot_test;
 mod volume;
 mod volume_end;
+mod volume_move;
 
 pub use freeze::Freeze;
 pub use identity::{AccessKey, Credential, Project, Quota, Role, User};
@@ -24,7 +25,7 @@ pub use instance::{
 pub use key_pair::{KeyKind, KeyPair};
 pub use lifecycle::{
     AttachmentState, ExportState, FreezeStage, ImportEvent, ImportState, InstanceRequest, InstanceState,
-    NodeEvent, NodeRequest, NodeState, SnapshotFreeze, SnapshotState, VolumeEvent, VolumeState,
+    MoveStage, NodeEvent, NodeRequest, NodeState, SnapshotFreeze, SnapshotState, VolumeEvent, VolumeState,
 };
 pub use network::{DefaultNetwork, NetworkInterface, Rule, RulePeer, SecurityGroup, Subnet, Vpc};
 pub use node::{JoinToken, Node, NodeLoad};
@@ -35,3 +36,4 @@ pub use volume::{
     Attachment, Pool, Snapshot, SnapshotRecord, SnapshotSharing, Volume, VolumeModification, VolumeRecord,
 };
 pub use volume_end::{EndingVolume, VolumeEnd};
+pub use volume_move::{HeldBy, HeldVolume, VolumeMove};

@@ -42,7 +42,7 @@ pub struct Volume {
     pub id: VolumeId,
     /// The owner.
     pub project_id: ProjectId,
-    /// Where it is, for good.
+    /// Where it is.
     pub pool_id: PoolId,
     /// The size that is wanted; it never shrinks.
     pub size_gib: u32,

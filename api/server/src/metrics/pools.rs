@@ -61,7 +61,7 @@ impl Pools {
         [usable, total, used, provisioned, volumes, snapshots].into_iter().for_each(Family::clear);
         let Self { reads, writes, read_bytes, written_bytes, .. } = self;
         [reads, writes, read_bytes, written_bytes].into_iter().for_each(Family::clear);
-        for PoolView { load, state, io } in pools {
+        for PoolView { load, state, io, leaving: _ } in pools {
             let labels = PoolLabels { pool: load.pool.name.clone(), class: load.pool.class.clone() };
             let set = |family: &Gauges, value: u64| {
                 family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -116,9 +116,16 @@ mod tests {
             draining: false,
             created_at: Timestamp::UNIX_EPOCH,
         };
-        let load = PoolLoad { pool, node_state: NodeState::Up, volumes: 1, provisioned_gib: 4, snapshots: 0 };
+        let load = PoolLoad {
+            pool,
+            node_state: NodeState::Up,
+            volumes: 1,
+            provisioned_gib: 4,
+            snapshots: 0,
+            moves_out: false,
+        };
         let io = IoCounters { reads: 1, writes: 2, read_bytes: 512, written_bytes: 1024 };
-        let view = PoolView { load, state: None, io };
+        let view = PoolView { load, state: None, io, leaving: None };
         // Each scrape fills them anew.
         pools.fill(std::slice::from_ref(&view));
         pools.fill(&[view]);

@@ -21,6 +21,7 @@ mod snapshot_image;
 mod snapshot_schedule;
 mod tag;
 mod volume;
+mod volume_move;
 
 use std::sync::Arc;
 
@@ -88,6 +89,8 @@ fn routes() -> Routes {
         .add::<e::SetVolumeTtl, _, _>(volume::set_ttl)
         .add::<e::AttachVolume, _, _>(volume::attach)
         .add::<e::DetachVolume, _, _>(volume::detach)
+        .add::<e::MoveVolume, _, _>(volume_move::begin)
+        .add::<e::ListVolumeMoves, _, _>(volume_move::list)
         .add::<e::DeleteVolume, _, _>(volume::delete)
         .add::<e::SnapshotInstance, _, _>(snapshot::of_instance)
         .add::<e::CreateSnapshot, _, _>(snapshot::create)

@@ -2,7 +2,9 @@
 
 use tepui_core::{CreatePool, Kind, PoolView};
 use tepui_db::model::NodeState;
-use tepui_types::rest::{CreatePoolRequest, Empty, List, Pool, PoolBackend, PoolUsage};
+use tepui_types::rest::{
+    CreatePoolRequest, DrainPoolRequest, Empty, List, Pool, PoolBackend, PoolLeaving, PoolUsage,
+};
 use tepui_types::{PoolId, agent};
 
 use super::resolve::pick;
@@ -40,8 +42,13 @@ pub(super) async fn show(call: Call, _: Empty) -> Result<Pool, Failure> {
     shown_now(&call, id).await
 }
 
-pub(super) async fn drain(call: Call, _: Empty) -> Result<Pool, Failure> {
-    set_draining(&call, true).await
+pub(super) async fn drain(call: Call, request: DrainPoolRequest) -> Result<Pool, Failure> {
+    if !request.move_volumes {
+        return set_draining(&call, true).await;
+    }
+    let id = find(&call, call.target()).await?;
+    call.cloud().empty_pool(&call.caller, id).await?;
+    shown_now(&call, id).await
 }
 
 pub(super) async fn undrain(call: Call, _: Empty) -> Result<Pool, Failure> {
@@ -65,7 +72,7 @@ async fn shown_now(call: &Call, id: PoolId) -> Result<Pool, Failure> {
 }
 
 fn shown(view: PoolView) -> Result<Pool, Failure> {
-    let PoolView { load, state, io: _ } = view;
+    let PoolView { load, state, io: _, leaving } = view;
     let pool = load.pool;
     let usage = match &state {
         Some(agent::PoolState::Ready { total_bytes, used_bytes }) => {
@@ -93,6 +100,12 @@ fn shown(view: PoolView) -> Result<Pool, Failure> {
         provisioned_gib: load.provisioned_gib,
         snapshots: load.snapshots,
         usage,
+        leaving: leaving.map(|leaving| PoolLeaving {
+            moving: leaving.moving,
+            waiting: leaving.waiting,
+            in_use: leaving.held.len() as u64,
+            failed: leaving.failed,
+        }),
         trouble,
         created_at: pool.created_at,
     })

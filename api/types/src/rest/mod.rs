@@ -21,6 +21,7 @@ mod snapshot_schedule;
 mod tag;
 mod upload;
 mod volume;
+mod volume_move;
 
 pub use access::{
     AccessKey, CreateAccessKeyRequest, CreateProjectRequest, CreateUserRequest, CreatedAccessKey,
@@ -59,3 +60,4 @@ pub use volume::{
     ModifyVolumeRequest, SetVolumeTtlRequest, Volume, VolumeAttachment, VolumeEnd, VolumeEndState, VolumeIo,
     VolumeModification, VolumeState,
 };
+pub use volume_move::{DrainPoolRequest, MoveStage, MoveVolumeRequest, PoolLeaving, VolumeMove};

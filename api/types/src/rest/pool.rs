@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PoolLeaving;
 use crate::{NodeId, PoolId, Timestamp};
 
 /// How a pool's volumes reach their instances.
@@ -66,6 +67,9 @@ pub struct Pool {
     pub snapshots: u64,
     /// Size of its file system and what is used of it, in bytes; `None` until its node has said so.
     pub usage: Option<PoolUsage>,
+    /// How far it is, where what it holds goes to other pools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<PoolLeaving>,
     /// Why it cannot be used.
     pub trouble: Option<String>,
     /// When it was created.
