@@ -208,6 +208,7 @@ fn of_move(volume: &Mover, pool_id: PoolId, now: Timestamp) -> Snapshot {
         pool_id,
         volume_id: Snapshot::NO_VOLUME,
         copy_of: None,
+        image: None,
         size_gib: volume.actual_gib,
         description: String::new(),
         state: SnapshotState::Pending,
