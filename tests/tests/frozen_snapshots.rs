@@ -67,8 +67,10 @@ fn a_guest_without_a_guest_agent_refuses_to_hold_still_and_goes_on() {
 fn scheduled(cloud: &Cloud, volume: &str) -> serde_json::Value {
     let id = cloud.tepui_json(&["volume", "show", volume])["id"].as_str().unwrap_or_default().to_owned();
     cloud.tepui(&["tag", "set", &id, "backup=hourly"]).ok();
-    let rule = ["--tag", "backup=hourly", "--every", "1h", "--keep", "1", "--freeze"];
-    cloud.tepui(&[&["snapshot", "schedule", "create"], &rule[..]].concat()).ok();
+    let tag = ["--tag", "backup=hourly"];
+    let rule = ["--every", "1h", "--keep", "1", "--freeze"];
+    let words = [&["snapshot", "schedule", "create"][..], &tag[..], &rule[..]].concat();
+    cloud.tepui(&words).ok();
     until("the schedule's snapshot is completed", PATIENCE, || {
         let all = cloud.tepui_json(&["snapshot", "list"]);
         let is_done = |one: &&serde_json::Value| {
