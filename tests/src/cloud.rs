@@ -110,6 +110,11 @@ impl Cloud {
         format!("127.0.0.1:{}", self.port())
     }
 
+    /// Where a simulated cloud's agents find it, as `127.0.0.1:PORT`.
+    pub fn agents_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port() + 1)
+    }
+
     /// The same cloud as another user: another access key and token.
     #[must_use]
     pub fn variables_of(&self, access_key: &str, secret: &str) -> BTreeMap<String, String> {

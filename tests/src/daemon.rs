@@ -76,7 +76,9 @@ impl Cloud {
         let child = self.replace(daemon, &[("TEPUI_FAILPOINT", &format!("{point}=exit"))]);
         let armed = Armed { child, what: format!("{} at {point}", daemon.name()) };
         if daemon == Daemon::Api {
-            until("the armed control plane listens", 30, || TcpStream::connect(self.address()).ok());
+            for address in [self.address(), self.agents_address()] {
+                until("the armed control plane listens", 30, || TcpStream::connect(&address).ok());
+            }
         }
         armed
     }

@@ -37,10 +37,8 @@ fn a_host_joins_once_is_drained_and_given_up_although_the_control_plane_dies_at_
 fn join(cloud: &mut Cloud, number: u8, point: &str) -> String {
     let name = format!("new-{number}");
     let folder = cloud.scratch().join(&name);
-    let port =
-        cloud.address().rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).unwrap_or_default();
     let config = [
-        format!("api_url = 'https://127.0.0.1:{}'", port + 1),
+        format!("api_url = 'https://{}'", cloud.agents_address()),
         format!("data_dir = '{}'", folder.join("data").display()),
         format!("run_dir = '{}'", folder.join("run").display()),
         format!("name = '{name}'"),
