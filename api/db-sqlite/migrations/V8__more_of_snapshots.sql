@@ -91,3 +91,6 @@ SELECT id, pool_id, project_id, removed_at, ordered FROM quarantine;
 DROP TABLE quarantine;
 ALTER TABLE new_quarantine RENAME TO quarantine;
 CREATE INDEX quarantine_pool ON quarantine (pool_id);
+
+-- Snapshots of local root disks: the placement that has the disk. A snapshot outlives it, so that this is no reference.
+ALTER TABLE snapshot ADD COLUMN root_of BLOB;

@@ -16,7 +16,7 @@ use crate::generation::Touched;
 use crate::row::{all, execute, exists, first};
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, snapshot, tag};
+use crate::{SqliteDb, snapshot, snapshot_root, tag};
 
 /// What is added to the description of a schedule's snapshot that was to be taken while its guest held still, and was not.
 const NOT_HELD: &str = "; its guest did not hold still";
@@ -77,7 +77,9 @@ fn create(
     for wanted in snapshots {
         let volume = wanted.volume_id;
         let Some((state, found, _)) = snapshot::volume_of(connection, wanted)? else {
-            return refused(FreezeOutcome::VolumeMissing(volume));
+            let is_root = snapshot_root::of_volume(connection, wanted)?.is_some();
+            let outcome = if is_root { FreezeOutcome::LocalRoot } else { FreezeOutcome::VolumeMissing };
+            return refused(outcome(volume));
         };
         match state {
             VolumeState::Available => {}

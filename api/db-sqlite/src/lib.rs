@@ -37,6 +37,7 @@ mod schedule;
 mod security_group;
 mod snapshot;
 mod snapshot_image;
+mod snapshot_root;
 mod snapshot_share;
 mod snapshot_test;
 mod storage;

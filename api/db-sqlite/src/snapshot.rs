@@ -8,17 +8,17 @@ use tepui_db::{
     SnapshotDb, SnapshotOfImageOutcome,
 };
 use tepui_types::agent::SnapshotSource;
-use tepui_types::{ImageId, NodeId, PoolId, ProjectId, SnapshotId};
+use tepui_types::{ImageId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::snapshot_share::USABLE;
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, node, snapshot_image, snapshot_share, tag, volume, volume_move};
+use crate::{SqliteDb, node, snapshot_image, snapshot_root, snapshot_share, tag, volume, volume_move};
 
 /// The SELECT list that [`read`] reads.
-pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze, image_digest, image_bytes";
+pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze, image_digest, image_bytes, root_of";
 
 #[async_trait]
 impl SnapshotDb for SqliteDb {
@@ -92,6 +92,10 @@ impl SnapshotDb for SqliteDb {
         self.write(move |connection| delete(connection, project, id)).await
     }
 
+    async fn root_of_snapshot(&self, id: SnapshotId) -> Result<Option<(PlacementId, NodeId)>, DbError> {
+        self.read(move |connection| snapshot_root::place_of(connection, id)).await
+    }
+
     async fn snapshot_counts(&self) -> Result<Vec<(SnapshotState, u64)>, DbError> {
         self.read(|connection| {
             let sql = "SELECT state, count(*) FROM snapshot WHERE NOT of_move GROUP BY state ORDER BY state";
@@ -116,6 +120,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Snapshot> {
         copy_of: read_source(c)?,
         freeze: c.optional()?,
         image: volume::read_image(c)?,
+        root_of: c.optional()?,
     })
 }
 
@@ -133,7 +138,10 @@ fn create(
     let mut nodes = Vec::new();
     for snapshot in snapshots {
         let Some((state, found, node)) = volume_of(connection, snapshot)? else {
-            return Err(Undo::Answer(NewSnapshotsOutcome::VolumeMissing(snapshot.volume_id)));
+            let node = snapshot_root::take(connection, snapshot)?;
+            touched.storage(node);
+            nodes.push(node);
+            continue;
         };
         match state {
             VolumeState::Available if volume_move::is_between(connection, snapshot.volume_id)? => {
@@ -192,7 +200,7 @@ pub(crate) fn take_if_available(
 
 pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
     let sql = format!(
-        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
     );
     let values = params![
         S(snapshot.id),
@@ -209,6 +217,7 @@ pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::
         snapshot.freeze.map(S),
         snapshot.image.map(|image| S(image.digest)),
         snapshot.image.map(|image| S(image.bytes)),
+        snapshot.root_of.map(S),
     ];
     execute(connection, &sql, values)?;
     Ok(())

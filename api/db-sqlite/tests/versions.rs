@@ -236,6 +236,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         volume_id: id,
         copy_of: None,
         image: None,
+        root_of: None,
         size_gib: 4,
         description: "still".into(),
         state: SnapshotState::Pending,
@@ -257,6 +258,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         volume_id: id,
         copy_of: None,
         image: None,
+        root_of: None,
         size_gib: 4,
         description: "nightly".into(),
         state: SnapshotState::Pending,
@@ -275,6 +277,9 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     world.db.copy_snapshot(snapshot.id, &copy, &[]).await.unwrap();
     let uploaded = Snapshot { id: SnapshotId::from_random(world.bits()), ..copy.clone() };
     world.db.snapshot_of_image(tenant.image, &uploaded, &[]).await.unwrap();
+    let root = world.record(tenant, instance).await.root_volume.unwrap().id;
+    let root = Snapshot { id: SnapshotId::from_random(world.bits()), volume_id: root, ..snapshot.clone() };
+    world.db.create_snapshots(&[root], &[]).await.unwrap();
     let add = SnapshotSharing { public: true, projects: [tenant.project].into() };
     let change = SharingChange::Change { add, remove: SnapshotSharing::default() };
     world.db.share_snapshot(tenant.project, snapshot.id, &change, 10).await.unwrap();

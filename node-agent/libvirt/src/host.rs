@@ -1,5 +1,6 @@
 //! The verbs on domains.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tepui_types::PlacementId;
@@ -7,6 +8,7 @@ use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::sys;
 
+use crate::capture::{self, CaptureState, c_text};
 use crate::counters::counters;
 use crate::disk::{Prepared, set_disks, tell_secrets};
 use crate::freeze::{self, FreezeAnswer};
@@ -151,6 +153,26 @@ impl LibvirtHost {
     pub async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, Error> {
         let call = Call { name: "thaw", id: Some(id), deadline: THAW_CALL };
         self.thaw.call(call, move |connect| freeze::thaw(connect, id)).await
+    }
+
+    /// Has QEMU copy what the root disk of a running guest holds at this moment into a new qcow2 file, beside the guest;
+    /// `false` where none runs. The file must not exist, and stays whatever comes of it. Ask [`Self::capture_state`] until it has ended. After an error nobody
+    /// knows whether it began: abort it.
+    pub async fn begin_capture(&self, id: PlacementId, to: &Path) -> Result<bool, Error> {
+        let xml = c_text(xml::capture_xml(to)?);
+        let call = self.slow("capture", id);
+        self.pool.call(call, move |connect| capture::begin(connect, id, &xml)).await
+    }
+
+    /// How far the capture of a root disk is. That it has ended is told once.
+    pub async fn capture_state(&self, id: PlacementId) -> Result<CaptureState, Error> {
+        let call = self.quick("look at a capture", Some(id));
+        self.pool.call(call, move |connect| capture::state(connect, id)).await
+    }
+
+    /// Calls a capture off; ask for its state until it has ended. Where there is none that is fine.
+    pub async fn abort_capture(&self, id: PlacementId) -> Result<(), Error> {
+        self.pool.call(self.slow("abort a capture", id), move |connect| capture::abort(connect, id)).await
     }
 
     async fn on_active<F>(&self, name: &'static str, id: PlacementId, verb: F) -> Result<(), Error>

@@ -4,6 +4,7 @@
 //! domains named `tepui-<placement id>` and never touches another one.
 
 mod accelerator;
+mod capture;
 mod console;
 mod counters;
 mod disk;
@@ -22,6 +23,7 @@ mod throttle;
 mod xml;
 
 pub use accelerator::{Accelerator, AcceleratorPreference, Probe, probe_accelerator};
+pub use capture::CaptureState;
 pub use console::rotate_console;
 pub use counters::DiskCounters;
 pub use disk::{DataDisk, DiskSource, GIVE_STEPS, IscsiSource, LiveDisk, LiveDisks, NfsSource, TAKE_STEPS};

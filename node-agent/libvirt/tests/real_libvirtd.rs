@@ -5,6 +5,8 @@
     reason = "a helper of a test fails the test; clippy sees only test functions as tests"
 )]
 
+#[path = "real_libvirtd/captures.rs"]
+mod captures;
 mod support;
 
 use std::fs;

@@ -21,7 +21,8 @@ impl Host {
         let disk = path.join(format!("pool/volumes/{}/disk.raw", volume(1)));
         OpenOptions::new().write(true).open(disk).unwrap().write_all_at(&[7; 4096], 4096).unwrap();
         for number in numbers {
-            let taken = SnapshotPart::Present { volume_id: volume(1), copy_of: None, image: None, taken: false };
+            let taken =
+                SnapshotPart::Present { volume_id: volume(1), copy_of: None, image: None, taken: false };
             self.want_snapshot(*number, pool_id(), taken);
         }
         self.apply();

@@ -9,8 +9,8 @@ use tepui_db::model::{
 use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
 use tepui_types::agent::{
     DiskObserved, DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, LeftoverKind,
-    PlacementObserved, PoolPart, SnapshotImage, SnapshotPart, StorageObserved, StoragePart, StoredId,
-    StoredState, VolumePart, VolumeSource, WantedDisk, WantedExport, WantedSnapshot, WantedUnlink,
+    PlacementObserved, PoolPart, SnapshotImage, SnapshotPart, SnapshotSource, StorageObserved, StoragePart,
+    StoredId, StoredState, VolumePart, VolumeSource, WantedDisk, WantedExport, WantedSnapshot, WantedUnlink,
     WantedVolume,
 };
 use tepui_types::{ExportId, InstanceId, NodeId, PoolId, VolumeId};
@@ -177,9 +177,10 @@ fn snapshot(snapshot: &Snapshot) -> WantedSnapshot {
         SnapshotState::Pending | SnapshotState::Completed => {
             let taken = snapshot.state == SnapshotState::Completed || is_taken(snapshot);
             let size_bytes = u64::from(snapshot.size_gib) * GIB;
+            let root = snapshot.root_of.map(|_| SnapshotSource::root(snapshot.id));
             SnapshotPart::Present {
                 volume_id: snapshot.volume_id,
-                copy_of: snapshot.copy_of,
+                copy_of: snapshot.copy_of.or(root),
                 image: snapshot.image.map(|content| SnapshotImage { content, size_bytes }),
                 taken,
             }

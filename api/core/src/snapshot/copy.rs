@@ -60,6 +60,7 @@ impl Cloud {
             volume_id: Snapshot::NO_VOLUME,
             copy_of: None,
             image: None,
+            root_of: None,
             size_gib: source.size_gib,
             description: request.description.clone(),
             state: SnapshotState::Pending,

@@ -152,6 +152,7 @@ impl Cloud {
             volume_id,
             copy_of: None,
             image: None,
+            root_of: None,
             size_gib: 0,
             description: DESCRIPTION.into(),
             state: SnapshotState::Pending,

@@ -30,6 +30,7 @@ mod races;
 mod read_only_volumes;
 mod restore_tests;
 mod retention;
+mod root_snapshots;
 mod schedules;
 mod scratch;
 mod snapshot_images;

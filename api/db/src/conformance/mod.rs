@@ -25,6 +25,7 @@ pub mod scratch;
 mod site;
 pub mod snapshot;
 pub mod snapshot_image;
+pub mod snapshot_root;
 pub mod snapshot_test;
 pub mod tag;
 pub mod volume;
@@ -95,6 +96,8 @@ macro_rules! conformance_suite {
                 a_snapshot_is_not_held_by_what_others_make_of_it;
             snapshot_image: a_snapshot_of_an_image_holds_its_digest_until_it_is_there,
                 a_snapshot_is_made_of_an_image_that_its_project_may_launch;
+            snapshot_root: a_local_root_goes_to_the_pool_of_its_row_and_is_asked_of_its_node,
+                a_local_root_has_snapshots_as_long_as_its_instance_is_to_stay;
             freeze: snapshots_are_told_once_their_guest_holds_still_and_completed_once_it_held,
                 a_freeze_that_fails_fails_its_snapshots_and_no_others, a_freeze_is_of_one_running_guest,
                 a_freeze_that_nobody_ends_is_ended, a_copy_of_what_held_still_is_what_held_still;

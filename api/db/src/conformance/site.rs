@@ -161,6 +161,7 @@ impl Site {
             volume_id,
             copy_of: None,
             image: None,
+            root_of: None,
             size_gib: 0,
             description: "before the upgrade".into(),
             state: SnapshotState::Pending,

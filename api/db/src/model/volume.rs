@@ -177,7 +177,7 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// The owner.
     pub project_id: ProjectId,
-    /// Where it is: the pool of its volume, or the one that it was copied to or made in.
+    /// Where it is: the pool of its volume, or the one that it was copied to or made in. That of a local root disk is chosen.
     pub pool_id: PoolId,
     /// What it was taken of; that may be gone. [`Snapshot::NO_VOLUME`] of a copy and of one that was made from an image.
     pub volume_id: VolumeId,
@@ -185,6 +185,8 @@ pub struct Snapshot {
     pub copy_of: Option<SnapshotSource>,
     /// The image that it was made from, which may be gone; never with a source.
     pub image: Option<VolumeImage>,
+    /// The placement whose local root disk it is taken of; that may be gone.
+    pub root_of: Option<PlacementId>,
     /// The volume's size at that moment; the image's in whole GiB.
     pub size_gib: u32,
     /// For people.

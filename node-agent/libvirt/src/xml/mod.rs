@@ -1,6 +1,7 @@
 //! The domain XML: [`elements`] is the part of libvirt's format that we use, [`machine`] and
 //! [`devices`] fill it in. Values are escaped by the serializer and nowhere else.
 
+mod capture;
 mod devices;
 mod elements;
 mod machine;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::{DomainSpec, Error};
 
+pub(crate) use capture::capture_xml;
 pub(crate) use volume_disk::{detach_xml, disk_xml, secret_xml, volumes};
 
 /// The XML of the domain that `spec` asks for.
