@@ -209,6 +209,7 @@ fn of_move(volume: &Mover, pool_id: PoolId, now: Timestamp) -> Snapshot {
         volume_id: Snapshot::NO_VOLUME,
         copy_of: None,
         image: None,
+        root_of: None,
         size_gib: volume.actual_gib,
         description: String::new(),
         state: SnapshotState::Pending,

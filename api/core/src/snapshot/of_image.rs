@@ -56,6 +56,7 @@ impl Cloud {
             volume_id: Snapshot::NO_VOLUME,
             copy_of: None,
             image: None,
+            root_of: None,
             size_gib: 0,
             description: request.description.clone(),
             state: SnapshotState::Pending,
