@@ -1,4 +1,5 @@
 //! Tests of snapshots through the REST surface, with a host that says what the test wants.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may")]
 
 mod kit;
 

@@ -114,13 +114,14 @@ pub async fn what_a_first_test_found_every_later_one_must_find(db: Arc<dyn Db>) 
         assert_eq!(site.snapshot(snapshot).await.unwrap().state.name(), "completed", "whatever it found");
         (found.digest, found.failure)
     };
-    let first = Some(Digest::of(b"content"));
+    let content = Digest::of(b"content");
+    let first = Some(content);
     assert_eq!(test(failed("no answer"), 0).await, (None, Some("no answer".into())));
     assert_eq!(test(read(b"content"), 1).await, (first, None));
     let (digest, failure) = test(read(b"other"), 2).await;
     assert_eq!(digest, first, "what it was is not forgotten");
     let why = failure.unwrap();
-    assert!(why.contains(&Digest::of(b"other").to_string()) && why.contains(&first.unwrap().to_string()));
+    assert!(why.contains(&Digest::of(b"other").to_string()) && why.contains(&content.to_string()));
     let failing = FailedTest { snapshot_id: snapshot, tested_at: at(2), message: why };
     assert_eq!(site.world.db.failed_tests().await.unwrap(), [failing]);
     site.order(other, at(2)).await;
