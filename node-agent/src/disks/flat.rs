@@ -277,7 +277,7 @@ mod tests {
         assert!(disk.digest(true).is_err(), "a table behind the end");
         std::fs::write(&disk.overlay, &kept).unwrap();
         disk.qemu_io(&["write -P 7 0 64k"]);
-        disk.poke(4 * CLUSTER, &(COMPRESSED | 5 * CLUSTER).to_be_bytes());
+        disk.poke(4 * CLUSTER, &(COMPRESSED | (5 * CLUSTER)).to_be_bytes());
         assert!(disk.digest(true).is_err(), "a compressed cluster");
     }
 }
