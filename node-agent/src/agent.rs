@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use url::Url;
 
+use crate::captures::CaptureKeeper;
 use crate::disks::{DiskError, Disks, LocalDisks};
 use crate::execute::{Executor, NetworkKeeper, STEPS_AT_ONCE};
 use crate::freezes::FreezeKeeper;
@@ -245,9 +246,11 @@ fn share(
     let (disks, storage) = disks(&layout, parts, control_plane)?;
     let freezes = FreezeKeeper::open(Arc::clone(&parts.hypervisor), &layout.freezes(), parts.clock)
         .map_err(file(layout.freezes()))?;
+    let captures = CaptureKeeper::new(Arc::clone(&parts.hypervisor), Arc::clone(&disks), layout.disks());
     let executor = Executor {
         hypervisor: Arc::clone(&parts.hypervisor),
         disks,
+        captures: Arc::new(captures),
         network,
         ledger: Arc::clone(&ledger),
         permits: Semaphore::new(STEPS_AT_ONCE),

@@ -6,6 +6,7 @@
 
 pub mod accelerator;
 pub mod agent;
+pub mod captures;
 pub mod config;
 pub mod console;
 pub mod disks;

@@ -24,6 +24,8 @@ const OF_PROJECT: usize = 4;
 const ALL: usize = 64;
 /// How long a reader waits for the host, whose poll is woken at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For a root disk, which its host captures first. The reader, who asks again, gives up after two minutes.
+const ROOT_PATIENCE: Duration = Duration::from_secs(100);
 /// An end that does nothing for so long has broken off.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Portions that wait between the two ends; a host that is faster than its reader waits. A portion is what a connection
@@ -195,7 +197,8 @@ impl Cloud {
         let unreadable = |why| Error::Unreadable { id: order.snapshot_id.to_string(), why };
         let (place, answer) = self.sendings.want(node, project, order)?;
         self.wakes.wake(Passed::NOTHING_DURABLE, [node]);
-        match tokio::time::timeout(PATIENCE, answer).await {
+        let patience = if order.root_of.is_some() { ROOT_PATIENCE } else { PATIENCE };
+        match tokio::time::timeout(patience, answer).await {
             Ok(Ok(Answer::Content { raw_bytes, .. })) if raw_bytes == 0 || raw_bytes > most => {
                 Err(unreadable("its host tells a size that it cannot have"))
             }
@@ -249,6 +252,7 @@ mod tests {
             pool_id: PoolId::from_random(1),
             snapshot_id: SnapshotId::from_random(1),
             offset: 0,
+            root_of: None,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::generation::Touched;
 use crate::row::{all, execute, exists, first};
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, snapshot, tag};
+use crate::{SqliteDb, snapshot, snapshot_root, tag};
 
 /// Snapshots that wait for their freeze, or were left by one that is lost.
 const UNDER_WAY: &str = "SELECT 1 FROM freeze UNION ALL SELECT 1 FROM snapshot
@@ -74,7 +74,9 @@ fn create(
     for wanted in snapshots {
         let volume = wanted.volume_id;
         let Some((state, found, _)) = snapshot::volume_of(connection, wanted)? else {
-            return refused(FreezeOutcome::VolumeMissing(volume));
+            let is_root = snapshot_root::of_volume(connection, wanted)?.is_some();
+            let outcome = if is_root { FreezeOutcome::LocalRoot } else { FreezeOutcome::VolumeMissing };
+            return refused(outcome(volume));
         };
         match state {
             VolumeState::Available => {}

@@ -36,6 +36,7 @@ mod row;
 mod schedule;
 mod security_group;
 mod snapshot;
+mod snapshot_root;
 mod snapshot_share;
 mod storage;
 mod tag;

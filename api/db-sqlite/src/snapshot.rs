@@ -7,17 +7,17 @@ use tepui_db::{
     CopySnapshotOutcome, DbError, DeleteOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange, SnapshotDb,
 };
 use tepui_types::agent::SnapshotSource;
-use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId};
+use tepui_types::{NodeId, PlacementId, PoolId, ProjectId, SnapshotId};
 
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::snapshot_share::USABLE;
 use crate::value::S;
 use crate::verb::{Undo, Verb};
-use crate::{SqliteDb, node, snapshot_share, tag, volume};
+use crate::{SqliteDb, node, snapshot_root, snapshot_share, tag, volume};
 
 /// The SELECT list that [`read`] reads.
-pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze";
+pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze, root_of";
 
 #[async_trait]
 impl SnapshotDb for SqliteDb {
@@ -80,6 +80,10 @@ impl SnapshotDb for SqliteDb {
         self.write(move |connection| delete(connection, project, id)).await
     }
 
+    async fn root_of_snapshot(&self, id: SnapshotId) -> Result<Option<(PlacementId, NodeId)>, DbError> {
+        self.read(move |connection| snapshot_root::place_of(connection, id)).await
+    }
+
     async fn snapshot_counts(&self) -> Result<Vec<(SnapshotState, u64)>, DbError> {
         self.read(|connection| {
             let sql = "SELECT state, count(*) FROM snapshot GROUP BY state ORDER BY state";
@@ -103,6 +107,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Snapshot> {
         created_at: c.stored()?,
         copy_of: read_source(c)?,
         freeze: c.optional()?,
+        root_of: c.optional()?,
     })
 }
 
@@ -120,7 +125,10 @@ fn create(
     let mut nodes = Vec::new();
     for snapshot in snapshots {
         let Some((state, found, node)) = volume_of(connection, snapshot)? else {
-            return Err(Undo::Answer(NewSnapshotsOutcome::VolumeMissing(snapshot.volume_id)));
+            let node = snapshot_root::take(connection, snapshot)?;
+            touched.storage(node);
+            nodes.push(node);
+            continue;
         };
         match state {
             VolumeState::Available => insert(connection, &found)?,
@@ -172,7 +180,7 @@ pub(crate) fn take_if_available(
 
 pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
     let sql = format!(
-        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
     );
     let values = params![
         S(snapshot.id),
@@ -187,6 +195,7 @@ pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::
         snapshot.copy_of.map(|source| S(source.snapshot_id)),
         snapshot.copy_of.map(|source| S(source.pool_id)),
         snapshot.freeze.map(S),
+        snapshot.root_of.map(S),
     ];
     execute(connection, &sql, values)?;
     Ok(())

@@ -232,6 +232,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         pool_id: pool.id,
         volume_id: id,
         copy_of: None,
+        root_of: None,
         size_gib: 4,
         description: "still".into(),
         state: SnapshotState::Pending,
@@ -252,6 +253,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         pool_id: pool.id,
         volume_id: id,
         copy_of: None,
+        root_of: None,
         size_gib: 4,
         description: "nightly".into(),
         state: SnapshotState::Pending,
@@ -268,6 +270,9 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         ..snapshot.clone()
     };
     world.db.copy_snapshot(snapshot.id, &copy, &[]).await.unwrap();
+    let root = world.record(tenant, instance).await.root_volume.unwrap().id;
+    let root = Snapshot { id: SnapshotId::from_random(world.bits()), volume_id: root, ..snapshot.clone() };
+    world.db.create_snapshots(&[root], &[]).await.unwrap();
     let add = SnapshotSharing { public: true, projects: [tenant.project].into() };
     let change = SharingChange::Change { add, remove: SnapshotSharing::default() };
     world.db.share_snapshot(tenant.project, snapshot.id, &change, 10).await.unwrap();

@@ -16,6 +16,8 @@ pub enum FreezeOutcome {
     VolumeMissing(VolumeId),
     /// The volume is in this state.
     VolumeState(VolumeId, VolumeState),
+    /// The volume is a root disk that is local to its instance's node.
+    LocalRoot(VolumeId),
     /// No running instance has the volume.
     NotRunning(VolumeId),
     /// The volume is another instance's than those before it.

@@ -1,9 +1,9 @@
 //! Snapshots.
 
 use async_trait::async_trait;
-use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
+use tepui_types::{NodeId, PlacementId, PoolId, ProjectId, SnapshotId, VolumeId};
 
-use crate::model::{Snapshot, SnapshotRecord, SnapshotSharing, SnapshotState, VolumeState};
+use crate::model::{InstanceState, Snapshot, SnapshotRecord, SnapshotSharing, SnapshotState, VolumeState};
 use crate::{DbError, DeleteOutcome};
 
 /// What became of taking snapshots. Everything but `Taking` left nothing behind.
@@ -15,6 +15,10 @@ pub enum NewSnapshotsOutcome {
     VolumeMissing(VolumeId),
     /// The volume is in this state.
     VolumeState(VolumeId, VolumeState),
+    /// The volume is a local root disk, and its instance is in this state.
+    RootState(VolumeId, InstanceState),
+    /// The volume is a local root disk, and the pool that its row names takes nothing new: choose one, or another one.
+    PoolLost(VolumeId, PoolId),
 }
 
 /// What became of a copy of a snapshot. Everything but `Copying` left nothing behind.
@@ -61,7 +65,7 @@ pub enum ShareOutcome {
 #[async_trait]
 pub trait SnapshotDb: Send + Sync {
     /// Takes snapshots of volumes of one project, all or none. Pool and size of each are those of its volume,
-    /// whatever the rows say.
+    /// whatever the rows say; of a local root disk the pool is that of the row.
     async fn create_snapshots(
         &self,
         snapshots: &[Snapshot],
@@ -98,6 +102,10 @@ pub trait SnapshotDb: Send + Sync {
         project: ProjectId,
         id: SnapshotId,
     ) -> Result<(DeleteOutcome, Option<NodeId>), DbError>;
+
+    /// The placement of whose local root disk a pending snapshot is to be taken, and its node; `None` once that disk goes or
+    /// is gone.
+    async fn root_of_snapshot(&self, id: SnapshotId) -> Result<Option<(PlacementId, NodeId)>, DbError>;
 
     /// How many snapshots of the cloud are in each state.
     async fn snapshot_counts(&self) -> Result<Vec<(SnapshotState, u64)>, DbError>;

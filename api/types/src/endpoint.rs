@@ -210,7 +210,7 @@ endpoints! {
     Json Post "/v1/instances/{instance}/start" StartInstance as StartInstances(Empty) -> Instance, "Starts a stopped instance: on the node that holds its root disk, or wherever there is room if it boots from a volume.";
     Json Post "/v1/instances/{instance}/stop" StopInstance as StopInstances(StopInstanceRequest) -> Instance, "Stops an instance; disks and addresses stay.";
     Json Post "/v1/instances/{instance}/reboot" RebootInstance as RebootInstances(Empty) -> Instance, "Reboots a running instance.";
-    Json Post "/v1/instances/{instance}/snapshots" SnapshotInstance as CreateSnapshots(SnapshotInstanceRequest) -> List<Snapshot>, "Takes a snapshot of each volume of an instance, used or not.";
+    Json Post "/v1/instances/{instance}/snapshots" SnapshotInstance as CreateSnapshots(SnapshotInstanceRequest) -> List<Snapshot>, "Takes a snapshot of each disk of an instance, used or not.";
     Query Get "/v1/instances/{instance}/console" ShowConsole(ShowConsoleRequest) -> ConsoleOutput, "Shows the end of an instance's serial console.";
     Query Get "/v1/instances/{instance}/explain" ExplainInstance(Empty) -> Explanation, "Tells why an instance is where it is.";
     Query Get "/v1/instance-types" ListInstanceTypes(Empty) -> List<InstanceType>, "Lists the instance types.";

@@ -1,5 +1,6 @@
 //! Root disks, which are overlays on cached images, and scratch disks; or a simulation of them.
 
+mod flat;
 mod local;
 mod overlay;
 mod qcow2;
@@ -17,6 +18,7 @@ use tepui_types::{Digest, PlacementId};
 
 use crate::images::ImageError;
 
+pub(crate) use flat::FlatDisk;
 pub use local::LocalDisks;
 pub use overlay::create_overlay;
 pub use qcow2::backing_file;

@@ -10,10 +10,10 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-const MAGIC: &[u8; 4] = b"QFI\xfb";
-const VERSION: u32 = 3;
-const CLUSTER_BITS: u32 = 16;
-const CLUSTER: u64 = 1 << CLUSTER_BITS;
+pub(super) const MAGIC: &[u8; 4] = b"QFI\xfb";
+pub(super) const VERSION: u32 = 3;
+pub(super) const CLUSTER_BITS: u32 = 16;
+pub(super) const CLUSTER: u64 = 1 << CLUSTER_BITS;
 /// Reference counts of 2^4 bits.
 const REFCOUNT_ORDER: u32 = 4;
 const HEADER_LENGTH: u32 = 0x70;
@@ -22,7 +22,7 @@ const REFCOUNT_TABLE: u64 = CLUSTER;
 const REFCOUNT_BLOCK: u64 = 2 * CLUSTER;
 const MAPPING: u64 = 3 * CLUSTER;
 /// What one entry of the mapping stands for: a cluster of 8-byte entries, a cluster each.
-const BYTES_OF_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
+pub(super) const BYTES_OF_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
 /// QEMU's limit for the mapping, 32 MiB.
 const MOST_ENTRIES: u64 = (32 << 20) / 8;
 /// The format's limit.
@@ -119,7 +119,7 @@ pub fn backing_file(overlay: &Path) -> io::Result<PathBuf> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(name)))
 }
 
-fn invalid(rule: &'static str) -> io::Error {
+pub(super) fn invalid(rule: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, rule)
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tepui_types::PlacementId;
 
 use super::{Books, Finding, Fix, Inventory, Subject, failure, warning};
+use crate::captures;
 use crate::disks::{backing_file, scratch};
 use crate::durable::HALF_WRITTEN;
 
@@ -74,6 +75,12 @@ pub(super) fn findings(books: &Books, inventory: &Inventory, disks: &Path, conso
 fn stranger(name: &str, age: Duration, known: Option<&BTreeSet<PlacementId>>, dir: &Path) -> Option<Finding> {
     if name.ends_with(HALF_WRITTEN) {
         let what = "was left half-made an hour ago or longer; no guest ever used it";
+        let fix = Some(Fix::Remove(dir.join(name)));
+        let finding = warning(Subject::Disks, name.to_owned(), what, "tepui-node doctor --fix");
+        return (age > HALF_MADE_FOR).then_some(Finding { fix, ..finding });
+    }
+    if captures::placement_of(name).is_some() {
+        let what = "was left of a snapshot of a root disk an hour ago or longer; the agent removes it when it starts";
         let fix = Some(Fix::Remove(dir.join(name)));
         let finding = warning(Subject::Disks, name.to_owned(), what, "tepui-node doctor --fix");
         return (age > HALF_MADE_FOR).then_some(Finding { fix, ..finding });

@@ -201,17 +201,18 @@ fn without_libvirts_word_nothing_is_said_of_guests() {
 }
 
 #[test]
-fn a_half_made_disk_is_removed_after_an_hour_and_no_other_file_is() {
+fn a_half_made_disk_and_a_left_capture_are_removed_after_an_hour_and_no_other_file_is() {
     let id = placement(1);
-    let (disk, half) = (disk(id), format!("{}.tmp", disk(id)));
+    let (disk, half, capture) = (disk(id), format!("{}.tmp", disk(id)), format!("{id}.capture"));
     let with = |age| {
-        let disks = files([half.as_str(), disk.as_str()], age);
+        let disks = files([half.as_str(), disk.as_str(), capture.as_str()], age);
         found(&books(vec![]), &Inventory { disks, ..inventory(&[], &[]) })
     };
     let fixes = |findings: &[Finding]| findings.iter().filter_map(|f| f.fix.clone()).collect::<Vec<_>>();
     assert_eq!(fixes(&with(Duration::from_secs(3600))), [], "the agent may be making it");
     let old = with(Duration::from_secs(3601));
-    assert_eq!(fixes(&old), [Fix::Remove(Path::new("/disks").join(&half))]);
+    let removed = [&capture, &half].map(|name| Fix::Remove(Path::new("/disks").join(name)));
+    assert_eq!(fixes(&old), removed);
     assert!(old.iter().any(|found| found.object == disk && found.fix.is_none()), "{old:?}");
 }
 

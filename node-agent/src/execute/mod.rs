@@ -15,6 +15,7 @@ use tepui_types::failpoint::{self, Tripped};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::captures::{CaptureKeeper, Hold};
 use crate::disks::{DiskError, Disks};
 use crate::hypervisor::{Hypervisor, HypervisorError};
 use crate::ledger::{Ledger, LedgerError};
@@ -142,6 +143,8 @@ pub struct Executor {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// Makes disks.
     pub disks: Arc<dyn Disks>,
+    /// Captures root disks.
+    pub captures: Arc<CaptureKeeper>,
     /// Makes networks.
     pub network: Arc<NetworkKeeper>,
     /// Remembers.
@@ -160,12 +163,21 @@ pub const STEPS_AT_ONCE: usize = 32;
 impl Executor {
     /// Carries out one operation.
     pub async fn perform(&self, job: &Job) -> Result<(), OperationError> {
+        let _hold = self.hold_captures(job).await;
         for stage in stages_of(job.action.operation) {
             // All of a stage come to their end, also when one fails: none is cut off half-way.
             let done = join_all(stage.iter().map(|step| self.pass(job, *step))).await;
             done.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())
+    }
+
+    /// No capture reads a disk that its guest begins to write, or that goes.
+    async fn hold_captures(&self, job: &Job) -> Option<Hold> {
+        match job.action.operation {
+            Operation::Start | Operation::Remove => Some(self.captures.hold(job.id).await),
+            Operation::Stop | Operation::PowerOff | Operation::Reboot | Operation::Note => None,
+        }
     }
 
     async fn pass(&self, job: &Job, step: Step) -> Result<(), OperationError> {

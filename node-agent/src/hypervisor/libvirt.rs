@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
 use tepui_libvirt::{
-    DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, FreezeAnswer, LibvirtHost, LiveDisks,
+    CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, FreezeAnswer, LibvirtHost,
+    LiveDisks,
 };
 use tepui_types::PlacementId;
 
@@ -85,6 +86,18 @@ impl Hypervisor for LibvirtHypervisor {
 
     async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, HypervisorError> {
         self.host.thaw(id).await.map_err(domain("thaw", id))
+    }
+
+    async fn begin_capture(&self, id: PlacementId, to: &Path) -> Result<bool, HypervisorError> {
+        self.host.begin_capture(id, to).await.map_err(domain("capture the disk of", id))
+    }
+
+    async fn capture_state(&self, id: PlacementId) -> Result<CaptureState, HypervisorError> {
+        self.host.capture_state(id).await.map_err(domain("tell of the capture of", id))
+    }
+
+    async fn abort_capture(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        self.host.abort_capture(id).await.map_err(domain("call off the capture of", id))
     }
 
     async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {

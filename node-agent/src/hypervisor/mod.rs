@@ -3,8 +3,12 @@
 mod libvirt;
 mod simulated;
 
+use std::path::Path;
+
 use async_trait::async_trait;
-use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, FreezeAnswer, LiveDisks};
+use tepui_libvirt::{
+    CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, FreezeAnswer, LiveDisks,
+};
 use tepui_types::PlacementId;
 
 pub use libvirt::{LibvirtHypervisor, STATE_DIR};
@@ -72,6 +76,19 @@ pub trait Hypervisor: Send + Sync {
     /// an error ask again.
     async fn thaw(&self, _: PlacementId) -> Result<Option<u32>, HypervisorError> {
         Ok(Some(0))
+    }
+    /// Begins to copy what the root disk of a running guest holds at this moment into a new qcow2 file, beside the guest;
+    /// `false` of one that does not run. After an error nobody knows whether it began: abort it.
+    async fn begin_capture(&self, _: PlacementId, _to: &Path) -> Result<bool, HypervisorError> {
+        Ok(false)
+    }
+    /// How far that is; what has ended is told once.
+    async fn capture_state(&self, _: PlacementId) -> Result<CaptureState, HypervisorError> {
+        Ok(CaptureState::Failed("guests of this simulation have no captures".into()))
+    }
+    /// Calls it off; ask for its state until it has ended. Where there is none that is a success.
+    async fn abort_capture(&self, _: PlacementId) -> Result<(), HypervisorError> {
+        Ok(())
     }
     /// What running guests did with their disks. Those of a simulation do nothing.
     async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use tepui_libvirt::{DomainSpec, DomainState, DomainStatus, FreezeAnswer, OffReason};
+use tepui_libvirt::{CaptureState, DomainSpec, DomainState, DomainStatus, FreezeAnswer, OffReason};
 use tepui_types::PlacementId;
 
 use super::{Hypervisor, HypervisorError};
@@ -34,7 +34,16 @@ pub struct SimulatedHypervisor {
     /// Starts that were tried, of each.
     tries: Mutex<BTreeMap<PlacementId, u64>>,
     domains: Mutex<BTreeMap<PlacementId, Domain>>,
+    captures: Mutex<Captures>,
     file: Option<PathBuf>,
+}
+
+/// The captures of root disks.
+#[derive(Debug, Default)]
+struct Captures {
+    /// None ends by itself.
+    hang: bool,
+    states: BTreeMap<PlacementId, CaptureState>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -102,7 +111,13 @@ impl Domain {
 impl SimulatedHypervisor {
     /// A host without domains.
     pub fn new(settings: SimulatedSettings) -> Self {
-        Self { settings, tries: Mutex::default(), domains: Mutex::default(), file: None }
+        Self {
+            settings,
+            tries: Mutex::default(),
+            domains: Mutex::default(),
+            captures: Mutex::default(),
+            file: None,
+        }
     }
 
     /// A host whose domains are kept in `file`; those that are there already are its.
@@ -152,6 +167,20 @@ impl SimulatedHypervisor {
                 domain.manner = manner;
             }
         });
+    }
+
+    /// From now on no capture ends before it is called off, or they do again.
+    pub fn set_captures_hang(&self, hang: bool) {
+        self.captures().hang = hang;
+    }
+
+    /// Whether a capture of its disk is under way.
+    pub fn is_being_captured(&self, id: PlacementId) -> bool {
+        self.captures().states.get(&id) == Some(&CaptureState::UnderWay)
+    }
+
+    fn captures(&self) -> MutexGuard<'_, Captures> {
+        self.captures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether its file systems hold still.
@@ -259,6 +288,39 @@ impl Hypervisor for SimulatedHypervisor {
             Some((_, GuestAgent::Missing | GuestAgent::Silent)) => Err(HypervisorError::SimulatedSilence(id)),
             Some((frozen, GuestAgent::Obeys)) => Ok(Some(u32::from(frozen))),
         }
+    }
+
+    /// Of a guest that runs: a copy of the overlay beside which the file is to be.
+    async fn begin_capture(&self, id: PlacementId, to: &Path) -> Result<bool, HypervisorError> {
+        if self.lock().get(&id).is_none_or(|domain| domain.off.is_some()) {
+            return Ok(false);
+        }
+        let copied = std::fs::copy(to.with_extension("qcow2"), to);
+        let mut captures = self.captures();
+        let state = match copied {
+            Ok(_) if captures.hang => CaptureState::UnderWay,
+            Ok(_) => CaptureState::Whole,
+            Err(error) => CaptureState::Failed(error.to_string()),
+        };
+        captures.states.insert(id, state);
+        Ok(true)
+    }
+
+    async fn capture_state(&self, id: PlacementId) -> Result<CaptureState, HypervisorError> {
+        let mut captures = self.captures();
+        Ok(match captures.states.get(&id) {
+            Some(CaptureState::UnderWay) => CaptureState::UnderWay,
+            Some(CaptureState::Whole | CaptureState::Failed(_)) | None => {
+                captures.states.remove(&id).unwrap_or_else(|| CaptureState::Failed("there is none".into()))
+            }
+        })
+    }
+
+    async fn abort_capture(&self, id: PlacementId) -> Result<(), HypervisorError> {
+        if let Some(state) = self.captures().states.get_mut(&id) {
+            *state = CaptureState::Failed("it was called off".into());
+        }
+        Ok(())
     }
 
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::captures::CaptureKeeper;
 use crate::disks::SimulatedDisks;
 use crate::execute::{NetworkKeeper, STEPS_AT_ONCE};
 use crate::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
@@ -19,6 +20,7 @@ use crate::network::SimulatedNetwork;
 use crate::storage::SimulatedStorage;
 use crate::testing::{absent, booting, node_id, node_part, placement, root, running, stopped, vpc_part};
 
+mod captures;
 mod damage;
 mod rendezvous;
 mod scratch;
@@ -56,9 +58,12 @@ impl SimulatedHost {
         let seal = Seal::open(&self.dir.path().join("key")).unwrap();
         let ledger = Ledger::open(&self.dir.path().join("ledger"), seal).unwrap();
         let ledger = Arc::new(Mutex::new(ledger));
+        let disks = Arc::clone(&self.disks) as Arc<dyn crate::disks::Disks>;
+        let dir = self.dir.path().join("disks");
         let executor = Executor {
             hypervisor: Arc::clone(&self.hypervisor),
-            disks: Arc::clone(&self.disks) as Arc<dyn crate::disks::Disks>,
+            captures: Arc::new(CaptureKeeper::new(Arc::clone(&self.hypervisor), Arc::clone(&disks), dir)),
+            disks,
             network: Arc::new(NetworkKeeper::new(Arc::new(SimulatedNetwork::new()), None)),
             ledger: Arc::clone(&ledger),
             permits: Semaphore::new(STEPS_AT_ONCE),

@@ -1,6 +1,7 @@
 //! The agent's loops beside the reconciler. None waits for another; they meet in the ledger, in what is
 //! observed, and in wake-ups.
 
+mod captures;
 mod counters;
 mod freezes;
 mod housekeeping;
@@ -51,6 +52,7 @@ pub(crate) fn spawn(
     tasks.spawn(poll::run(Arc::clone(&context)));
     tasks.spawn(volumes::run(Arc::clone(&context), observed.clone()));
     tasks.spawn(counters::run(Arc::clone(&context)));
+    tasks.spawn(captures::run(Arc::clone(&context)));
     tasks.spawn(freezes::run(Arc::clone(&context)));
     tasks.spawn(report::run(Arc::clone(&context), observed));
     tasks.spawn(network::run(Arc::clone(&context)));

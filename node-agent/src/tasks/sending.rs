@@ -1,23 +1,37 @@
 //! Sends what snapshots hold to those who wait for it.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream::unfold;
-use tepui_storage::{Content, PoolError};
-use tepui_types::agent::WantedSending;
+use tepui_types::agent::{PlacementPart, WantedSending};
+use tepui_types::{PlacementId, SnapshotId};
 use tokio::sync::mpsc;
 
 use super::Context;
+use crate::captures::{CaptureError, DiskContent, Wanted};
+use crate::link::LinkError;
 
 /// Portions that are read ahead of the network; each has about 64 KiB, or a piece of the disk that cannot be compressed.
 const AHEAD: usize = 2;
 
 /// One sending. It is asked for once: where it breaks off its reader asks for the rest.
 pub(super) async fn send(context: Arc<Context>, order: WantedSending) {
-    let sent = match context.shared.storage.content(order).await {
+    let sent = match order.root_of {
+        Some(placement) => send_root(&context, order, placement).await,
+        None => send_snapshot(&context, order).await,
+    };
+    if let Err(error) = sent {
+        let (snapshot, message) = (order.snapshot_id, crate::chain(&error));
+        tracing::warn!(%snapshot, message, "the content of a snapshot was not sent to its end");
+    }
+}
+
+async fn send_snapshot(context: &Context, order: WantedSending) -> Result<(), LinkError> {
+    match context.shared.storage.content(order).await {
         Ok(content) => {
             let bytes = content.bytes();
             context.control_plane.bring_content(order.id, bytes, read(content)).await
@@ -27,15 +41,43 @@ pub(super) async fn send(context: Arc<Context>, order: WantedSending) {
             tracing::error!(%snapshot, message, "cannot open a snapshot that is to be sent");
             context.control_plane.refuse_content(order.id).await
         }
-    };
-    if let Err(error) = sent {
-        let (snapshot, message) = (order.snapshot_id, crate::chain(&error));
-        tracing::warn!(%snapshot, message, "the content of a snapshot was not sent to its end");
     }
 }
 
+/// It is captured first; who waits for it asks again where that takes too long.
+async fn send_root(context: &Context, order: WantedSending, placement: PlacementId) -> Result<(), LinkError> {
+    match capture(context, order.snapshot_id, placement).await {
+        Ok(content) => {
+            let bytes = content.bytes();
+            context.control_plane.bring_content(order.id, bytes, read(content)).await
+        }
+        Err(error) => {
+            let (snapshot, message) = (order.snapshot_id, crate::chain(&error));
+            tracing::warn!(%placement, %snapshot, message, "no root disk to send yet");
+            context.control_plane.refuse_content(order.id).await
+        }
+    }
+}
+
+async fn capture(
+    context: &Context,
+    snapshot: SnapshotId,
+    placement: PlacementId,
+) -> Result<DiskContent, CaptureError> {
+    let part = context.shared.ledger().wanted().node;
+    let wanted = part.placements.iter().find(|wanted| wanted.id == placement).map(|wanted| &wanted.wanted);
+    let disk = match wanted {
+        Some(PlacementPart::Present(spec)) => spec.root_disk.clone(),
+        Some(PlacementPart::Absent { .. }) | None => None,
+    };
+    let disk = disk.ok_or(CaptureError::NoDisk(placement))?;
+    context.shared.executor.captures.content(Wanted { snapshot, placement, disk }).await
+}
+
 /// Reads on a thread, no further ahead than the network lets it.
-fn read(content: Content) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+fn read<E: Error + Send + 'static>(
+    content: impl Iterator<Item = Result<Vec<u8>, E>> + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (sender, portions) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         for portion in content.map(Some).chain([None]) {
@@ -57,7 +99,7 @@ fn read(content: Content) -> impl Stream<Item = io::Result<Bytes>> + Send + 'sta
     })
 }
 
-fn unread(error: &PoolError) -> io::Error {
+fn unread(error: &impl Error) -> io::Error {
     let message = crate::chain(error);
     tracing::error!(message, "cannot read a snapshot that is being sent");
     io::Error::other(message)
@@ -71,6 +113,7 @@ mod tests {
     use axum::extract::{Path, State};
     use axum::http::HeaderMap;
     use axum::routing::post;
+    use tepui_storage::Content;
     use tepui_types::SendingId;
     use tepui_types::agent::SENDING_PATH;
     use tepui_types::frames::{Decoder, FrameError, PIECE_BYTES, RAW_SIZE_HEADER};

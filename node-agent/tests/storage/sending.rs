@@ -64,7 +64,13 @@ fn from_afar() -> SnapshotPart {
 impl Host {
     fn content(&self, number: u128, pool_id: PoolId, offset: u64) -> Result<Content, PoolError> {
         let (id, snapshot_id) = (SendingId::from_random(1), snapshot(number));
-        self.runtime.block_on(self.pools.content(WantedSending { id, pool_id, snapshot_id, offset }))
+        self.runtime.block_on(self.pools.content(WantedSending {
+            id,
+            pool_id,
+            snapshot_id,
+            offset,
+            root_of: None,
+        }))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tepui_agent::captures::CaptureKeeper;
 use tepui_agent::disks::{Disks, SimulatedDisks};
 use tepui_agent::doctor::{Books, Files, Finding, Inventory, compare};
 use tepui_agent::execute::{Executor, NetworkKeeper, STEPS_AT_ONCE};
@@ -91,11 +92,16 @@ impl Host {
     }
 
     fn share(&self, ledger: Arc<Mutex<Ledger>>, freezes: FreezeKeeper) -> Shared {
+        let hypervisor = Arc::clone(&self.guests) as Arc<dyn Hypervisor>;
+        let disks = Arc::clone(&self.disks) as Arc<dyn Disks>;
+        let captures =
+            CaptureKeeper::new(Arc::clone(&hypervisor), Arc::clone(&disks), self.dir.join("disks"));
         Shared {
             node_id: self.id,
             executor: Executor {
-                hypervisor: Arc::clone(&self.guests) as Arc<dyn Hypervisor>,
-                disks: Arc::clone(&self.disks) as Arc<dyn Disks>,
+                hypervisor,
+                disks,
+                captures: Arc::new(captures),
                 network: Arc::new(NetworkKeeper::new(Arc::new(SimulatedNetwork::new()), None)),
                 ledger: Arc::clone(&ledger),
                 permits: Semaphore::new(STEPS_AT_ONCE),

@@ -39,7 +39,7 @@ pub enum Verb {
     /// Take a snapshot of a volume, used or not
     #[command(before_help = examples!("tepui snapshot create before-upgrade --volume data", "tepui snapshot create nightly --instance db --freeze"))]
     #[command(
-        long_about = "Take a snapshot of a volume, used or not. It holds what a disk holds after a power failure: what the guest had flushed. It takes milliseconds and no room until the volume is written again.\n\nWith --freeze the guest first writes out all that its programs wrote, and holds its file systems still while the snapshot is taken: a moment, at most ten seconds. That needs qemu-guest-agent in the guest. The snapshot is completed only if it was still all the while; else it ends in error, and one without --freeze is what can be had."
+        long_about = "Take a snapshot of a volume, used or not. It holds what a disk holds after a power failure: what the guest had flushed. It takes milliseconds and no room until the volume is written again. That of a root disk that is local to its host is a copy of all that was written there, in a pool: it takes the time of its bytes, and its moment is a little later than that of the instance's volumes.\n\nWith --freeze the guest first writes out all that its programs wrote, and holds its file systems still while the snapshot is taken: a moment, at most ten seconds. That needs qemu-guest-agent in the guest. The snapshot is completed only if it was still all the while; else it ends in error, and one without --freeze is what can be had."
     )]
     Create(New),
     /// Copy a snapshot, also to another host
@@ -80,12 +80,15 @@ pub enum Verb {
 pub struct New {
     /// The tag Name
     name: String,
-    /// Of this volume: name, id or a unique beginning
+    /// Of this volume: name, id or a unique beginning; of a root disk that is local to its host: its id
     #[arg(long, add = names(Kind::Volume), required_unless_present = "instance")]
     volume: Option<String>,
-    /// Of every volume of this instance, at one moment: name, id or a unique beginning
+    /// Of every disk of this instance, at one moment: name, id or a unique beginning
     #[arg(long, add = names(Kind::Instance), conflicts_with = "volume")]
     instance: Option<String>,
+    /// Not of the disk that the instance boots from
+    #[arg(long, requires = "instance", conflicts_with = "volume")]
+    exclude_root: bool,
     /// Have the guest's file systems hold still meanwhile, by its qemu-guest-agent; without that the snapshot fails
     #[arg(long)]
     freeze: bool,
@@ -168,10 +171,10 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
 }
 
 async fn create(new: New, session: &mut Session) -> Result<()> {
-    let New { name, volume, instance, freeze, description, no_wait, timeout } = new;
+    let New { name, volume, instance, exclude_root, freeze, description, no_wait, timeout } = new;
     if let Some(instance) = instance {
         let tags = [("Name".to_owned(), name)].into();
-        let request = SnapshotInstanceRequest { description, freeze, tags };
+        let request = SnapshotInstanceRequest { description, freeze, exclude_root, tags };
         let mut taken = session.call::<SnapshotInstance>(&[&instance], &request).await?.items;
         if !no_wait {
             let deadline = Deadline::after(timeout);

@@ -9,8 +9,9 @@ use tepui_db::model::{
 use tepui_db::{InstanceFilter, StorageNews, StoragePartState};
 use tepui_types::agent::{
     DiskObserved, DiskPart, DiskSpec, DiskState, ExportPart, ExportState as SeenExport, LeftoverKind,
-    PlacementObserved, PoolPart, SnapshotPart, StorageObserved, StoragePart, StoredId, StoredState,
-    VolumePart, VolumeSource, WantedDisk, WantedExport, WantedSnapshot, WantedUnlink, WantedVolume,
+    PlacementObserved, PoolPart, SnapshotPart, SnapshotSource, StorageObserved, StoragePart, StoredId,
+    StoredState, VolumePart, VolumeSource, WantedDisk, WantedExport, WantedSnapshot, WantedUnlink,
+    WantedVolume,
 };
 use tepui_types::{ExportId, InstanceId, NodeId, VolumeId};
 
@@ -162,7 +163,9 @@ fn snapshot(snapshot: &Snapshot) -> WantedSnapshot {
     let wanted = match snapshot.state {
         SnapshotState::Pending | SnapshotState::Completed => {
             let taken = snapshot.state == SnapshotState::Completed || is_taken(snapshot);
-            SnapshotPart::Present { volume_id: snapshot.volume_id, copy_of: snapshot.copy_of, taken }
+            let root = snapshot.root_of.map(|_| SnapshotSource::root(snapshot.id));
+            let copy_of = snapshot.copy_of.or(root);
+            SnapshotPart::Present { volume_id: snapshot.volume_id, copy_of, taken }
         }
         SnapshotState::Deleting | SnapshotState::Error => SnapshotPart::Absent,
     };

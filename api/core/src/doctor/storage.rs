@@ -103,9 +103,9 @@ fn stored<'a>(
     volumes.chain(snapshots).filter_map(move |row| row.finding(node, now))
 }
 
-/// It takes as long as its bytes do to get from one pool to another.
+/// It takes as long as its bytes do to get from one pool to another, or from its instance's host.
 fn is_transfer(snapshot: &Snapshot) -> bool {
-    snapshot.copy_of.is_some_and(|source| source.pool_id != snapshot.pool_id)
+    snapshot.root_of.is_some() || snapshot.copy_of.is_some_and(|source| source.pool_id != snapshot.pool_id)
 }
 
 /// A volume or snapshot, with what its host said last.

@@ -59,6 +59,7 @@ impl Cloud {
             pool_id: source.pool_id,
             volume_id: Snapshot::NO_VOLUME,
             copy_of: None,
+            root_of: None,
             size_gib: source.size_gib,
             description: request.description.clone(),
             state: SnapshotState::Pending,

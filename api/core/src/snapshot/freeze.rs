@@ -29,6 +29,11 @@ impl Cloud {
             FreezeOutcome::Freezing(node) => Ok(vec![node]),
             FreezeOutcome::VolumeMissing(id) => Err(Error::not_found(Kind::Volume, id)),
             FreezeOutcome::VolumeState(id, state) => Err(wrong_volume(id, state)),
+            FreezeOutcome::LocalRoot(volume) => Err(invalid(
+                volume,
+                "must not be a root disk that is local to its host, which is read for longer than a guest may hold still: \
+                 leave it out (exclude_root), or take its snapshot without freeze",
+            )),
             FreezeOutcome::NotRunning(volume) => Err(invalid(
                 volume,
                 "must be attached to a running instance, whose file systems are to hold still; what no guest writes needs no freeze",

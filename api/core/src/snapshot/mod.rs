@@ -3,12 +3,13 @@
 mod content;
 mod copy;
 pub(crate) mod freeze;
+mod root;
 mod schedule;
 mod sharing;
 
+use tepui_db::DeleteOutcome;
 use tepui_db::model::{Snapshot, SnapshotFreeze, SnapshotRecord, SnapshotState, VolumeState};
-use tepui_db::{DeleteOutcome, NewSnapshotsOutcome};
-use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
+use tepui_types::{PoolId, SnapshotId, VolumeId};
 
 use crate::failpoint::pass;
 use crate::identity::deleted;
@@ -55,10 +56,10 @@ pub struct CreateSnapshots {
 
 impl Cloud {
     /// Takes a snapshot of each volume, in the order of the request. It is taken later than the call and before
-    /// it is shown as completed.
+    /// it is shown as completed. That of a root disk that is local to its host goes to the emptiest pool of the usual class.
     ///
     /// # Errors
-    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use. With a freeze also
+    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use, `PoolsFull`. With a freeze also
     /// `InvalidInput` for volumes that are not all of one running instance, and `WrongState` while that holds still for
     /// other snapshots.
     pub async fn create_snapshots(
@@ -94,19 +95,7 @@ impl Cloud {
         Ok(records)
     }
 
-    async fn write_snapshots(
-        &self,
-        snapshots: &[Snapshot],
-        tags: &[(SnapshotId, String, String)],
-    ) -> Result<Vec<NodeId>, Error> {
-        match self.db.create_snapshots(snapshots, tags).await? {
-            NewSnapshotsOutcome::Taking(nodes) => Ok(nodes),
-            NewSnapshotsOutcome::VolumeMissing(id) => Err(Error::not_found(Kind::Volume, id)),
-            NewSnapshotsOutcome::VolumeState(id, state) => Err(wrong_volume(id, state)),
-        }
-    }
-
-    /// Pool and size are the store's to fill in: those of the volume at the write.
+    /// Pool and size are the store's to fill in: those of the volume at the write. No local root disk has a pool.
     fn new_snapshot(&self, caller: &Caller, volume_id: VolumeId, request: &CreateSnapshots) -> Snapshot {
         Snapshot {
             id: SnapshotId::from_random(self.random()),
@@ -114,6 +103,7 @@ impl Cloud {
             pool_id: PoolId::from_random(0),
             volume_id,
             copy_of: None,
+            root_of: None,
             size_gib: 0,
             description: request.description.clone(),
             state: SnapshotState::Pending,

@@ -138,6 +138,7 @@ impl Cloud {
             pool_id: PoolId::from_random(0),
             volume_id,
             copy_of: None,
+            root_of: None,
             size_gib: 0,
             description: DESCRIPTION.into(),
             state: SnapshotState::Pending,

@@ -27,6 +27,7 @@ mod quarantine;
 mod races;
 mod read_only_volumes;
 mod retention;
+mod root_snapshots;
 mod schedules;
 mod scratch;
 mod snapshots;

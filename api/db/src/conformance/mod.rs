@@ -23,6 +23,7 @@ pub mod schedule;
 pub mod scratch;
 mod site;
 pub mod snapshot;
+pub mod snapshot_root;
 pub mod tag;
 pub mod volume;
 pub mod volume_end;
@@ -89,6 +90,8 @@ macro_rules! conformance_suite {
                 a_copy_of_a_snapshot_has_a_life_of_its_own, a_copy_goes_to_an_open_pool_of_any_host,
                 what_is_shared_is_used_by_others_and_changed_by_its_owner_alone,
                 a_snapshot_is_not_held_by_what_others_make_of_it;
+            snapshot_root: a_local_root_goes_to_the_pool_of_its_row_and_is_asked_of_its_node,
+                a_local_root_has_snapshots_as_long_as_its_instance_is_to_stay;
             freeze: snapshots_are_told_once_their_guest_holds_still_and_completed_once_it_held,
                 a_freeze_that_fails_fails_its_snapshots_and_no_others, a_freeze_is_of_one_running_guest,
                 a_freeze_that_nobody_ends_is_ended, a_copy_of_what_held_still_is_what_held_still;

@@ -160,6 +160,7 @@ impl Site {
             pool_id: PoolId::from_random(0),
             volume_id,
             copy_of: None,
+            root_of: None,
             size_gib: 0,
             description: "before the upgrade".into(),
             state: SnapshotState::Pending,

@@ -177,12 +177,14 @@ pub struct Snapshot {
     pub id: SnapshotId,
     /// The owner.
     pub project_id: ProjectId,
-    /// Where it is: the pool of its volume, or the one that it was copied to.
+    /// Where it is: the pool of its volume, or the one that it was copied to. That of a local root disk is chosen.
     pub pool_id: PoolId,
     /// What it was taken of; that may be gone. [`Snapshot::NO_VOLUME`] of a copy.
     pub volume_id: VolumeId,
     /// What it is a copy of; that may be gone.
     pub copy_of: Option<SnapshotSource>,
+    /// The placement whose local root disk it is taken of; that may be gone.
+    pub root_of: Option<PlacementId>,
     /// The volume's size at that moment.
     pub size_gib: u32,
     /// For people.

@@ -74,7 +74,7 @@ fn check_region(cx: &Context, parameter: &str, named: &str) -> Result<(), ApiErr
     Err(ApiError::invalid_value(parameter, named, &rule))
 }
 
-/// The volumes of an instance that are meant. A root disk that is local has no snapshots.
+/// The volumes of an instance that are meant, its root first.
 async fn volumes_of(cx: &Context, specification: &InstanceSpecification) -> Result<Vec<VolumeId>, ApiError> {
     let excludes_root = specification.exclude_boot_volume.unwrap_or_default();
     let named = specification.instance_id.as_deref();
@@ -82,13 +82,10 @@ async fn volumes_of(cx: &Context, specification: &InstanceSpecification) -> Resu
     let id: InstanceId = parse_id(Kind::Instance, named)?;
     let but: Vec<VolumeId> = parse_ids(Kind::Volume, &specification.exclude_data_volume_ids)?;
     let record = cx.cloud.instance(&cx.caller, id).await?.record;
-    if !record.instance.volume_root && !excludes_root {
-        return Err(ApiError::unsupported(
-            "The root disk is local to its host and cannot be snapshotted: set ExcludeBootVolume.",
-        ));
-    }
+    let local_root = record.root_volume.as_ref().filter(|_| !excludes_root).map(|root| root.id);
     let meant = record.attachments.iter().filter(|one| !(one.is_root && excludes_root));
-    let volumes: Vec<_> = meant.map(|one| one.volume_id).filter(|volume| !but.contains(volume)).collect();
+    let data = meant.map(|one| one.volume_id).filter(|volume| !but.contains(volume));
+    let volumes: Vec<_> = local_root.into_iter().chain(data).collect();
     if volumes.is_empty() {
         return Err(ApiError::new(
             "InvalidParameterValue",

@@ -17,6 +17,7 @@ mod protocol;
 mod read_only_volumes;
 mod reply;
 mod resources;
+mod root_snapshots;
 mod snapshots;
 mod tenancy;
 mod validator;

@@ -108,7 +108,7 @@ async fn a_volume_is_made_attached_snapshotted_detached_and_deleted() {
 }
 
 /// A pool, a running instance and its root disk.
-async fn scene(harness: &Harness) -> (String, String) {
+pub(crate) async fn scene(harness: &Harness) -> (String, String) {
     harness.pool().await;
     let client = &harness.admin;
     let image = harness.image(client, "debian").await;

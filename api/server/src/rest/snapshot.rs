@@ -2,11 +2,11 @@
 
 use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Kind, snapshot_failure};
 use tepui_db::model::{self, Role, SnapshotRecord};
-use tepui_types::SnapshotId;
 use tepui_types::rest::{
     CopySnapshotRequest, CreateSnapshotRequest, Empty, List, Snapshot, SnapshotConsistency,
     SnapshotInstanceRequest, SnapshotState,
 };
+use tepui_types::{SnapshotId, VolumeId};
 
 use super::resolve::pick;
 use super::routes::Call;
@@ -31,8 +31,16 @@ pub(super) async fn find_source(call: &Call, text: &str) -> Result<SnapshotId, F
     }
 }
 
+/// The volume that a text names; a root disk that is local to its host is none, and is named by its whole id.
+async fn find_disk(call: &Call, text: &str) -> Result<VolumeId, Failure> {
+    match (volume::find(call, text).await, text.parse()) {
+        (Err(Failure::Domain(Error::NotFound { .. })), Ok(id)) => Ok(id),
+        (found, _) => found,
+    }
+}
+
 pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result<Snapshot, Failure> {
-    let of = volume::find(&call, &request.volume).await?;
+    let of = find_disk(&call, &request.volume).await?;
     let CreateSnapshotRequest { volume: _, description, freeze, name, mut tags } = request;
     tags.extend(name.map(|name| ("Name".to_owned(), name)));
     let new = CreateSnapshots { volumes: vec![of], of_instance: false, freeze, description, tags };
@@ -46,12 +54,14 @@ pub(super) async fn of_instance(
     request: SnapshotInstanceRequest,
 ) -> Result<List<Snapshot>, Failure> {
     let record = instance::find(&call, call.target()).await?.record;
-    let volumes: Vec<_> = record.attachments.iter().map(|attachment| attachment.volume_id).collect();
+    let root = record.root_volume.as_ref().filter(|_| !request.exclude_root).map(|root| root.id);
+    let meant = record.attachments.iter().filter(|one| !(one.is_root && request.exclude_root));
+    let volumes: Vec<_> = root.into_iter().chain(meant.map(|one| one.volume_id)).collect();
     if volumes.is_empty() {
-        let rule = "has no volumes: its root disk is local to its node";
+        let rule = "has no disk but its root, which is excluded";
         return Err(Error::invalid("instance", record.instance.id, rule).into());
     }
-    let SnapshotInstanceRequest { description, freeze, tags } = request;
+    let SnapshotInstanceRequest { description, freeze, exclude_root: _, tags } = request;
     let new = CreateSnapshots { volumes, of_instance: true, freeze, description, tags };
     let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
     Ok(List { items: taken.into_iter().map(|record| shown(&call.caller, record)).collect() })

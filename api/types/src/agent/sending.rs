@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PoolId, SendingId, SnapshotId};
+use crate::{PlacementId, PoolId, SendingId, SnapshotId};
 
 /// One sending: a snapshot's content from an offset on, as [`frames`](crate::frames).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,4 +17,8 @@ pub struct WantedSending {
     /// Bytes before this one are not sent.
     #[serde(default)]
     pub offset: u64,
+    /// Its content is the local root disk of this placement, as it is at one moment from now on: the snapshot is in no pool
+    /// yet, and will be in the one that is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_of: Option<PlacementId>,
 }

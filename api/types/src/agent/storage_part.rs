@@ -117,6 +117,14 @@ pub struct SnapshotSource {
     pub pool_id: PoolId,
 }
 
+impl SnapshotSource {
+    /// What a snapshot of a local root disk is told to be a copy of: itself, in a pool that no host has. So the pool's host
+    /// asks for its content as for any other from elsewhere, and need not know what it is taken of.
+    pub const fn root(snapshot_id: SnapshotId) -> Self {
+        Self { snapshot_id, pool_id: PoolId::from_random(u128::MAX) }
+    }
+}
+
 /// Present or absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]

@@ -87,7 +87,7 @@ pub struct CopySnapshotRequest {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Takes a snapshot of each volume of an instance.
+/// Takes a snapshot of each disk of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotInstanceRequest {
@@ -97,6 +97,9 @@ pub struct SnapshotInstanceRequest {
     /// The guest's file systems hold still meanwhile, with the help of its guest agent; without that help the snapshot fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub freeze: bool,
+    /// Not of the disk that it boots from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclude_root: bool,
     /// Tags of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
@@ -106,7 +109,7 @@ pub struct SnapshotInstanceRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateSnapshotRequest {
-    /// Of this volume: its id, name or prefix.
+    /// Of this volume: its id, name or prefix; a root disk that is local to its host: its id.
     pub volume: String,
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]

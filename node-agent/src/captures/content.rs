@@ -1,0 +1,66 @@
+//! A capture on its way to another host.
+
+use std::io;
+
+use tepui_types::frames::{Encoder, PIECE_BYTES};
+
+use crate::disks::FlatDisk;
+
+/// So many bytes of frames are handed over at once, or more: those of holes are small.
+const PORTION_BYTES: usize = 64 << 10;
+
+/// The content of a disk, in portions of whole [`frames`](tepui_types::frames).
+pub(crate) struct DiskContent {
+    disk: FlatDisk,
+    place: u64,
+    encoder: Encoder,
+}
+
+impl DiskContent {
+    /// All of this disk.
+    pub(super) fn new(disk: FlatDisk) -> io::Result<Self> {
+        Ok(Self { disk, place: 0, encoder: Encoder::new()? })
+    }
+
+    /// The size of the whole.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.disk.bytes()
+    }
+
+    fn portion(&mut self) -> io::Result<Vec<u8>> {
+        let mut frames = Vec::new();
+        while self.place < self.bytes() && frames.len() < PORTION_BYTES {
+            self.append_piece(&mut frames)?;
+        }
+        Ok(frames)
+    }
+
+    fn append_piece(&mut self, frames: &mut Vec<u8>) -> io::Result<()> {
+        let left = self.bytes() - self.place;
+        let mut piece = vec![0; usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES)];
+        let has_any = self.disk.read(self.place, &mut piece)?;
+        if !has_any && piece.len() == PIECE_BYTES {
+            self.encoder.hole(frames);
+        } else {
+            self.encoder.piece(&piece, frames)?;
+        }
+        self.place += piece.len() as u64;
+        Ok(())
+    }
+}
+
+impl Iterator for DiskContent {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.portion() {
+            Ok(portion) if portion.is_empty() => None,
+            Ok(portion) => Some(Ok(portion)),
+            Err(error) => {
+                // What follows the bytes that cannot be read is not theirs.
+                self.place = self.bytes();
+                Some(Err(error))
+            }
+        }
+    }
+}
