@@ -36,7 +36,7 @@ pub enum Verb {
     /// Make another instance with the disks that one has now
     #[command(before_help = examples!("tepui instance clone web web-2", "tepui instance clone db db-test --type t3.small"))]
     #[command(
-        long_about = "Make another instance with the disks that one has now. The one may run: its clone finds what a power cut would leave. It must boot from a volume. Type, keys, security groups and tags are the same; addresses, and the user data, which did its work on the disk already, are not."
+        long_about = "Make another instance with the disks that one has now. The one may run: its clone finds what a power cut would leave. Its root disk becomes a volume: where it is local to its host, one of the usual class, for which the cloud needs a pool. Type, keys, security groups and tags are the same; addresses, and the user data, which did its work on the disk already, are not."
     )]
     Clone(clone::Clone),
     /// List instances

@@ -9,8 +9,8 @@ use tepui_types::rest::{
     Empty, Instance, LaunchVolume, RunInstancesRequest, Snapshot, SnapshotInstanceRequest, Volume,
 };
 
+use super::find;
 use super::watch::{Target, until};
-use super::{called, find};
 use crate::command::snapshot::completed;
 use crate::complete::{Kind, names};
 use crate::failure::{Failure, Result};
@@ -39,15 +39,9 @@ pub struct Clone {
 /// What the command met. Snapshots that are left are named.
 pub(super) async fn run(clone: Clone, session: &mut Session) -> Result<()> {
     let source = find(&clone.instance, session).await?;
-    if !source.boots_from_volume {
-        let message = format!("'{}' boots from a disk of its node, which cannot be cloned", called(&source));
-        return Err(Failure::failed(message)
-            .try_("tepui instance run IMAGE --root-class CLASS for one that can")
-            .docs("tepui help instance clone"));
-    }
     let deadline = Deadline::after(clone.timeout);
     let description = format!("for the clone {} of {}", clone.name, source.id);
-    let request = SnapshotInstanceRequest { description, freeze: false, tags: [].into() };
+    let request = SnapshotInstanceRequest { description, ..SnapshotInstanceRequest::default() };
     let snapshots = session.call::<SnapshotInstance>(&[&source.id.to_string()], &request).await?.items;
     let made = launch(&clone, &source, &snapshots, deadline, session).await;
     let left = remove(&snapshots, session).await;
@@ -100,11 +94,14 @@ fn request(
         client_token: Some(HEXLOWER.encode(&(session.world.random)())),
         ..RunInstancesRequest::default()
     };
+    // A root disk that is local to its host is no volume, and one of the clone is.
+    let is_root =
+        |snapshot: &&Snapshot| snapshot.volume_id.is_some() && snapshot.volume_id == source.root_volume_id;
+    request.root_snapshot = snapshots.iter().find(is_root).map(|snapshot| snapshot.id);
     for volume in volumes {
         let place = volume.attachments.iter().find(|place| place.instance_id == source.id);
         let (Some(snapshot), Some(place)) = (of(volume), place) else { continue };
         if Some(volume.id) == source.root_volume_id {
-            request.root_snapshot = Some(snapshot.id);
             request.root_delete_on_termination = Some(place.delete_on_termination);
         } else {
             request.volumes.push(LaunchVolume {
