@@ -55,7 +55,8 @@ impl Site {
     /// Both copies are whole, so that it leaves.
     async fn copied(&self, new: &NewMove) {
         self.says(self.storage, StorageNews::SnapshotPresent(new.source_id, 1)).await;
-        assert_eq!(self.stage(new.volume_id).await, Some(MoveStage::Copying));
+        self.world.db.advance_moves(self.world.now()).await.unwrap();
+        assert_eq!(self.stage(new.volume_id).await, Some(MoveStage::Copying), "the copy is not whole");
         self.says(self.compute, StorageNews::SnapshotPresent(new.target_id, 1)).await;
         assert_eq!(self.stage(new.volume_id).await, Some(MoveStage::Leaving));
     }
@@ -122,6 +123,7 @@ pub async fn a_volume_moves_whole_and_is_the_same(db: Arc<dyn Db>) {
     for news in [StorageNews::VolumeGone(id), StorageNews::VolumePresent(id, 1)] {
         site.says(site.compute, news).await;
     }
+    site.says(site.storage, StorageNews::VolumePresent(id, 1)).await;
     assert_eq!((site.stage(id).await, site.pool_of(id).await), (Some(MoveStage::Leaving), site.pool));
 
     site.says(site.storage, StorageNews::VolumeGone(id)).await;
