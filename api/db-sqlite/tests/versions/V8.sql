@@ -254,7 +254,7 @@ CREATE TABLE pool (
     soft_percent INTEGER NOT NULL CHECK (soft_percent BETWEEN 1 AND 100),
     hard_percent INTEGER NOT NULL CHECK (hard_percent BETWEEN soft_percent AND 100),
     draining INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL, moves_out INTEGER NOT NULL DEFAULT 0 CHECK (moves_out IN (0, 1)),
     UNIQUE (node_id, path)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshot (
@@ -267,7 +267,7 @@ CREATE TABLE snapshot (
     state TEXT NOT NULL CHECK (state IN ('pending', 'completed', 'deleting', 'error')),
     message TEXT,
     created_at INTEGER NOT NULL
-, copy_of BLOB, copy_pool_id BLOB CHECK ((copy_pool_id IS NULL) = (copy_of IS NULL)), public INTEGER NOT NULL DEFAULT 0, schedule_id BLOB, freeze TEXT CHECK (freeze IN ('waiting', 'taking', 'taken', 'held')), freeze_id BLOB, image_digest BLOB, image_bytes INTEGER) STRICT, WITHOUT ROWID;
+, copy_of BLOB, copy_pool_id BLOB CHECK ((copy_pool_id IS NULL) = (copy_of IS NULL)), public INTEGER NOT NULL DEFAULT 0, schedule_id BLOB, freeze TEXT CHECK (freeze IN ('waiting', 'taking', 'taken', 'held')), freeze_id BLOB, image_digest BLOB, image_bytes INTEGER, of_move INTEGER NOT NULL DEFAULT 0 CHECK (of_move IN (0, 1)), root_of BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE volume (
     id BLOB PRIMARY KEY,
     project_id INTEGER NOT NULL REFERENCES project,
@@ -307,14 +307,7 @@ CREATE TABLE snapshot_schedule (
     keep INTEGER NOT NULL CHECK (keep > 0),
     next_at INTEGER NOT NULL,
     created_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE quarantine (
-    id TEXT PRIMARY KEY,
-    pool_id BLOB NOT NULL REFERENCES pool,
-    project_id INTEGER,
-    removed_at INTEGER NOT NULL,
-    ordered INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID;
+, test_seconds INTEGER CHECK (test_seconds >= every_seconds), test_at INTEGER CHECK ((test_at IS NULL) = (test_seconds IS NULL)), tested_at INTEGER, freeze INTEGER NOT NULL DEFAULT 0 CHECK (freeze IN (0, 1)), freeze_failure TEXT) STRICT, WITHOUT ROWID;
 CREATE TABLE volume_end (
     volume_id BLOB PRIMARY KEY REFERENCES volume ON DELETE CASCADE,
     at INTEGER NOT NULL,
@@ -351,16 +344,47 @@ CREATE TABLE freeze (
     stage TEXT NOT NULL CHECK (stage IN ('freezing', 'frozen', 'thawing')),
     asked_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T21:27:19.999832501Z', '12820139916956956954');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T21:27:19.999897788Z', '12511328473177767873');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T21:27:19.999905269Z', '10588411692588079445');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (4, 'volume_limits', '2026-11-28T21:27:19.999914202Z', '8290633579513034437');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T21:27:19.999917096Z', '5711734759943458662');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (6, 'volume_roots', '2026-11-28T21:27:19.999927802Z', '17892248927013283717');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (7, 'more_of_volumes', '2026-11-28T21:27:19.999933691Z', '3373290211136577516');
-INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (8, 'more_of_snapshots', '2026-11-28T21:27:19.999958138Z', '1987586464355054065');
+CREATE TABLE snapshot_test (
+    id BLOB PRIMARY KEY,
+    snapshot_id BLOB NOT NULL UNIQUE REFERENCES snapshot ON DELETE CASCADE,
+    ordered_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshot_tested (
+    snapshot_id BLOB PRIMARY KEY REFERENCES snapshot ON DELETE CASCADE,
+    tested_at INTEGER NOT NULL,
+    digest BLOB,
+    failure TEXT,
+    CHECK (digest IS NOT NULL OR failure IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE volume_move (
+    volume_id BLOB PRIMARY KEY REFERENCES volume,
+    from_pool BLOB NOT NULL REFERENCES pool,
+    to_pool BLOB NOT NULL REFERENCES pool,
+    stage TEXT NOT NULL CHECK (stage IN ('copying', 'leaving', 'arriving', 'failed')),
+    source_id BLOB NOT NULL UNIQUE,
+    target_id BLOB NOT NULL UNIQUE,
+    by_drain INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    message TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE "quarantine" (
+    id TEXT NOT NULL,
+    pool_id BLOB NOT NULL REFERENCES pool,
+    project_id INTEGER,
+    removed_at INTEGER NOT NULL,
+    ordered INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (id, pool_id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (1, 'initial', '2026-11-28T22:16:09.833000653Z', '12820139916956956954');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (2, 'volumes', '2026-11-28T22:16:09.833024528Z', '12511328473177767873');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (3, 'volume_modifications', '2026-11-28T22:16:09.833027463Z', '10588411692588079445');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (4, 'volume_limits', '2026-11-28T22:16:09.833030037Z', '8290633579513034437');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (5, 'snapshots', '2026-11-28T22:16:09.83303225Z', '5711734759943458662');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (6, 'volume_roots', '2026-11-28T22:16:09.833035274Z', '17892248927013283717');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (7, 'more_of_volumes', '2026-11-28T22:16:09.833038229Z', '3373290211136577516');
+INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (8, 'more_of_snapshots', '2026-11-28T22:16:09.833040823Z', '3236900040810086781');
 INSERT INTO meta (only_row, epoch) VALUES (1, 1);
-INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 38, 1800000006000000000, 5000, 51200, 2, 7);
+INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000001, 'alpha', 1000, 1000, 1000000, 3, 3, 1536, 39, 1800000006000000000, 5000, 51200, 3, 11);
 INSERT INTO project (id, name, quota_instances, quota_vcpus, quota_memory_mib, used_instances, used_vcpus, used_memory_mib, instance_changes, created_at, quota_volumes, quota_volume_gib, used_volumes, used_volume_gib) VALUES (100000000008, 'beta', 1000, 1000, 1000000, 1, 1, 512, 20, 1800000013000000000, 5000, 51200, 0, 0);
 INSERT INTO user (id, name, role, created_at) VALUES (X'00000000000000004A', 'ann', 'member', 1800000075000000000);
 INSERT INTO access_key (id, user_id, project_id, wrapped_secret, created_at) VALUES ('TPAKA', X'00000000000000004A', 100000000001, X'010203', 1800000076000000000);
@@ -405,23 +429,30 @@ INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on
 INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on_termination, created_at) VALUES (3, X'000000000000000028', 100000000001, 8, '/dev/sda1', 1, 1800000041000000000);
 INSERT INTO root_volume (instance_n, id, project_id, size_gib, device, delete_on_termination, created_at) VALUES (5, X'000000000000000042', 100000000008, 8, '/dev/sda1', 1, 1800000067000000000);
 INSERT INTO launch_token (project_id, token, parameters_sha256, reservation_id, used_at) VALUES (100000000008, 't', X'0101010101010101010101010101010101010101010101010101010101010101', X'000000000000000048', 1800000073000000000);
-INSERT INTO storage_host (node_id, generation) VALUES (X'00000000000000000F', 13);
-INSERT INTO pool (id, name, class, backend, node_id, path, soft_percent, hard_percent, draining, created_at) VALUES (X'000000000000000056', 'fast', 'gp3', 'iscsi', X'00000000000000000F', '/srv/fast', 80, 90, 0, 1800000087000000000);
-INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes) VALUES (X'00000000000000005F', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'still', 'pending', NULL, 1800000096000000000, NULL, NULL, 0, NULL, 'waiting', X'000000000000000062', NULL, NULL);
-INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes) VALUES (X'000000000000000065', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'nightly', 'completed', NULL, 1800000102000000000, NULL, NULL, 1, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes) VALUES (X'000000000000000068', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 4, 'nightly', 'pending', NULL, 1800000102000000000, X'000000000000000065', X'000000000000000056', 0, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes) VALUES (X'000000000000000069', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 1, 'nightly', 'pending', NULL, 1800000102000000000, NULL, NULL, 0, NULL, NULL, NULL, X'81D93757457F988523814AE0009837AE893F38D3FE123F2C37896F118B4C7804', 1073741824);
+INSERT INTO storage_host (node_id, generation) VALUES (X'00000000000000000F', 21);
+INSERT INTO pool (id, name, class, backend, node_id, path, soft_percent, hard_percent, draining, created_at, moves_out) VALUES (X'000000000000000056', 'fast', 'gp3', 'iscsi', X'00000000000000000F', '/srv/fast', 80, 90, 0, 1800000087000000000, 0);
+INSERT INTO pool (id, name, class, backend, node_id, path, soft_percent, hard_percent, draining, created_at, moves_out) VALUES (X'000000000000000078', 'fast-2', 'gp3', 'iscsi', X'00000000000000000F', '/srv/fast-2', 80, 90, 0, 1800000087000000000, 0);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes, of_move, root_of) VALUES (X'00000000000000005F', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'still', 'pending', NULL, 1800000096000000000, NULL, NULL, 0, NULL, 'waiting', X'000000000000000062', NULL, NULL, 0, NULL);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes, of_move, root_of) VALUES (X'000000000000000065', 100000000001, X'000000000000000056', X'000000000000000058', 4, 'nightly', 'completed', NULL, 1800000102000000000, NULL, NULL, 1, NULL, NULL, NULL, NULL, NULL, 0, NULL);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes, of_move, root_of) VALUES (X'000000000000000068', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 4, 'nightly', 'pending', NULL, 1800000102000000000, X'000000000000000065', X'000000000000000056', 0, NULL, NULL, NULL, NULL, NULL, 0, NULL);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes, of_move, root_of) VALUES (X'000000000000000069', 100000000001, X'000000000000000056', X'0FFFFFFFFFFFFFFFFF', 1, 'nightly', 'pending', NULL, 1800000102000000000, NULL, NULL, 0, NULL, NULL, NULL, X'81D93757457F988523814AE0009837AE893F38D3FE123F2C37896F118B4C7804', 1073741824, 0, NULL);
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes, of_move, root_of) VALUES (X'00000000000000006A', 100000000001, X'000000000000000056', X'00000000000000001D', 8, 'nightly', 'pending', NULL, 1800000102000000000, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, 0, X'00000000000000001F');
+INSERT INTO snapshot (id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, public, schedule_id, freeze, freeze_id, image_digest, image_bytes, of_move, root_of) VALUES (X'00000000000000007B', 100000000001, X'000000000000000056', X'000000000000000079', 4, '', 'pending', NULL, 1800000125000000000, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, 1, NULL);
 INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib, image_digest, image_bytes, read_only) VALUES (X'000000000000000058', 100000000001, X'000000000000000056', 6, 4, NULL, 'available', NULL, 1800000089000000000, 't', X'0101010101010101010101010101010101010101010101010101010101010101', 200, 10, NULL, NULL, 0);
-INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib, image_digest, image_bytes, read_only) VALUES (X'000000000000000071', 100000000001, X'000000000000000056', 1, 1, NULL, 'available', NULL, 1800000114000000000, NULL, NULL, 0, 0, NULL, NULL, 1);
+INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib, image_digest, image_bytes, read_only) VALUES (X'000000000000000079', 100000000001, X'000000000000000056', 4, 4, NULL, 'available', NULL, 1800000089000000000, NULL, NULL, 100, 0, NULL, NULL, 0);
+INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, snapshot_id, state, message, created_at, token, parameters_sha256, iops, throughput_mib, image_digest, image_bytes, read_only) VALUES (X'00000000000000007E', 100000000001, X'000000000000000056', 1, 1, NULL, 'available', NULL, 1800000127000000000, NULL, NULL, 0, 0, NULL, NULL, 1);
 INSERT INTO volume_modification (volume_id, original_gib, target_gib, original_iops, target_iops, original_throughput_mib, target_throughput_mib, started_at, ended_at, original_read_only, target_read_only) VALUES (X'000000000000000058', 4, 6, 100, 200, 0, 10, 1800000100000000000, NULL, 0, 0);
 INSERT INTO snapshot_share (snapshot_id, project_id) VALUES (X'000000000000000065', 100000000001);
-INSERT INTO snapshot_schedule (id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at) VALUES (X'00000000000000006A', 100000000001, 'backup', 'daily', 86400, 7, 1800000107000000000, 1800000108000000000);
-INSERT INTO quarantine (id, pool_id, project_id, removed_at, ordered) VALUES ('vol-0000000000000006f', X'000000000000000056', NULL, 1800000112000000000, 0);
-INSERT INTO volume_end (volume_id, at, warns_at, warned_seconds, set_by) VALUES (X'000000000000000058', 1800000109000000000, 1800000109000000000, 60, X'00000000000000006E');
+INSERT INTO snapshot_schedule (id, project_id, tag_key, tag_value, every_seconds, keep, next_at, created_at, test_seconds, test_at, tested_at, freeze, freeze_failure) VALUES (X'00000000000000006B', 100000000001, 'backup', 'daily', 86400, 7, 1800000108000000000, 1800000109000000000, 604800, 1800000110000000000, NULL, 1, 'no guest agent');
+INSERT INTO volume_end (volume_id, at, warns_at, warned_seconds, set_by) VALUES (X'000000000000000058', 1800000116000000000, 1800000116000000000, 60, X'000000000000000075');
 INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'00000000000000005C', X'000000000000000058', 0, 100000000001, 2, '/dev/sdf', 0, 'attached', 1800000093000000000, X'00000000000000005B', X'00000000000000001F', X'010203', 'open', '{"protocol":"iscsi","portal":"192.0.2.1:3260","target":"iqn.2026-11.test:1","lun":1}', NULL, 0, 0, 0, 0);
-INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'000000000000000074', X'000000000000000071', 1, 100000000001, 2, '/dev/sdr', 0, 'attaching', 1800000118000000000, X'000000000000000075', X'00000000000000001F', X'010203', 'making', NULL, NULL, 0, 0, 0, 0);
-INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'000000000000000077', X'000000000000000071', 1, 100000000001, 3, '/dev/sdr', 0, 'attaching', 1800000121000000000, X'000000000000000078', X'00000000000000002A', X'010203', 'making', NULL, NULL, 0, 0, 0, 0);
+INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'000000000000000081', X'00000000000000007E', 1, 100000000001, 2, '/dev/sdr', 0, 'attaching', 1800000131000000000, X'000000000000000082', X'00000000000000001F', X'010203', 'making', NULL, NULL, 0, 0, 0, 0);
+INSERT INTO attachment (id, volume_id, read_only, project_id, instance_n, device, delete_on_termination, state, since, export_id, placement_id, wrapped_secret, export_state, source, message, guest_gib, guest_iops, guest_throughput_mib, is_root) VALUES (X'000000000000000084', X'00000000000000007E', 1, 100000000001, 3, '/dev/sdr', 0, 'attaching', 1800000134000000000, X'000000000000000085', X'00000000000000002A', X'010203', 'making', NULL, NULL, 0, 0, 0, 0);
 INSERT INTO freeze (id, placement_id, stage, asked_at) VALUES (X'000000000000000062', X'00000000000000001F', 'freezing', 1800000099000000000);
+INSERT INTO snapshot_test (id, snapshot_id, ordered_at) VALUES (X'000000000000000070', X'000000000000000065', 1800000115000000000);
+INSERT INTO snapshot_tested (snapshot_id, tested_at, digest, failure) VALUES (X'000000000000000065', 1800000114000000000, X'ED7002B439E9AC845F22357D822BAC1444730FBDB6016D3EC9432297B9EC9F73', NULL);
+INSERT INTO volume_move (volume_id, from_pool, to_pool, stage, source_id, target_id, by_drain, since, message) VALUES (X'000000000000000079', X'000000000000000056', X'000000000000000078', 'copying', X'00000000000000007B', X'00000000000000007C', 0, 1800000125000000000, NULL);
+INSERT INTO quarantine (id, pool_id, project_id, removed_at, ordered) VALUES ('vol-00000000000000076', X'000000000000000056', NULL, 1800000119000000000, 0);
 CREATE INDEX access_key_user ON access_key (user_id);
 CREATE INDEX access_key_project ON access_key (project_id);
 CREATE INDEX audit_done ON audit (project_id) WHERE outcome = 'ok';
@@ -575,9 +606,6 @@ CREATE TRIGGER volume_removed AFTER DELETE ON volume BEGIN
     UPDATE project SET used_volumes = used_volumes - 1, used_volume_gib = used_volume_gib - OLD.size_gib
     WHERE id = OLD.project_id;
 END;
-CREATE TRIGGER volume_stays BEFORE UPDATE OF pool_id, project_id ON volume BEGIN
-    SELECT raise(ABORT, 'a volume never changes its pool or project');
-END;
 CREATE TRIGGER volume_never_shrinks BEFORE UPDATE OF size_gib ON volume WHEN NEW.size_gib < OLD.size_gib BEGIN
     SELECT raise(ABORT, 'a volume never shrinks');
 END;
@@ -592,7 +620,6 @@ CREATE INDEX snapshot_schedule_due ON snapshot_schedule (next_at);
 CREATE INDEX snapshot_scheduled ON snapshot (schedule_id) WHERE schedule_id IS NOT NULL;
 CREATE INDEX instance_leaving ON instance (n) WHERE state = 'stopping' AND volume_root;
 CREATE INDEX volume_image_wanted ON volume (image_digest) WHERE state = 'creating' AND image_digest IS NOT NULL;
-CREATE INDEX quarantine_pool ON quarantine (pool_id);
 CREATE INDEX volume_end_warns ON volume_end (warns_at);
 CREATE UNIQUE INDEX volume_access ON volume (id, read_only);
 CREATE UNIQUE INDEX attachment_writer ON attachment (volume_id) WHERE NOT read_only;
@@ -612,3 +639,24 @@ CREATE TRIGGER attachment_delete_counts AFTER DELETE ON attachment BEGIN
 END;
 CREATE INDEX snapshot_frozen ON snapshot (freeze_id) WHERE freeze_id IS NOT NULL;
 CREATE INDEX snapshot_image_wanted ON snapshot (image_digest) WHERE state = 'pending' AND image_digest IS NOT NULL;
+CREATE INDEX snapshot_schedule_test_due ON snapshot_schedule (test_at) WHERE test_at IS NOT NULL;
+CREATE INDEX volume_move_from ON volume_move (from_pool);
+CREATE INDEX volume_move_to ON volume_move (to_pool);
+CREATE TRIGGER what_moves_is_not_used BEFORE INSERT ON attachment
+WHEN EXISTS (SELECT 1 FROM volume_move WHERE volume_id = NEW.volume_id) BEGIN
+    SELECT raise(ABORT, 'a volume that moves has no instance');
+END;
+CREATE TRIGGER what_is_used_does_not_move BEFORE INSERT ON volume_move
+WHEN EXISTS (SELECT 1 FROM attachment WHERE volume_id = NEW.volume_id) BEGIN
+    SELECT raise(ABORT, 'a volume that an instance has does not move');
+END;
+CREATE TRIGGER volume_stays BEFORE UPDATE OF project_id ON volume BEGIN
+    SELECT raise(ABORT, 'a volume never changes its project');
+END;
+CREATE TRIGGER volume_moves BEFORE UPDATE OF pool_id ON volume
+WHEN NEW.pool_id <> OLD.pool_id AND NOT EXISTS
+    (SELECT 1 FROM volume_move m WHERE m.volume_id = OLD.id AND m.stage IN ('leaving', 'arriving')
+         AND NEW.pool_id IN (m.from_pool, m.to_pool)) BEGIN
+    SELECT raise(ABORT, 'a volume changes its pool by a move alone');
+END;
+CREATE INDEX quarantine_pool ON quarantine (pool_id);
