@@ -110,9 +110,10 @@ impl Control {
         };
         let seen = look(&line);
         // Of a connection that ends before it asked for anything tgtd never sees the end: it reads it again and again,
-        // and takes a whole processor, as long as it runs. The answer to this is nobody's.
+        // and takes a whole processor, as long as it runs. The answer to this is nobody's, and whoever has ended
+        // meanwhile reads nothing any more.
         let request = Request::new(Mode::Portal, Op::Show).target(-1);
-        line.write_all(&request.encode()).await.map_err(self.silent("show portals"))?;
+        let _ = line.write_all(&request.encode()).await;
         Ok(Some(seen))
     }
 
