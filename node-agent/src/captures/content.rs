@@ -1,10 +1,12 @@
 //! A capture on its way to another host.
 
 use std::io;
+use std::sync::Arc;
 
 use tepui_types::frames::{Encoder, PIECE_BYTES};
 
-use crate::disks::FlatDisk;
+use super::make::RESERVE;
+use crate::disks::{Disks, FlatDisk};
 
 /// So many bytes of frames are handed over at once, or more: those of holes are small.
 const PORTION_BYTES: usize = 64 << 10;
@@ -12,14 +14,16 @@ const PORTION_BYTES: usize = 64 << 10;
 /// The content of a disk, in portions of whole [`frames`](tepui_types::frames).
 pub(crate) struct DiskContent {
     disk: FlatDisk,
+    /// Beside it. The file has no name any more, and takes its room until it is closed.
+    disks: Arc<dyn Disks>,
     place: u64,
     encoder: Encoder,
 }
 
 impl DiskContent {
     /// All of this disk.
-    pub(super) fn new(disk: FlatDisk) -> io::Result<Self> {
-        Ok(Self { disk, place: 0, encoder: Encoder::new()? })
+    pub(super) fn new(disk: FlatDisk, disks: Arc<dyn Disks>) -> io::Result<Self> {
+        Ok(Self { disk, disks, place: 0, encoder: Encoder::new()? })
     }
 
     /// The size of the whole.
@@ -30,9 +34,18 @@ impl DiskContent {
     fn portion(&mut self) -> io::Result<Vec<u8>> {
         let mut frames = Vec::new();
         while self.place < self.bytes() && frames.len() < PORTION_BYTES {
+            self.check_room()?;
             self.append_piece(&mut frames)?;
         }
         Ok(frames)
+    }
+
+    /// What is sent is closed after this, and its room is free: it is captured anew once there is more.
+    fn check_room(&self) -> io::Result<()> {
+        if self.disks.free_bytes() < RESERVE {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "guests need the room of the capture"));
+        }
+        Ok(())
     }
 
     fn append_piece(&mut self, frames: &mut Vec<u8>) -> io::Result<()> {

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use tepui_libvirt::{CaptureState, DomainState};
 use tepui_types::PlacementId;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{CaptureError, CaptureKeeper, Extent, Wanted, file};
+use super::{ABANDONED, Called, CaptureError, CaptureKeeper, Extent, Wanted, file};
 use crate::disks::{DiskError, DiskPaths};
 
 /// How often a capture under way is looked at. A disk writes a few hundred MiB in this time.
 const LOOK: Duration = Duration::from_millis(250);
 /// What a capture leaves free: guests stand still on a full disk.
-const RESERVE: u64 = 2 << 30;
+pub(super) const RESERVE: u64 = 2 << 30;
 /// What a capture may take in any case, and for each GiB of its disk: a slow disk under load copies ten MiB a second.
 const SHORTEST: Duration = Duration::from_secs(600);
 const FOR_EACH_GIB: Duration = Duration::from_secs(100);
@@ -34,11 +33,7 @@ impl Drop for StopOnDrop {
 
 impl CaptureKeeper {
     /// Makes the file of a capture. It is worthless after an error, and the caller removes it.
-    pub(super) async fn make(
-        &self,
-        wanted: &Wanted,
-        off: watch::Receiver<bool>,
-    ) -> Result<Extent, CaptureError> {
+    pub(super) async fn make(&self, wanted: &Wanted, called: Called) -> Result<Extent, CaptureError> {
         let id = wanted.placement;
         let paths = self.disks.paths(id, &wanted.disk);
         if !self.disks.overlays()?.contains(&id) {
@@ -47,9 +42,13 @@ impl CaptureKeeper {
         self.check_room(file::written(&paths)?.min(wanted.disk.size_bytes))?;
         file::remove(&file::path(&self.dir, id))?;
         let time = SHORTEST + FOR_EACH_GIB * u32::try_from(wanted.disk.size_bytes / GIB).unwrap_or(u32::MAX);
-        let stop = self.reason_to_stop(off, time);
+        let stop = self.reason_to_stop(called, time);
         match self.is_off(id).await? {
-            true => self.copy(id, paths, stop).await.map(|()| Extent::OnImage),
+            true => {
+                self.copy(id, paths, stop).await?;
+                // Whoever started it beside the agent wrote into what was read.
+                if self.is_off(id).await? { Ok(Extent::OnImage) } else { Err(CaptureError::CalledOff) }
+            }
             false => self.let_qemu_copy(id, stop).await.map(|()| Extent::All),
         }
     }
@@ -70,11 +69,15 @@ impl CaptureKeeper {
     }
 
     /// Returns when it must end early, with why.
-    async fn reason_to_stop(&self, mut off: watch::Receiver<bool>, time: Duration) -> CaptureError {
+    pub(super) async fn reason_to_stop(&self, mut called: Called, time: Duration) -> CaptureError {
         let begun = Instant::now();
         loop {
             // Nobody is left to call it off when the sender is gone, as at the agent's end.
-            if tokio::time::timeout(LOOK, off.wait_for(|off| *off)).await.is_ok() {
+            if tokio::time::timeout(LOOK, called.off.wait_for(|off| *off)).await.is_ok() {
+                return CaptureError::CalledOff;
+            }
+            // Its snapshot was deleted, or its pool's host is gone: others wait.
+            if called.asked.borrow().elapsed() > ABANDONED {
                 return CaptureError::CalledOff;
             }
             if begun.elapsed() > time {

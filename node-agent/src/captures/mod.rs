@@ -3,8 +3,9 @@
 //!
 //! ```text
 //!   asked for ──▶ under way ──▶ whole ──▶ opened, and its file removed
-//!                     │            └─ not asked for again within KEEP: removed
-//!                     └─ failed, the disk nearly full, its guest starts or goes: removed, and made anew when asked again
+//!                     │            └─ not asked for again within KEEP, the disk nearly full, its guest starts: removed
+//!                     └─ failed, the disk nearly full, its guest starts or goes, not asked for within ABANDONED: removed,
+//!                        and made anew when asked again
 //! ```
 //!
 //! One at a time is made on a host. Of a guest that runs, QEMU makes it beside the guest; of one that is off it is a copy of the
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tepui_types::agent::RootDisk;
 use tepui_types::{PlacementId, SnapshotId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::disks::{DiskError, Disks, FlatDisk};
 use crate::hypervisor::{Hypervisor, HypervisorError};
@@ -35,8 +37,13 @@ pub(crate) use file::placement_of;
 
 /// How long who asks for a capture waits for it. The control plane waits a little longer, and its reader asks again.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// A whole capture is kept so long for who asks again.
-const KEEP: Duration = Duration::from_secs(180);
+/// A whole capture is kept so long for who asks again. A host that makes many snapshots asks for each in turn, with up to
+/// [`PATIENCE`] for every other one.
+const KEEP: Duration = Duration::from_secs(900);
+/// A whole one that nobody asked for in this time goes where another one is wanted.
+const IDLE: Duration = Duration::from_secs(180);
+/// One under way that nobody asked for in this time is called off.
+const ABANDONED: Duration = PATIENCE.saturating_add(KEEP);
 
 /// Why there is no capture to send.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +73,7 @@ pub enum CaptureError {
     /// It did not end in time.
     #[error("the capture did not end within {0:?}")]
     TooSlow(Duration),
-    /// A start, or the end of the agent.
+    /// A start, the end of the agent, or nobody asks for it any more.
     #[error("the capture was called off")]
     CalledOff,
     /// The guest that was seen to run is off.
@@ -103,7 +110,8 @@ enum Extent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
     UnderWay,
-    Whole(Extent),
+    /// Since when.
+    Whole(Extent, Instant),
     /// Nothing is left of it; why, if it failed.
     Over(Option<String>),
 }
@@ -113,6 +121,15 @@ struct Capture {
     progress: watch::Receiver<Progress>,
     /// It is not wanted any more.
     off: watch::Sender<bool>,
+    /// When somebody asked for it last.
+    asked: watch::Sender<Instant>,
+}
+
+/// What its task hears of a capture.
+#[derive(Clone)]
+struct Called {
+    off: watch::Receiver<bool>,
+    asked: watch::Receiver<Instant>,
 }
 
 impl Capture {
@@ -123,6 +140,14 @@ impl Capture {
     fn is_over(&self) -> bool {
         // A task that died has left a file, which the next capture of the disk removes.
         matches!(*self.progress.borrow(), Progress::Over(_)) || self.progress.has_changed().is_err()
+    }
+
+    /// Whether it is whole, and those who wanted it seem to want it no more. They may have asked last long before it was.
+    fn is_idle(&self) -> bool {
+        match *self.progress.borrow() {
+            Progress::Whole(_, since) => since.max(*self.asked.borrow()).elapsed() > IDLE,
+            Progress::UnderWay | Progress::Over(_) => false,
+        }
     }
 }
 
@@ -180,7 +205,7 @@ impl CaptureKeeper {
             Ok(Ok(progress)) => progress.clone(),
         };
         match ended {
-            Progress::Whole(extent) => self.open(wanted, extent).await,
+            Progress::Whole(extent, _) => self.open(wanted, extent).await,
             Progress::Over(Some(why)) => Err(CaptureError::Failed(why)),
             Progress::Over(None) | Progress::UnderWay => Err(CaptureError::NotYet),
         }
@@ -191,8 +216,16 @@ impl CaptureKeeper {
         let mut known = self.known();
         match &known.one {
             Some(one) if one.is_over() => {}
-            Some(one) if one.wanted.snapshot == wanted.snapshot => return Ok(one.progress.clone()),
-            Some(_) => return Err(CaptureError::Busy),
+            Some(one) if one.wanted.snapshot == wanted.snapshot => {
+                one.asked.send_replace(Instant::now());
+                return Ok(one.progress.clone());
+            }
+            Some(one) => {
+                if one.is_idle() {
+                    one.off.send_replace(true);
+                }
+                return Err(CaptureError::Busy);
+            }
             None => {}
         }
         if !known.is_tidy {
@@ -202,25 +235,23 @@ impl CaptureKeeper {
             return Err(CaptureError::Moving);
         }
         let (told, progress) = watch::channel(Progress::UnderWay);
-        let (off, called_off) = watch::channel(false);
-        tokio::spawn(Arc::clone(self).run(wanted.clone(), told, called_off));
-        known.one = Some(Capture { wanted: wanted.clone(), progress: progress.clone(), off });
+        let ((off, called_off), (asked, last_asked)) =
+            (watch::channel(false), watch::channel(Instant::now()));
+        let called = Called { off: called_off, asked: last_asked };
+        tokio::spawn(Arc::clone(self).run(wanted.clone(), told, called));
+        known.one = Some(Capture { wanted: wanted.clone(), progress: progress.clone(), off, asked });
         Ok(progress)
     }
 
     /// Makes one, and keeps it until it is opened or nobody asks for it.
-    async fn run(
-        self: Arc<Self>,
-        wanted: Wanted,
-        progress: watch::Sender<Progress>,
-        mut off: watch::Receiver<bool>,
-    ) {
+    async fn run(self: Arc<Self>, wanted: Wanted, progress: watch::Sender<Progress>, called: Called) {
         let (placement, snapshot) = (wanted.placement, wanted.snapshot);
-        let why = match self.make(&wanted, off.clone()).await {
+        let why = match self.make(&wanted, called.clone()).await {
             Ok(extent) => {
                 tracing::info!(%placement, %snapshot, "captured a root disk");
-                progress.send_replace(Progress::Whole(extent));
-                let _ = tokio::time::timeout(KEEP, off.wait_for(|off| *off)).await;
+                progress.send_replace(Progress::Whole(extent, Instant::now()));
+                let why = self.reason_to_stop(called, KEEP).await;
+                tracing::debug!(%placement, %snapshot, message = crate::chain(&why), "a capture is kept no more");
                 None
             }
             Err(error) => {
@@ -240,6 +271,7 @@ impl CaptureKeeper {
         let path = file::path(&self.dir, wanted.placement);
         let base = self.disks.paths(wanted.placement, &wanted.disk).base;
         let failed = file::file_error(&path);
+        let disks = Arc::clone(&self.disks);
         let open = move || {
             let base = match extent {
                 Extent::All => None,
@@ -247,30 +279,32 @@ impl CaptureKeeper {
             };
             let capture = File::open(&path).map_err(&failed)?;
             let disk = FlatDisk::open(capture, base, wanted.disk.size_bytes).map_err(&failed)?;
-            DiskContent::new(disk).map_err(&failed)
+            DiskContent::new(disk, disks).map_err(&failed)
         };
         let opened = tokio::task::spawn_blocking(open).await.unwrap_or(Err(DiskError::GivenUp))?;
-        if let Some(one) = self.known().one.as_ref().filter(|one| one.wanted.snapshot == wanted.snapshot) {
-            one.off.send_replace(true);
-        }
+        // Meanwhile it may have gone, and the file is the half-made one of another snapshot.
+        let is_own = |one: &&Capture| one.wanted.snapshot == wanted.snapshot && !one.is_under_way();
+        let known = self.known();
+        let own = known.one.as_ref().filter(is_own).ok_or(CaptureError::NotYet)?;
+        own.off.send_replace(true);
         Ok(opened)
     }
 
-    /// Ends the capture of a placement's disk that is under way, and keeps others off it: before its guest starts, and before
-    /// it goes.
+    /// Ends the capture of a placement's disk, also one that waits to be sent, and keeps others off it: before its guest
+    /// starts, and before it goes.
     pub(crate) async fn hold(self: &Arc<Self>, id: PlacementId) -> Hold {
-        let under_way = {
+        let ending = {
             let mut known = self.known();
             *known.held.entry(id).or_default() += 1;
-            known.one.as_ref().filter(|one| one.wanted.placement == id && one.is_under_way()).map(|one| {
+            known.one.as_ref().filter(|one| one.wanted.placement == id && !one.is_over()).map(|one| {
                 one.off.send_replace(true);
                 one.progress.clone()
             })
         };
         let hold = Hold { keeper: Arc::clone(self), id };
-        if let Some(mut progress) = under_way {
+        if let Some(mut progress) = ending {
             // One whose task died is over, too.
-            let _ = progress.wait_for(|progress| *progress != Progress::UnderWay).await;
+            let _ = progress.wait_for(|progress| matches!(progress, Progress::Over(_))).await;
         }
         hold
     }

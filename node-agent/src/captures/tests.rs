@@ -17,6 +17,7 @@ const BYTES: u64 = 8 * MIB;
 struct Host {
     dir: tempfile::TempDir,
     hypervisor: Arc<SimulatedHypervisor>,
+    disks: Arc<SimulatedDisks>,
     captures: Arc<CaptureKeeper>,
 }
 
@@ -42,8 +43,9 @@ impl Host {
             std::fs::write(&paths.base, vec![1; MIB as usize]).unwrap();
             create_overlay(&paths.overlay, &paths.base, BYTES).unwrap();
         }
-        let captures = CaptureKeeper::new(Arc::clone(&hypervisor) as _, disks as _, dir.path().to_owned());
-        Self { dir, hypervisor, captures: Arc::new(captures) }
+        let keeper =
+            CaptureKeeper::new(Arc::clone(&hypervisor) as _, Arc::clone(&disks) as _, dir.path().to_owned());
+        Self { dir, hypervisor, disks, captures: Arc::new(keeper) }
     }
 
     async fn tidy() -> Self {
@@ -89,6 +91,14 @@ impl Host {
         while !self.hypervisor.is_being_captured(placement(number)) {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Returns once the file of one is whole, and waits for who asks again.
+    async fn captured(&self, number: u128) -> watch::Receiver<Progress> {
+        let mut progress = self.captures.join(&wanted(number)).unwrap();
+        progress.wait_for(|progress| matches!(progress, Progress::Whole(..))).await.unwrap();
+        assert!(self.file(number).exists());
+        progress
     }
 
     /// Returns once no capture has a file any more.
@@ -207,11 +217,90 @@ async fn a_disk_that_is_gone_or_has_no_room_beside_it_is_not_captured() {
 #[tokio::test(start_paused = true)]
 async fn a_whole_capture_that_nobody_asks_for_again_goes() {
     let host = Host::tidy().await;
-    let mut progress = host.captures.join(&wanted(1)).unwrap();
-    progress.wait_for(|progress| matches!(progress, Progress::Whole(_))).await.unwrap();
-    assert!(host.file(1).exists());
+    let (begun, mut progress) = (Instant::now(), host.captured(1).await);
     progress.wait_for(|progress| *progress == Progress::Over(None)).await.unwrap();
     assert!(!host.file(1).exists());
+    assert!(begun.elapsed() >= KEEP);
+}
+
+/// It waits for a reader, and guests for its room.
+#[tokio::test(start_paused = true)]
+async fn a_whole_capture_goes_when_guests_need_its_room() {
+    let host = Host::tidy().await;
+    let (begun, mut progress) = (Instant::now(), host.captured(1).await);
+    host.disks.set_free_bytes(make::RESERVE - 1);
+    progress.wait_for(|progress| *progress == Progress::Over(None)).await.unwrap();
+    assert!(!host.file(1).exists());
+    assert!(begun.elapsed() < IDLE);
+}
+
+/// It has no name any more, but takes its room while it is open.
+#[tokio::test]
+async fn a_capture_that_is_being_sent_breaks_off_when_guests_need_its_room() {
+    let host = Host::tidy().await;
+    let mut content = host.captures.content(wanted(1)).await.unwrap();
+    host.disks.set_free_bytes(make::RESERVE - 1);
+    let error = content.next().unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
+    assert!(content.next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_capture_that_nobody_asks_for_gives_way_to_another() {
+    let host = Host::tidy().await;
+    let _progress = host.captured(1).await;
+    let busy = host.content(2).await.unwrap_err();
+    assert!(matches!(busy, CaptureError::Busy), "{busy}");
+    assert!(host.file(1).exists(), "who asked may still come again");
+    tokio::time::advance(IDLE + Duration::from_secs(1)).await;
+    let busy = host.content(2).await.unwrap_err();
+    assert!(matches!(busy, CaptureError::Busy), "{busy}");
+    host.has_no_file().await;
+    while let Err(error) = host.content(2).await {
+        assert!(matches!(error, CaptureError::Busy), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capture_that_nobody_asks_for_any_more_is_called_off() {
+    let host = Host::tidy().await;
+    host.hypervisor.set_captures_hang(true);
+    host.start(1).await;
+    // So large that it may take longer.
+    let mut large = wanted(1);
+    large.disk.size_bytes = 16 << 30;
+    let begun = Instant::now();
+    // It is asked for twice, and then never again.
+    drop(host.captures.join(&large).unwrap());
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let mut progress = host.captures.join(&large).unwrap();
+    progress.wait_for(|progress| matches!(progress, Progress::Over(Some(_)))).await.unwrap();
+    assert!(!host.file(1).exists() && !host.hypervisor.is_being_captured(placement(1)));
+    let took = begun.elapsed().saturating_sub(Duration::from_secs(300));
+    assert!(took >= ABANDONED && took < ABANDONED + Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_start_ends_a_whole_capture_too() {
+    let host = Host::tidy().await;
+    let progress = host.captured(1).await;
+    let _hold = host.captures.hold(placement(1)).await;
+    assert_eq!(*progress.borrow(), Progress::Over(None));
+    assert!(!host.file(1).exists());
+}
+
+#[tokio::test]
+async fn the_half_made_file_of_another_capture_is_not_sent() {
+    let host = Host::tidy().await;
+    host.hypervisor.set_captures_hang(true);
+    host.start(1).await;
+    let _progress = host.captures.join(&wanted(1)).unwrap();
+    host.being_captured(1).await;
+    for snapshot in [snapshot(1), snapshot(2)] {
+        let opened = host.captures.open(Wanted { snapshot, ..wanted(1) }, Extent::All).await;
+        assert!(matches!(opened, Err(CaptureError::NotYet)));
+    }
+    assert!(host.hypervisor.is_being_captured(placement(1)), "and it goes on");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tepui_types::agent::{RootDisk, ScratchDisks, ScratchKind};
@@ -16,14 +17,19 @@ use crate::durable;
 #[derive(Debug)]
 pub struct SimulatedDisks {
     dir: PathBuf,
-    free_bytes: u64,
+    free_bytes: AtomicU64,
 }
 
 impl SimulatedDisks {
     /// Disks in `dir`, which is made if it is missing, of a host that shows `free_bytes` as free.
     pub fn open(dir: &Path, free_bytes: u64) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned(), free_bytes })
+        Ok(Self { dir: dir.to_owned(), free_bytes: free_bytes.into() })
+    }
+
+    /// Shows so much as free from now on.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.free_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn overlay(&self, id: PlacementId) -> PathBuf {
@@ -83,7 +89,7 @@ impl Disks for SimulatedDisks {
     }
 
     fn free_bytes(&self) -> u64 {
-        self.free_bytes
+        self.free_bytes.load(Ordering::Relaxed)
     }
 
     async fn tidy(&self, _: &BTreeSet<Digest>) -> Result<(), DiskError> {
