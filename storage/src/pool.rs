@@ -104,7 +104,10 @@ impl Pool {
     }
 
     /// Refuses what would take room, beyond the hard watermark.
-    pub(crate) fn require_room(&self) -> Result<(), PoolError> {
+    ///
+    /// # Errors
+    /// [`PoolError::Full`], or the file system gives no answer.
+    pub fn require_room(&self) -> Result<(), PoolError> {
         let usage = self.usage()?;
         if usage.level(self.marks) < Level::Hard {
             return Ok(());

@@ -66,9 +66,9 @@ pub(super) async fn receive(
     copying: Arc<Copying>,
     tell: impl FnOnce(Result<(), TransferError>) + Send + 'static,
 ) {
-    let (bytes, mut content) = match source.content(of).await {
+    let (bytes, mut content) = match open(&*source, of, &to).await {
         Ok(opened) => opened,
-        Err(error) => return tell(Err(error.into())),
+        Err(error) => return tell(Err(error)),
     };
     let (sender, portions) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || tell(write(&to, id, (bytes, &copying), portions)));
@@ -78,6 +78,18 @@ pub(super) async fn receive(
             return;
         }
     }
+}
+
+/// Nothing is asked of another host that has no room here: it would read or capture a disk, again at each try.
+async fn open(
+    source: &dyn ContentSource,
+    of: SnapshotId,
+    to: &Arc<Pool>,
+) -> Result<RemoteContent, TransferError> {
+    let pool = Arc::clone(to);
+    let room = tokio::task::spawn_blocking(move || pool.require_room()).await;
+    room.unwrap_or(Err(PoolError::Stopped))?;
+    Ok(source.content(of).await?)
 }
 
 fn write(

@@ -1,5 +1,5 @@
 //! Copies of snapshots to one of this host's pools from another, or from another host, which take as long as their bytes do.
-//! One at a time is made beside everything else; one that was cut off is begun anew.
+//! One at a time is made beside everything else, and one of a root disk beside that; one that was cut off is begun anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) struct Transfers {
 
 #[derive(Default)]
 struct State {
-    running: Option<Running>,
+    running: BTreeMap<Lane, Running>,
     /// Those whose last try failed, and that are still wanted.
     failed: BTreeMap<SnapshotId, Failed>,
 }
@@ -66,6 +66,15 @@ impl Drop for Running {
     }
 }
 
+/// What waits for what: one is under way in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// What others hold already. It moves as fast as disks and network do.
+    Copies,
+    /// Snapshots of root disks that are local to their hosts, which first wait until they are captured, for hours perhaps.
+    Roots,
+}
+
 /// One that is wanted, the pool that it goes to, and where it comes from.
 pub(super) struct Transfer {
     pub(super) id: SnapshotId,
@@ -73,6 +82,13 @@ pub(super) struct Transfer {
     /// `None` from another host.
     pub(super) from: Option<Arc<Pool>>,
     pub(super) source: SnapshotId,
+}
+
+impl Transfer {
+    /// The snapshot of a root disk is its own source.
+    fn lane(&self) -> Lane {
+        if self.source == self.id { Lane::Roots } else { Lane::Copies }
+    }
 }
 
 /// The source of a snapshot that is to be copied from another pool than its own.
@@ -97,16 +113,19 @@ impl Transfers {
             |id: SnapshotId| wanted.iter().any(|one| one.id == id && source_elsewhere(one).is_some());
         let mut state = self.state.lock().await;
         state.failed.retain(|id, _| is_wanted(*id));
-        if let Some(running) = state.running.take_if(|running| !is_wanted(running.id)) {
+        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut state.running).into_iter().partition(|(_, running)| is_wanted(running.id));
+        state.running = stay;
+        for running in go.into_values() {
             running.stopped().await;
         }
     }
 
-    /// Begins the next of `due`, which are not there yet, where none is under way; what is to be said of those that
+    /// Begins the next of `due`, which are not there yet, in each lane where none is under way; what is to be said of those that
     /// failed. Of the others nothing is known yet.
     pub(super) async fn apply(&self, due: Vec<Transfer>) -> Vec<SnapshotObserved> {
         let mut state = self.state.lock().await;
-        if let Some((id, made)) = state.take_ended() {
+        for (id, made) in state.take_ended() {
             let before = state.failed.remove(&id);
             if let Err(error) = made {
                 let tries = before.map_or(0, |before| before.tries).saturating_add(1);
@@ -119,14 +138,14 @@ impl Transfers {
             Some(SnapshotObserved { id: one.id, state })
         });
         let seen = seen.collect();
-        if state.running.is_none() {
-            // One that was not tried yet comes first, then the one that waits for its next try the longest.
-            let failed = |one: &Transfer| state.failed.get(&one.id);
-            let next = due
-                .into_iter()
-                .filter(|one| failed(one).is_none_or(Failed::is_due))
-                .min_by_key(|one| failed(one).map(|failed| failed.at));
-            state.running = next.map(|next| self.begin(next));
+        let (copies, roots) = due.into_iter().partition(|one| one.lane() == Lane::Copies);
+        for (lane, due) in [(Lane::Copies, copies), (Lane::Roots, roots)] {
+            if state.running.contains_key(&lane) {
+                continue;
+            }
+            if let Some(next) = state.next(due) {
+                state.running.insert(lane, self.begin(next));
+            }
         }
         seen
     }
@@ -154,9 +173,9 @@ impl Transfers {
         Running { id, copying, told, task }
     }
 
-    /// Whether none is under way.
+    /// Whether no copy is under way. Roots do not count: most of their time they wait.
     pub(super) async fn is_idle(&self) -> bool {
-        self.state.lock().await.running.is_none()
+        !self.state.lock().await.running.contains_key(&Lane::Copies)
     }
 
     /// Returns when one has ended.
@@ -166,19 +185,27 @@ impl Transfers {
 }
 
 impl State {
-    /// What became of the one that was under way, if it has ended.
-    fn take_ended(&mut self) -> Option<(SnapshotId, Result<(), TransferError>)> {
-        let running = self.running.as_mut()?;
-        let (id, made) = (
-            running.id,
-            match running.told.try_recv() {
+    /// What became of those that were under way and have ended.
+    fn take_ended(&mut self) -> Vec<(SnapshotId, Result<(), TransferError>)> {
+        let mut ended = Vec::new();
+        self.running.retain(|_, running| {
+            let made = match running.told.try_recv() {
                 Ok(made) => made,
-                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Closed) => Err(PoolError::Stopped.into()),
-            },
-        );
-        self.running = None;
-        Some((id, made))
+            };
+            ended.push((running.id, made));
+            false
+        });
+        ended
+    }
+
+    /// One that was not tried yet comes first, then the one that waits for its next try the longest.
+    fn next(&self, due: Vec<Transfer>) -> Option<Transfer> {
+        let failed = |one: &Transfer| self.failed.get(&one.id);
+        due.into_iter()
+            .filter(|one| failed(one).is_none_or(Failed::is_due))
+            .min_by_key(|one| failed(one).map(|failed| failed.at))
     }
 }
 

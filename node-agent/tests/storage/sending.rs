@@ -55,6 +55,38 @@ fn frames(content: &[u8]) -> Vec<u8> {
     frames
 }
 
+/// What is sent stays on its way for ever, as a disk that is being captured for hours.
+#[test]
+fn a_root_that_waits_for_its_host_holds_up_no_copy() {
+    host(|host, _| {
+        let (whole, size) = (frames(&far_content()), 8 * MIB);
+        *host.far.0.lock().unwrap() = vec![(size, Some(whole)), (size, None)];
+        // The snapshot of a root disk is its own source.
+        host.want_snapshot(9, pool_id(), from_afar());
+        assert_eq!(seen_of(&host.apply_once(), 9), None, "it is under way");
+        host.until(|_| host.far.0.lock().unwrap().len() == 1);
+        host.want_snapshot(1, pool_id(), from_afar());
+        host.until(|seen| seen_of(seen, 1) == Some(&StoredState::Present { size_bytes: size }));
+        assert_eq!(seen_of(&host.apply_once(), 9), None, "it still is");
+    });
+}
+
+/// Its host would capture or read a disk at each try.
+#[test]
+fn nothing_is_asked_of_another_host_for_a_full_pool() {
+    host(|host, _| {
+        *host.far.0.lock().unwrap() = vec![(8 * MIB, None)];
+        for pool in &mut host.part.pools {
+            (pool.soft_percent, pool.hard_percent) = (1, 1);
+        }
+        host.want_snapshot(1, pool_id(), from_afar());
+        let is_full =
+            |state: Option<&StoredState>| matches!(state, Some(StoredState::Failed { permanent: false, .. }));
+        host.until(|seen| is_full(seen_of(seen, 1)));
+        assert_eq!(host.far.0.lock().unwrap().len(), 1);
+    });
+}
+
 /// A copy of a snapshot of another host.
 fn from_afar() -> SnapshotPart {
     let source = SnapshotSource { snapshot_id: snapshot(9), pool_id: PoolId::from_random(99) };
