@@ -16,6 +16,10 @@ use crate::{NodeView, PoolView};
 
 /// A volume or snapshot is a file that is made, cloned or moved within a moment.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// A root disk that is local to its host is captured and sent in turn with others. A host gives the capture half of the latter
+/// for each GiB.
+const ROOT: Duration = Duration::from_secs(3600);
+const ROOT_FOR_EACH_GIB: Duration = Duration::from_secs(200);
 
 /// Of what a node has not said, nothing is known but that it is silent: a finding of its own.
 pub(super) fn findings(
@@ -90,6 +94,7 @@ fn stored<'a>(
         error: (volume.state == VolumeState::Error).then_some(volume.message.as_deref()),
         deletion: format!("aws ec2 delete-volume --volume-id {}", volume.id),
         making_since: (volume.state == VolumeState::Creating).then_some(volume.created_at),
+        may_wait: false,
         seen: volumes.get(&volume.id).copied(),
     });
     let snapshots = part.snapshots.iter().map(move |snapshot| Row {
@@ -102,6 +107,7 @@ fn stored<'a>(
         deletion: format!("aws ec2 delete-snapshot --snapshot-id {}", snapshot.id),
         making_since: (snapshot.state == SnapshotState::Pending && !is_transfer(snapshot))
             .then_some(snapshot.created_at),
+        may_wait: waits_for_host(snapshot, now),
         seen: snapshots.get(&snapshot.id).copied(),
     });
     volumes.chain(snapshots).filter_map(move |row| row.finding(node, now))
@@ -117,6 +123,13 @@ fn is_transfer(snapshot: &Snapshot) -> bool {
     snapshot.root_of.is_some() || snapshot.copy_of.is_some_and(|source| source.pool_id != snapshot.pool_id)
 }
 
+/// Whether its instance's host may still take its time: tries end meanwhile, and say that there is nothing yet.
+fn waits_for_host(snapshot: &Snapshot, now: Timestamp) -> bool {
+    let time = ROOT + ROOT_FOR_EACH_GIB * snapshot.size_gib;
+    let is_in_time = age(snapshot.created_at, now).is_none_or(|age| age <= time);
+    snapshot.state == SnapshotState::Pending && snapshot.root_of.is_some() && is_in_time
+}
+
 /// A volume or snapshot, with what its host said last.
 struct Row<'a> {
     object: String,
@@ -124,6 +137,8 @@ struct Row<'a> {
     error: Option<Option<&'a str>>,
     deletion: String,
     making_since: Option<Timestamp>,
+    /// A try that failed is none of the cloud's failures yet.
+    may_wait: bool,
     seen: Option<&'a StoredState>,
 }
 
@@ -134,6 +149,9 @@ impl Row<'_> {
             return Some(warning(self.object, what, self.deletion));
         }
         match self.seen {
+            Some(StoredState::Failed { message, permanent: false }) if self.may_wait => {
+                Some(warning(self.object, format!("waits for its instance's host: {message}"), LOOK))
+            }
             Some(StoredState::Failed { message, .. }) => {
                 Some(failure(self.object, format!("node {node} says: {message}"), MEND))
             }

@@ -1,7 +1,7 @@
 //! Snapshots of root disks that are local to their hosts, with hosts that say what the test wants.
 
 use bytes::Bytes;
-use tepui_core::{CreateSnapshots, CreateVolume, Error, Kind};
+use tepui_core::{CreateSnapshots, CreateVolume, Error, Kind, Severity};
 use tepui_db::model::{Snapshot, SnapshotState};
 use tepui_types::agent::{NodeObserved, PlacementState, SnapshotPart, SnapshotSource, StoredState};
 use tepui_types::{InstanceId, SnapshotId, VolumeId};
@@ -134,9 +134,21 @@ async fn without_a_pool_it_is_said_that_one_is_needed() {
 async fn the_doctor_gives_a_local_root_the_time_that_its_bytes_take() {
     let site = Site::new().await;
     let before = done(&site.part().await);
-    site.root_snapshot().await;
+    let id = site.root_snapshot().await.id;
     site.t.clock.advance(301);
     site.tell(before).await;
     let findings = site.t.cloud.doctor(&site.t.admin).await.unwrap();
     assert!(findings.iter().all(|one| !one.what.contains("is being made")), "{findings:?}");
+
+    let mut seen = done(&site.part().await);
+    let own = seen.snapshots.iter_mut().find(|one| one.id == id).unwrap();
+    own.state = StoredState::Failed { message: "nothing yet".into(), permanent: false };
+    for (passed, is_failure) in [(0, false), (86_400, true)] {
+        site.t.clock.advance(passed);
+        site.tell(seen.clone()).await;
+        let findings = site.t.cloud.doctor(&site.t.admin).await.unwrap();
+        let own = findings.iter().find(|one| one.object == format!("snapshot {id}")).unwrap();
+        assert!(own.what.contains("nothing yet"), "{own:?}");
+        assert_eq!(own.severity == Severity::Failure, is_failure, "{own:?}");
+    }
 }
