@@ -380,6 +380,14 @@ async fn an_image_that_is_not_there_leaves_nothing_behind() {
     assert!(!cloud.dir.path().join("home").exists());
 }
 
+/// Removes the image that a refused upload left, as its failure says.
+async fn removed(cloud: &Cloud, failure: &str) {
+    let line = failure.lines().find_map(|line| Some(line.split_once("tepui image delete ")?.1));
+    let Some(line) = line else { panic!("{failure}") };
+    let ran = cloud.tepui(&format!("image delete {line}")).await;
+    assert_eq!(ran.exit, Exit::Ok, "{ran:?}");
+}
+
 /// A raw disk without a boot sector.
 fn disk(cloud: &Cloud, name: &str) -> String {
     let path = cloud.dir.path().join(name);
@@ -388,16 +396,16 @@ fn disk(cloud: &Cloud, name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_that_cannot_be_made_of_a_file_leaves_no_image() {
+async fn a_snapshot_that_is_refused_keeps_what_was_uploaded_and_says_how_to_go_on_or_remove_it() {
     let cloud = Cloud::start().await;
     let file = disk(&cloud, "data.raw");
     let ran = cloud.tepui(&format!("snapshot upload {file}")).await;
     assert_eq!(ran.exit, Exit::NoCapacity, "this cloud has no pool: {ran:?}");
-    assert!(
-        ran.err.contains("why:   ") && ran.err.contains("nothing of the upload is left in the cloud"),
-        "{ran:?}"
-    );
+    assert!(ran.err.contains("what was uploaded is kept as an image"), "{ran:?}");
     assert!(ran.err.contains("docs:  tepui help snapshot upload"), "{ran:?}");
+    assert!(ran.err.contains("tepui snapshot upload ") && ran.err.contains(" --resume "), "{ran:?}");
+    assert!(cloud.tepui("image list").await.out.contains("snapshot-upload-"));
+    removed(&cloud, &ran.err).await;
     let imports = cloud.tepui("image imports --json").await.json();
     assert_eq!((&imports[0]["state"], &imports[0]["source"]), (&json!("completed"), &json!("data.raw")));
     assert_eq!(cloud.tepui("image list").await.out, "");
@@ -437,8 +445,11 @@ async fn an_upload_that_became_an_import_is_gone_on_with_by_the_same_command() {
     assert_eq!(ran.exit, Exit::NoCapacity, "{ran:?}");
     let imports = cloud.tepui("image imports --json").await.json();
     assert_eq!(imports.as_array().unwrap().len(), 1, "the bytes went up once");
+    // Once more, with another option: the image is still there.
+    let ran = cloud.tepui(&format!("snapshot upload {go_on} --description again")).await;
+    assert_eq!(ran.exit, Exit::NoCapacity, "{ran:?}");
+    removed(&cloud, &ran.err).await;
     assert_eq!(cloud.tepui("image list").await.out, "");
-    // Its image is gone by now.
     let ran = cloud.tepui(&format!("snapshot upload {go_on}")).await;
     assert_eq!(ran.exit, Exit::NotFound, "{ran:?}");
     assert!(ran.err.contains("nothing of the upload is left in the cloud"), "{ran:?}");

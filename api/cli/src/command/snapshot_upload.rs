@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use data_encoding::HEXLOWER;
 use tepui_client::Client;
-use tepui_types::endpoint::{DeleteImage, ShowPool, ShowSnapshot, SnapshotImage};
+use tepui_types::endpoint::{DeleteImage, ShowImage, ShowPool, ShowSnapshot, SnapshotImage};
 use tepui_types::rest::{
     Empty, ImportTask, Snapshot, SnapshotImageRequest, SnapshotState, UploadContent, UploadImageRequest,
 };
@@ -98,8 +98,9 @@ pub(super) async fn run(mut upload: Upload, session: &mut Session) -> Result<()>
     }
     let (task, id) = sent(&upload, session).await?;
     let deadline = Deadline::after(upload.timeout);
-    let image = imported(task, &upload.go_on(&id), deadline, session).await?;
-    let snapshot = made(&upload, image, session).await?;
+    let go_on = upload.go_on(&id);
+    let image = imported(task, &go_on, deadline, session).await?;
+    let snapshot = made(&upload, image, &go_on, session).await?;
     let snapshot = completed(snapshot, deadline, session).await?;
     session.show(&snapshot)
 }
@@ -143,14 +144,24 @@ async fn imported(
     task.image_id.ok_or_else(|| Failure::failed(format!("the import of {name} left no image")).docs(DOCS))
 }
 
-/// The snapshot's beginning; the image is not needed after it, and goes whatever came of it.
-async fn made(upload: &Upload, image: ImageId, session: &mut Session) -> Result<Snapshot> {
+/// The snapshot's beginning; the image is not needed after it, and goes. Where the cloud refuses the snapshot, the image stays:
+/// its bytes need not come again for a class that was written wrong.
+async fn made(upload: &Upload, image: ImageId, go_on: &str, session: &mut Session) -> Result<Snapshot> {
     let client = session.client()?;
     let (image, removal) = (image.to_string(), format!("tepui image delete {image} --yes"));
     let mut progress = session.progress();
-    progress.go_on(format!("stopped. The image {image} is left. To remove it:\n  {removal}"));
+    progress.go_on(format!(
+        "stopped. The image {image} is left. To go on, within a day:\n  {go_on}\nTo remove it:\n  {removal}"
+    ));
     progress.stage("snapshot", &file_name(&upload.file));
     let made = client.call::<SnapshotImage>(&[&image], &upload.request()).await.map_err(Failure::from);
+    if let Err(failure) = &made
+        && failure.code.is_some()
+    {
+        let seen = client.call::<ShowImage>(&[&image], &Empty {}).await.map_err(Failure::from);
+        progress.done();
+        return Err(refused(failure.clone(), seen.err(), [go_on, &removal]));
+    }
     let left = gone(client.call::<DeleteImage>(&[&image], &Empty {}).await.map_err(Failure::from));
     progress.done();
     match (made, left) {
@@ -160,15 +171,23 @@ async fn made(upload: &Upload, image: ImageId, session: &mut Session) -> Result<
                 format!("the snapshot {} is made all the same; its image {image} is left", snapshot.id);
             Err(left.why(fact).try_(removal).try_(format!("tepui snapshot show {}", snapshot.id)).docs(DOCS))
         }
-        (Err(failure), Ok(())) if failure.code.is_none() => {
+        (Err(failure), Ok(())) => {
             let fact = "the snapshot may have been begun before the line broke; its image is removed";
             Err(failure.why(fact).try_("tepui snapshot list").docs(DOCS))
         }
-        (Err(failure), Ok(())) => Err(failure.why("nothing of the upload is left in the cloud").docs(DOCS)),
         (Err(failure), Err(_)) => {
             Err(failure.why(format!("the image {image} is left")).try_(removal).docs(DOCS))
         }
     }
+}
+
+/// Why no snapshot is made of an image, and the commands that go on with it and remove it, unless it is not there either.
+fn refused(failure: Failure, unseen: Option<Failure>, ways: [&str; 2]) -> Failure {
+    if unseen.is_some_and(|unseen| unseen.code == Some(ErrorCode::NotFound)) {
+        return failure.why("nothing of the upload is left in the cloud").docs(DOCS);
+    }
+    let fact = "what was uploaded is kept as an image; the command goes on with it for a day, also with other options";
+    ways.into_iter().fold(failure.why(fact), Failure::try_).docs(DOCS)
 }
 
 /// One that is not there is removed, by an earlier run perhaps.
