@@ -145,7 +145,8 @@ fn create(connection: &Connection, new: &SnapshotSchedule, max: usize) -> rusqli
     Ok(true)
 }
 
-/// The bounds hold the texts that begin with "vol-". Root disks, which have no snapshots, are among them.
+/// The bounds hold the texts that begin with "vol-". Root disks are among them: of one that is local to its
+/// host, which no pool holds, a schedule takes none.
 fn volumes_of(connection: &Connection, schedule: &SnapshotSchedule) -> rusqlite::Result<Vec<VolumeId>> {
     let sql = "SELECT resource FROM tag WHERE project_id = ?1 AND key = ?2 AND value = ?3
                AND resource >= 'vol-' AND resource < 'vol.' ORDER BY resource";

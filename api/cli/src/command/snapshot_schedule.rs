@@ -28,7 +28,7 @@ pub enum Verb {
     /// Take snapshots again and again of all volumes that have a tag
     #[command(before_help = examples!("tepui snapshot schedule create --tag backup=daily --every 24h --keep 7", "tepui snapshot schedule create --tag backup=hourly --every 1h --keep 24"))]
     #[command(
-        long_about = "Take snapshots again and again of all volumes that have a tag, the first ones at once. Of each volume the newest completed ones are kept, and older ones that this schedule made are deleted. A time that is missed is made up once.\n\nWith --freeze a running guest writes out all that its programs wrote, and holds its file systems still while the snapshots of all its volumes are taken, as with tepui snapshot create --freeze. Where a guest cannot, or does not, its snapshots are taken without, and say so. Volumes that no running guest writes need none."
+        long_about = "Take snapshots again and again of all volumes that have a tag, the first ones at once. Of each volume the newest completed ones are kept, and older ones that this schedule made are deleted. A time that is missed is made up once. A root disk that is local to its host is not among the volumes, whatever its tags.\n\nWith --freeze a running guest writes out all that its programs wrote, and holds its file systems still while the snapshots of all its volumes are taken, as with tepui snapshot create --freeze. Where a guest cannot, or does not, its snapshots are taken without, and say so. Volumes that no running guest writes need none."
     )]
     Create(New),
     /// Delete a schedule; the snapshots that it made stay
