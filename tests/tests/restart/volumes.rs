@@ -46,6 +46,7 @@ fn a_volume_is_made_attached_copied_and_removed_once_although_the_control_plane_
     for point in steps("snapshot") {
         scene.snapshot(&kept, point);
     }
+    scene.moved(&kept);
     scene.cloud.assert_healthy();
     scene.cloud.down();
 }
@@ -166,6 +167,25 @@ impl Scene {
         armed.assert_died(30);
         self.cloud.up();
         self.wait_gone("describe_volumes", &json!({ "VolumeIds": [id] }));
+    }
+
+    /// Forth and back.
+    fn moved(&mut self, volume: &Value) {
+        let other = ["pool", "create", "other", "--backend", "nfs", "--node", "sim-0", "--path", "/srv/other"];
+        self.cloud.tepui(&other).ok();
+        for (point, pool) in steps("move").iter().zip(["other", "fast"]) {
+            let call = ["volume", "move", volume.as_str().unwrap_or_default(), "--pool", pool];
+            let armed = self.cloud.start_armed(Daemon::Api, point);
+            self.cloud.tepui(&call).refused();
+            armed.assert_died(10);
+            self.cloud.up();
+            self.cloud.tepui(&call).ok();
+            until(&format!("{point}: it is in the pool {pool}"), 60, || {
+                let moves = self.cloud.tepui_json(&["volume", "moves"]);
+                let there = self.cloud.tepui_json(&["pool", "show", pool]);
+                (moves == json!([]) && there["volumes"] == 1).then_some(())
+            });
+        }
     }
 
     fn attachment(&mut self, volume: &Value, instance: &Value, (attach, detach): (&str, &str)) {
