@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use tepui_db::DbError;
 use tepui_types::Epoch;
 
-use crate::SqliteDb;
+use crate::{SqliteDb, volume_move};
 
 /// Pages copied between two looks at the source; SQLite restarts the copy when another process
 /// wrote, but follows writes of its own.
@@ -52,6 +52,7 @@ impl SqliteDb {
     /// Begins an epoch later than this database's and than `present`, and returns it. To be called once
     /// on a restored backup, before any agent is answered: its generations are older than those the
     /// agents have seen. Warnings of ends of volumes begin anew: since the backup their owners may have put them off.
+    /// No volume leaves its pool until that is asked for again: since the backup a guest may have got it.
     ///
     /// # Errors
     /// As every writing verb.
@@ -59,6 +60,7 @@ impl SqliteDb {
         let present = i64::try_from(present.0).unwrap_or(i64::MAX - 1);
         self.write(move |connection| {
             connection.execute("UPDATE volume_end SET warned_seconds = NULL", [])?;
+            volume_move::stop_all(connection)?;
             let sql = "UPDATE meta SET epoch = max(epoch, ?1) + 1 RETURNING epoch";
             Ok(connection.query_row(sql, [present], epoch)?)
         })

@@ -53,7 +53,9 @@ impl VolumeMoveDb for SqliteDb {
     async fn empty_pool(&self, id: PoolId) -> Result<bool, DbError> {
         self.write(move |connection| {
             let sql = "UPDATE pool SET draining = 1, moves_out = 1 WHERE id = ?1";
-            Ok(execute(connection, sql, params![S(id)])? > 0)
+            let is_there = execute(connection, sql, params![S(id)])? > 0;
+            try_again(connection, id)?;
+            Ok(is_there)
         })
         .await
     }
@@ -132,6 +134,34 @@ pub(crate) fn call_off_drain(
         }
     }
     Ok(())
+}
+
+/// Ends what failed of a pool's drain, which is asked for again: it is begun anew with the rest.
+fn try_again(connection: &Connection, pool: PoolId) -> rusqlite::Result<()> {
+    let mut touched = Touched::default();
+    for found in select(connection, "m.by_drain AND m.stage = 'failed'")? {
+        if found.from_pool == pool {
+            end(connection, &found, &mut touched)?;
+        }
+    }
+    touched.grow(connection)
+}
+
+/// Why a move failed that a restored backup tells of.
+const RESTORED: &str = "a backup of the control plane was restored";
+
+/// To be called once on a restored backup. Since it was made a volume may have been attached, of which no row tells: no move
+/// takes it from where a guest may have it, and drains begin none. One that leaves fails as well: its host may have got it
+/// back since, and if not, its file lies in the trash of the pool where the books have it, and stays. One that arrives goes
+/// on: its old host has let go of it, and its new one leaves a file that is there as it is.
+pub(crate) fn stop_all(connection: &Connection) -> rusqlite::Result<()> {
+    execute(connection, "UPDATE pool SET moves_out = 0", [])?;
+    let mut touched = Touched::default();
+    for found in select(connection, "m.stage IN ('copying', 'leaving')")? {
+        // It is not known here what time it is.
+        fail(connection, &found, Some(RESTORED), found.since, &mut touched)?;
+    }
+    touched.grow(connection)
 }
 
 /// Nothing but the volume itself is left of the move.

@@ -85,7 +85,8 @@ impl Cloud {
         Ok(pools)
     }
 
-    /// Carries on what waits for no host, and begins moves of what pools hold that are drained of it; how many were begun.
+    /// Carries on what waits for no host, and begins moves of what pools hold that are drained of it, also anew where the
+    /// other pool has become full; how many were begun.
     ///
     /// # Errors
     /// Those of the store.
@@ -96,22 +97,41 @@ impl Cloud {
             let passed = pass("core::moves::advanced")?;
             self.wakes.wake(passed, nodes);
         }
-        let held = self.db.held_volumes().await?;
-        let due: Vec<HeldVolume> =
-            held.into_iter().filter(|one| one.held_by.is_none() && !one.is_moving).collect();
-        if due.is_empty() {
+        let free: Vec<HeldVolume> =
+            self.db.held_volumes().await?.into_iter().filter(|one| one.held_by.is_none()).collect();
+        if free.is_empty() {
             return Ok(0);
         }
         let mut places = places(&moves);
         let (loads, mut count) = (self.db.pools().await?, 0);
-        for one in due {
+        let stuck = self.stuck(&moves, &loads);
+        for one in free {
+            // What is copied to a pool that is full by now has its place.
+            let takes = match stuck.get(&one.volume_id) {
+                Some(MoveStage::Copying) => 0,
+                None if one.is_moving => continue,
+                Some(_) | None => 1,
+            };
             let place = places.entry(one.pool_id).or_insert(AT_ONCE);
-            if *place > 0 && self.begin_of_drain(&one, &loads).await? {
-                *place -= 1;
+            if *place >= takes && self.begin_of_drain(&one, &loads).await? {
+                *place -= takes;
                 count += 1;
             }
         }
         Ok(count)
+    }
+
+    /// Moves of drains that have not left, or failed, and go to a pool that takes nothing new any more: each is begun anew
+    /// once another pool is open.
+    fn stuck(&self, moves: &[VolumeMove], loads: &[PoolLoad]) -> BTreeMap<VolumeId, MoveStage> {
+        let open: BTreeSet<PoolId> = loads
+            .iter()
+            .filter_map(|load| self.open_pool(load.pool.clone()))
+            .map(|open| open.pool.id)
+            .collect();
+        let is_stuck =
+            |one: &&VolumeMove| one.by_drain && !one.stage.is_between() && !open.contains(&one.to_pool);
+        moves.iter().filter(is_stuck).map(|one| (one.volume_id, one.stage)).collect()
     }
 
     /// Whether it is on its way now. One that somebody has begun to use, and one for which no pool is open, is looked at

@@ -1,11 +1,12 @@
 //! Moves of volumes to other pools, as an administrator and a user see them.
 
-use tepui_core::{Error, Severity};
+use tepui_core::{CreateSnapshots, Error, Severity};
 use tepui_db::AuditFilter;
 use tepui_db::model::{HeldBy, MoveStage, VolumeState};
-use tepui_types::agent::{StoredState, VolumePart};
-use tepui_types::{PoolId, VolumeId};
+use tepui_types::agent::{PoolObserved, PoolState, StoredState, VolumePart};
+use tepui_types::{Epoch, PoolId, VolumeId};
 
+use crate::harness::GIB;
 use crate::volumes::{Site, done, request};
 
 impl Site {
@@ -131,6 +132,69 @@ async fn a_drain_begins_a_few_at_once_and_goes_on_after_each() {
 }
 
 #[tokio::test]
+async fn a_drain_turns_from_a_pool_that_has_become_full_to_one_that_is_open() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let (id, second) = (site.available().await, site.second().await);
+    cloud.empty_pool(admin, site.pool).await.unwrap();
+    assert_eq!(cloud.run_moves().await.unwrap(), 1);
+    let mut seen = done(&site.part().await);
+    seen.snapshots.clear();
+    let full = PoolState::Ready { total_bytes: 100 * GIB, used_bytes: 95 * GIB };
+    seen.pools.iter_mut().filter(|one| one.id == second).for_each(|one| one.state = full.clone());
+    site.tell(seen.clone()).await;
+    assert_eq!(cloud.run_moves().await.unwrap(), 0, "no other pool is open");
+    let request = request(&site.storage, "third", "gp3");
+    let third = cloud.create_pool(admin, request).await.unwrap().load.pool.id;
+    let ready = PoolState::Ready { total_bytes: 100 * GIB, used_bytes: 10 * GIB };
+    seen.pools.push(PoolObserved { id: third, state: ready });
+    site.tell(seen).await;
+    assert_eq!((cloud.run_moves().await.unwrap(), cloud.run_moves().await.unwrap()), (1, 0));
+    assert_eq!(cloud.moves(admin).await.unwrap()[0].to_pool, third);
+    for _ in 0..5 {
+        site.serve().await;
+    }
+    assert_eq!((site.moving_part(id).await.0, site.stage(id).await), (third, None));
+}
+
+#[tokio::test]
+async fn after_a_restored_backup_nothing_leaves_its_pool_before_that_is_asked_again() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let (leaves, copied) = (site.available().await, site.available().await);
+    let second = site.second().await;
+    cloud.empty_pool(admin, site.pool).await.unwrap();
+    assert_eq!(cloud.run_moves().await.unwrap(), 2);
+    let moves = cloud.moves(admin).await.unwrap();
+    let slow = moves.iter().find(|one| one.volume_id == copied).unwrap().source_id;
+    for _ in 0..2 {
+        let mut seen = done(&site.part().await);
+        seen.snapshots.retain(|one| one.id != slow);
+        site.tell(seen).await;
+    }
+    assert_eq!(site.moving_part(leaves).await, (site.pool, VolumePart::Absent));
+    assert_eq!(site.stage(copied).await, Some(MoveStage::Copying));
+    site.t.db.begin_epoch_after(Epoch(1)).await.unwrap();
+    assert_eq!(cloud.run_moves().await.unwrap(), 0);
+    for id in [leaves, copied] {
+        assert_eq!(site.stage(id).await, Some(MoveStage::Failed));
+        let (pool, wanted) = site.moving_part(id).await;
+        assert!(pool == site.pool && matches!(wanted, VolumePart::Present { made: true, .. }), "{wanted:?}");
+        let told = site.doctor_tells(&format!("volume {id}")).await;
+        assert!(told[0].contains("a backup of the control plane was restored"), "{told:?}");
+    }
+    site.serve().await;
+    assert_eq!(site.part().await.snapshots, [], "nothing of the moves is left");
+    assert!(cloud.pool(admin, site.pool).await.unwrap().load.pool.draining);
+    cloud.empty_pool(admin, site.pool).await.unwrap();
+    assert_eq!(cloud.run_moves().await.unwrap(), 2, "asked again it goes on");
+    for _ in 0..5 {
+        site.serve().await;
+    }
+    assert_eq!((site.moving_part(leaves).await.0, site.moving_part(copied).await.0), (second, second));
+}
+
+#[tokio::test]
 async fn a_volume_between_two_pools_is_told_of_when_it_stays_there() {
     let site = Site::new().await;
     let (cloud, admin) = (&site.t.cloud, &site.t.admin);
@@ -147,6 +211,31 @@ async fn a_volume_between_two_pools_is_told_of_when_it_stays_there() {
         site.serve().await;
     }
     assert_eq!((site.moving_part(id).await.0, site.stage(id).await), (site.pool, None));
+}
+
+#[tokio::test]
+async fn what_a_move_copies_takes_none_of_the_downloads_of_its_project() {
+    let site = Site::new().await;
+    let (cloud, admin) = (&site.t.cloud, &site.t.admin);
+    let id = site.available().await;
+    let new = CreateSnapshots { volumes: vec![id], ..CreateSnapshots::default() };
+    let snapshot = cloud.create_snapshots(admin, &new).await.unwrap()[0].snapshot.id;
+    let far = cloud.create_pool(admin, request(&site.compute, "far", "gp3")).await.unwrap().load.pool.id;
+    let source = cloud.move_volume(admin, id, far).await.unwrap().unwrap().source_id;
+    site.serve().await;
+    let host = async {
+        let mut orders = Vec::new();
+        while orders.len() < 5 {
+            orders.extend(site.storage.poll().await.wanted_sendings);
+        }
+        assert!(orders.iter().any(|order| order.snapshot_id == source));
+        for order in orders {
+            drop(cloud.bring_content(site.storage.id, order.id, 1).unwrap());
+        }
+    };
+    let reads = async || cloud.snapshot_content(admin, snapshot, 0).await.map(drop).unwrap();
+    let copies = async || cloud.content_for_copy(site.compute.id, source).await.map(drop).unwrap();
+    tokio::join!(host, reads(), reads(), reads(), reads(), copies());
 }
 
 #[tokio::test]
