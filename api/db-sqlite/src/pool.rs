@@ -121,7 +121,10 @@ fn delete(connection: &Connection, id: PoolId) -> Verb<DeleteOutcome> {
             "SELECT count(*) FROM snapshot WHERE copy_pool_id = ?1 AND state = 'pending'",
             "copies that are being made",
         ),
-        ("SELECT count(*) FROM volume_move WHERE ?1 IN (from_pool, to_pool)", "volumes that move"),
+        (
+            "SELECT count(*) FROM volume_move WHERE ?1 IN (from_pool, to_pool) AND stage <> 'failed'",
+            "volumes that move",
+        ),
     ];
     for (sql, what) in NEEDED_BY {
         let count = first(connection, sql, params![S(id)], |c| c.stored::<u64>())?.unwrap_or(0);
@@ -129,6 +132,8 @@ fn delete(connection: &Connection, id: PoolId) -> Verb<DeleteOutcome> {
             return Ok(DeleteOutcome::InUse(format!("{count} {what}")));
         }
     }
+    // It has none of the volumes that have failed to come: nothing but the word of that goes.
+    execute(connection, "DELETE FROM volume_move WHERE to_pool = ?1 AND stage = 'failed'", params![S(id)])?;
     // What is in its folder stays there, and is its operator's.
     execute(connection, "DELETE FROM quarantine WHERE pool_id = ?1", params![S(id)])?;
     let sql = "DELETE FROM pool WHERE id = ?1 RETURNING node_id";

@@ -2,7 +2,7 @@
 
 use tepui_db::model::{Pool, Snapshot, SnapshotState};
 use tepui_types::agent::WantedSending;
-use tepui_types::{NodeId, PoolId, SendingId, SnapshotId};
+use tepui_types::{NodeId, PoolId, ProjectId, SendingId, SnapshotId};
 use tokio::sync::SemaphorePermit;
 
 use crate::sending::Content;
@@ -55,6 +55,9 @@ impl Cloud {
         };
         let copy = wanted.snapshots.iter().find(is_copied).ok_or_else(not_found)?;
         let source = copy.copy_of.ok_or_else(not_found)?;
+        // What a move copies is nobody's, and takes none of the downloads that its project may have at once.
+        let is_of_move = wanted.moves.iter().any(|one| one.target_id == copy.id);
+        let project = if is_of_move { ProjectId::from_random(0) } else { copy.project_id };
         let pool = self.pool_of(source.pool_id).await?;
         let held = self.db.storage_part(pool.node_id).await?.ok_or_else(not_found)?;
         drop(turn);
@@ -63,7 +66,7 @@ impl Cloud {
         let sending = SendingId::from_random(self.random());
         let (pool_id, root_of) = (pool.id, None);
         let order = WantedSending { id: sending, pool_id, snapshot_id: of, offset: 0, root_of };
-        self.request_content(pool.node_id, (copy.project_id, bytes(held)), order).await
+        self.request_content(pool.node_id, (project, bytes(held)), order).await
     }
 
     /// The host of the instance captures its disk first.

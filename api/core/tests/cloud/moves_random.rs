@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tepui_core::{
     AttachVolume, Cloud, CreatePool, CreateSnapshots, CreateVolume, DetachVolume, Error, ModifyVolume,
 };
-use tepui_db::model::{MoveStage, NodeState, SnapshotState, VolumeMove, VolumeState};
-use tepui_db::{NodeDb, VolumeMoveDb};
+use tepui_db::model::{MoveStage, NodeState, Snapshot, SnapshotState, VolumeMove, VolumeState};
+use tepui_db::{NodeDb, StorageDb, VolumeMoveDb};
 use tepui_types::agent::{
     ExportObserved, ExportPart, ExportState, Leftover, LeftoverKind, NodeObserved, PartBody, PollRequest,
     PoolBackend, PoolObserved, PoolState, Report, SnapshotObserved, SnapshotPart, StorageObserved,
@@ -331,6 +331,7 @@ impl Moves {
                 let to = self.storage_of(found.to_pool);
                 (from != index && !self.storage[from].is_lost) || (to != index && !self.storage[to].is_lost)
             }
+            Some(found) if self.is_copied(&found).await => true,
             Some(_) | None => self.host_of(pool) != index,
         };
         self.is_lost |= !whole_elsewhere;
@@ -338,6 +339,17 @@ impl Moves {
         self.t.db.set_node_state(node, NodeState::Unreachable, self.cloud.now()).await.unwrap();
         self.cloud.expunge_node(&self.t.admin, node).await.unwrap();
         self.storage[index].is_lost = true;
+    }
+
+    /// Whether its copy is whole on another host than the volume's, which is not given up.
+    async fn is_copied(&self, found: &VolumeMove) -> bool {
+        let (from, to) = (self.storage_of(found.from_pool), self.storage_of(found.to_pool));
+        if found.stage != MoveStage::Copying || from == to || self.storage[to].is_lost {
+            return false;
+        }
+        let part = self.t.db.storage_part(self.storage[to].host.id).await.unwrap().unwrap();
+        let is_whole = |one: &Snapshot| one.id == found.target_id && one.state == SnapshotState::Completed;
+        part.snapshots.iter().any(is_whole)
     }
 
     fn storage_of(&self, pool: PoolId) -> usize {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use tepui_db::model::{MoveStage, VolumeMove};
+use tepui_db::model::{MoveStage, SnapshotState, VolumeMove};
 use tepui_types::{NodeId, PoolId};
 
-use super::{arrive, end, of_node, turn_back};
+use super::{arrive, end, of_node, snapshot_of, turn_back};
 use crate::generation::Touched;
 use crate::node;
 use crate::row::first;
@@ -37,6 +37,10 @@ fn go_where_it_is_whole(
     // Polls find out by themselves.
     let mut wake = BTreeSet::new();
     match (found.stage, from_lost, to_lost) {
+        // It waited for its hosts, or for a snapshot: whoever had used the volume since would have ended its move.
+        (MoveStage::Copying, true, false) if is_whole_there(connection, found)? => {
+            arrive(connection, found, now, touched, &mut wake)
+        }
         // The volume is where it was, or lost with its host.
         (MoveStage::Copying | MoveStage::Failed, ..)
         | (MoveStage::Leaving | MoveStage::Arriving, true, true) => end(connection, found, touched),
@@ -49,6 +53,11 @@ fn go_where_it_is_whole(
         }
         (MoveStage::Leaving | MoveStage::Arriving, _, false) => Ok(()),
     }
+}
+
+fn is_whole_there(connection: &Connection, found: &VolumeMove) -> rusqlite::Result<bool> {
+    let copy = snapshot_of(connection, found.target_id)?;
+    Ok(copy.is_some_and(|copy| copy.state == SnapshotState::Completed))
 }
 
 fn is_lost(connection: &Connection, pool: PoolId) -> rusqlite::Result<bool> {

@@ -107,7 +107,8 @@ macro_rules! conformance_suite {
                 a_schedule_takes_its_snapshots_whatever_becomes_of_the_freeze,
                 a_schedule_takes_its_snapshots_of_an_instance_that_stops_or_ends;
             snapshot_test: a_test_is_ordered_once_and_its_word_counts_once, what_a_first_test_found_every_later_one_must_find,
-                a_schedule_tests_its_newest_at_each_time_once, a_schedule_whose_tests_do_not_end_is_overdue;
+                a_schedule_tests_its_newest_at_each_time_once, a_schedule_whose_tests_do_not_end_is_overdue,
+                a_time_with_nothing_to_test_is_served, what_its_host_took_with_it_waits_for_no_test;
             quarantine: what_is_removed_is_kept_until_its_host_has_unlinked_it,
                 what_the_books_refer_to_is_never_ordered_to_be_unlinked;
             volume_end: an_end_is_warned_of_and_carried_out_as_it_was_read, one_that_many_read_ends_once, an_end_is_set_anew_and_taken_away;
@@ -117,6 +118,7 @@ macro_rules! conformance_suite {
                 a_volume_turns_back_from_a_host_that_is_given_up,
                 a_volume_goes_back_that_had_all_but_arrived_on_a_host_that_is_given_up,
                 it_leaves_only_while_both_hosts_are_heard_and_after_its_snapshots_are_taken,
+                a_volume_whose_copy_is_whole_goes_there_when_its_host_is_given_up,
                 a_copy_that_fails_leaves_the_volume_as_it_was, a_drained_pool_tells_what_it_holds_until_it_is_opened;
             attachment: an_attachment_is_free_again_only_once_its_export_is_fenced, by_force_a_volume_is_fenced_without_its_guest, what_was_never_open_is_detached_without_its_guest, a_detachment_names_what_is_attached, a_refused_attachment_leaves_nothing, of_parallel_attachments_one_wins, a_local_volume_is_for_instances_on_its_node, volumes_of_an_instance_that_ends_are_fenced_and_go_if_they_should, only_its_owners_word_ends_a_volume, a_detached_volume_outlives_its_instance;
             read_only: readers_share_a_volume_and_leave_it_one_by_one, a_volume_has_readers_or_one_writer,

@@ -9,7 +9,8 @@ use tepui_types::{Digest, NodeId, SnapshotId, SnapshotTestId};
 use super::schedule::{HOUR, at};
 use super::site::Site;
 use crate::model::{
-    FailedTest, OverdueTest, ScheduledTests, SnapshotSchedule, SnapshotTestCounts, SnapshotTested,
+    FailedTest, NodeState, OverdueTest, ScheduledTests, SnapshotSchedule, SnapshotTestCounts, SnapshotTested,
+    StateReason,
 };
 use crate::{Db, OrderTestOutcome, StorageNews};
 
@@ -190,4 +191,26 @@ pub async fn a_schedule_whose_tests_do_not_end_is_overdue(db: Arc<dyn Db>) {
     assert_eq!(overdue(late(8)).await, []);
     let again = OverdueTest { since: at(5), ..never };
     assert_eq!(overdue(late(9)).await, [again]);
+}
+
+pub async fn a_time_with_nothing_to_test_is_served(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let volume = site.tagged(1).await;
+    let schedule = site.testing().await;
+    let db = &site.world.db;
+    assert!(db.run_tests(&schedule, at(9), &[], at(8)).await.unwrap().is_some());
+    site.serve(&schedule, &[volume], 0).await;
+    assert_eq!(db.overdue_tests(at(9)).await.unwrap(), [], "its first snapshot was never due");
+}
+
+pub async fn what_its_host_took_with_it_waits_for_no_test(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let snapshot = site.completed().await;
+    site.order(snapshot, at(0)).await;
+    assert!(site.found(snapshot).await.is_some());
+    let reason = StateReason { code: "Server.Expunged".into(), message: "given up".into(), detail: None };
+    let (db, now) = (&site.world.db, site.world.now());
+    db.set_node_state(site.storage, NodeState::Unreachable, now).await.unwrap();
+    db.expunge_node(site.storage, &reason, now).await.unwrap();
+    assert_eq!(site.found(snapshot).await, None);
 }

@@ -314,6 +314,24 @@ pub async fn it_leaves_only_while_both_hosts_are_heard_and_after_its_snapshots_a
     site.assert_books().await;
 }
 
+pub async fn a_volume_whose_copy_is_whole_goes_there_when_its_host_is_given_up(db: Arc<dyn Db>) {
+    let site = Site::new(db).await;
+    let (far, id) = (site.far().await, site.volume(1).await);
+    let new = site.new_move(id, far);
+    site.begin(&new).await;
+    let asked = site.new_snapshot(id);
+    site.world.db.create_snapshots(std::slice::from_ref(&asked), &[]).await.unwrap();
+    site.says(site.storage, StorageNews::SnapshotPresent(new.source_id, 1)).await;
+    site.says(site.compute, StorageNews::SnapshotPresent(new.target_id, 1)).await;
+    assert_eq!(site.stage(id).await, Some(MoveStage::Copying), "its owner waits for a snapshot");
+    site.give_up(site.storage).await;
+    assert_eq!((site.stage(id).await, site.pool_of(id).await), (Some(MoveStage::Arriving), far));
+    site.says(site.compute, StorageNews::VolumePresent(id, 1)).await;
+    assert_eq!(site.moved(id).await, None);
+    assert_eq!(site.record(id).await.unwrap().volume.state, VolumeState::Available);
+    site.assert_books().await;
+}
+
 pub async fn a_copy_that_fails_leaves_the_volume_as_it_was(db: Arc<dyn Db>) {
     let site = Site::new(db).await;
     let (far, id) = (site.far().await, site.volume(1).await);
@@ -323,6 +341,12 @@ pub async fn a_copy_that_fails_leaves_the_volume_as_it_was(db: Arc<dyn Db>) {
     let moved = site.moved(id).await.unwrap();
     assert_eq!((moved.stage, moved.message.as_deref()), (MoveStage::Failed, Some("no such volume")));
     assert_eq!(site.stored(site.storage).await, [(new.source_id, SnapshotState::Deleting)]);
+    let unused = site.far_again().await;
+    let failing = site.new_move(id, unused);
+    site.begin(&failing).await;
+    site.says(site.storage, StorageNews::SnapshotFailed(failing.source_id, "no such volume".into())).await;
+    assert_eq!(site.world.db.delete_pool(unused).await.unwrap(), DeleteOutcome::Deleted);
+    assert_eq!(site.moved(id).await, None, "it does not keep the pool");
     let again = site.new_move(id, far);
     assert!(matches!(site.begin(&again).await, MoveOutcome::Moving(_)), "somebody asks again");
     site.world.db.set_pool_draining(far, true).await.unwrap();
