@@ -87,6 +87,16 @@ impl Pool {
     ) -> Result<(), PoolError> {
         self.refuse_removed(making.id)?;
         self.require_room()?;
+        self.make_sharing(making, fill)
+    }
+
+    /// Makes a thing as [`Pool::make`] does, also in a full pool: it shares all its content with what is there.
+    pub(crate) fn make_sharing(
+        &self,
+        making: &Making<'_>,
+        fill: impl FnOnce(&File, &Path) -> Result<(), PoolError>,
+    ) -> Result<(), PoolError> {
+        self.refuse_removed(making.id)?;
         let HalfMade { folder, path, disk } = self.begin(making.mode)?;
         fill(&disk, &path)?;
         point(making.operation, "made")?;

@@ -43,10 +43,11 @@ impl Pool {
     }
 
     /// Makes a volume with the content of a snapshot; what is beyond it reads zero. A volume that is there is left
-    /// as it is.
+    /// as it is. It shares all that it holds with the snapshot, so that a full pool has room for it: one that is between two
+    /// pools must not stay there.
     ///
     /// # Errors
-    /// Those of [`Pool::create_volume`], no such snapshot, one that is larger.
+    /// A wrong size, a volume of another size or one that was removed, no such snapshot, one that is larger.
     pub fn clone_volume(&self, id: VolumeId, of: SnapshotId, bytes: u64) -> Result<Volume, PoolError> {
         check_size(bytes)?;
         if self.find(VOLUMES, &id)?.is_none() {
@@ -56,7 +57,7 @@ impl Pool {
             }
             let source = File::open(&snapshot.path).map_err(file(&snapshot.path))?;
             let making = Making { operation: "clone", shelf: VOLUMES, id: &id, mode: MODE };
-            self.make(&making, |disk, path| restore(&source, (disk, path), bytes))?;
+            self.make_sharing(&making, |disk, path| restore(&source, (disk, path), bytes))?;
         }
         self.made(id, bytes)
     }

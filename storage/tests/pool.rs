@@ -98,6 +98,7 @@ fn volumes_are_thin_of_exact_size_and_a_full_pool_takes_nothing_new() {
         assert!((64 * MIB..65 * MIB).contains(&written.allocated), "{written:?}");
         assert!(open.usage().unwrap().used > empty.used + 60 * MIB);
 
+        open.take_snapshot(snapshot(1), volume(1)).unwrap();
         drop(open);
         let tight = Watermarks { soft_percent: 10, hard_percent: 20 };
         let open = Pool::open(path, pool_id(), tight).unwrap();
@@ -105,7 +106,7 @@ fn volumes_are_thin_of_exact_size_and_a_full_pool_takes_nothing_new() {
         let refused = [
             open.create_volume(volume(2), MIB).unwrap_err(),
             open.grow_volume(volume(1), 2 << 40).unwrap_err(),
-            open.take_snapshot(support::snapshot(1), volume(1)).unwrap_err(),
+            open.take_snapshot(snapshot(2), volume(1)).unwrap_err(),
         ];
         for error in refused {
             assert!(error.to_string().contains("its hard watermark is 20 %"), "{error}");
@@ -114,6 +115,12 @@ fn volumes_are_thin_of_exact_size_and_a_full_pool_takes_nothing_new() {
         open.create_volume(volume(1), 1 << 40).unwrap();
         open.grow_volume(volume(1), 1 << 40).unwrap();
         assert_eq!(open.volumes().unwrap(), [volume(1)]);
+        // What shares all its content takes no room.
+        let cloned = open.clone_volume(volume(2), snapshot(1), 2 << 40).unwrap();
+        assert_eq!(cloned.bytes, 2 << 40);
+        open.remove_volume(volume(2), Timestamp::UNIX_EPOCH).unwrap();
+        let error = open.clone_volume(volume(2), snapshot(1), 2 << 40).unwrap_err();
+        assert!(matches!(error, PoolError::Removed { .. }), "{error}");
     });
 }
 

@@ -37,7 +37,11 @@ fn moved(one: &VolumeMove, (from, to): (&str, &str), now: Timestamp) -> Option<F
                 "is on its way from pool {from} to pool {to} since {}, and cannot be attached: it waits for the host of {waits_for}",
                 one.since
             );
-            Some(failure(object, what, "start tepui-node on that host, or give it up: tepui node expunge"))
+            Some(failure(
+                object,
+                what,
+                "start tepui-node on that host and mend what it says of the volume, or give it up: tepui node expunge",
+            ))
         }
         MoveStage::Failed => {
             let why = one.message.as_deref().unwrap_or("what it holds could not be copied");
