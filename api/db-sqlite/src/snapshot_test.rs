@@ -34,7 +34,7 @@ impl SnapshotTestDb for SqliteDb {
     async fn snapshot_tests(&self, project: ProjectId) -> Result<Vec<(SnapshotId, SnapshotTested)>, DbError> {
         self.read(move |connection| {
             let sql = "SELECT s.id, o.ordered_at, t.tested_at, t.digest, t.failure FROM snapshot s
-                       LEFT JOIN snapshot_test o ON o.snapshot_id = s.id
+                       LEFT JOIN snapshot_test o ON o.snapshot_id = s.id AND s.state = 'completed'
                        LEFT JOIN snapshot_tested t ON t.snapshot_id = s.id
                        WHERE s.project_id = ?1 AND (o.id IS NOT NULL OR t.tested_at IS NOT NULL) ORDER BY s.id";
             all(connection, sql, params![S(project)], |c| {
@@ -181,6 +181,11 @@ fn run(
     let sql = "UPDATE snapshot_schedule SET test_at = ?3 WHERE id = ?1 AND test_at = ?2";
     if execute(connection, sql, params![S(schedule.id), due, S(next)])? == 0 {
         return Ok(None);
+    }
+    // A time with nothing to test counts as the end of a test; else the first snapshot after it would be overdue at once.
+    if tests.is_empty() {
+        let sql = "UPDATE snapshot_schedule SET tested_at = ?2 WHERE id = ?1";
+        execute(connection, sql, params![S(schedule.id), S(now)])?;
     }
     let (mut touched, mut nodes) = (Touched::default(), Vec::new());
     for test in tests {
