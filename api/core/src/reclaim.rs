@@ -192,7 +192,7 @@ struct Owner {
 /// What the rows refer to in one pool.
 struct Books {
     owners: HashMap<StoredId, Owner>,
-    /// Images that volumes wait for.
+    /// Images that volumes and snapshots wait for.
     images: HashSet<Digest>,
 }
 
@@ -209,6 +209,8 @@ impl Books {
         for one in state.snapshots.iter().filter(|snapshot| snapshot.pool_id == pool) {
             let owner = Owner { project: one.project_id, leaves: one.state == SnapshotState::Deleting };
             books.owners.insert(StoredId::Snapshot(one.id), owner);
+            let awaited = one.image.filter(|_| one.state == SnapshotState::Pending);
+            books.images.extend(awaited.map(|image| image.digest));
         }
         books
     }

@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(24 * 3600);
 const SHOWN_PERCENT: u64 = 10;
 
 /// A pool, and an image with the length that it is said to have.
-type Key = (PoolId, Digest, u64);
+pub(super) type Key = (PoolId, Digest, u64);
 
 /// The bases that are being made.
 pub(super) struct Bases {
@@ -261,7 +261,7 @@ fn of_snapshot(snapshot: &WantedSnapshot) -> Option<Key> {
 }
 
 /// What is needed for that which a part wants and that was not made yet.
-fn awaited(part: &StoragePart) -> impl Iterator<Item = Key> {
+pub(super) fn awaited(part: &StoragePart) -> impl Iterator<Item = Key> {
     let snapshots = part.snapshots.iter().filter_map(of_snapshot);
     part.volumes.iter().filter_map(of_volume).chain(snapshots)
 }

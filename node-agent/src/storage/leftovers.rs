@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tepui_storage::{Pool, PoolError};
-use tepui_types::agent::{Leftover, LeftoverKind, MOST_LEFTOVERS, StoragePart, StoredId, VolumePart};
+use tepui_types::agent::{Leftover, LeftoverKind, MOST_LEFTOVERS, StoragePart, StoredId};
 use tepui_types::{Digest, PoolId};
+
+use super::bases;
 
 /// Unlinks what the part orders. Nothing else does: only an explicit order ends the grace of what was removed.
 pub(super) async fn unlink(pools: BTreeMap<PoolId, Arc<Pool>>, part: &StoragePart) {
@@ -54,7 +56,7 @@ pub(super) async fn find(pools: BTreeMap<PoolId, Arc<Pool>>, part: &StoragePart)
 /// What a part names, whether it is to be there or not.
 struct Named {
     stored: BTreeSet<(PoolId, StoredId)>,
-    /// Images that volumes wait for.
+    /// Images that volumes and snapshots wait for.
     images: BTreeSet<(PoolId, Digest)>,
 }
 
@@ -62,10 +64,7 @@ impl Named {
     fn of(part: &StoragePart) -> Self {
         let volumes = part.volumes.iter().map(|one| (one.pool_id, StoredId::Volume(one.id)));
         let snapshots = part.snapshots.iter().map(|one| (one.pool_id, StoredId::Snapshot(one.id)));
-        let images = part.volumes.iter().filter_map(|one| match one.wanted {
-            VolumePart::Present { image: Some(image), made: false, .. } => Some((one.pool_id, image.digest)),
-            VolumePart::Present { .. } | VolumePart::Absent => None,
-        });
+        let images = bases::awaited(part).map(|(pool, digest, _)| (pool, digest));
         Self { stored: volumes.chain(snapshots).collect(), images: images.collect() }
     }
 }

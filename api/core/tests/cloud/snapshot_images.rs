@@ -2,7 +2,7 @@
 
 use tepui_core::{Caller, CreateVolume, Error, Kind, SnapshotOfImage, SnapshotPlace};
 use tepui_db::model::{Role, Snapshot, SnapshotState};
-use tepui_types::agent::{SnapshotImage, SnapshotPart, StoredState, VolumeImage};
+use tepui_types::agent::{Leftover, LeftoverKind, SnapshotImage, SnapshotPart, StoredState, VolumeImage};
 use tepui_types::{Digest, ImageId};
 
 use crate::harness::GIB;
@@ -53,9 +53,12 @@ async fn a_snapshot_of_an_image_is_made_by_its_host_and_outlives_the_image() {
     assert!(site.needs(&digest).await && !cloud.needs_image(site.compute.id, &digest).await.unwrap());
     let mut seen = done(&site.part().await);
     seen.snapshots[0].state = StoredState::Awaited { message: "waits for the image".into() };
+    seen.leftovers =
+        vec![Leftover { pool_id: site.pool, kind: LeftoverKind::Base { digest }, bytes: 2 * GIB }];
     site.t.clock.advance(3600);
     site.compute.report(Vec::new()).await;
     site.tell(seen).await;
+    assert_eq!(cloud.leftovers(admin, site.pool).await.unwrap(), [], "its image is of use");
     let findings = cloud.doctor(admin).await.unwrap();
     assert!(!findings.iter().any(|one| one.object.contains("snap-")), "it takes its time: {findings:?}");
 
