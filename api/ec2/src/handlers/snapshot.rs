@@ -84,8 +84,8 @@ async fn volumes_of(cx: &Context, specification: &InstanceSpecification) -> Resu
     let record = cx.cloud.instance(&cx.caller, id).await?.record;
     let local_root = record.root_volume.as_ref().filter(|_| !excludes_root).map(|root| root.id);
     let meant = record.attachments.iter().filter(|one| !(one.is_root && excludes_root));
-    let data = meant.map(|one| one.volume_id).filter(|volume| !but.contains(volume));
-    let volumes: Vec<_> = local_root.into_iter().chain(data).collect();
+    let disks = local_root.into_iter().chain(meant.map(|one| one.volume_id));
+    let volumes: Vec<_> = disks.filter(|volume| !but.contains(volume)).collect();
     if volumes.is_empty() {
         return Err(ApiError::new(
             "InvalidParameterValue",

@@ -15,8 +15,11 @@ async fn a_local_root_has_snapshots_of_its_own_and_with_the_other_disks() {
     let both = client.ok("CreateSnapshots", &[named]).await;
     assert_eq!(both.text_at("snapshotSet.item.volumeId"), root);
     let excluded = ("InstanceSpecification.ExcludeBootVolume", "true");
-    let none = client.refused("CreateSnapshots", &[named, excluded]).await;
-    assert_eq!(none, ("InvalidParameterValue".into(), 400));
+    let by_id = ("InstanceSpecification.ExcludeDataVolumeId.1", root.as_str());
+    for excluded in [excluded, by_id] {
+        let none = client.refused("CreateSnapshots", &[named, excluded]).await;
+        assert_eq!(none, ("InvalidParameterValue".into(), 400));
+    }
 
     harness.settle().await;
     let shown = client.ok("DescribeSnapshots", &[("SnapshotId.1", &id)]).await;

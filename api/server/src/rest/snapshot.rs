@@ -58,7 +58,10 @@ pub(super) async fn of_instance(
     let meant = record.attachments.iter().filter(|one| !(one.is_root && request.exclude_root));
     let volumes: Vec<_> = root.into_iter().chain(meant.map(|one| one.volume_id)).collect();
     if volumes.is_empty() {
-        let rule = "has no disk but its root, which is excluded";
+        let rule = match request.exclude_root {
+            true => "has no disk but its root, which is excluded",
+            false => "has no disks: it is terminated",
+        };
         return Err(Error::invalid("instance", record.instance.id, rule).into());
     }
     let SnapshotInstanceRequest { description, freeze, exclude_root: _, tags } = request;
