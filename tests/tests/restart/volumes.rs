@@ -171,7 +171,8 @@ impl Scene {
 
     /// Forth and back.
     fn moved(&mut self, volume: &Value) {
-        let other = ["pool", "create", "other", "--backend", "nfs", "--node", "sim-0", "--path", "/srv/other"];
+        let other =
+            ["pool", "create", "other", "--backend", "nfs", "--node", "sim-0", "--path", "/srv/other"];
         self.cloud.tepui(&other).ok();
         for (point, pool) in steps("move").iter().zip(["other", "fast"]) {
             let call = ["volume", "move", volume.as_str().unwrap_or_default(), "--pool", pool];
