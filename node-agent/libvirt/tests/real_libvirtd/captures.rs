@@ -54,14 +54,14 @@ fn read(path: &Path, from: u64, length: u64) -> Vec<u8> {
     bytes
 }
 
-/// A guest with a disk of [`BYTES`] that has booted.
+/// A guest with a disk of [`BYTES`] that has booted, and has counted this on its disk.
 async fn booted(host: &PrivateHost, libvirt: &LibvirtHost) -> Guest {
     let guest = Guest::new(host, 1);
     let overlay = guest.overlay().path.to_str().unwrap().to_owned();
     host.run("qemu-img", &["resize", "-q", "-f", "qcow2", &overlay, &BYTES.to_string()]);
     assert!(!libvirt.begin_capture(guest.id(), &target(host)).await.unwrap(), "it does not run yet");
     libvirt.start(&guest.spec).await.unwrap();
-    guest.wait_for_console("tepui-tiny: user code");
+    guest.wait_for_console("tepui-tiny: boot 1");
     guest
 }
 
