@@ -9,7 +9,7 @@
 //!                                        └──deadline──▶ StillConnected, to be revoked again
 //! ```
 //! The trait is made for tgt, ganesha (a folder of its own per export, admitted by the host's address as NFS knows no
-//! password), LIO and Ceph RBD (a key and a lock per export).
+//! password), a filer of others (a user and a file of its own per export), LIO and Ceph RBD (a key and a lock per export).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -86,7 +86,7 @@ pub enum Source {
         server: Ipv4Addr,
         /// The file as the server names it.
         path: PathBuf,
-        /// Who its clients say that they are; the server takes all for this user.
+        /// Who its clients say that they are. A server of ours takes all for this user.
         user: u32,
         /// The user's group.
         group: u32,
@@ -175,6 +175,9 @@ pub enum ExportError {
     /// ganesha refused or does not answer.
     #[error(transparent)]
     Nfs(#[from] NfsError),
+    /// The process ends.
+    #[error("the agent ends")]
+    Stopped,
     /// A test made it fail.
     #[error(transparent)]
     Failpoint(#[from] Tripped),

@@ -9,12 +9,13 @@
 //!
 //! A [`Backend`] serves a volume's file to one compute host at a time: an [`Export`] has a credential of
 //! its own, and never comes back once it is gone. There are [`iscsi::Tgt`],
-//! [`nfs::Ganesha`] and [`Local`].
+//! [`nfs::Ganesha`], [`filer::Filer`] and [`Local`].
 
 mod content;
 mod durable;
 mod error;
 mod export;
+pub mod filer;
 mod image;
 pub mod iscsi;
 mod local;

@@ -171,11 +171,17 @@ impl Host {
 
     /// Runs a program on the host.
     pub fn run(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Output {
+        finish(self.command(program).args(arguments))
+    }
+
+    /// A program on the host, which is to be run.
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.network()));
         command.arg(format!("--mount={}", self.pin("mnt").display()));
         command.arg(format!("--uts={}", self.pin("uts").display()));
-        finish(command.arg(program.as_ref()).args(arguments))
+        command.arg(program.as_ref());
+        command
     }
 
     /// The power goes: every process ends, and with them all that does not outlive a boot, which is the

@@ -66,13 +66,26 @@ impl Cloud {
         self.pool(name, class, backend, host, image)
     }
 
+    /// Makes a pool named `filer` of a folder that the filer at an address serves under the name that the host has for it.
+    #[track_caller]
+    pub(crate) fn filer_pool(&self, host: &Host, image: PathBuf, address: &str) -> Pool {
+        let pool = Pool { host: host.clone(), image, name: "filer" };
+        let folder = format!("{address}:{}", pool.folder());
+        self.create(pool, &["--class", "filer", "--backend", "nfs", "--filer", &folder])
+    }
+
     #[track_caller]
     fn pool(&self, name: &'static str, class: &str, backend: &str, host: &Host, image: PathBuf) -> Pool {
         let pool = Pool { host: host.clone(), image, name };
-        let path = pool.folder();
-        host.run("mkdir", &["-p", &path]).ok();
-        let create = ["pool", "create", name, "--class", class, "--backend", backend];
-        self.tepui(&[&create[..], &["--node", &host.name(), "--path", &path]].concat()).ok();
+        self.create(pool, &["--class", class, "--backend", backend])
+    }
+
+    #[track_caller]
+    fn create(&self, pool: Pool, how: &[&str]) -> Pool {
+        let (name, path) = (pool.name, pool.folder());
+        pool.host.run("mkdir", &["-p", &path]).ok();
+        let place = ["--node", &pool.host.name(), "--path", &path];
+        self.tepui(&[&["pool", "create", name], how, &place].concat()).ok();
         until("the pool is there", PATIENCE, || self.has_pool(name).then_some(()));
         pool
     }
@@ -86,7 +99,7 @@ impl Cloud {
 
 /// An XFS of its own, mounted where only this host sees it; goes with the host. The file that holds it.
 #[track_caller]
-fn file_system(cloud: &Cloud, host: &Host) -> PathBuf {
+pub(crate) fn file_system(cloud: &Cloud, host: &Host) -> PathBuf {
     let image = cloud.scratch().join(format!("{}.xfs", host.name()));
     let file = image.display().to_string();
     host.run("truncate", &["--size", BYTES, &file]).ok();

@@ -49,14 +49,17 @@ struct Scene {
     cloud: Cloud,
     ec2: Ec2Session,
     image: String,
+    storage: Host,
     far: Host,
-    pools: [Pool; 2],
+    /// The first is of the class `iscsi`.
+    pools: Vec<Pool>,
     second: String,
 }
 
 #[test]
 fn not_one_byte_from_a_host_that_is_cut_off_lands_once_its_volume_is_anothers() {
     let mut scene = Scene::start();
+    scene.pools = scene.cloud.make_pools(&scene.storage).into();
     let idle = scene.launch(&json!({ "UserData": IDLE }));
     let idle_volume = scene.ec2.make_volume_of("iscsi");
     scene.ec2.attach(&idle_volume, &idle, "/dev/sdf");
@@ -71,9 +74,21 @@ fn not_one_byte_from_a_host_that_is_cut_off_lands_once_its_volume_is_anothers() 
     scene.fence(Fault::Cut, "/dev/sdf", "vdb", Some(&idle_volume));
     scene.end(&[idle]);
     scene.fence(Fault::Orphaned, "/dev/sdg", "vdc", None);
-    scene.fence_nfs("/dev/sdh", "vdd");
+    scene.fence_nfs("nfs", "/dev/sdh", "vdd");
     scene.cloud.assert_healthy();
     scene.cloud.down();
+}
+
+/// No server of ours is there, and the filer is told nothing: what the cut-off guest wrote comes to it, and is taken.
+#[test]
+fn late_writes_to_a_filer_do_not_land_in_the_volume() {
+    let mut scene = Scene::start();
+    let (pool, filer) = scene.cloud.make_filer_pool(&scene.storage);
+    scene.pools = vec![pool];
+    scene.fence_nfs("filer", "/dev/sdf", "vdb");
+    scene.cloud.assert_healthy();
+    scene.cloud.down();
+    drop(filer);
 }
 
 impl Scene {
@@ -87,8 +102,7 @@ impl Scene {
         ec2.wait_state(&launched, "running", PATIENCE);
         let (one, two) = (cloud.host(1), cloud.host(2));
         let (storage, far) = if one.processes(QEMU).is_empty() { (two, one) } else { (one, two) };
-        let pools = cloud.make_pools(&storage);
-        Self { cloud, ec2, image, far, pools, second: launched[0].clone() }
+        Self { cloud, ec2, image, storage, far, pools: vec![], second: launched[0].clone() }
     }
 
     /// One more guest on the host that is cut off later.
@@ -151,9 +165,10 @@ impl Scene {
 
     /// The same over NFS, whose client waits with its guest: what it wrote into the partition is in its connection,
     /// and comes to the server once the host is back.
-    fn fence_nfs(&mut self, device: &str, disk: &str) {
+    fn fence_nfs(&mut self, class: &str, device: &str, disk: &str) {
         let first = self.launch(&json!({ "UserData": FIRST }));
-        let volume = self.ec2.make_volume_of("nfs");
+        let volume = self.ec2.make_volume_of(class);
+        let pool = self.pools.len() - 1;
         self.ec2.attach(&volume, &first, "/dev/sdf");
         self.wait_count("wrote", 110);
         let guests = self.far.processes(QEMU);
@@ -167,15 +182,15 @@ impl Scene {
         self.ec2.attach(&volume, &second, device);
         let said = self.ec2.wait_console(&second, &format!("all is on {disk}"), PATIENCE);
         assert!(!said.contains("failed at"), "{said}");
-        let now = self.pools[1].digest(&volume);
+        let now = self.pools[pool].digest(&volume);
         assert!(self.unsent() > 4096, "the late writes are still to come");
 
         underlay.heal();
         until("the late writes are at the server", PATIENCE, || (self.unsent() == 0).then_some(()));
         until("the host is up", PATIENCE, || (state(&self.cloud, &self.far) == "up").then_some(()));
-        assert_eq!(self.pools[1].digest(&volume), now, "a late write after the partition");
+        assert_eq!(self.pools[pool].digest(&volume), now, "a late write after the partition");
         assert_eq!(self.count("wrote"), wrote, "no write is acknowledged that is not there");
-        self.assert_content(1, &volume, wrote);
+        self.assert_content(pool, &volume, wrote);
         assert_eq!(self.far.processes(QEMU), guests, "the guests run on");
         // The one whose writes are refused stands still, which the doctor tells, until it is rid of the disk.
         self.rid(first);

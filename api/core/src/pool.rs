@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tepui_db::model::Pool;
 use tepui_db::{CreateOutcome, PoolLoad};
 use tepui_types::agent::{IoCounters, PoolBackend, PoolObserved, PoolState};
-use tepui_types::{NodeId, PoolId};
+use tepui_types::{FilerFolder, NodeId, PoolId};
 
 use crate::failpoint::pass;
 use crate::identity::{deleted, taken};
@@ -24,6 +24,8 @@ pub struct CreatePool {
     pub node_id: NodeId,
     /// Its folder on that node.
     pub path: String,
+    /// The same folder on the filer from which that node has it, and which serves it.
+    pub filer: Option<FilerFolder>,
     /// Percent of its file system in use above which operators are warned.
     pub soft_percent: u8,
     /// Percent of its file system in use above which it takes nothing new.
@@ -57,7 +59,7 @@ impl Cloud {
     pub async fn create_pool(&self, caller: &Caller, request: CreatePool) -> Result<PoolView, Error> {
         caller.require_administrator()?;
         check(&request)?;
-        let CreatePool { name, class, backend, node_id, path, soft_percent, hard_percent } = request;
+        let CreatePool { name, class, backend, node_id, path, filer, soft_percent, hard_percent } = request;
         let id = PoolId::from_random(self.random());
         let pool = Pool {
             id,
@@ -66,6 +68,7 @@ impl Cloud {
             backend,
             node_id,
             path,
+            filer,
             soft_percent,
             hard_percent,
             draining: false,
@@ -209,9 +212,13 @@ fn check(request: &CreatePool) -> Result<(), Error> {
         let rule = "is an absolute path of up to 255 characters, without . and ..";
         return Err(Error::invalid("path", path, rule));
     }
-    if request.backend == PoolBackend::Nfs && path.contains(['"', '\\', '(', ')']) {
+    if let (Some(filer), PoolBackend::Iscsi | PoolBackend::Local) = (&request.filer, request.backend) {
+        return Err(Error::invalid("filer", filer, "is given where the backend is nfs only"));
+    }
+    if request.backend == PoolBackend::Nfs && request.filer.is_none() && path.contains(['"', '\\', '(', ')'])
+    {
         // Ganesha's configuration and log could not carry it.
-        let rule = "is without quotes, backslash and parentheses where the backend is nfs";
+        let rule = "is without quotes, backslash and parentheses where the node serves it over NFS";
         return Err(Error::invalid("path", path, rule));
     }
     let (soft, hard) = (request.soft_percent, request.hard_percent);

@@ -88,6 +88,7 @@ impl Scene {
             backend: PoolBackend::Iscsi,
             node_id: self.host.id,
             path: "/srv/fast".into(),
+            filer: None,
             soft_percent: 80,
             hard_percent: 90,
         };
@@ -169,6 +170,7 @@ impl Scene {
             backend: PoolBackend::Iscsi,
             node_id: self.host.id,
             path: "/srv/second".into(),
+            filer: None,
             soft_percent: 80,
             hard_percent: 90,
         };

@@ -15,7 +15,7 @@ use crate::volume_move;
 
 /// The SELECT list that [`read`] reads.
 pub(crate) const POOL: &str =
-    "id, name, class, backend, node_id, path, soft_percent, hard_percent, draining, created_at";
+    "id, name, class, backend, node_id, path, filer, soft_percent, hard_percent, draining, created_at";
 
 #[async_trait]
 impl PoolDb for SqliteDb {
@@ -74,6 +74,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Pool> {
         backend: c.stored()?,
         node_id: c.stored()?,
         path: c.plain()?,
+        filer: c.optional()?,
         soft_percent: c.plain()?,
         hard_percent: c.plain()?,
         draining: c.plain()?,
@@ -95,7 +96,7 @@ fn create(connection: &Connection, pool: &Pool) -> Verb<CreateOutcome<PoolId>> {
     let sql = "INSERT INTO storage_host (node_id) VALUES (?1)
                ON CONFLICT DO UPDATE SET generation = generation + 1";
     execute(connection, sql, params![S(pool.node_id)])?;
-    let sql = format!("INSERT INTO pool ({POOL}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+    let sql = format!("INSERT INTO pool ({POOL}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
     let values = params![
         S(pool.id),
         pool.name,
@@ -103,6 +104,7 @@ fn create(connection: &Connection, pool: &Pool) -> Verb<CreateOutcome<PoolId>> {
         S(pool.backend),
         S(pool.node_id),
         pool.path,
+        pool.filer.clone().map(S),
         pool.soft_percent,
         pool.hard_percent,
         pool.draining,

@@ -13,10 +13,10 @@ use tepui_db::model::{
 };
 use tepui_types::agent::{Direction, PoolBackend, Protocol, StoredId, VolumeSource};
 use tepui_types::{
-    AttachmentId, Digest, ExportId, FreezeId, Generation, ImageId, ImportTaskId, InstanceId, KeyPairId,
-    MacAddress, NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId,
-    SecurityGroupId, SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SnapshotTestId, SubnetId, UserId,
-    VolumeId, VpcId,
+    AttachmentId, Digest, ExportId, FilerFolder, FreezeId, Generation, ImageId, ImportTaskId, InstanceId,
+    KeyPairId, MacAddress, NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId,
+    ReservationId, SecurityGroupId, SecurityGroupRuleId, SnapshotId, SnapshotScheduleId, SnapshotTestId,
+    SubnetId, UserId, VolumeId, VpcId,
 };
 use uuid::Uuid;
 
@@ -105,15 +105,21 @@ ids! {
     UserId VolumeId VpcId
 }
 
-impl Stored for StoredId {
-    fn store(&self) -> Result<Value, Unstorable> {
-        Ok(Value::Text(self.to_string()))
-    }
+macro_rules! texts {
+    ($($type:ident)*) => {$(
+        impl Stored for $type {
+            fn store(&self) -> Result<Value, Unstorable> {
+                Ok(Value::Text(self.to_string()))
+            }
 
-    fn load(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_str()?.parse().map_err(|_| FromSqlError::InvalidType)
-    }
+            fn load(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_str()?.parse().map_err(|_| FromSqlError::InvalidType)
+            }
+        }
+    )*};
 }
+
+texts! { FilerFolder StoredId }
 
 macro_rules! names {
     ($($type:ident { $($variant:ident = $name:literal)* })*) => {$(

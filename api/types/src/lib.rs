@@ -11,10 +11,12 @@ pub mod holes;
 pub mod id;
 pub mod rest;
 
+mod filer;
 mod value;
 mod version;
 
 pub use error::{ErrorBody, ErrorCode};
+pub use filer::{FilerFolder, ParseFilerFolderError};
 pub use id::{
     AttachmentId, ExportId, FreezeId, ImageId, ImportTaskId, InstanceId, KeyPairId, NetworkInterfaceId,
     NodeId, ParseIdError, PlacementGroupId, PlacementId, PoolId, ProjectId, ReservationId, SecurityGroupId,

@@ -142,6 +142,8 @@ macro_rules! as_text {
     };
 }
 
+pub(crate) use as_text;
+
 as_text!(Digest, "^[0-9a-f]{64}$");
 as_text!(MacAddress, "^([0-9a-f]{2}:){5}[0-9a-f]{2}$");
 

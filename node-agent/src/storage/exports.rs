@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tepui_storage::{Access, Backend, Credential, Export, ExportError, Revoked, Source};
+use tepui_storage::{Access, Backend, Credential, Export, ExportError, Pool, PoolError, Revoked, Source};
 use tepui_types::agent::{
     ExportObserved, ExportPart, ExportState, PoolBackend, StoragePart, VolumeSource, WantedExport,
 };
 use tepui_types::{ExportId, PoolId, VolumeId};
 use tokio::time::Instant;
 
-use super::pools::{Backing, LocalPools};
+use super::pools::{Backing, LocalPools, Server};
 
 /// How long a pass waits for those who are connected to what is to go; the next one goes on.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// well, its guest lets go of it meanwhile: a QEMU that is thrown out first waits for its answers for ever. libvirt
 /// gives a guest five seconds to let go, and a host that is called a moment later asks it once more.
 const GRACE: Duration = Duration::from_secs(12);
+
+/// Why nothing is done for a volume.
+const UNUSABLE: &str = "its pool cannot be used";
 
 /// What this process knows of its servers.
 #[derive(Default)]
@@ -49,30 +52,35 @@ impl LocalPools {
         let pools: BTreeMap<VolumeId, PoolId> =
             part.volumes.iter().map(|volume| (volume.id, volume.pool_id)).collect();
         let (mut open, mut seen) = (Vec::new(), Vec::new());
+        let mut on_filers = Vec::new();
         let mut absent = Vec::new();
         for wanted in &part.exports {
-            let backing = pools.get(&wanted.volume_id).and_then(&backing);
+            let pool_id = pools.get(&wanted.volume_id);
+            let backing = pool_id.and_then(&backing);
             match (export(wanted, backing.as_ref()), backing) {
-                (Ok(None), Some((PoolBackend::Local, pool))) => match pool.volume(wanted.volume_id) {
-                    Ok(volume) => {
-                        // The readers that stay have its file open, and would never let it be gone.
-                        if let Some(volume) = volume.filter(|_| !is_read(part, wanted.volume_id)) {
-                            self.local.take_over(wanted.id, volume.path).await;
-                        }
-                        absent.push((wanted.id, PoolBackend::Local));
+                (Ok(None), Some((server, pool))) => {
+                    match self.take_over(part, wanted, &server, &pool).await {
+                        Ok(()) => absent.push((wanted.id, server)),
+                        Err(error) => seen.push(failed(wanted.id, crate::chain(&error))),
                     }
-                    Err(error) => seen.push(failed(wanted.id, crate::chain(&error))),
-                },
-                (Ok(None), Some((backend, _))) => absent.push((wanted.id, backend)),
-                (Ok(None), None) => absent.push((wanted.id, self.server_of(wanted.id))),
-                (Ok(Some(export)), Some((backend, _))) => open.push((backend, export)),
+                }
+                // What is open there stays open while nobody comes to its files.
+                (Ok(None), None) if is_on_filer(part, pool_id) => {
+                    seen.push(failed(wanted.id, UNUSABLE.into()))
+                }
+                (Ok(None), None) => absent.push((wanted.id, Server::Own(self.server_of(wanted.id)))),
+                (Ok(Some(export)), Some((Server::Own(backend), _))) => open.push((backend, export)),
+                (Ok(Some(export)), Some((Server::Filer(filer), _))) => on_filers.push((filer, export)),
                 (Err(message), _) => seen.push(failed(wanted.id, message)),
-                (Ok(Some(_)), None) => seen.push(failed(wanted.id, "its pool cannot be used".into())),
+                (Ok(Some(_)), None) => seen.push(failed(wanted.id, UNUSABLE.into())),
             }
         }
         let away = self.recover(&open).await;
-        for (id, backend) in absent {
-            seen.push(ExportObserved { id, state: self.revoke(id, backend).await });
+        for (id, server) in absent {
+            seen.push(ExportObserved { id, state: self.revoke(id, &server).await });
+        }
+        for (filer, export) in on_filers {
+            seen.push(ExportObserved { id: export.id, state: state_of(filer.ensure(&export).await) });
         }
         for backend in [PoolBackend::Iscsi, PoolBackend::Nfs, PoolBackend::Local] {
             let exports = of(backend, &open);
@@ -128,14 +136,38 @@ impl LocalPools {
         }
     }
 
-    async fn revoke(&self, id: ExportId, backend: PoolBackend) -> ExportState {
+    /// Tells those who know an export from their caller alone of one that is to go, which a process before this one may
+    /// have opened.
+    async fn take_over(
+        &self,
+        part: &StoragePart,
+        wanted: &WantedExport,
+        server: &Server,
+        pool: &Pool,
+    ) -> Result<(), PoolError> {
+        // The readers that stay have the file open, and would never let it be gone.
+        if matches!(server, Server::Own(PoolBackend::Iscsi | PoolBackend::Nfs))
+            || is_read(part, wanted.volume_id)
+        {
+            return Ok(());
+        }
+        let Some(volume) = pool.volume(wanted.volume_id)? else { return Ok(()) };
+        match server {
+            Server::Filer(filer) => filer.take_over(wanted.id, volume.path).await,
+            Server::Own(_) => self.local.take_over(wanted.id, volume.path).await,
+        }
+        Ok(())
+    }
+
+    async fn revoke(&self, id: ExportId, server: &Server) -> ExportState {
         let is_overdue = self.served.lock().await.is_overdue(id);
-        let revoked = match (backend, is_overdue) {
-            (PoolBackend::Iscsi, false) => self.tgt.see_off(id).await,
-            (PoolBackend::Iscsi, true) => self.tgt.revoke(id, PATIENCE).await,
+        let revoked = match (server, is_overdue) {
+            (Server::Own(PoolBackend::Iscsi), false) => self.tgt.see_off(id).await,
+            (Server::Own(PoolBackend::Iscsi), true) => self.tgt.revoke(id, PATIENCE).await,
             // ganesha does not know who is connected.
-            (PoolBackend::Nfs, _) => self.ganesha.revoke(id, PATIENCE).await,
-            (PoolBackend::Local, _) => self.local.revoke(id, PATIENCE).await,
+            (Server::Own(PoolBackend::Nfs), _) => self.ganesha.revoke(id, PATIENCE).await,
+            (Server::Own(PoolBackend::Local), _) => self.local.revoke(id, PATIENCE).await,
+            (Server::Filer(filer), _) => filer.revoke(id, PATIENCE).await,
         };
         if matches!(revoked, Ok(Revoked::Gone)) {
             self.served.lock().await.leaving.remove(&id);
@@ -147,6 +179,11 @@ impl LocalPools {
     fn server_of(&self, id: ExportId) -> PoolBackend {
         if self.ganesha.has(id).unwrap_or(true) { PoolBackend::Nfs } else { PoolBackend::Iscsi }
     }
+}
+
+/// Whether a filer serves a pool.
+fn is_on_filer(part: &StoragePart, id: Option<&PoolId>) -> bool {
+    part.pools.iter().any(|pool| Some(&pool.id) == id && pool.filer.is_some())
 }
 
 /// Those of one backend.

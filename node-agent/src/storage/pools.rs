@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tepui_storage::filer::{self, Filer, FilerError};
 use tepui_storage::iscsi::{self, Tgt};
 use tepui_storage::nfs::{self, Ganesha};
 use tepui_storage::{Content, Local, Pool, PoolError, Watermarks};
@@ -13,7 +14,7 @@ use tepui_types::agent::{
     StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSending, WantedSnapshot,
     WantedVolume,
 };
-use tepui_types::{PoolId, Timestamp};
+use tepui_types::{FilerFolder, PoolId, Timestamp};
 use tokio::sync::Mutex;
 
 use super::Storage;
@@ -53,6 +54,16 @@ pub struct LocalPools {
 struct OpenPool {
     part: PoolPart,
     pool: Arc<Pool>,
+    server: Server,
+}
+
+/// What serves the volumes of a pool.
+#[derive(Clone)]
+pub(super) enum Server {
+    /// This host.
+    Own(PoolBackend),
+    /// The filer that has them.
+    Filer(Arc<Filer>),
 }
 
 impl LocalPools {
@@ -98,7 +109,7 @@ impl LocalPools {
                         open.insert(part.id, held.clone());
                         usage(held).await
                     }
-                    Err(error) => failed(&error),
+                    Err(state) => state,
                 },
             };
             seen.push(PoolObserved { id: part.id, state });
@@ -163,7 +174,7 @@ impl Storage for LocalPools {
             part.volumes.iter().filter(|one| one.wanted != VolumePart::Absent).cloned().collect();
         let bases = Arc::clone(&self.bases);
         let mut volumes = work(pools.clone(), made, move |pool, one| volume(pool, one, now, &bases)).await;
-        let served = |id: &PoolId| open.get(id).map(|held| (held.part.backend, Arc::clone(&held.pool)));
+        let served = |id: &PoolId| open.get(id).map(|held| (held.server.clone(), Arc::clone(&held.pool)));
         let exports = self.serve(part, served).await;
         volumes.iter_mut().for_each(|seen| unless_unserved(seen, part, &exports));
         let is_served = |one: &WantedVolume| {
@@ -223,18 +234,34 @@ fn unless_unserved(seen: &mut VolumeObserved, part: &StoragePart, exports: &[Exp
     }
 }
 
-fn failed(error: &PoolError) -> PoolState {
+fn failed(error: &impl std::error::Error) -> PoolState {
     PoolState::Failed { message: crate::chain(error) }
 }
 
-async fn hold(part: PoolPart) -> Result<OpenPool, PoolError> {
+/// Opens a pool; how it is where it cannot be used.
+async fn hold(part: PoolPart) -> Result<OpenPool, PoolState> {
     let marks = Watermarks { soft_percent: part.soft_percent, hard_percent: part.hard_percent };
     let path = part.path.clone();
     let id = part.id;
     let open = move || Pool::create(Path::new(&path), id, marks);
     let opened = tokio::task::spawn_blocking(open).await;
-    let pool = opened.unwrap_or_else(|_| Err(PoolError::InUse { path: part.path.clone().into() }))?;
-    Ok(OpenPool { part, pool: Arc::new(pool) })
+    let pool = opened.unwrap_or_else(|_| Err(PoolError::InUse { path: part.path.clone().into() }));
+    let pool = pool.map_err(|error| failed(&error))?;
+    let server = match &part.filer {
+        Some(folder) => {
+            Server::Filer(Arc::new(filer(&part.path, folder).await.map_err(|error| failed(&error))?))
+        }
+        None => Server::Own(part.backend),
+    };
+    Ok(OpenPool { part, pool: Arc::new(pool), server })
+}
+
+/// The filer of a pool, once it is known to serve it.
+async fn filer(pool: &str, folder: &FilerFolder) -> Result<Filer, FilerError> {
+    let FilerFolder { server, path } = folder;
+    let filer = Filer::new(filer::Settings { server: *server, folder: path.into(), pool: pool.into() });
+    filer.check().await?;
+    Ok(filer)
 }
 
 async fn usage(held: OpenPool) -> PoolState {
@@ -247,4 +274,4 @@ async fn usage(held: OpenPool) -> PoolState {
 }
 
 /// How a volume is served by its pool.
-pub(super) type Backing = (PoolBackend, Arc<Pool>);
+pub(super) type Backing = (Server, Arc<Pool>);

@@ -9,6 +9,7 @@
 #[path = "../../../storage/tests/support/mod.rs"]
 mod support;
 
+mod filer;
 mod images;
 mod leftovers;
 mod restore_tests;
@@ -83,6 +84,7 @@ impl Host {
             id: pool_id(),
             backend,
             path: path.join("pool").display().to_string(),
+            filer: None,
             soft_percent: 80,
             hard_percent: 95,
         };

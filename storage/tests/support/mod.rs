@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod filer;
 pub(crate) mod lab;
 pub(crate) mod login;
 pub(crate) mod nfs;
@@ -57,17 +58,22 @@ impl Drop for Mounted {
     }
 }
 
-/// What is left of a file of a file system that [`on`] made when its host loses power: nothing that is not on its disk.
-/// Nobody can use the file system any more.
+/// What is left of a file of a file system that [`on`] made when its host loses power.
 pub(crate) fn after_power_cut(point: &Path, file: &Path) -> File {
+    let name = file.strip_prefix(point).unwrap();
+    what_a_power_cut_leaves(point, |left| File::open(left.join(name)).unwrap())
+}
+
+/// Looks at what is left of a file system that [`on`] made when its host loses power: nothing that is not on its disk.
+/// Nobody can use the file system any more.
+pub(crate) fn what_a_power_cut_leaves<T>(point: &Path, look: impl FnOnce(&Path) -> T) -> T {
     call(Command::new("xfs_io").args(["-x", "-c", "shutdown"]).arg(point));
     let [image, copy, after] = ["image", "copy", "after"].map(|name| point.with_file_name(name));
     call(Command::new("cp").args([&image, &copy]));
     std::fs::create_dir(&after).unwrap();
     call(Command::new("mount").args(["-o", "loop,nouuid"]).args([&copy, &after]));
-    let left = File::open(after.join(file.strip_prefix(point).unwrap())).unwrap();
-    call(Command::new("umount").arg("--lazy").arg(&after));
-    left
+    let _mounted = Mounted(after.clone());
+    look(&after)
 }
 
 pub(crate) fn call(command: &mut Command) -> String {

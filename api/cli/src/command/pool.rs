@@ -1,6 +1,7 @@
 //! Pools of volumes, for administrators.
 
 use clap::{Args, Subcommand, ValueEnum};
+use tepui_types::FilerFolder;
 use tepui_types::endpoint::{CreatePool, DeletePool, DrainPool, ListPools, ShowPool, UndrainPool};
 use tepui_types::rest::{CreatePoolRequest, DrainPoolRequest, Empty, Pool, PoolBackend, PoolLeaving};
 
@@ -90,6 +91,9 @@ pub struct New {
     /// An empty folder on that node
     #[arg(long)]
     path: String,
+    /// With --backend nfs, the same folder on the filer that serves it, as 10.0.0.9:/export/volumes; without it the node does
+    #[arg(long, value_name = "ADDRESS:PATH")]
+    filer: Option<FilerFolder>,
     /// Warn from this use on, in percent
     #[arg(long, default_value_t = 80)]
     soft: u8,
@@ -130,13 +134,19 @@ impl Shown for Pool {
             |usage| format!("{}/{} GiB", gib(usage.used_bytes), gib(usage.total_bytes)),
         );
         let volumes = format!("{} ({} GiB)", self.volumes, self.provisioned_gib);
-        let (class, backend) = (self.class.clone(), word(&self.backend));
+        let (class, backend) = (self.class.clone(), backend(self));
         vec![self.name.clone(), self.id.to_string(), class, backend, volumes, used, message(self)]
     }
 
     fn id(&self) -> String {
         self.id.to_string()
     }
+}
+
+/// What serves its volumes.
+fn backend(pool: &Pool) -> String {
+    let backend = word(&pool.backend);
+    pool.filer.as_ref().map_or_else(|| backend.clone(), |filer| format!("{backend} by {}", filer.server))
 }
 
 /// Fully operational, or why not.
@@ -210,6 +220,10 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
     }
 }
 
+fn told(filer: Option<&FilerFolder>) -> String {
+    filer.map_or_else(|| "none".into(), ToString::to_string)
+}
+
 async fn create(new: New, session: &mut Session) -> Result<()> {
     let request = CreatePoolRequest {
         name: new.name,
@@ -217,6 +231,7 @@ async fn create(new: New, session: &mut Session) -> Result<()> {
         backend: new.backend.into(),
         node: new.node,
         path: new.path,
+        filer: new.filer,
         soft_percent: new.soft,
         hard_percent: new.hard,
     };
@@ -235,6 +250,7 @@ async fn present(wanted: &CreatePoolRequest, taken: Failure, session: &mut Sessi
         ("class", wanted.class.clone(), pool.class.clone()),
         ("backend", word(&wanted.backend), word(&pool.backend)),
         ("path", wanted.path.clone(), pool.path.clone()),
+        ("filer", told(wanted.filer.as_ref()), told(pool.filer.as_ref())),
     ];
     repeat::same("pool", &wanted.name, &fields)?;
     Ok(pool)

@@ -131,6 +131,7 @@ impl Cloud {
 
 fn pool(pool: &Pool) -> PoolPart {
     PoolPart {
+        filer: pool.filer.clone(),
         id: pool.id,
         backend: pool.backend,
         path: pool.path.clone(),

@@ -209,6 +209,7 @@ async fn an_instance_with_local_volumes_goes_to_the_node_of_their_pool() {
         backend: PoolBackend::Local,
         node_id: site.storage.id,
         path: "/srv/disk".into(),
+        filer: None,
         soft_percent: 80,
         hard_percent: 90,
     };

@@ -166,6 +166,7 @@ impl Moves {
                     backend: PoolBackend::Iscsi,
                     node_id: host.id,
                     path: format!("/srv/{name}"),
+                    filer: None,
                     soft_percent: 80,
                     hard_percent: 90,
                 };

@@ -230,6 +230,7 @@ async fn data_of(t: &Harness, owner: &Caller, host: &Host) -> (VolumeId, Snapsho
         backend: PoolBackend::Iscsi,
         node_id: host.id,
         path: "/srv/fast".into(),
+        filer: None,
         soft_percent: 80,
         hard_percent: 90,
     };

@@ -33,6 +33,7 @@ pub(crate) fn request(host: &Host, name: &str, class: &str) -> CreatePool {
         backend: PoolBackend::Iscsi,
         node_id: host.id,
         path: format!("/srv/{name}"),
+        filer: None,
         soft_percent: 80,
         hard_percent: 90,
     }
@@ -254,6 +255,7 @@ async fn pools_are_the_administrators_and_their_fields_are_checked() {
         ("path", |pool| pool.path = "/".into()),
         ("path", |pool| pool.path = "/srv/../etc".into()),
         ("path", |pool| (pool.backend, pool.path) = (PoolBackend::Nfs, "/srv/a (b)".into())),
+        ("filer", |pool| pool.filer = Some("10.0.0.9:/export".parse().unwrap())),
         ("soft_percent", |pool| pool.soft_percent = 91),
         ("soft_percent", |pool| pool.soft_percent = 0),
         ("soft_percent", |pool| pool.hard_percent = 101),
@@ -261,6 +263,11 @@ async fn pools_are_the_administrators_and_their_fields_are_checked() {
         let error = refused(&site.t.admin, with(change)).await;
         assert!(matches!(&error, Error::InvalidInput { field: named, .. } if *named == field), "{error:?}");
     }
+    let filer = Some("10.0.0.9:/export (1)".parse().unwrap());
+    let on_filer = with(|pool| (pool.backend, pool.path) = (PoolBackend::Nfs, "/srv/a (b)".into()));
+    cloud.create_pool(&site.t.admin, CreatePool { filer: filer.clone(), ..on_filer }).await.unwrap();
+    let part = site.part().await;
+    assert!(part.pools.iter().any(|pool| pool.filer == filer), "its host is told: {part:?}");
     let taken = refused(&site.t.admin, with(|pool| pool.name = "fast".into())).await;
     assert!(matches!(taken, Error::AlreadyExists { kind: Kind::Pool, .. }));
     let view = cloud.pool(&site.t.admin, site.pool).await.unwrap();

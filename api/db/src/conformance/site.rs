@@ -189,6 +189,7 @@ pub(super) fn pool(world: &World, node_id: NodeId, name: &str, backend: PoolBack
         backend,
         node_id,
         path: format!("/srv/{name}"),
+        filer: None,
         soft_percent: 80,
         hard_percent: 90,
         draining: false,

@@ -30,7 +30,10 @@ pub async fn pools_have_their_own_name_and_folder(db: Arc<dyn Db>) {
     assert_eq!(create(&other(unknown, "lost", "/y")).await, CreateOutcome::ParentMissing);
     let before = site.generation().await;
     let new = other(*storage, "second", "/second");
+    let new = Pool { filer: Some("10.0.0.9:/export/second".parse().unwrap()), ..new };
     assert_eq!(create(&new).await, CreateOutcome::Created);
+    let load = world.db.pools().await.unwrap().into_iter().find(|load| load.pool.id == new.id);
+    assert_eq!(load.unwrap().pool, new);
     assert!(site.generation().await > before);
     assert_eq!(world.db.delete_pool(new.id).await.unwrap(), DeleteOutcome::Deleted);
     assert_eq!(world.db.delete_pool(new.id).await.unwrap(), DeleteOutcome::NotFound);

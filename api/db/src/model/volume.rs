@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use tepui_types::agent::{IoLimits, PoolBackend, SnapshotSource, VolumeImage, VolumeSource};
 use tepui_types::{
-    AttachmentId, ExportId, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId, VolumeId,
+    AttachmentId, ExportId, FilerFolder, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId,
+    VolumeId,
 };
 
 use super::{AttachmentState, ExportState, SnapshotFreeze, SnapshotState, VolumeEnd, VolumeState};
@@ -25,6 +26,8 @@ pub struct Pool {
     pub node_id: NodeId,
     /// Its folder on that node.
     pub path: String,
+    /// The same folder on the filer that serves it over NFS; the node serves it without.
+    pub filer: Option<FilerFolder>,
     /// Percent of its file system in use above which operators are warned.
     pub soft_percent: u8,
     /// Percent of its file system in use above which it takes no new volumes or snapshots.

@@ -160,6 +160,7 @@ impl Harness {
             backend: PoolBackend::Iscsi,
             node_id: self.node,
             path: "/srv/fast".into(),
+            filer: None,
             soft_percent: 80,
             hard_percent: 90,
         };

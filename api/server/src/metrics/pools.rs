@@ -111,6 +111,7 @@ mod tests {
             backend: PoolBackend::Iscsi,
             node_id: NodeId::from_random(1),
             path: "/srv/fast".into(),
+            filer: None,
             soft_percent: 80,
             hard_percent: 90,
             draining: false,

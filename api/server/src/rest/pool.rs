@@ -22,13 +22,14 @@ pub(super) async fn create(call: Call, request: CreatePoolRequest) -> Result<Poo
     let nodes = call.cloud().nodes(&call.caller).await?;
     let names = nodes.into_iter().map(|view| (view.load.node.id, Some(view.load.node.name)));
     let node_id = pick(Kind::Node, &request.node, names)?;
-    let CreatePoolRequest { name, class, backend, node: _, path, soft_percent, hard_percent } = request;
+    let CreatePoolRequest { name, class, backend, node: _, path, filer, soft_percent, hard_percent } =
+        request;
     let backend = match backend {
         PoolBackend::Iscsi => agent::PoolBackend::Iscsi,
         PoolBackend::Nfs => agent::PoolBackend::Nfs,
         PoolBackend::Local => agent::PoolBackend::Local,
     };
-    let new = CreatePool { name, class, backend, node_id, path, soft_percent, hard_percent };
+    let new = CreatePool { name, class, backend, node_id, path, filer, soft_percent, hard_percent };
     shown(call.cloud().create_pool(&call.caller, new).await?)
 }
 
@@ -93,6 +94,7 @@ fn shown(view: PoolView) -> Result<Pool, Failure> {
         backend,
         node_id: pool.node_id,
         path: pool.path,
+        filer: pool.filer,
         soft_percent: pool.soft_percent,
         hard_percent: pool.hard_percent,
         draining: pool.draining,

@@ -29,6 +29,7 @@ pub(crate) async fn pool(kit: &Kit, node: &str, name: &str, class: &str) -> Pool
         backend: PoolBackend::Iscsi,
         node: node.into(),
         path: format!("/srv/{name}"),
+        filer: None,
         soft_percent: 80,
         hard_percent: 90,
     };

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::{Leftover, TestObserved, VolumeSource, WantedTest, WantedUnlink};
-use crate::{Digest, ExportId, PoolId, SnapshotId, VolumeId};
+use crate::{Digest, ExportId, FilerFolder, PoolId, SnapshotId, VolumeId};
 
 /// Everything that the pools of one node must hold and serve, or must no longer. What it does not name is left
 /// as it is and reported: only an explicit `Absent` removes.
@@ -50,6 +50,9 @@ pub struct PoolPart {
     pub backend: PoolBackend,
     /// Its folder on the host, on a file system that can share blocks between files.
     pub path: String,
+    /// The same folder on the filer that serves it over NFS, and from which the host has it. The host serves it without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filer: Option<FilerFolder>,
     /// Percent of its file system in use above which operators are warned.
     pub soft_percent: u8,
     /// Percent of its file system in use above which it takes nothing new.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PoolLeaving;
-use crate::{NodeId, PoolId, Timestamp};
+use crate::{FilerFolder, NodeId, PoolId, Timestamp};
 
 /// How a pool's volumes reach their instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -12,7 +12,8 @@ use crate::{NodeId, PoolId, Timestamp};
 pub enum PoolBackend {
     /// Over iSCSI, to any node.
     Iscsi,
-    /// Over NFS, to any node; it knows no password, and admits the node's address.
+    /// Over NFS, to any node; it knows no password, and admits the node's address. By a server on the pool's node, or by
+    /// a filer that is there already.
     Nfs,
     /// As files, to instances on the pool's own node.
     Local,
@@ -30,8 +31,12 @@ pub struct CreatePoolRequest {
     pub backend: PoolBackend,
     /// The node that has it: its id, name, or a unique beginning of either.
     pub node: String,
-    /// An empty folder on that node, on XFS or btrfs.
+    /// An empty folder on that node, on XFS or btrfs, or of a filer that clones files.
     pub path: String,
+    /// The same folder on the filer from which the node has it, where the backend is `nfs` and the filer serves it; the
+    /// node serves it without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filer: Option<FilerFolder>,
     /// Percent of its file system in use above which operators are warned.
     pub soft_percent: u8,
     /// Percent of its file system in use above which it takes nothing new.
@@ -53,6 +58,9 @@ pub struct Pool {
     pub node_id: NodeId,
     /// Its folder on that node.
     pub path: String,
+    /// The same folder on the filer that serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filer: Option<FilerFolder>,
     /// Percent in use above which operators are warned.
     pub soft_percent: u8,
     /// Percent in use above which it takes nothing new.

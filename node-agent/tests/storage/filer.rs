@@ -1,0 +1,100 @@
+//! A pool on a filer that is there already.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use tepui_types::FilerFolder;
+use tepui_types::agent::{
+    ExportPart, ExportState, PoolBackend, PoolState, StorageObserved, StoredState, VolumePart,
+};
+
+use crate::support::client::Opener as _;
+use crate::support::filer::Server;
+use crate::support::lab::PATIENCE;
+use crate::support::nfs::{self, OWN};
+use crate::support::volume;
+use crate::{Host, client, present};
+
+/// Runs a test on a host whose pool is in a folder of a filer.
+fn filer_host(test: impl FnOnce(&mut Host, &mut Server, &Path) + Send + 'static) {
+    nfs::host(|path| {
+        let mut host = Host::with(path, PoolBackend::Nfs);
+        let pool = &mut host.part.pools[0];
+        pool.filer = Some(FilerFolder { server: OWN, path: pool.path.clone() });
+        let mut server = Server::start(path);
+        host.until(is_ready);
+        test(&mut host, &mut server, path);
+    });
+}
+
+fn is_ready(seen: &StorageObserved) -> bool {
+    matches!(seen.pools[0].state, PoolState::Ready { .. })
+}
+
+fn trouble(seen: &StorageObserved) -> &str {
+    match &seen.pools[0].state {
+        PoolState::Failed { message } => message,
+        PoolState::Ready { .. } => "none",
+    }
+}
+
+fn wanted() -> ExportPart {
+    ExportPart::Open { node_address: OWN, secret: "nobody is asked for it".into(), read_only: false }
+}
+
+#[test]
+fn a_pool_on_a_filer_gives_and_takes_its_volumes_and_serves_nothing_itself() {
+    filer_host(|host, _, path| {
+        host.want_volume(1, present(16));
+        host.want_export(1, wanted());
+        let seen = host.apply();
+        let compute = client(&seen);
+        let file = path.join(format!("pool/volumes/{}/disk.raw", volume(1)));
+        assert_eq!(compute.path, file, "as the filer names it");
+        let mut writer = compute.connect();
+        writer.perform("write -P 1 0 4k");
+        host.restart();
+        assert_eq!(host.apply().exports, seen.exports, "another agent finds the same");
+        writer.perform("write -P 2 4k 4k");
+
+        // An agent that never had it open ends it, and the volume goes after that.
+        host.restart();
+        host.want_volume(1, VolumePart::Absent);
+        assert_eq!(host.apply().volumes, [], "it is in use: nothing is said of it yet");
+        host.want_volume(1, present(16));
+        host.want_export(1, ExportPart::Absent);
+        assert_eq!(host.apply().exports[0].state, ExportState::Gone);
+        assert_eq!(fs::metadata(&file).unwrap().uid(), 0);
+        compute.refusal();
+        writer.send("write -P 66 0 4k");
+        assert!(writer.fails(PATIENCE));
+        let bytes = fs::read(&file).unwrap();
+        assert_eq!((bytes[0], bytes[4096]), (1, 2));
+        host.want_volume(1, VolumePart::Absent);
+        assert_eq!(host.apply().volumes[0].state, StoredState::Gone);
+        assert_eq!(nfs::here("ganesha.nfsd").len(), 1, "that of the filer");
+    });
+}
+
+#[test]
+fn nothing_is_gone_of_a_pool_whose_filer_is_away() {
+    filer_host(|host, server, path| {
+        host.want_volume(1, present(16));
+        host.want_export(1, wanted());
+        host.apply();
+        server.end();
+        host.restart();
+        host.want_export(1, ExportPart::Absent);
+        let seen = host.apply_once();
+        assert!(trouble(&seen).contains("10.99.0.1 does not serve the pool at"), "{}", trouble(&seen));
+        let state = &seen.exports[0].state;
+        assert!(
+            matches!(state, ExportState::Failed { message } if message.contains("its pool")),
+            "{state:?}"
+        );
+        server.serve(path);
+        let seen = host.until(is_ready);
+        assert_eq!(seen.exports[0].state, ExportState::Gone);
+    });
+}
