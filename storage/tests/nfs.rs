@@ -139,6 +139,7 @@ fn an_export_is_not_gone_before_its_last_write_is_done() {
         lab.recover(&[&first]);
         let mut writer = lab.ensure(&first).connect();
         writer.perform("write -P 1 0 4k");
+        assert_eq!(level(lab), "INFO");
         let frozen = Frozen::at(&lab.path);
         writer.send("write -P 3 0 4k");
         until_writing();
@@ -153,13 +154,21 @@ fn an_export_is_not_gone_before_its_last_write_is_done() {
         lab.recover(&[]);
         let still = lab.run(lab.ganesha.revoke(first.id, Duration::ZERO)).unwrap();
         assert!(matches!(still, Revoked::StillConnected(_)), "{still:?}");
+        assert_eq!(level(lab), "DEBUG", "it says when the write is done");
         drop(frozen);
         assert_eq!(lab.revoke(&first), Revoked::Gone);
+        assert_eq!(level(lab), "INFO", "what it need not say costs nothing");
         assert_eq!(lab.content(0, 4096), [3; 4096], "it landed before");
         writer.send("write -P 4 0 4k");
         assert!(writer.fails(PATIENCE));
         lab.ensure(&second).opens();
     });
+}
+
+/// How much ganesha is told to say of its exports.
+fn level(lab: &NfsLab) -> String {
+    let config = fs::read_to_string(lab.settings.run_dir.join("ganesha.conf")).unwrap();
+    config.split("EXPORT = ").nth(1).unwrap().split(';').next().unwrap().to_owned()
 }
 
 /// A file system that takes no write, and finishes none, until this is dropped; or for so long that a test that waits

@@ -14,11 +14,17 @@ use super::ledger::Entry;
 ///   client made up leads to no file but its own.
 /// - A write is answered once it is on the disk (`NFS_Commit`): QEMU's driver does not look at the verifier by which
 ///   RFC 1813 (3.3.21) tells a client that the server came anew and what it wrote before must be repeated.
-/// - The log is where ganesha says that the last call of an export is done (`EXPORT` at `DEBUG`).
-pub(super) fn text<'a>(settings: &Settings, exports: impl Iterator<Item = &'a Entry>) -> String {
+/// - The log is where ganesha says that the last call of an export is done (`EXPORT` at `DEBUG`). It asks itself at each call
+///   whether to say something, which takes a tenth of small reads: so it is told to while somebody `awaits` that word.
+pub(super) fn text<'a>(
+    settings: &Settings,
+    awaits: bool,
+    exports: impl Iterator<Item = &'a Entry>,
+) -> String {
     let (address, recovery) = (settings.address, settings.run_dir.join("recovery"));
+    let level = if awaits { "DEBUG" } else { "INFO" };
     let head = format!(
-        "LOG {{ Default_Log_Level = WARN; Components {{ EXPORT = DEBUG; CONFIG = EVENT; }} }}\n\
+        "LOG {{ Default_Log_Level = WARN; Components {{ EXPORT = {level}; CONFIG = EVENT; }} }}\n\
          NFS_CORE_PARAM {{ Protocols = 3; Bind_Addr = {address}; NFS_Port = {nfs}; MNT_Port = {mount};\n  \
          Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }}\n\
          NFSV4 {{ Graceless = true; RecoveryRoot = \"{recovery}\"; }}\n\

@@ -121,6 +121,11 @@ impl Ledger {
         self.open().filter(|(_, entry)| !entry.served().exists()).map(|(id, _)| id).collect()
     }
 
+    /// Whether something is to be gone, which ganesha says in its log.
+    pub(super) fn awaits_an_end(&self) -> bool {
+        !self.ids_at(Stage::Closing).is_empty() || !self.away().is_empty()
+    }
+
     /// Whether somebody else has a file too.
     pub(super) fn shares(&self, id: ExportId, file: &Path) -> bool {
         self.exports.iter().any(|(other, entry)| *other != id && entry.file == file)

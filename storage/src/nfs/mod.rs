@@ -102,7 +102,7 @@ impl Ganesha {
         self.part_with(ledger, &away)?;
         let settings = &self.daemon.settings;
         let open = ledger.open().filter(|(id, _)| !away.contains(id)).map(|(_, entry)| entry);
-        write(&settings.config(), &config::text(settings, open))
+        write(&settings.config(), &config::text(settings, ledger.awaits_an_end(), open))
     }
 
     /// What is left out and was never told to the ganesha that runs, or is freed, has nothing to wait for.
@@ -221,7 +221,7 @@ impl Ganesha {
         ids: &[ExportId],
         served: &mut BTreeSet<ExportId>,
     ) -> Result<Vec<(ExportId, ExportError)>, ExportError> {
-        if ledger.ids_at(Stage::Closing).is_empty() && ledger.away().is_empty() {
+        if !ledger.awaits_an_end() {
             self.daemon.trim_log()?;
         }
         let folders: Vec<(ExportId, PathBuf)> =
@@ -271,7 +271,7 @@ impl Ganesha {
 
     /// Whether nothing of an export can land any more; then it is forgotten.
     async fn is_released(&self, id: ExportId) -> Result<bool, ExportError> {
-        let _served = self.served.lock().await;
+        let mut served = self.served.lock().await;
         let mut ledger = self.ledger()?;
         let Some(entry) = ledger.get(id) else { return Ok(true) };
         if self.daemon.process()?.is_some() && !is_released(&self.daemon.said()?, &entry.folder) {
@@ -279,6 +279,11 @@ impl Ganesha {
         }
         point("nfs_revoke", "released")?;
         self.forget(&mut ledger, id)?;
+        if self.daemon.process()?.is_some() && !ledger.awaits_an_end() {
+            // It need not say more.
+            self.configure(&mut ledger, &mut served)?;
+            self.daemon.tell()?;
+        }
         Ok(true)
     }
 
