@@ -12,6 +12,12 @@ pub(crate) fn sync(directory: &Path) -> Result<(), PoolError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(file(directory))
 }
 
+/// Makes all of a directory's file system durable.
+pub(crate) fn sync_all(directory: &Path) -> Result<(), PoolError> {
+    let sync = |directory: File| Ok(rustix::fs::syncfs(&directory)?);
+    File::open(directory).and_then(sync).map_err(file(directory))
+}
+
 /// Renames a directory into another one and makes both names durable. The target must not exist.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PoolError> {
     fs::rename(from, to).map_err(file(to))?;

@@ -10,7 +10,7 @@ use tepui_types::{Digest, SnapshotId, VolumeId};
 
 use crate::error::file;
 use crate::pool::TMP;
-use crate::shelf::{Found, IMAGES, Making, SNAPSHOTS, VOLUMES, point};
+use crate::shelf::{Found, Holds, IMAGES, Making, SNAPSHOTS, VOLUMES, point};
 use crate::snapshot::{SEALED, Snapshot};
 use crate::volume::{MODE, Volume, check_size};
 use crate::{Copying, Pool, PoolError, durable, reflink};
@@ -39,14 +39,19 @@ impl Pool {
             let source = File::open(from).map_err(file(from))?;
             let found = source.metadata().map_err(file(from))?;
             check_length(image, from, found.len())?;
-            let making = Making { operation: "base", shelf: IMAGES, id: &image.digest, mode: SEALED };
+            let making = Making {
+                operation: "base",
+                shelf: IMAGES,
+                id: &image.digest,
+                mode: SEALED,
+                holds: Holds::Written,
+            };
             self.make(&making, |disk, path| {
                 self.fill("base", (&source, from), (disk, path), (image.bytes, copying))
             })?;
         }
         let base = self.base(image.digest)?.ok_or(PoolError::NoBase(image.digest))?;
-        // The process that made it may have ended between the rename and its fsync.
-        durable::sync(&self.folder(IMAGES))?;
+        self.settle(&self.place(IMAGES, &image.digest))?;
         Ok(base)
     }
 
@@ -62,7 +67,7 @@ impl Pool {
             self.clone_base(
                 with,
                 bytes,
-                &Making { operation: "begin", shelf: VOLUMES, id: &id, mode: MODE },
+                &Making { operation: "begin", shelf: VOLUMES, id: &id, mode: MODE, holds: Holds::Shared },
             )?;
         }
         self.made(id, bytes)
@@ -76,7 +81,13 @@ impl Pool {
     pub fn begin_snapshot(&self, id: SnapshotId, with: SnapshotImage) -> Result<Snapshot, PoolError> {
         check_size(with.size_bytes)?;
         if self.find(SNAPSHOTS, &id)?.is_none() {
-            let making = Making { operation: "begin_snapshot", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            let making = Making {
+                operation: "begin_snapshot",
+                shelf: SNAPSHOTS,
+                id: &id,
+                mode: SEALED,
+                holds: Holds::Shared,
+            };
             self.clone_base(with.content, with.size_bytes, &making)?;
         }
         self.placed(id)

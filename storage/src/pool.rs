@@ -8,12 +8,15 @@
 //!      tmp/                    half-made; emptied when the pool is opened
 //!      trash/vol-….SECONDS/    removed at that time, kept until it is ordered to be unlinked
 //! ```
-//! A thing is there under its id whole or not at all: it is made in `tmp`, fsynced, and renamed.
+//! A thing is there under its id whole or not at all: it is made in `tmp` and renamed, what was written to it fsynced before, and
+//! said to be there once all of it is on the disk.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use tepui_types::PoolId;
 
@@ -30,15 +33,15 @@ pub(crate) const TRASH: &str = "trash";
 
 /// The fail points of each operation, as `storage::OPERATION::STEP`; each stands behind the step it names.
 pub const STEPS: &[(&str, &[&str])] = &[
-    ("create", &["made", "synced", "placed"]),
-    ("clone", &["made", "synced", "placed"]),
-    ("snapshot", &["made", "synced", "placed"]),
-    ("copy", &["made", "synced", "placed"]),
+    ("create", &["made", "placed"]),
+    ("clone", &["made", "placed"]),
+    ("snapshot", &["made", "placed"]),
+    ("copy", &["made", "placed"]),
     ("transfer", &["piece", "made", "synced", "placed"]),
     ("receive", &["piece", "made", "synced", "placed"]),
     ("base", &["piece", "made", "synced", "placed"]),
-    ("begin", &["made", "synced", "placed"]),
-    ("begin_snapshot", &["made", "synced", "placed"]),
+    ("begin", &["made", "placed"]),
+    ("begin_snapshot", &["made", "placed"]),
     ("test", &["restored", "piece"]),
     ("drop_base", &["moved"]),
     ("grow", &["grown"]),
@@ -51,6 +54,8 @@ pub const STEPS: &[(&str, &[&str])] = &[
 pub struct Pool {
     pub(crate) path: PathBuf,
     marks: Watermarks,
+    /// What is in its place and may not be on the disk yet.
+    pub(crate) unflushed: Mutex<BTreeSet<PathBuf>>,
     /// Holds the lock.
     _marker: File,
 }
@@ -81,7 +86,9 @@ impl Pool {
             durable::make_directory(&path.join(folder))?;
         }
         durable::sync(path)?;
-        let pool = Self { path: path.to_owned(), marks, _marker: marker };
+        // Whoever had it open may have ended between giving a thing its name and flushing it.
+        durable::sync_all(path)?;
+        let pool = Self { path: path.to_owned(), marks, unflushed: Mutex::default(), _marker: marker };
         pool.empty_tmp()?;
         Ok(pool)
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use tepui_types::{SnapshotId, holes};
 
 use crate::error::file;
-use crate::shelf::{Making, SNAPSHOTS, point};
+use crate::shelf::{Holds, Making, SNAPSHOTS, point};
 use crate::snapshot::SEALED;
 use crate::sparse::STRIDE;
 use crate::{Copying, Pool, PoolError, Snapshot};
@@ -38,7 +38,13 @@ impl Pool {
         fill: impl FnOnce(&mut Incoming<'_>) -> Result<(), E>,
     ) -> Result<Snapshot, E> {
         if self.snapshot(id)?.is_none() {
-            let making = Making { operation: "receive", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            let making = Making {
+                operation: "receive",
+                shelf: SNAPSHOTS,
+                id: &id,
+                mode: SEALED,
+                holds: Holds::Written,
+            };
             let mut refused = None;
             let made = self.make(&making, |disk, path| {
                 let mut incoming = Incoming { pool: self, disk, path, bytes, place: 0, waiting: 0, copying };

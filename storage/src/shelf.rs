@@ -1,11 +1,13 @@
 //! Where things of one kind stand under their ids, and how one comes there.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 use tepui_types::failpoint;
@@ -42,6 +44,19 @@ pub(crate) struct Making<'a> {
     pub(crate) id: &'a dyn Display,
     /// Its file's mode.
     pub(crate) mode: u32,
+    /// What its file holds.
+    pub(crate) holds: Holds,
+}
+
+/// What a new file holds, by which it is flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Bytes that were written to it. They are flushed before it has its name.
+    Written,
+    /// Nothing, or what other files hold: no byte was written. That all is the work of the file system's journal, which
+    /// keeps its order (of XFS and btrfs, and of a filer on them), so that the name is never there without the rest, and one
+    /// flush after it is enough.
+    Shared,
 }
 
 /// A file on its way. Its folder goes with this value, and after a death when the pool is opened.
@@ -102,19 +117,41 @@ impl Pool {
         point(making.operation, "made")?;
         // Before the flush, which then covers it: what changes later needs another flush of the journal.
         durable::open_way(folder.path())?;
-        disk.sync_all().map_err(file(&path))?;
-        durable::sync(folder.path())?;
-        point(making.operation, "synced")?;
-        match durable::rename(folder.path(), &self.place(making.shelf, making.id)) {
-            // Another call made the same meanwhile; ours goes.
-            Err(PoolError::File { source, .. }) if is_there(&source) => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => {
-                // Its old name leads nowhere now.
-                let _ = folder.keep();
-                point(making.operation, "placed")
-            }
+        if making.holds == Holds::Written {
+            disk.sync_all().map_err(file(&path))?;
+            durable::sync(folder.path())?;
+            point(making.operation, "synced")?;
         }
+        let place = self.place(making.shelf, making.id);
+        self.unflushed().insert(place.clone());
+        match fs::rename(folder.path(), &place) {
+            // Another call made the same meanwhile; ours goes.
+            Err(error) if is_there(&error) => return self.settle(&place),
+            renamed => renamed.map_err(file(&place))?,
+        }
+        // Its old name leads nowhere now.
+        let _ = folder.keep();
+        point(making.operation, "placed")?;
+        self.settle(&place)
+    }
+
+    /// Flushes a thing that this process made and that may not be on the disk yet.
+    pub(crate) fn settle(&self, place: &Path) -> Result<(), PoolError> {
+        if !self.unflushed().contains(place) {
+            return Ok(());
+        }
+        let disk = place.join(DISK);
+        File::open(&disk).and_then(|disk| disk.sync_all()).map_err(file(&disk))?;
+        durable::sync(place)?;
+        durable::sync(place.parent().unwrap_or(place))?;
+        durable::sync(&self.folder(TMP))?;
+        self.unflushed().remove(place);
+        Ok(())
+    }
+
+    /// The places of things that are not known to be on the disk with all that they hold.
+    fn unflushed(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.unflushed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new, empty file in a folder of its own that nothing finds.

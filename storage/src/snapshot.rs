@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tepui_types::{SnapshotId, Timestamp, VolumeId};
 
 use crate::error::file;
-use crate::shelf::{Found, Making, SNAPSHOTS, VOLUMES};
+use crate::shelf::{Found, Holds, Making, SNAPSHOTS, VOLUMES};
 use crate::{Copying, Pool, PoolError, durable, reflink};
 
 /// Nobody writes what is sealed.
@@ -36,7 +36,13 @@ impl Pool {
         if self.find(SNAPSHOTS, &id)?.is_none() {
             let volume = self.find(VOLUMES, &of)?.ok_or(PoolError::NoVolume(of))?;
             let source = File::open(&volume.path).map_err(file(&volume.path))?;
-            let making = Making { operation: "snapshot", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            let making = Making {
+                operation: "snapshot",
+                shelf: SNAPSHOTS,
+                id: &id,
+                mode: SEALED,
+                holds: Holds::Shared,
+            };
             self.make(&making, |disk, path| reflink::clone(&source, disk).map_err(file(path)))?;
         }
         self.placed(id)
@@ -50,7 +56,8 @@ impl Pool {
     pub fn copy_snapshot(&self, id: SnapshotId, of: SnapshotId) -> Result<Snapshot, PoolError> {
         if self.find(SNAPSHOTS, &id)?.is_none() {
             let source = self.open_snapshot(of)?;
-            let making = Making { operation: "copy", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            let making =
+                Making { operation: "copy", shelf: SNAPSHOTS, id: &id, mode: SEALED, holds: Holds::Shared };
             self.make(&making, |disk, path| reflink::clone(&source, disk).map_err(file(path)))?;
         }
         self.placed(id)
@@ -70,7 +77,13 @@ impl Pool {
         if self.find(SNAPSHOTS, &id)?.is_none() {
             let found = from.find(SNAPSHOTS, &of)?.ok_or(PoolError::NoSnapshot(of))?;
             let source = File::open(&found.path).map_err(file(&found.path))?;
-            let making = Making { operation: "transfer", shelf: SNAPSHOTS, id: &id, mode: SEALED };
+            let making = Making {
+                operation: "transfer",
+                shelf: SNAPSHOTS,
+                id: &id,
+                mode: SEALED,
+                holds: Holds::Written,
+            };
             self.make(&making, |disk, path| {
                 let from = (&source, found.path.as_path());
                 self.fill("transfer", from, (disk, path), (found.bytes, copying))
@@ -86,8 +99,7 @@ impl Pool {
 
     pub(crate) fn placed(&self, id: SnapshotId) -> Result<Snapshot, PoolError> {
         let found = self.snapshot(id)?.ok_or(PoolError::NoSnapshot(id))?;
-        // The process that made it may have ended between the rename and its fsync.
-        durable::sync(&self.folder(SNAPSHOTS))?;
+        self.settle(&self.place(SNAPSHOTS, &id))?;
         Ok(found)
     }
 

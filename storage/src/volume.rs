@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tepui_types::{SnapshotId, Timestamp, VolumeId};
 
 use crate::error::file;
-use crate::shelf::{Found, Making, SNAPSHOTS, VOLUMES, point};
+use crate::shelf::{Found, Holds, Making, SNAPSHOTS, VOLUMES, point};
 use crate::{Pool, PoolError, durable, reflink};
 
 /// The sector size of most disks below, and the block size of the file systems a pool may be on: guests and targets
@@ -36,7 +36,8 @@ impl Pool {
     pub fn create_volume(&self, id: VolumeId, bytes: u64) -> Result<Volume, PoolError> {
         check_size(bytes)?;
         if self.find(VOLUMES, &id)?.is_none() {
-            let making = Making { operation: "create", shelf: VOLUMES, id: &id, mode: MODE };
+            let making =
+                Making { operation: "create", shelf: VOLUMES, id: &id, mode: MODE, holds: Holds::Shared };
             self.make(&making, |disk, path| disk.set_len(bytes).map_err(file(path)))?;
         }
         self.made(id, bytes)
@@ -56,7 +57,8 @@ impl Pool {
                 return Err(PoolError::SmallerThanSnapshot { snapshot: of, needed: snapshot.bytes, bytes });
             }
             let source = File::open(&snapshot.path).map_err(file(&snapshot.path))?;
-            let making = Making { operation: "clone", shelf: VOLUMES, id: &id, mode: MODE };
+            let making =
+                Making { operation: "clone", shelf: VOLUMES, id: &id, mode: MODE, holds: Holds::Shared };
             self.make_sharing(&making, |disk, path| restore(&source, (disk, path), bytes))?;
         }
         self.made(id, bytes)
@@ -114,8 +116,7 @@ impl Pool {
     pub(crate) fn made(&self, id: VolumeId, bytes: u64) -> Result<Volume, PoolError> {
         let found = self.volume(id)?.ok_or(PoolError::NoVolume(id))?;
         if found.bytes >= bytes {
-            // The process that made it may have ended between the rename and its fsync.
-            durable::sync(&self.folder(VOLUMES))?;
+            self.settle(&self.place(VOLUMES, &id))?;
             return Ok(found);
         }
         Err(PoolError::OtherSize { id, found: found.bytes, wanted: bytes })

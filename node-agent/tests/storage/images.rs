@@ -243,7 +243,7 @@ fn an_agent_that_ends_while_an_image_comes_goes_on_where_it_was() {
         host.source.go_on();
         host.restart();
         host.apply_until(1, |seen| *seen == there(16));
-        for (operation, step) in [("base", "made"), ("base", "synced"), ("begin", "synced")] {
+        for (operation, step) in [("base", "made"), ("base", "synced"), ("begin", "made")] {
             let name = format!("storage::{operation}::{step}");
             std::fs::remove_dir_all(host.images.with_file_name("pool").join("images")).unwrap();
             std::fs::create_dir(host.images.with_file_name("pool").join("images")).unwrap();
