@@ -119,15 +119,12 @@ impl Cloud {
 
     /// The pools that these disks can go to.
     pub(super) async fn pools_for(&self, disks: &[Disk]) -> Result<Pools, Error> {
-        let mut found = Vec::with_capacity(disks.len());
-        for disk in disks {
-            let open = self.open_pools(disk.class.as_deref(), disk.snapshot.as_ref()).await?;
-            if open.pools.is_empty() {
-                return Err(Error::PoolsFull { class: open.class });
-            }
-            found.push(open);
-        }
-        Ok(Pools(found))
+        let loads = if disks.is_empty() { Vec::new() } else { self.db.pools().await? };
+        let open = |disk: &Disk| {
+            let open = self.open_pools_of(&loads, disk.class.as_deref(), disk.snapshot.as_ref())?;
+            if open.pools.is_empty() { Err(Error::PoolsFull { class: open.class }) } else { Ok(open) }
+        };
+        Ok(Pools(disks.iter().map(open).collect::<Result<_, _>>()?))
     }
 
     /// The rows of an instance's volumes.

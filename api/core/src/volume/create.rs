@@ -146,14 +146,23 @@ impl Cloud {
         class: Option<&str>,
         snapshot: Option<&Snapshot>,
     ) -> Result<OpenPools, Error> {
-        let loads = self.db.pools().await?;
-        let class = class_of(class, &loads)?;
-        let is_meant = |pool: &Pool| match snapshot {
+        self.open_pools_of(&self.db.pools().await?, class, snapshot)
+    }
+
+    /// The same of these pools.
+    pub(crate) fn open_pools_of(
+        &self,
+        loads: &[PoolLoad],
+        class: Option<&str>,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<OpenPools, Error> {
+        let class = class_of(class, loads)?;
+        let is_meant = |pool: &&Pool| match snapshot {
             Some(snapshot) => pool.id == snapshot.pool_id,
             None => pool.class == class,
         };
-        let meant = loads.into_iter().map(|load| load.pool).filter(is_meant);
-        let pools = meant.filter_map(|pool| self.open_pool(pool)).collect();
+        let meant = loads.iter().map(|load| &load.pool).filter(is_meant);
+        let pools = meant.filter_map(|pool| self.open_pool(pool.clone())).collect();
         Ok(OpenPools { class, pools })
     }
 
