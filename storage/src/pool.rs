@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -56,8 +56,10 @@ pub struct Pool {
     marks: Watermarks,
     /// What is in its place and may not be on the disk yet.
     pub(crate) unflushed: Mutex<BTreeSet<PathBuf>>,
+    /// The file system keeps the order in which names and shared blocks came to be.
+    pub(crate) keeps_order: bool,
     /// Holds the lock.
-    _marker: File,
+    marker: File,
 }
 
 impl Pool {
@@ -88,7 +90,13 @@ impl Pool {
         durable::sync(path)?;
         // Whoever had it open may have ended between giving a thing its name and flushing it.
         durable::sync_all(path)?;
-        let pool = Self { path: path.to_owned(), marks, unflushed: Mutex::default(), _marker: marker };
+        let pool = Self {
+            path: path.to_owned(),
+            marks,
+            unflushed: Mutex::default(),
+            keeps_order: reflink::keeps_order(path)?,
+            marker,
+        };
         pool.empty_tmp()?;
         Ok(pool)
     }
@@ -98,8 +106,26 @@ impl Pool {
     /// # Errors
     /// The file system gives no answer.
     pub fn usage(&self) -> Result<Usage, PoolError> {
+        self.require_place()?;
         let found = rustix::fs::statvfs(&self.path).map_err(|error| file(&self.path)(error.into()))?;
         Ok(Usage::of(&found))
+    }
+
+    /// Refuses a folder that is not the one any more that was opened, as after its file system was unmounted: what is not
+    /// found there is not gone.
+    fn require_place(&self) -> Result<(), PoolError> {
+        let name = self.path.join(MARKER);
+        let found = match fs::metadata(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(PoolError::NotAPool { path: self.path.clone() });
+            }
+            found => found.map_err(file(&name))?,
+        };
+        let held = self.marker.metadata().map_err(file(&name))?;
+        if (found.dev(), found.ino()) == (held.dev(), held.ino()) {
+            return Ok(());
+        }
+        Err(PoolError::NotAPool { path: self.path.clone() })
     }
 
     /// Where its usage is in its watermarks.

@@ -45,12 +45,22 @@ pub(crate) fn probe(directory: &Path) -> Result<(), PoolError> {
     }
 }
 
+/// Whether a file system never has a later name without an earlier clone: XFS, all of whose changes go through one log, in
+/// their order. Btrfs flushes files by logs of their own, which need not hold what a name leads to.
+pub(crate) fn keeps_order(directory: &Path) -> Result<bool, PoolError> {
+    let found = rustix::fs::statfs(directory).map_err(|error| file(directory)(error.into()))?;
+    Ok(found.f_type == XFS)
+}
+
+/// statfs(2).
+const XFS: rustix::fs::FsWord = 0x5846_5342;
+
 /// The magic numbers are those of statfs(2).
 fn name(on: &File) -> io::Result<String> {
     let magic = rustix::fs::fstatfs(on)?.f_type;
     Ok(match magic {
         0xef53 => "ext2/ext3/ext4".into(),
-        0x5846_5342 => "xfs".into(),
+        XFS => "xfs".into(),
         0x0102_1994 => "tmpfs".into(),
         0x6969 => "nfs".into(),
         0x794c_7630 => "overlayfs".into(),

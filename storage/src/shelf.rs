@@ -53,9 +53,8 @@ pub(crate) struct Making<'a> {
 pub(crate) enum Holds {
     /// Bytes that were written to it. They are flushed before it has its name.
     Written,
-    /// Nothing, or what other files hold: no byte was written. That all is the work of the file system's journal, which
-    /// keeps its order (of XFS and btrfs, and of a filer on them), so that the name is never there without the rest, and one
-    /// flush after it is enough.
+    /// Nothing, or what other files hold: no byte was written. Where the file system keeps the order of such changes the
+    /// name is never there without the rest, and one flush after it is enough.
     Shared,
 }
 
@@ -117,7 +116,7 @@ impl Pool {
         point(making.operation, "made")?;
         // Before the flush, which then covers it: what changes later needs another flush of the journal.
         durable::open_way(folder.path())?;
-        if making.holds == Holds::Written {
+        if making.holds == Holds::Written || !self.keeps_order {
             disk.sync_all().map_err(file(&path))?;
             durable::sync(folder.path())?;
             point(making.operation, "synced")?;
@@ -150,7 +149,7 @@ impl Pool {
     }
 
     /// The places of things that are not known to be on the disk with all that they hold.
-    fn unflushed(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+    pub(crate) fn unflushed(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
         self.unflushed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

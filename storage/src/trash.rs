@@ -60,6 +60,7 @@ impl Pool {
         if place.try_exists().map_err(file(&place))? {
             let bin = self.folder(TRASH).join(format!("{id}.{}", now.as_second()));
             durable::rename(&place, &bin)?;
+            self.unflushed().remove(&place);
             return point("remove", "moved");
         }
         // The process may have ended between the rename and its fsync.
