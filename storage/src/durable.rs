@@ -1,8 +1,11 @@
 //! Names and bytes that a power cut leaves as they are.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::PoolError;
 use crate::error::file;
@@ -36,6 +39,13 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), PoolError> {
         Ok(()) | Err(_) => {}
     }
     open_way(path)
+}
+
+/// Opens a file that a guest may be writing, to clone or grow it. A pool may be on a filer: past the cache (`O_DIRECT`), so that
+/// its client asks for no delegation (RFC 8881, 10.2), which the filer would call back while it let the guest's writes wait.
+pub(crate) fn open_in_use(path: &Path, options: &mut OpenOptions) -> Result<File, PoolError> {
+    let direct = i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default();
+    options.custom_flags(direct).open(path).map_err(file(path))
 }
 
 /// QEMU's user passes through to a file that it was given.

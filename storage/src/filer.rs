@@ -18,18 +18,19 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
+use tempfile::TempDir;
 use tepui_types::{ExportId, VolumeId, failpoint};
 use tokio::process::Command;
 use tokio::sync::Mutex;
+use tokio::task;
 use tokio::time::timeout;
 
 use crate::export::refuse_second;
-use crate::pool::MARKER;
+use crate::pool::{MARKER, TMP};
 use crate::volume::MODE;
 use crate::{Access, Backend, Export, ExportError, Found, Revoked, Source, durable, reflink};
 
@@ -44,7 +45,7 @@ const FIRST_USER: u32 = 1 << 30;
 const WRITTEN: u32 = MODE;
 /// The file is root's, and its group reads it.
 const READ: u32 = 0o640;
-/// Who asks whether the filer serves the pool: nobody, as anybody may read the pool's marker.
+/// Somebody to whom nothing belongs; anybody may read the pool's marker.
 const NOBODY: u32 = 65534;
 /// A filer that answers takes milliseconds.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -76,6 +77,35 @@ pub enum FilerError {
     /// The client cannot be run.
     #[error("cannot execute qemu-img (Debian packages qemu-utils and qemu-block-extra)")]
     Client(#[source] io::Error),
+    /// This host, as root, cannot make a file there that is another user's.
+    #[error("the filer does not let root of this host give a file to a user")]
+    Probe(#[source] io::Error),
+    /// The process ends.
+    #[error("the agent ends")]
+    Stopped,
+}
+
+/// A file with the content of the pool's marker, which belongs to the first of the users.
+struct Probe {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Probe {
+    fn make(pool: &Path) -> io::Result<Self> {
+        let folder = TempDir::new_in(pool.join(TMP))?;
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o711))?;
+        let path = folder.path().join("probe");
+        fs::copy(pool.join(MARKER), &path)?;
+        fs::set_permissions(&path, Permissions::from_mode(WRITTEN))?;
+        chown(&path, Some(FIRST_USER), Some(0))?;
+        let found = fs::metadata(&path)?;
+        let (owner, mode) = (found.uid(), found.mode() & 0o777);
+        if (owner, mode) == (FIRST_USER, WRITTEN) {
+            return Ok(Self { path, _folder: folder });
+        }
+        Err(io::Error::other(format!("it belongs to the user {owner} with mode {mode:o} then")))
+    }
 }
 
 /// The backend of one pool. It knows its exports from its caller alone, and what became of them from their files.
@@ -91,32 +121,64 @@ impl Filer {
         Self { settings, exports: Mutex::default() }
     }
 
-    /// Looks, as a compute host would, whether the filer serves the very folder that is mounted here, to this host, and
-    /// to users who own nothing there.
+    /// Looks, as a guest's QEMU would, whether the filer serves the very folder that is mounted here, lets the user in to
+    /// whom a file belongs, and nobody else.
     ///
     /// # Errors
     /// It does not, or does not answer.
     pub async fn check(&self) -> Result<(), FilerError> {
-        let Settings { server, folder, pool } = &self.settings;
-        let unserved =
-            |reason: String| FilerError::Unserved { server: *server, folder: folder.clone(), reason };
+        let pool = self.settings.pool.clone();
+        if let Some(reason) = self.refusal(&pool.join(MARKER), NOBODY).await? {
+            return Err(self.unserved(reason));
+        }
+        let probe = task::spawn_blocking(move || Probe::make(&pool)).await;
+        let probe = probe.map_err(|_| FilerError::Stopped)?.map_err(FilerError::Probe)?;
+        if let Some(reason) = self.refusal(&probe.path, FIRST_USER).await? {
+            return Err(self.unserved(format!("it refuses a file to the user to whom it belongs: {reason}")));
+        }
+        if self.refusal(&probe.path, NOBODY).await?.is_none() {
+            return Err(self.unserved("it lets everybody read the file of one user".into()));
+        }
+        Ok(())
+    }
+
+    /// Why a client that says it is this user does not read on the filer what a file has here, if so.
+    async fn refusal(&self, file: &Path, user: u32) -> Result<Option<String>, FilerError> {
+        let Settings { server, .. } = &self.settings;
         let served = json!({ "driver": "raw", "file": {
             "driver": "nfs", "server": { "type": "inet", "host": server.to_string() },
-            "path": folder.join(MARKER), "user": NOBODY, "group": NOBODY,
+            "path": self.on_filer(file).unwrap_or_default(), "user": user, "group": user,
         }});
+        // The file is handed over open: the process, which comes from no port of root's as QEMU does not, could not open it.
+        let here = json!({ "driver": "raw", "file": {
+            "driver": "file", "filename": "/dev/stdin", "locking": "off",
+        }});
+        let marker = self.settings.pool.join(MARKER);
+        let marker =
+            task::spawn_blocking(move || File::open(marker)).await.map_err(|_| FilerError::Stopped)?;
         let mut compare = Command::new("qemu-img");
-        compare.args(["compare", "-q", "-f", "raw"]).arg(pool.join(MARKER)).arg(format!("json:{served}"));
-        compare.stdin(Stdio::null()).kill_on_drop(true);
+        compare.args(["compare", "-q", &format!("json:{here}"), &format!("json:{served}")]);
+        compare.stdin(marker.map_err(FilerError::Probe)?).uid(NOBODY).gid(NOBODY).kill_on_drop(true);
         let output = match timeout(ANSWER, compare.output()).await {
             Ok(output) => output.map_err(FilerError::Client)?,
-            Err(_) => return Err(unserved(format!("no answer within {} s", ANSWER.as_secs()))),
+            Err(_) => return Ok(Some(format!("no answer within {} s", ANSWER.as_secs()))),
         };
         // qemu-img(1), compare: 1 is for images that differ.
-        match output.status.code() {
-            Some(0) => Ok(()),
-            Some(1) => Err(unserved("another pool is there".into())),
-            _ => Err(unserved(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-        }
+        Ok(match output.status.code() {
+            Some(0) => None,
+            Some(1) => Some("another pool is there".into()),
+            _ => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        })
+    }
+
+    fn unserved(&self, reason: String) -> FilerError {
+        let Settings { server, folder, .. } = &self.settings;
+        FilerError::Unserved { server: *server, folder: folder.clone(), reason }
+    }
+
+    /// A file of the pool as the filer names it.
+    fn on_filer(&self, file: &Path) -> Option<PathBuf> {
+        Some(self.settings.folder.join(file.strip_prefix(&self.settings.pool).ok()?))
     }
 
     /// Takes over an export that is to go and that a process before this one may have opened.
@@ -125,14 +187,10 @@ impl Filer {
     }
 
     fn source(&self, export: &Export) -> Result<Source, ExportError> {
-        let Settings { server, folder, pool } = &self.settings;
-        let inside = export.path.strip_prefix(pool).map_err(|_| ExportError::Invalid {
-            id: export.id,
-            field: "path",
-            rule: "must be below the pool's folder",
-        })?;
-        let user = user_of(export);
-        Ok(Source::Nfs { server: *server, path: folder.join(inside), user, group: user })
+        let invalid =
+            || ExportError::Invalid { id: export.id, field: "path", rule: "must be below the pool's folder" };
+        let (path, user) = (self.on_filer(&export.path).ok_or_else(invalid)?, user_of(export));
+        Ok(Source::Nfs { server: self.settings.server, path, user, group: user })
     }
 }
 
@@ -216,14 +274,15 @@ fn give(export: &Export) -> Result<(), ExportError> {
     };
     match (found.uid(), found.gid()) {
         (0, 0) => {}
+        holder if holder == (owner, group) && found.mode() & 0o777 == mode => return Ok(()),
         holder if holder == (owner, group) => {}
         (uid, gid) => {
-            let holder = format!("the user {uid}, or the group {gid}, to whom its file belongs");
+            let holder = format!("the user {uid} of the group {gid}, to whom its file belongs,");
             return Err(ExportError::Held { id: export.id, holder });
         }
     }
-    chown(path, Some(owner), Some(group))
-        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+    fs::set_permissions(path, Permissions::from_mode(mode))
+        .and_then(|()| chown(path, Some(owner), Some(group)))
         .map_err(failed(path))?;
     Ok(failpoint::hit("storage::filer_export::given")?)
 }
@@ -238,7 +297,7 @@ fn take(id: ExportId, path: &Path) -> Result<(), ExportError> {
     let user = writer(id);
     match (found.uid(), found.gid(), found.mode() & 0o777) {
         (owner, _, _) if owner == user => shut(path, user).and_then(|()| replace(path)),
-        (0, group, WRITTEN) if group == user => replace(path),
+        (0, group, mode) if group == user && mode != READ => replace(path),
         // The last reader's; nothing of his could land.
         (0, FIRST_USER.., READ) => chown(path, Some(0), Some(0))
             .and_then(|()| fs::set_permissions(path, Permissions::from_mode(MODE)))
@@ -279,5 +338,5 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> ExportError {
 
 /// A filer that is away makes whoever asks it wait.
 async fn on_disk(work: impl FnOnce() -> Result<(), ExportError> + Send + 'static) -> Result<(), ExportError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(ExportError::Stopped))
+    task::spawn_blocking(work).await.unwrap_or(Err(ExportError::Stopped))
 }

@@ -1,6 +1,6 @@
 //! Snapshots: sealed clones of a volume's file, or of an image's.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 
 use tepui_types::{SnapshotId, Timestamp, VolumeId};
@@ -35,7 +35,7 @@ impl Pool {
     pub fn take_snapshot(&self, id: SnapshotId, of: VolumeId) -> Result<Snapshot, PoolError> {
         if self.find(SNAPSHOTS, &id)?.is_none() {
             let volume = self.find(VOLUMES, &of)?.ok_or(PoolError::NoVolume(of))?;
-            let source = File::open(&volume.path).map_err(file(&volume.path))?;
+            let source = durable::open_in_use(&volume.path, OpenOptions::new().read(true))?;
             let making = Making {
                 operation: "snapshot",
                 shelf: SNAPSHOTS,

@@ -75,7 +75,7 @@ impl Pool {
         if bytes < found.bytes {
             return Err(PoolError::Shrink { id, from: found.bytes, to: bytes });
         }
-        let disk = OpenOptions::new().write(true).open(&found.path).map_err(file(&found.path))?;
+        let disk = durable::open_in_use(&found.path, OpenOptions::new().write(true))?;
         if bytes > found.bytes {
             self.require_room()?;
             disk.set_len(bytes).map_err(file(&found.path))?;

@@ -54,6 +54,18 @@ fn a_pool_is_used_only_where_the_filer_serves_that_very_folder() {
         let error = asked(lab, Settings { folder: other, ..settings(&pool) }).unwrap_err();
         assert!(error.ends_with(": another pool is there"), "{error}");
         lab.end_server();
+        // One that takes all users for nobody could not tell one export from another.
+        lab.server.serve_with(&lab.path, "All_Squash");
+        let deadline = Instant::now() + PATIENCE;
+        let error = loop {
+            let error = asked(lab, settings(&pool)).unwrap_err();
+            if error.contains("refuses a file to the user to whom it belongs") {
+                break error;
+            }
+            assert!(Instant::now() < deadline, "{error}");
+        };
+        assert!(error.contains("ACCESS denied"), "{error}");
+        lab.end_server();
         let begun = Instant::now();
         let error = asked(lab, settings(&pool)).unwrap_err();
         assert!(error.contains("does not serve the pool") && begun.elapsed() < PATIENCE, "{error}");

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tepui_storage::{Access, Backend, Credential, Export, ExportError, Pool, PoolError, Revoked, Source};
+use tepui_storage::{
+    Access, Backend, Credential, Export, ExportError, Pool, PoolError, Revoked, Source, Volume,
+};
 use tepui_types::agent::{
     ExportObserved, ExportPart, ExportState, PoolBackend, StoragePart, VolumeSource, WantedExport,
 };
@@ -57,7 +60,7 @@ impl LocalPools {
         for wanted in &part.exports {
             let pool_id = pools.get(&wanted.volume_id);
             let backing = pool_id.and_then(&backing);
-            match (export(wanted, backing.as_ref()), backing) {
+            match (export(wanted, backing.as_ref()).await, backing) {
                 (Ok(None), Some((server, pool))) => {
                     match self.take_over(part, wanted, &server, &pool).await {
                         Ok(()) => absent.push((wanted.id, server)),
@@ -143,15 +146,15 @@ impl LocalPools {
         part: &StoragePart,
         wanted: &WantedExport,
         server: &Server,
-        pool: &Pool,
+        pool: &Arc<Pool>,
     ) -> Result<(), PoolError> {
-        // The readers that stay have the file open, and would never let it be gone.
+        // The servers of this host have ledgers. The readers that stay have the file open, and would never let it be gone.
         if matches!(server, Server::Own(PoolBackend::Iscsi | PoolBackend::Nfs))
             || is_read(part, wanted.volume_id)
         {
             return Ok(());
         }
-        let Some(volume) = pool.volume(wanted.volume_id)? else { return Ok(()) };
+        let Some(volume) = look(pool, wanted.volume_id).await? else { return Ok(()) };
         match server {
             Server::Filer(filer) => filer.take_over(wanted.id, volume.path).await,
             Server::Own(_) => self.local.take_over(wanted.id, volume.path).await,
@@ -261,11 +264,17 @@ fn failed(id: ExportId, message: String) -> ExportObserved {
     ExportObserved { id, state: ExportState::Failed { message } }
 }
 
+/// Looks at a volume where that holds up no other task.
+async fn look(pool: &Arc<Pool>, id: VolumeId) -> Result<Option<Volume>, PoolError> {
+    let pool = Arc::clone(pool);
+    tokio::task::spawn_blocking(move || pool.volume(id)).await.unwrap_or(Err(PoolError::Stopped))
+}
+
 /// What is to be open; `None` for what is to go.
-fn export(wanted: &WantedExport, backing: Option<&Backing>) -> Result<Option<Export>, String> {
+async fn export(wanted: &WantedExport, backing: Option<&Backing>) -> Result<Option<Export>, String> {
     let ExportPart::Open { node_address, secret, read_only } = &wanted.wanted else { return Ok(None) };
     let (_, pool) = backing.ok_or("its pool cannot be used")?;
-    let found = pool.volume(wanted.volume_id).map_err(|error| crate::chain(&error))?;
+    let found = look(pool, wanted.volume_id).await.map_err(|error| crate::chain(&error))?;
     let volume = found.ok_or("the pool does not have its volume")?;
     Ok(Some(Export {
         id: wanted.id,

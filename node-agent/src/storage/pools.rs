@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tepui_storage::filer::{self, Filer, FilerError};
 use tepui_storage::iscsi::{self, Tgt};
 use tepui_storage::nfs::{self, Ganesha};
-use tepui_storage::{Content, Local, Pool, PoolError, Watermarks};
+use tepui_storage::{Content, Local, Pool, PoolError, Usage, Watermarks};
 use tepui_types::agent::{
     ExportObserved, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotObserved,
     StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, WantedSending, WantedSnapshot,
@@ -16,6 +17,8 @@ use tepui_types::agent::{
 };
 use tepui_types::{FilerFolder, PoolId, Timestamp};
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::Storage;
 use super::bases::Bases;
@@ -55,7 +58,14 @@ struct OpenPool {
     part: PoolPart,
     pool: Arc<Pool>,
     server: Server,
+    /// A look at its usage that was not answered in time.
+    look: Arc<Mutex<Option<Look>>>,
 }
+
+type Look = JoinHandle<Result<Usage, PoolError>>;
+
+/// A file system that is there answers at once; one of a filer that is away, or of a disk that dies, when it likes.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What serves the volumes of a pool.
 #[derive(Clone)]
@@ -89,32 +99,41 @@ impl LocalPools {
         }
     }
 
-    /// Opens what the part names and lets go of what it does not; how each pool is.
+    /// Opens what the part names and lets go of what it does not; those that can be used now, and how each pool is.
     async fn open(&self, parts: &[PoolPart]) -> (BTreeMap<PoolId, OpenPool>, Vec<PoolObserved>) {
-        let mut open = self.open.lock().await;
-        let (stay, go) =
-            std::mem::take(&mut *open).into_iter().partition(|(_, held)| parts.contains(&held.part));
-        *open = stay;
+        let (stay, go): (BTreeMap<_, _>, BTreeMap<_, _>) = {
+            let mut open = self.open.lock().await;
+            let (stay, go) =
+                std::mem::take(&mut *open).into_iter().partition(|(_, held)| parts.contains(&held.part));
+            *open = stay;
+            (open.clone(), go)
+        };
         for id in go.keys() {
             self.bases.let_go(*id);
             self.tests.let_go(*id);
         }
         drop(go);
-        let mut seen = Vec::new();
+        let (mut usable, mut seen) = (BTreeMap::new(), Vec::new());
         for part in parts {
-            let state = match open.get(&part.id) {
-                Some(held) => usage(held.clone()).await,
-                None => match hold(part.clone()).await {
-                    Ok(held) => {
-                        open.insert(part.id, held.clone());
-                        usage(held).await
+            let held = match stay.get(&part.id) {
+                Some(held) => Ok(held.clone()),
+                None => hold(part.clone()).await,
+            };
+            let state = match held {
+                Ok(held) => {
+                    self.open.lock().await.insert(part.id, held.clone());
+                    let state = held.usage().await;
+                    // Of a filer that is away each file is, and each look at one takes its time.
+                    if part.filer.is_none() || matches!(state, PoolState::Ready { .. }) {
+                        usable.insert(part.id, held);
                     }
-                    Err(state) => state,
-                },
+                    state
+                }
+                Err(state) => state,
             };
             seen.push(PoolObserved { id: part.id, state });
         }
-        (open.clone(), seen)
+        (usable, seen)
     }
 
     /// Makes the snapshots as they are wanted. Of one that is still being copied from another pool or host nothing is said.
@@ -253,7 +272,7 @@ async fn hold(part: PoolPart) -> Result<OpenPool, PoolState> {
         }
         None => Server::Own(part.backend),
     };
-    Ok(OpenPool { part, pool: Arc::new(pool), server })
+    Ok(OpenPool { part, pool: Arc::new(pool), server, look: Arc::default() })
 }
 
 /// The filer of a pool, once it is known to serve it.
@@ -264,12 +283,26 @@ async fn filer(pool: &str, folder: &FilerFolder) -> Result<Filer, FilerError> {
     Ok(filer)
 }
 
-async fn usage(held: OpenPool) -> PoolState {
-    let asked = tokio::task::spawn_blocking(move || held.pool.usage()).await;
-    match asked {
-        Ok(Ok(usage)) => PoolState::Ready { total_bytes: usage.capacity, used_bytes: usage.used },
-        Ok(Err(error)) => failed(&error),
-        Err(_) => PoolState::Failed { message: "the agent ends".into() },
+impl OpenPool {
+    /// How full it is. One that did not answer is waited for once, and not asked by one more thread each time.
+    async fn usage(&self) -> PoolState {
+        let mut waiting = self.look.lock().await;
+        let (mut look, patience) = match waiting.take() {
+            Some(look) => (look, Duration::ZERO),
+            None => {
+                let pool = Arc::clone(&self.pool);
+                (tokio::task::spawn_blocking(move || pool.usage()), ANSWER)
+            }
+        };
+        match timeout(patience, &mut look).await {
+            Ok(Ok(Ok(usage))) => PoolState::Ready { total_bytes: usage.capacity, used_bytes: usage.used },
+            Ok(Ok(Err(error))) => failed(&error),
+            Ok(Err(_)) => PoolState::Failed { message: "the agent ends".into() },
+            Err(_) => {
+                *waiting = Some(look);
+                PoolState::Failed { message: format!("{} does not answer", self.part.path) }
+            }
+        }
     }
 }
 

@@ -30,10 +30,15 @@ impl Server {
     }
 
     pub(crate) fn serve(&mut self, path: &Path) {
+        self.serve_with(path, "Root_Squash");
+    }
+
+    /// Serves a folder to users of whom these are taken for nobody.
+    pub(crate) fn serve_with(&mut self, path: &Path, squash: &str) {
         let run = Path::new("/run/filer");
         fs::create_dir_all(run).unwrap();
         let [file, log, pid] = ["conf", "log", "pid"].map(|name| run.join(name).display().to_string());
-        fs::write(&file, config(path, run)).unwrap();
+        fs::write(&file, config(path, run, squash)).unwrap();
         self.ganesha = Some(until_killed("ganesha.nfsd", &["-F", "-f", &file, "-L", &log, "-p", &pid]));
     }
 
@@ -56,7 +61,7 @@ pub(crate) struct FilerLab {
     pub(crate) filer: Filer,
     pub(crate) pool: Pool,
     pub(crate) path: PathBuf,
-    server: Server,
+    pub(crate) server: Server,
     runtime: Runtime,
 }
 
@@ -84,14 +89,14 @@ pub(crate) fn settings(pool: &Path) -> Settings {
 
 /// As an operator sets one up: root of no host is root there, but the pool's, which does not come over the network here.
 /// What is done beside the server is seen at once (`Attr_Expiration_Time`, `Dir_Chunk`).
-fn config(path: &Path, run: &Path) -> String {
+fn config(path: &Path, run: &Path, squash: &str) -> String {
     format!(
         "LOG {{ Default_Log_Level = WARN; }}\n\
          NFS_CORE_PARAM {{ Protocols = 3; MNT_Port = 20048; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }}\n\
          NFSV4 {{ Graceless = true; RecoveryRoot = \"{run}\"; }}\n\
          MDCACHE {{ Dir_Chunk = 0; }}\n\
          EXPORT {{ Export_Id = 1; Path = \"{path}\"; Pseudo = /volumes; Protocols = 3; Transports = TCP;\n  \
-         Access_Type = None; Squash = Root_Squash; SecType = sys; Attr_Expiration_Time = 0; FSAL {{ Name = VFS; }}\n  \
+         Access_Type = None; Squash = {squash}; SecType = sys; Attr_Expiration_Time = 0; FSAL {{ Name = VFS; }}\n  \
          CLIENT {{ Clients = {OWN}; Access_Type = RW; Protocols = 3; }} }}\n",
         path = path.display(),
         run = run.display(),

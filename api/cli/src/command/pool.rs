@@ -220,7 +220,7 @@ pub async fn run(verb: Verb, session: &mut Session) -> Result<()> {
     }
 }
 
-fn told(filer: Option<&FilerFolder>) -> String {
+fn folder_of(filer: Option<&FilerFolder>) -> String {
     filer.map_or_else(|| "none".into(), ToString::to_string)
 }
 
@@ -250,7 +250,7 @@ async fn present(wanted: &CreatePoolRequest, taken: Failure, session: &mut Sessi
         ("class", wanted.class.clone(), pool.class.clone()),
         ("backend", word(&wanted.backend), word(&pool.backend)),
         ("path", wanted.path.clone(), pool.path.clone()),
-        ("filer", told(wanted.filer.as_ref()), told(pool.filer.as_ref())),
+        ("filer", folder_of(wanted.filer.as_ref()), folder_of(pool.filer.as_ref())),
     ];
     repeat::same("pool", &wanted.name, &fields)?;
     Ok(pool)

@@ -55,7 +55,11 @@ fn pool(view: &PoolView) -> Option<Finding> {
     let object = format!("pool {}", pool.name);
     match (load.node_state, &view.state) {
         (NodeState::Expunged, _) => {
-            let cure = format!("delete its volumes and snapshots, then: tepui pool delete {}", pool.name);
+            let besides = pool.filer.as_ref().map_or_else(String::new, |filer| {
+                format!("copy from {filer} what is to be kept, as the filer has every byte; ")
+            });
+            let cure =
+                format!("{besides}delete its volumes and snapshots, then: tepui pool delete {}", pool.name);
             let what = format!(
                 "is lost with its node, and {} volumes and {} snapshots with it",
                 load.volumes, load.snapshots
