@@ -11,6 +11,7 @@
 //! The trait is made for tgt, ganesha (a folder of its own per export, admitted by the host's address as NFS knows no
 //! password), a filer of others (a user and a file of its own per export), LIO and Ceph RBD (a key and a lock per export).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -188,11 +189,17 @@ pub enum ExportError {
 pub trait Backend: Send + Sync {
     /// Makes the server run with these exports, and lets nobody in before they are all there. Takes over one that
     /// runs, with what it serves; exports that are not named are left alone, as only an order removes one. Returns
-    /// those that could not be made.
+    /// those that could not be made. Where there is no server of ours that is to open them.
     ///
     /// # Errors
     /// The server cannot be made to run.
-    async fn recover(&self, exports: &[Export]) -> Result<Vec<(ExportId, ExportError)>, ExportError>;
+    async fn recover(&self, exports: &[Export]) -> Result<Vec<(ExportId, ExportError)>, ExportError> {
+        let mut failed = Vec::new();
+        for export in exports {
+            failed.extend(self.ensure(export).await.err().map(|error| (export.id, error)));
+        }
+        Ok(failed)
+    }
 
     /// Opens an export, and one that is open already in the size that its file has by now.
     ///
@@ -224,6 +231,22 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// The server gives no answer.
     async fn list(&self) -> Result<Vec<Found>, ExportError>;
+}
+
+/// The exports of a backend that keeps no ledger and knows them from its caller alone.
+pub(crate) type Known = BTreeMap<ExportId, (PathBuf, Access)>;
+
+/// What such a backend has, without who is connected.
+pub(crate) fn all(exports: &Known) -> Vec<Found> {
+    let found = |(id, (path, access)): (&ExportId, &(PathBuf, Access))| Found {
+        name: id.to_string(),
+        id: Some(*id),
+        path: Some(path.clone()),
+        access: *access,
+        open: true,
+        connections: vec![],
+    };
+    exports.iter().map(found).collect()
 }
 
 /// Refuses an export that would be the second writer of its volume, or a reader beside one. `found` is all that the

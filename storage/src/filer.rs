@@ -12,7 +12,6 @@
 //!
 //! What is open stands in the owner of the file, on the filer itself, and outlives the agent and its host.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::net::Ipv4Addr;
@@ -29,7 +28,7 @@ use tokio::sync::Mutex;
 use tokio::task;
 use tokio::time::timeout;
 
-use crate::export::refuse_second;
+use crate::export::{Known, all, refuse_second};
 use crate::pool::{MARKER, TMP};
 use crate::volume::MODE;
 use crate::{Access, Backend, Export, ExportError, Found, Revoked, Source, durable, reflink};
@@ -112,7 +111,7 @@ impl Probe {
 #[derive(Debug)]
 pub struct Filer {
     settings: Settings,
-    exports: Mutex<BTreeMap<ExportId, (PathBuf, Access)>>,
+    exports: Mutex<Known>,
 }
 
 impl Filer {
@@ -196,14 +195,6 @@ impl Filer {
 
 #[async_trait]
 impl Backend for Filer {
-    async fn recover(&self, exports: &[Export]) -> Result<Vec<(ExportId, ExportError)>, ExportError> {
-        let mut failed = Vec::new();
-        for export in exports {
-            failed.extend(self.ensure(export).await.err().map(|error| (export.id, error)));
-        }
-        Ok(failed)
-    }
-
     async fn ensure(&self, export: &Export) -> Result<Source, ExportError> {
         let mut exports = self.exports.lock().await;
         refuse_second(export, &all(&exports))?;
@@ -229,18 +220,6 @@ impl Backend for Filer {
     async fn list(&self) -> Result<Vec<Found>, ExportError> {
         Ok(all(&*self.exports.lock().await))
     }
-}
-
-fn all(exports: &BTreeMap<ExportId, (PathBuf, Access)>) -> Vec<Found> {
-    let found = |(id, (path, access)): (&ExportId, &(PathBuf, Access))| Found {
-        name: id.to_string(),
-        id: Some(*id),
-        path: Some(path.clone()),
-        access: *access,
-        open: true,
-        connections: vec![],
-    };
-    exports.iter().map(found).collect()
 }
 
 /// Who its client says that he is: of a writer the export's own user, of readers one of their volume.

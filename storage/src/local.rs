@@ -3,7 +3,6 @@
 //! There is no server to shut anybody out. What has a file open is seen in `/proc`, and ends with the instance: an
 //! export is gone once no process has its file open.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,7 +14,7 @@ use tepui_types::ExportId;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use crate::export::refuse_second;
+use crate::export::{Known, all, refuse_second};
 use crate::{Access, Backend, Connection, Export, ExportError, Found, Revoked, Source};
 
 /// Between two looks at who has a file open.
@@ -24,19 +23,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The local backend. It knows its exports from its caller alone.
 #[derive(Debug, Default)]
 pub struct Local {
-    exports: Mutex<BTreeMap<ExportId, (PathBuf, Access)>>,
+    exports: Mutex<Known>,
 }
 
 #[async_trait]
 impl Backend for Local {
-    async fn recover(&self, exports: &[Export]) -> Result<Vec<(ExportId, ExportError)>, ExportError> {
-        let mut failed = Vec::new();
-        for export in exports {
-            failed.extend(self.ensure(export).await.err().map(|error| (export.id, error)));
-        }
-        Ok(failed)
-    }
-
     async fn ensure(&self, export: &Export) -> Result<Source, ExportError> {
         let mut exports = self.exports.lock().await;
         refuse_second(export, &all(&exports))?;
@@ -100,18 +91,6 @@ impl Local {
         }
         Ok(holders)
     }
-}
-
-fn all(exports: &BTreeMap<ExportId, (PathBuf, Access)>) -> Vec<Found> {
-    let found = |(id, (path, access)): (&ExportId, &(PathBuf, Access))| Found {
-        name: id.to_string(),
-        id: Some(*id),
-        path: Some(path.clone()),
-        access: *access,
-        open: true,
-        connections: vec![],
-    };
-    exports.iter().map(found).collect()
 }
 
 /// The processes that have a file open. A file that is gone is open to nobody by its name; whoever has it open still

@@ -32,11 +32,13 @@ fn is_ready(seen: &StorageObserved) -> bool {
     matches!(seen.pools[0].state, PoolState::Ready { .. })
 }
 
-fn trouble(seen: &StorageObserved) -> &str {
-    match &seen.pools[0].state {
-        PoolState::Failed { message } => message,
-        PoolState::Ready { .. } => "none",
-    }
+/// The pool says why it cannot be used, and its export is not gone.
+#[track_caller]
+fn assert_kept(seen: &StorageObserved, why: &str) {
+    let pool = &seen.pools[0].state;
+    assert!(matches!(pool, PoolState::Failed { message } if message.contains(why)), "{pool:?}");
+    let export = &seen.exports[0].state;
+    assert!(matches!(export, ExportState::Failed { message } if message.contains("its pool")), "{export:?}");
 }
 
 fn wanted() -> ExportPart {
@@ -98,12 +100,7 @@ fn nothing_is_gone_of_a_pool_whose_folder_is_not_mounted() {
         fs::create_dir(&mounted).unwrap();
         host.want_export(1, ExportPart::Absent);
         let seen = host.apply_once();
-        assert!(trouble(&seen).contains("is its file system mounted?"), "{}", trouble(&seen));
-        let state = &seen.exports[0].state;
-        assert!(
-            matches!(state, ExportState::Failed { message } if message.contains("its pool")),
-            "{state:?}"
-        );
+        assert_kept(&seen, "is its file system mounted?");
         fs::remove_dir(&mounted).unwrap();
         fs::rename(&aside, &mounted).unwrap();
         compute.opens();
@@ -122,12 +119,7 @@ fn nothing_is_gone_of_a_pool_whose_filer_is_away() {
         host.restart();
         host.want_export(1, ExportPart::Absent);
         let seen = host.apply_once();
-        assert!(trouble(&seen).contains("10.99.0.1 does not serve the pool at"), "{}", trouble(&seen));
-        let state = &seen.exports[0].state;
-        assert!(
-            matches!(state, ExportState::Failed { message } if message.contains("its pool")),
-            "{state:?}"
-        );
+        assert_kept(&seen, "10.99.0.1 does not serve the pool at");
         server.serve(path);
         let seen = host.until(is_ready);
         assert_eq!(seen.exports[0].state, ExportState::Gone);
