@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tepui_libvirt::{DataDisk, DiskSource, IscsiSource, LiveDisks, NfsSource};
+use tepui_libvirt::{DataDisk, DiskSource, FailedDisk, IscsiSource, LiveDisks, NfsSource};
 use tepui_types::agent::{
     DiskIo, DiskObserved, DiskPart, DiskSpec, DiskState, IoCounters, IoLimits, NodePart, PlacementObserved,
     PlacementPart, PlacementSpec, PlacementState, VolumeSource, WantedDisk, iscsi_account, iscsi_initiator,
@@ -13,6 +13,10 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::hypervisor::Hypervisor;
+
+mod stalls;
+
+pub(crate) use stalls::Stall;
 
 pub use tepui_libvirt::{GIVE_STEPS, TAKE_STEPS};
 
@@ -27,6 +31,8 @@ pub struct VolumeKeeper {
     seen: Mutex<BTreeMap<PlacementId, Seen>>,
     /// What guests did with their volumes, as it was read last.
     io: Mutex<BTreeMap<ExportId, IoCounters>>,
+    /// Of the guests that stand still the disks that failed, as QEMU said when it was asked last.
+    failed: Mutex<BTreeMap<PlacementId, Vec<FailedDisk>>>,
 }
 
 /// The disks of a placement, as they were looked at last.
@@ -49,7 +55,8 @@ enum Power {
 impl VolumeKeeper {
     /// A keeper of the guests of this hypervisor.
     pub fn new(hypervisor: Arc<dyn Hypervisor>) -> Self {
-        Self { hypervisor, wake: Notify::new(), seen: Mutex::default(), io: Mutex::default() }
+        let (seen, io, failed) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { hypervisor, wake: Notify::new(), seen, io, failed }
     }
 
     /// What was seen last of a placement's disks.

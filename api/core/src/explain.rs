@@ -3,8 +3,8 @@
 use tepui_db::model::{
     Attachment, ExportState, InstanceRecord, InstanceState, NodeLoad, NodeState, Placement, Role,
 };
-use tepui_types::agent::{HavePart, PartKey, PlacementState, Report};
-use tepui_types::{InstanceId, NodeId, Timestamp, VpcId};
+use tepui_types::agent::{DiskFailure, HavePart, PartKey, PlacementState, Report};
+use tepui_types::{InstanceId, NodeId, Timestamp, VolumeId, VpcId};
 
 use crate::transition::words;
 use crate::{Caller, Cloud, Error, Kind};
@@ -48,6 +48,8 @@ impl Cloud {
             Some(placement) => {
                 let teller = Teller { caller, vpc: record.instance.vpc_id, node: placement.node_id };
                 facts.extend(self.host_facts(&teller, placement).await?);
+                let stalls = self.fleet.stalls(placement.node_id, record);
+                facts.extend(stalls.into_iter().map(|(volume, failure)| stall(volume, failure)));
             }
             None => facts.extend(nowhere(record)),
         }
@@ -111,6 +113,16 @@ fn wish(caller: &Caller, record: &InstanceRecord) -> Fact {
         since: Some(instance.state_since),
         blocks: false,
     }
+}
+
+/// A volume for which the guest stands still.
+fn stall(volume: VolumeId, failure: DiskFailure) -> Fact {
+    let why = match failure {
+        DiskFailure::NoSpace => "its pool has no room for what the guest writes",
+        DiskFailure::Other => "a request of the guest failed",
+    };
+    let says = format!("{why}: the guest stands still, hears nothing of it, and goes on once it succeeds");
+    Fact { about: format!("volume {volume}"), says, since: None, blocks: false }
 }
 
 /// What there is to tell of one that is in no place.

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tepui_db::model::NodeLoad;
-use tepui_types::agent::{NodeCapacity, Report};
-use tepui_types::{Generation, NodeId};
+use tepui_db::model::{InstanceRecord, NodeLoad};
+use tepui_types::agent::{DiskFailure, NodeCapacity, Report};
+use tepui_types::{Generation, NodeId, VolumeId};
 
 use crate::Health;
 
@@ -183,6 +183,14 @@ impl Fleet {
     /// The last report of a node.
     pub(crate) fn report(&self, node: NodeId) -> Option<Arc<Report>> {
         self.members().get(&node).and_then(|member| member.report.clone())
+    }
+
+    /// The volumes for which an instance on this node stands still.
+    pub(crate) fn stalls(&self, node: NodeId, record: &InstanceRecord) -> Vec<(VolumeId, DiskFailure)> {
+        let Some(report) = self.report(node) else { return Vec::new() };
+        let of = |export| record.attachments.iter().find(|attachment| attachment.export_id == export);
+        let stalled = report.observed.stalled.iter();
+        stalled.filter_map(|one| Some((of(one.export_id)?.volume_id, one.failure))).collect()
     }
 
     /// Whether these facts are in the store, as far as this process knows.

@@ -11,6 +11,7 @@ use virt::sys;
 use crate::capture::{self, CaptureState, c_text};
 use crate::counters::counters;
 use crate::disk::{Prepared, set_disks, tell_secrets};
+use crate::disk_errors::{FailedDisk, failed_disks};
 use crate::freeze::{self, FreezeAnswer};
 use crate::identity::domain_name;
 use crate::look::look;
@@ -87,6 +88,12 @@ impl LibvirtHost {
     /// of all, and nothing else.
     pub async fn disk_counters(&self) -> Result<Vec<DiskCounters>, Error> {
         self.counters.call(self.quick("read counters", None), counters).await
+    }
+
+    /// The disks of a domain that requests failed on since it was made to run last. QEMU is asked, as for counters.
+    pub async fn failed_disks(&self, id: PlacementId) -> Result<Vec<FailedDisk>, Error> {
+        let call = self.quick("ask for failed disks", Some(id));
+        self.counters.call(call, move |connect| failed_disks(connect, id)).await
     }
 
     /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as

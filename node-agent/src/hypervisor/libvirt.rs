@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
 use tepui_libvirt::{
-    CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, FreezeAnswer, LibvirtHost,
-    LiveDisks,
+    CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, FailedDisk, FreezeAnswer,
+    LibvirtHost, LiveDisks,
 };
 use tepui_types::PlacementId;
 
@@ -102,6 +102,10 @@ impl Hypervisor for LibvirtHypervisor {
 
     async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {
         self.host.disk_counters().await.map_err(HypervisorError::Counters)
+    }
+
+    async fn failed_disks(&self, id: PlacementId) -> Result<Vec<FailedDisk>, HypervisorError> {
+        self.host.failed_disks(id).await.map_err(domain("tell of failed disks of", id))
     }
 
     /// A libvirtd that restarts while it cannot write a guest's state ends the guest (libvirt issue 549).

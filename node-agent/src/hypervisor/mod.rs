@@ -7,7 +7,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use tepui_libvirt::{
-    CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, FreezeAnswer, LiveDisks,
+    CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, FailedDisk, FreezeAnswer, LiveDisks,
 };
 use tepui_types::PlacementId;
 
@@ -92,6 +92,10 @@ pub trait Hypervisor: Send + Sync {
     }
     /// What running guests did with their disks. Those of a simulation do nothing.
     async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {
+        Ok(Vec::new())
+    }
+    /// The disks of a guest that requests failed on since it was made to run last. Those of a simulation never fail.
+    async fn failed_disks(&self, _: PlacementId) -> Result<Vec<FailedDisk>, HypervisorError> {
         Ok(Vec::new())
     }
     /// What it is short of on this host, before anything failed for it.

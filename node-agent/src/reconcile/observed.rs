@@ -5,13 +5,14 @@ use std::sync::PoisonError;
 
 use tepui_types::PlacementId;
 use tepui_types::agent::{
-    DiskIo, HavePart, PartKey, PlacementObserved, PlacementPart, RefusedPart, StorageObserved,
+    DiskIo, HavePart, PartKey, PlacementObserved, PlacementPart, RefusedPart, StalledDisk, StorageObserved,
 };
 
 use super::{Pass, Reconciler};
 use crate::execute::Step;
 use crate::ledger::Wanted;
 use crate::plan::{Operation, state};
+use crate::volumes::Stall;
 
 /// The part of a report that changes by itself.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +31,10 @@ pub struct Observed {
     pub storage: Option<StorageObserved>,
     /// What guests did with their volumes.
     pub io: Vec<DiskIo>,
+    /// Guests that had to be resumed and stand still.
+    pub still: BTreeSet<PlacementId>,
+    /// The volumes for which they do.
+    pub stalled: Vec<StalledDisk>,
 }
 
 fn damage(wanted: &Wanted) -> Option<String> {
@@ -43,6 +48,15 @@ fn damage(wanted: &Wanted) -> Option<String> {
         .then(|| format!("the ledger's parts are damaged, and asked for again: {}", names.join(", ")))
 }
 
+/// Guests that stand still for a disk of their host: it is full or broken.
+fn still_guests(stalls: &[(PlacementId, Stall)]) -> Option<String> {
+    let still = stalls.iter().filter(|(_, stall)| stall.is_hosts);
+    let still: Vec<_> = still.map(|(id, _)| id.to_string()).collect();
+    (!still.is_empty()).then(|| {
+        format!("guests stand still, most likely because a write to a disk failed: {}", still.join(", "))
+    })
+}
+
 impl Reconciler {
     pub(super) fn observe(&self, pass: &Pass) -> Observed {
         let looked = self.known.is_some();
@@ -50,6 +64,8 @@ impl Reconciler {
         let lock = |text: &std::sync::Mutex<Option<String>>| {
             text.lock().unwrap_or_else(PoisonError::into_inner).clone()
         };
+        let still: BTreeSet<_> = self.resumed.keys().copied().filter(|id| self.stands_still(*id)).collect();
+        let stalls: Vec<_> = still.iter().map(|id| (*id, self.shared.volumes.stall(*id))).collect();
         Observed {
             looked,
             applied: if looked { pass.wanted.parts.clone() } else { Vec::new() },
@@ -59,22 +75,15 @@ impl Reconciler {
                 .trouble
                 .clone()
                 .or_else(|| lock(&self.shared.network_trouble))
-                .or_else(|| self.still_guests())
+                .or_else(|| still_guests(&stalls))
                 .or_else(|| self.silent_guests(pass))
                 .or_else(|| self.shortage.clone())
                 .or_else(|| damage(&pass.wanted)),
             storage: self.shared.storage.seen(),
             io: self.shared.volumes.io(),
+            stalled: stalls.into_iter().flat_map(|(_, stall)| stall.volumes).collect(),
+            still,
         }
-    }
-
-    /// A guest that had to be resumed and stands still: the host's disk is full or broken.
-    fn still_guests(&self) -> Option<String> {
-        let still = self.resumed.keys().filter(|id| self.stands_still(**id));
-        let still: Vec<_> = still.map(PlacementId::to_string).collect();
-        (!still.is_empty()).then(|| {
-            format!("guests stand still, most likely because a write to a disk failed: {}", still.join(", "))
-        })
     }
 
     /// A guest whose QEMU does not answer what is asked of it now.

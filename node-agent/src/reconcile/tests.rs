@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use tepui_libvirt::{Accelerator, DomainSpec, DomainState, DomainStatus, OffReason as Seen};
-use tepui_types::agent::{DiskPart, OffReason, Part, PartBody, PlacementState};
-use tepui_types::{Epoch, Timestamp};
+use tepui_libvirt::{Accelerator, DomainSpec, DomainState, DomainStatus, FailedDisk, OffReason as Seen};
+use tepui_types::agent::{DiskFailure, DiskPart, OffReason, Part, PartBody, PlacementState, StalledDisk};
+use tepui_types::{Epoch, ExportId, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 

@@ -10,6 +10,7 @@ mod poll;
 mod renewal;
 mod report;
 mod sending;
+mod stalls;
 mod storage;
 mod volumes;
 
@@ -51,6 +52,7 @@ pub(crate) fn spawn(
     let mut tasks = JoinSet::new();
     tasks.spawn(poll::run(Arc::clone(&context)));
     tasks.spawn(volumes::run(Arc::clone(&context), observed.clone()));
+    tasks.spawn(stalls::run(Arc::clone(&context), observed.clone()));
     tasks.spawn(counters::run(Arc::clone(&context)));
     tasks.spawn(captures::run(Arc::clone(&context)));
     tasks.spawn(freezes::run(Arc::clone(&context)));

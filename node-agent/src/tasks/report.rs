@@ -66,6 +66,7 @@ fn report(context: &Context, sequence: u64, seen: Observed) -> Report {
             impaired: seen.impaired,
             storage: seen.storage,
             io: seen.io,
+            stalled: seen.stalled,
         },
     }
 }

@@ -1,10 +1,11 @@
-//! Guests that do not let go of a disk at once, and what is counted of their disks.
+//! Guests that do not let go of a disk at once, and what is counted of their disks and told of those that failed.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, LiveDisk, LiveDisks};
-use tepui_types::agent::{Power as Wanted, WantedPlacement};
+use tepui_types::agent::{DiskFailure, Power as Wanted, StalledDisk, WantedPlacement};
 
 use super::tests::attached;
 use super::*;
@@ -18,6 +19,8 @@ struct Guest {
     disks: Mutex<Vec<LiveDisk>>,
     /// What it did with its disk at `vdf`; `None` while it does not answer.
     writes: Mutex<Option<u64>>,
+    /// Its disks that failed.
+    failed: Mutex<Vec<FailedDisk>>,
     asked: AtomicU64,
 }
 
@@ -53,6 +56,10 @@ impl Hypervisor for Guest {
         let counters = IoCounters { writes, ..IoCounters::default() };
         let of = |device: &str| DiskCounters { id: placement(1), device: device.into(), counters };
         Ok(["vda", "vdf", "vdz"].map(of).into())
+    }
+
+    async fn failed_disks(&self, _: PlacementId) -> Result<Vec<FailedDisk>, HypervisorError> {
+        Ok(self.failed.lock().unwrap().clone())
     }
 
     async fn set_disks(
@@ -153,4 +160,34 @@ async fn counters_are_read_of_volumes_in_use_and_are_news_where_they_grew() {
     let asked = guest.asked.load(Ordering::SeqCst);
     assert!(keeper.count().await && !keeper.count().await);
     assert_eq!((told(), guest.asked.load(Ordering::SeqCst)), (vec![], asked));
+}
+
+#[tokio::test]
+async fn a_guest_that_stands_still_does_so_for_its_volumes_or_for_its_host() {
+    let guest = Arc::new(Guest::default());
+    let keeper = VolumeKeeper::new(Arc::clone(&guest) as Arc<dyn Hypervisor>);
+    let (id, disk) = (placement(1), attached(1, "/dev/sdf"));
+    let still = [id].into();
+    let says = |devices: &[&str]| {
+        let failed = |device: &&str| FailedDisk { device: (*device).into(), failure: DiskFailure::NoSpace };
+        *guest.failed.lock().unwrap() = devices.iter().map(failed).collect();
+    };
+    let of_host = Stall { is_hosts: true, volumes: Vec::new() };
+    assert_eq!(keeper.stall(id), of_host, "it has no volume");
+    let (part, seen) = of(vec![disk.clone()]);
+    keeper.apply(&part, &seen).await;
+    assert_eq!(keeper.stall(id), Stall::default(), "nobody asked yet");
+    assert!(keeper.ask_stalled(&still).await);
+    assert_eq!(keeper.stall(id), of_host, "nobody can tell");
+    says(&["vdf"]);
+    assert!(keeper.ask_stalled(&still).await && !keeper.ask_stalled(&still).await);
+    let stalled = vec![StalledDisk { export_id: disk.export_id, failure: DiskFailure::NoSpace }];
+    assert_eq!(keeper.stall(id), Stall { is_hosts: false, volumes: stalled.clone() });
+    says(&[]);
+    assert!(!keeper.ask_stalled(&still).await, "it was made to run a moment ago");
+    says(&["vda", "vdf"]);
+    assert!(keeper.ask_stalled(&still).await);
+    assert_eq!(keeper.stall(id), Stall { is_hosts: true, volumes: stalled });
+    assert!(keeper.ask_stalled(&BTreeSet::new()).await, "it goes on");
+    assert_eq!(keeper.stall(id), Stall::default());
 }

@@ -146,6 +146,7 @@ impl Agent {
             impaired: None,
             storage: None,
             io: Vec::new(),
+            stalled: Vec::new(),
         };
         let (agent_run, sequence) = (self.run, self.sequence);
         let report = Report { epoch: self.epoch, agent_run, sequence, observed };

@@ -265,6 +265,7 @@ impl Agent {
                 impaired: seen.impaired,
                 storage: seen.storage,
                 io: seen.io,
+                stalled: seen.stalled,
             },
         }
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tepui_db::StoragePartState;
 use tepui_db::model::{Attachment, NodeState, Snapshot, SnapshotState, VolumeMove, VolumeState};
-use tepui_types::agent::{DiskState, ExportState, PoolState, StorageObserved, StoredState};
+use tepui_types::agent::{
+    DiskFailure, DiskState, ExportState, PoolState, StalledDisk, StorageObserved, StoredState,
+};
 use tepui_types::{NodeId, SnapshotId};
 
 use super::overdue::age;
@@ -46,6 +48,11 @@ pub(super) fn findings(
         }
         let disks = report.observed.placements.iter().flat_map(|placement| &placement.disks);
         findings.extend(disks.filter_map(|one| disk(name, attachments.get(&one.export_id)?, &one.state)));
+        let stalled = &report.observed.stalled;
+        findings.extend(stalled.iter().filter_map(|one| {
+            let attachment = attachments.get(&one.export_id)?;
+            Some(stall(attachment, pool_of(pools, parts, attachment), one))
+        }));
     }
     findings
 }
@@ -168,6 +175,35 @@ impl Row<'_> {
             }
         }
     }
+}
+
+/// The name of the pool that a volume is in.
+fn pool_of<'a>(
+    pools: &'a [PoolView],
+    parts: &BTreeMap<NodeId, StoragePartState>,
+    attachment: &Attachment,
+) -> Option<&'a str> {
+    let mut volumes = parts.values().flat_map(|part| &part.volumes);
+    let id = volumes.find(|volume| volume.id == attachment.volume_id)?.pool_id;
+    pools.iter().find(|view| view.load.pool.id == id).map(|view| view.load.pool.name.as_str())
+}
+
+/// A guest whose write waits for a pool.
+fn stall(attachment: &Attachment, pool: Option<&str>, stalled: &StalledDisk) -> Finding {
+    let Attachment { volume_id, instance_id, .. } = attachment;
+    let pool = pool.map_or_else(|| "its pool".to_owned(), |name| format!("pool {name}"));
+    let (why, cure) = match stalled.failure {
+        DiskFailure::NoSpace => (
+            format!("{pool} has no room for what it writes to {volume_id}"),
+            "make room there: delete volumes or snapshots (tepui pool reclaim frees their room at once), or grow its file \
+             system; the guest goes on by itself within ten seconds",
+        ),
+        DiskFailure::Other => (
+            format!("a request to {volume_id} in {pool} failed"),
+            "see whether the pool is full, look at its host and at the network to it; the guest goes on by itself within ten seconds",
+        ),
+    };
+    failure(format!("instance {instance_id}"), format!("its guest stands still: {why}"), cure)
 }
 
 const MEND: &str = "mend this on that host; its agent tries again by itself";

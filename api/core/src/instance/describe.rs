@@ -173,6 +173,7 @@ impl Cloud {
 
     fn host_health(&self, record: &InstanceRecord) -> Option<Health> {
         let node = record.placement.as_ref()?.node_id;
-        self.fleet.trouble(node, self.steady(), self.config.node_timeout)
+        let stalls = || (!self.fleet.stalls(node, record).is_empty()).then_some(Health::Impaired);
+        self.fleet.trouble(node, self.steady(), self.config.node_timeout).or_else(stalls)
     }
 }

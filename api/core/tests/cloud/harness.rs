@@ -251,6 +251,7 @@ impl Host {
             impaired: None,
             storage: None,
             io: Vec::new(),
+            stalled: Vec::new(),
         }
     }
 

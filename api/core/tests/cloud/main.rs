@@ -35,6 +35,7 @@ mod schedules;
 mod scratch;
 mod snapshot_images;
 mod snapshots;
+mod stalls;
 mod tenancy;
 mod volume_ends;
 mod volume_races;

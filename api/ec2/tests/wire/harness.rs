@@ -210,6 +210,7 @@ impl Harness {
             impaired: None,
             storage,
             io: Vec::new(),
+            stalled: Vec::new(),
         };
         let sequence = self.sequence.fetch_add(1, Ordering::SeqCst) + 1;
         let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };

@@ -17,6 +17,7 @@ mod scratch;
 mod sending;
 mod shared_part;
 mod snapshot_test;
+mod stall;
 mod storage_part;
 mod vpc_part;
 
@@ -43,6 +44,7 @@ pub use scratch::{ScratchDisks, ScratchKind};
 pub use sending::WantedSending;
 pub use shared_part::SharedPart;
 pub use snapshot_test::{TestObserved, TestOutcome, WantedTest};
+pub use stall::{DiskFailure, StalledDisk};
 pub use storage_part::{
     ExportObserved, ExportPart, ExportState, PoolBackend, PoolObserved, PoolPart, PoolState, SnapshotImage,
     SnapshotObserved, SnapshotPart, SnapshotSource, StorageObserved, StoragePart, StoredState, VolumeImage,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskIo, DiskObserved, FreezeObserved, HavePart, NodeCapacity, StorageObserved};
+use super::{DiskIo, DiskObserved, FreezeObserved, HavePart, NodeCapacity, StalledDisk, StorageObserved};
 use crate::{Epoch, PlacementId};
 
 /// Everything the agent observes, whole each time: a report replaces the one before.
@@ -46,6 +46,9 @@ pub struct NodeObserved {
     /// What running guests did with their volumes, read now and then. Not said of one that was not read yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub io: Vec<DiskIo>,
+    /// The volumes for which guests stand still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalled: Vec<StalledDisk>,
 }
 
 /// What is in use on the host.

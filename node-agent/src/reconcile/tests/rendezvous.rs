@@ -12,6 +12,8 @@ struct Rendezvous {
     away: AtomicBool,
     /// Guests stand still until this comes to 0; each resume counts it down.
     still: AtomicUsize,
+    /// Their disks that failed.
+    failed: Mutex<Vec<FailedDisk>>,
 }
 
 #[async_trait]
@@ -41,6 +43,10 @@ impl Hypervisor for Rendezvous {
         self.inner.start(spec).await
     }
 
+    async fn failed_disks(&self, _: PlacementId) -> Result<Vec<FailedDisk>, HypervisorError> {
+        Ok(self.failed.lock().unwrap().clone())
+    }
+
     async fn request_shutdown(&self, id: PlacementId) -> Result<(), HypervisorError> {
         self.inner.request_shutdown(id).await
     }
@@ -66,6 +72,7 @@ fn rendezvous(count: usize, failing: Option<PlacementId>) -> Rendezvous {
         tries: AtomicUsize::new(0),
         away: AtomicBool::new(false),
         still: AtomicUsize::new(0),
+        failed: Mutex::default(),
     }
 }
 
@@ -89,6 +96,30 @@ async fn a_guest_on_a_full_disk_is_resumed_and_impairs_its_host_until_it_runs_on
     hypervisor.still.store(0, Ordering::SeqCst);
     agent.wait("the host is well again", |seen| seen.impaired.is_none()).await;
     assert_eq!(hypervisor.inner.starts_and_resets(id), (1, 0));
+}
+
+#[tokio::test]
+async fn a_guest_whose_volume_is_full_stands_still_and_impairs_no_host() {
+    let hypervisor = Arc::new(rendezvous(1, None));
+    let host = SimulatedHost::new(Arc::clone(&hypervisor) as Arc<dyn Hypervisor>);
+    let id = placement(1);
+    let mut agent = host.start_agent();
+    agent.take(vec![vpc_part(1), node_part(1, vec![booting(id, 1, root())])]);
+    let export = ExportId::from_random(id.bits());
+    agent.wait_state(id, is_running(1, 0)).await;
+    let (part, placements) =
+        (agent.shared.ledger().wanted().node, agent.observed.borrow().placements.clone());
+    agent.shared.volumes.apply(&part, &placements).await;
+    *hypervisor.failed.lock().unwrap() =
+        vec![FailedDisk { device: "vda".into(), failure: DiskFailure::NoSpace }];
+    hypervisor.still.store(9, Ordering::SeqCst);
+    agent.wait("it stands still", |seen| seen.still.contains(&id)).await;
+    assert!(agent.shared.volumes.ask_stalled(&[id].into()).await);
+    agent.shared.wake.notify_one();
+    let stalled = [StalledDisk { export_id: export, failure: DiskFailure::NoSpace }];
+    agent.wait("the volume is named", |seen| seen.stalled == stalled && seen.impaired.is_none()).await;
+    hypervisor.still.store(0, Ordering::SeqCst);
+    agent.wait("it goes on", |seen| seen.still.is_empty() && seen.stalled.is_empty()).await;
 }
 
 #[tokio::test]
