@@ -174,7 +174,10 @@ fn of_token(
 }
 
 /// Why the volume cannot be made from its snapshot.
-fn refuse_source(connection: &Connection, volume: &Volume) -> rusqlite::Result<Option<NewVolumeOutcome>> {
+pub(crate) fn refuse_source(
+    connection: &Connection,
+    volume: &Volume,
+) -> rusqlite::Result<Option<NewVolumeOutcome>> {
     let Some(id) = volume.snapshot_id else { return Ok(None) };
     let sql = format!("SELECT size_gib, state FROM snapshot WHERE id = ?1 AND {USABLE} AND pool_id = ?3");
     let values = params![S(id), S(volume.project_id), S(volume.pool_id)];
@@ -212,7 +215,11 @@ pub(crate) fn exceeded(
     Ok(found.flatten())
 }
 
-fn insert(connection: &Connection, volume: &Volume, token: Option<&TokenUse>) -> rusqlite::Result<()> {
+pub(crate) fn insert(
+    connection: &Connection,
+    volume: &Volume,
+    token: Option<&TokenUse>,
+) -> rusqlite::Result<()> {
     let sql =
         "INSERT INTO volume (id, project_id, pool_id, size_gib, actual_gib, iops, throughput_mib, snapshot_id, state,
                                    message, created_at, token, parameters_sha256, image_digest, image_bytes, read_only)

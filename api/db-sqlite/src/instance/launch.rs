@@ -8,7 +8,7 @@ use tepui_types::{NodeId, ProjectId, ReservationId};
 
 use super::address::{self, Subnet};
 use super::capacity::{Amount, Exceeded, Host, Overcommit, check_quota};
-use super::volumes;
+use super::volumes::{self, Pools};
 use crate::generation::Touched;
 use crate::row::{execute, exists, first};
 use crate::security_group;
@@ -39,13 +39,15 @@ pub(super) fn launch(connection: &Connection, mut launch: Launch, now: Timestamp
 }
 
 fn launch_each(connection: &Connection, launch: &Launch) -> Result<Vec<Addresses>, Undo<LaunchOutcome>> {
-    let mut touched = Touched::default();
+    let (mut touched, mut pools) = (Touched::default(), Pools::default());
     let mut addresses = Vec::with_capacity(launch.instances.len());
     for run in launch.instances.chunk_by(same_parents) {
         let Some(first) = run.first() else { continue };
         let mut subnet = check_parents(connection, launch.project_id, first)?;
         for new in run {
-            addresses.push(launch_one(connection, launch, new, &mut subnet, addresses.len())?);
+            let (n, taken) = launch_one(connection, launch, new, &mut subnet, addresses.len())?;
+            volumes::insert(connection, n, new, &mut pools, &mut touched)?;
+            addresses.push(taken);
             touched.node(new.node_id);
         }
         subnet.keep(connection)?;
@@ -108,14 +110,14 @@ fn check_launch_quota(connection: &Connection, launch: &Launch) -> Step {
     }
 }
 
-/// Writes one instance after `launched` others.
+/// Writes one instance after `launched` others, but for its volumes; its number and addresses.
 fn launch_one(
     connection: &Connection,
     launch: &Launch,
     new: &LaunchInstance,
     subnet: &mut Subnet,
     launched: usize,
-) -> Result<Addresses, Undo<LaunchOutcome>> {
+) -> Result<(i64, Addresses), Undo<LaunchOutcome>> {
     check_node(connection, launch, new)?;
     check_spread(connection, new)?;
     insert_instance(connection, &new.instance)?;
@@ -130,8 +132,7 @@ fn launch_one(
     if let Some(root) = &new.root_volume {
         insert_root_volume(connection, n, new.instance.project_id, root)?;
     }
-    volumes::insert(connection, n, new)?;
-    Ok((private_ip, public_ip))
+    Ok((n, (private_ip, public_ip)))
 }
 
 /// Whatever was there when the launch was checked may have been deleted since.

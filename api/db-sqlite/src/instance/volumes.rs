@@ -1,15 +1,45 @@
-//! Volumes that are made with their instance.
+//! Volumes that are made with their instance. What holds for all of a launch is checked once.
+
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
-use tepui_db::{DbError, Launch, LaunchInstance, LaunchOutcome, LaunchVolume, NewVolume, NewVolumeOutcome};
-use tepui_types::NodeId;
+use tepui_db::model::Volume;
+use tepui_db::{DbError, Launch, LaunchInstance, LaunchOutcome, NewVolumeOutcome};
 use tepui_types::agent::PoolBackend;
+use tepui_types::{NodeId, PoolId};
 
 use super::launch::Step;
+use crate::generation::Touched;
 use crate::row::first;
 use crate::value::S;
 use crate::verb::Undo;
 use crate::{attachment, volume};
+
+/// The pools of a launch's volumes that take new ones, with their hosts.
+#[derive(Default)]
+pub(super) struct Pools(BTreeMap<PoolId, (PoolBackend, NodeId)>);
+
+impl Pools {
+    /// The host of a pool that a guest on this node can reach.
+    fn host(
+        &mut self,
+        connection: &Connection,
+        id: PoolId,
+        node: NodeId,
+    ) -> Result<NodeId, Undo<LaunchOutcome>> {
+        let lost = || Undo::Answer(LaunchOutcome::PoolLost(id));
+        let (backend, host) = match self.0.get(&id) {
+            Some(known) => *known,
+            None => {
+                let host = volume::open_pool(connection, id)?.ok_or_else(lost)?;
+                let sql = "SELECT backend FROM pool WHERE id = ?1";
+                let backend = first(connection, sql, params![S(id)], |c| c.stored())?.ok_or_else(lost)?;
+                *self.0.entry(id).or_insert((backend, host))
+            }
+        };
+        if backend == PoolBackend::Local && host != node { Err(lost()) } else { Ok(host) }
+    }
+}
 
 /// Whether the project may have all of a launch's volumes.
 pub(super) fn check_quota(connection: &Connection, launch: &Launch) -> Step {
@@ -25,50 +55,31 @@ pub(super) fn check_quota(connection: &Connection, launch: &Launch) -> Step {
     }
 }
 
-/// Writes the volumes of an instance, and that they are attached to it.
-pub(super) fn insert(connection: &Connection, instance_n: i64, new: &LaunchInstance) -> Step {
+/// Writes the volumes of an instance, whose quota was checked, and that they are attached to it.
+pub(super) fn insert(
+    connection: &Connection,
+    instance_n: i64,
+    new: &LaunchInstance,
+    pools: &mut Pools,
+    touched: &mut Touched,
+) -> Step {
     for one in &new.volumes {
-        make(connection, one)?;
-        check_reach(connection, one, new.node_id)?;
+        check_source(connection, &one.volume)?;
+        touched.storage(pools.host(connection, one.volume.pool_id, new.node_id)?);
+        volume::insert(connection, &one.volume, None)?;
         let since = one.volume.created_at;
         attachment::insert(connection, &one.attachment, instance_n, new.placement_id, since)?;
     }
     Ok(())
 }
 
-fn make(connection: &Connection, new: &LaunchVolume) -> Step {
-    let row = NewVolume { volume: new.volume.clone(), token: None, tags: Vec::new(), end: None };
-    let created = match volume::create(connection, &row) {
-        Ok(created) => created,
-        Err(Undo::Answer(refused)) => refused,
-        Err(Undo::Failed(error)) => return Err(Undo::Failed(error)),
-    };
-    match created {
-        NewVolumeOutcome::Created(_) => Ok(()),
-        NewVolumeOutcome::PoolLost(pool) => Err(Undo::Answer(LaunchOutcome::PoolLost(pool))),
-        NewVolumeOutcome::SnapshotMissing(id) => Err(Undo::Answer(LaunchOutcome::SnapshotMissing(id))),
-        NewVolumeOutcome::QuotaExceeded { quota, limit, used } => {
-            Err(Undo::Answer(LaunchOutcome::QuotaExceeded { quota, limit, used }))
-        }
-        NewVolumeOutcome::ParentMissing => {
-            Err(Undo::Answer(LaunchOutcome::ParentMissing(new.volume.project_id.to_string())))
-        }
-        // Neither has a token, and sizes of snapshots never change.
-        refused @ (NewVolumeOutcome::Repeated(_)
-        | NewVolumeOutcome::TokenMismatch
-        | NewVolumeOutcome::SmallerThanSnapshot(_)) => {
+fn check_source(connection: &Connection, volume: &Volume) -> Step {
+    match volume::refuse_source(connection, volume)? {
+        None => Ok(()),
+        Some(NewVolumeOutcome::SnapshotMissing(id)) => Err(Undo::Answer(LaunchOutcome::SnapshotMissing(id))),
+        // Sizes of snapshots never change.
+        Some(refused) => {
             Err(Undo::Failed(DbError::Bug(format!("the volume of a launch was refused: {refused:?}"))))
         }
-    }
-}
-
-/// Refuses a local pool of another node.
-fn check_reach(connection: &Connection, new: &LaunchVolume, node: NodeId) -> Step {
-    let id = new.volume.pool_id;
-    let sql = "SELECT backend, node_id FROM pool WHERE id = ?1";
-    let found = first(connection, sql, params![S(id)], |c| Ok((c.stored()?, c.stored::<NodeId>()?)))?;
-    match found {
-        Some((PoolBackend::Local, host)) if host != node => Err(Undo::Answer(LaunchOutcome::PoolLost(id))),
-        Some((PoolBackend::Local | PoolBackend::Iscsi | PoolBackend::Nfs, _)) | None => Ok(()),
     }
 }
