@@ -20,7 +20,7 @@ main() {
     *) echo "usage: $0 tiny|debian-12 OUT.qcow2|OUT.raw" >&2; exit 2 ;;
   esac
   [ "$(id -u)" -eq 0 ] || fail "building a guest image needs root" "sudo $0 $image $out"
-  require_commands busybox cpio extlinux flock mke2fs mmdebstrap qemu-img sfdisk unshare zstd
+  require_commands badblocks busybox cpio e2fsck extlinux flock mke2fs mmdebstrap qemu-img resize2fs sfdisk unshare zstd
 
   mkdir -p "$(dirname "$out")"
   # Two builds of one image, as parallel tests want them, take turns; the second finds it done.

@@ -1,10 +1,12 @@
 # shellcheck shell=bash
 # A guest that reaches user code within seconds: Debian's cloud kernel, an initramfs with busybox
-# and a few modules, and a disk that keeps what user data writes. Sourced by build.sh.
+# and a few modules, and a disk with e2fsprogs that keeps what user data writes. Sourced by build.sh.
 
 readonly DISK_MIB=48
 # modprobe pulls in what these depend on.
 readonly MODULES=(virtio_pci virtio_blk virtio_net virtio_rng ext4 evdev button)
+# What a user does to the file system of a volume.
+readonly TOOLS=(mke2fs e2fsck resize2fs badblocks)
 
 build_disk() {
   local out=$1 tree=$WORK/tree initramfs=$WORK/initramfs
@@ -12,6 +14,7 @@ build_disk() {
   fetch_kernel "$WORK/kernel"
   progress "tiny: packing the initramfs"
   make_initramfs "$WORK/kernel" "$initramfs"
+  add_tools "$initramfs" "$tree"
   mkdir -p "$tree/boot/extlinux"
   cp "$WORK"/kernel/boot/vmlinuz-* "$tree/boot/vmlinuz"
   # Uncompressed: an emulated processor inflates slower than it reads.
@@ -52,6 +55,23 @@ make_initramfs() {
   echo 'root:x:0:' >"$root/etc/group"
   install -m 755 "$HERE/tiny/init" "$root/init"
   install -m 755 "$HERE/tiny/udhcpc.script" "$HERE/tiny/metadata" "$HERE/tiny/power-button" "$root/bin/"
+}
+
+# The machine's own tools with the libraries that they name. They lie on the disk, below /disk/e2fsprogs, since every
+# boot reads the whole initramfs; that has the links by which they are found.
+add_tools() {
+  local root=$1 folder=$2/e2fsprogs tool library
+  mkdir -p "$folder"/{bin,lib} "$root/lib64"
+  for tool in "${TOOLS[@]}"; do
+    cp "$(command -v "$tool")" "$folder/bin/"
+    ln -sf "/disk/e2fsprogs/bin/$tool" "$root/bin/$tool"
+    for library in $(ldd "$folder/bin/$tool" | grep -o '/[^ ]*'); do
+      cp -L "$library" "$folder/lib/"
+    done
+  done
+  ln -s mke2fs "$root/bin/mkfs.ext4"
+  ln -s /disk/e2fsprogs/lib/ld-linux-x86-64.so.2 "$root/lib64/"
+  ln -s /disk/e2fsprogs/lib "$root/lib/x86_64-linux-gnu"
 }
 
 # Copies each wanted module and everything below it, unpacked, as busybox loads plain files only,
