@@ -90,6 +90,11 @@ impl Cloud {
         self.folder.path().join("c")
     }
 
+    /// How many hosts it has.
+    pub(crate) fn nodes(&self) -> u16 {
+        u16::try_from(self.nodes).unwrap_or(u16::MAX)
+    }
+
     /// A folder for the test's own files.
     pub fn scratch(&self) -> &Path {
         self.folder.path()
@@ -154,6 +159,15 @@ impl Cloud {
     #[track_caller]
     pub fn ec2_as(&self, environment: &BTreeMap<String, String>, arguments: &[&str]) -> Value {
         parse(&self.aws(environment, "ec2", arguments).ok())
+    }
+
+    /// Waits by one of the AWS CLI's waiters, for example `volume-available`, for what the option names.
+    #[track_caller]
+    pub fn ec2_wait(&self, waiter: &str, option: &str, ids: &[String]) {
+        assert!(!ids.is_empty(), "{waiter}");
+        let mut arguments = vec!["wait", waiter, option];
+        arguments.extend(ids.iter().map(String::as_str));
+        self.aws(&self.environment, "ec2", &arguments).ok();
     }
 
     /// What `aws ec2 …` says when it is refused.

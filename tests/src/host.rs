@@ -53,6 +53,20 @@ impl Cloud {
         };
         Host { run_dir: run_dir.to_owned(), folder, number }
     }
+
+    /// The host that an instance runs on.
+    ///
+    /// # Panics
+    /// When it runs on none.
+    #[track_caller]
+    pub fn host_of(&self, instance: &str) -> Host {
+        let shown = self.instance(instance);
+        let mut hosts = (1..=self.nodes()).map(|number| self.host(number));
+        let Some(host) = hosts.find(|host| !host.guests_of(&shown).is_empty()) else {
+            unreachable!("on no host: {shown}")
+        };
+        host
+    }
 }
 
 impl Host {
@@ -79,6 +93,11 @@ impl Host {
     /// The same, as the machine sees it.
     pub(crate) fn agent_folder(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    /// What its programs have as `/var/log/libvirt`.
+    pub(crate) fn log_folder(&self) -> PathBuf {
+        self.folder.join("libvirt/log")
     }
 
     /// Where its agent finds the control plane.

@@ -1,4 +1,5 @@
-//! Volumes of pools on one host, used by guests of two: real XFS, real tgtd and ganesha, QEMU's own clients.
+//! Volumes of pools on one host, used by guests of two as users do it, by the AWS CLI: real XFS, real tgtd and ganesha,
+//! QEMU's own clients, and file systems of the guests' on them.
 
 use serde_json::{Value, json};
 use tepui_tests::{Cloud, Ec2Session, Host, Hypervisor, until};
@@ -8,52 +9,77 @@ const PATIENCE: u64 = 120;
 /// The backends of the two pools, which are also their classes, and the places of their volumes.
 const BACKENDS: [(&str, &str); 2] = [("iscsi", "/dev/sdf"), ("nfs", "/dev/sdg")];
 
-/// Waits for the volumes and writes to each of them, and again behind what was its end when that has moved.
-const WRITER: &str = "#!/bin/sh
+/// Where guests have them.
+const DISKS: [&str; 2] = ["vdb", "vdc"];
+
+/// What all guests do: `fill` writes files and a list of their checksums, whose own checksum it tells once all of it is on
+/// the disk; `look` tells that of each list whose files are as it says; `check` says whether a file system is clean.
+const COMMON: &str = r#"#!/bin/sh
+fill() {
+  for n in 1 2 3 4; do
+    mkdir /tmp/$1/$2-$n && dd if=/dev/urandom of=/tmp/$1/$2-$n/file bs=65536 count=4 2>/dev/null
+  done
+  cd /tmp/$1 && sha256sum $2-*/file >$2.sums && sync && echo "$1 $2: $(sha256sum <$2.sums)"; cd /
+}
+look() {
+  mkdir -p /tmp/$1 && mount -t ext4 /dev/$1 /tmp/$1 && cd /tmp/$1 && for list in *.sums; do
+    sha256sum -c $list && echo "$1 ${list%.sums}: $(sha256sum <$list)"
+  done
+  cd /; umount /tmp/$1
+}
+check() {
+  e2fsck -fn /dev/$1 >/tmp/$1.fsck && ! grep '? no' /tmp/$1.fsck && echo "$1 is clean"; cat /tmp/$1.fsck
+}
+"#;
+/// Makes a file system on each volume and fills it, and fills it again when both have grown; then lets go of it.
+const WRITER: &str = r#"
+use() {
+  while [ ! -b /dev/$1 ]; do sleep 1; done
+  mkfs.ext4 -q /dev/$1 && mkdir /tmp/$1 && mount -t ext4 /dev/$1 /tmp/$1 && fill $1 first
+  while [ $(cat /sys/class/block/$1/size) -lt 4194304 ]; do sleep 1; done
+  resize2fs /dev/$1 && fill $1 later
+  umount /tmp/$1 && echo "$1 is free"
+}
+use vdb & use vdc & wait
+"#;
+/// Waits for the volumes, and tells what is on them as they were left.
+const READER: &str = r#"
 while [ ! -b /dev/vdb ] || [ ! -b /dev/vdc ]; do sleep 1; done
-echo 'its owner was here' > /dev/vdb; echo 'its owner was there' > /dev/vdc; sync && echo 'volumes written'
-for disk in vdb vdc; do
-  while [ $(cat /sys/class/block/$disk/size) -lt 4194304 ]; do sleep 1; done
-  echo 'and here' | dd of=/dev/$disk bs=1048576 seek=1500 2>/dev/null && sync && echo \"$disk has grown\"
-done
-";
-/// Waits for the volumes and tells what is on them.
-const READER: &str = "#!/bin/sh
-while [ ! -b /dev/vdb ] || [ ! -b /dev/vdc ]; do sleep 1; done
-echo \"volumes say: [$(head -n 1 /dev/vdb), $(head -n 1 /dev/vdc)]\"
-";
-/// Waits for nothing and tells what is on the volumes.
-const LOOKER: &str = "#!/bin/sh
-echo \"volumes say: [$(head -n 1 /dev/vdb), $(head -n 1 /dev/vdc)]\"
-";
-/// What a reader says of volumes that a writer has had.
-const READ: &str = "volumes say: [its owner was here, its owner was there]";
+for disk in vdb vdc; do check $disk; look $disk; done
+echo "all is told"
+"#;
+/// Waits for nothing and tells what is on the volumes, which nobody let go of before they were as they are: mounting them
+/// takes over what their journals have.
+const LOOKER: &str = r#"
+for disk in vdb vdc; do look $disk; check $disk; done
+echo "all is told"
+"#;
 
 #[test]
 fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     let cloud = Cloud::start(Hypervisor::Libvirt, 2);
     cloud.import("tiny", "root");
     let image = cloud.image_id("tiny");
+    // It only looks: each call of the CLI takes a second.
     let mut ec2 = Ec2Session::start(&cloud, std::time::Duration::from_secs(60));
     cloud.make_pools(&cloud.host(1));
-    let zone = zone(&mut ec2);
-    let volumes = BACKENDS.map(|(backend, _)| {
-        create(&mut ec2, &json!({ "AvailabilityZone": zone, "Size": 1, "VolumeType": backend }))
+    cloud.ec2(&["create-placement-group", "--group-name", "apart", "--strategy", "spread"]);
+    let zone = text(&cloud.ec2(&["describe-availability-zones"])["AvailabilityZones"][0]["ZoneName"]);
+    let volumes = BACKENDS.map(|(class, _)| {
+        let wanted = ["--availability-zone", &zone, "--size", "1", "--volume-type", class];
+        text(&cloud.ec2(&[&["create-volume"], &wanted[..]].concat())["VolumeId"])
     });
-
-    let writer = launch(&mut ec2, &image, WRITER);
-    let reader = launch(&mut ec2, &image, READER);
-    attach(&mut ec2, &volumes, &writer);
-    ec2.wait_console(&writer, "volumes written", PATIENCE);
-    let snapshots = volumes.clone().map(|volume| {
-        let taken = ec2.call("create_snapshot", &json!({ "VolumeId": volume })).answer();
-        taken["SnapshotId"].as_str().unwrap_or_default().to_owned()
-    });
-    until("the snapshots are there", PATIENCE, || {
-        let found = ec2.call("describe_snapshots", &json!({ "SnapshotIds": snapshots })).answer();
-        let states = [0, 1].map(|number| found["Snapshots"][number]["State"].clone());
-        (states == ["completed", "completed"]).then_some(())
-    });
+    let apart = ["--placement", "GroupName=apart"];
+    let writer = launch(&cloud, &image, WRITER, &apart);
+    cloud.ec2_wait("volume-available", "--volume-ids", &volumes);
+    attach(&cloud, &mut ec2, &volumes, &writer);
+    for disk in DISKS {
+        ec2.wait_console(&writer, &format!("{disk} first: "), PATIENCE);
+    }
+    let snapshots = volumes
+        .clone()
+        .map(|volume| text(&cloud.ec2(&["create-snapshot", "--volume-id", &volume])["SnapshotId"]));
+    cloud.ec2_wait("snapshot-completed", "--snapshot-ids", &snapshots);
 
     // They grow under their guest, and are limited.
     let throttles = |device: &str| {
@@ -62,61 +88,76 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     };
     for (volume, (_, device)) in volumes.iter().zip(BACKENDS) {
         assert_eq!(throttles(device), [(0, 0)], "nobody asked for a limit");
-        modify(&mut ec2, volume, &json!({ "Size": 2, "Iops": 700, "Throughput": 50 }));
+        modify(&cloud, &mut ec2, volume, &["--size", "2", "--iops", "700", "--throughput", "50"]);
         assert_eq!(throttles(device), [(700, 50 << 20)]);
     }
     // What a client sends without being asked takes them away.
-    modify(&mut ec2, &volumes[1], &json!({ "Iops": 3000, "Throughput": 125 }));
+    modify(&cloud, &mut ec2, &volumes[1], &["--iops", "3000", "--throughput", "125"]);
     assert_eq!((throttles("/dev/sdf"), throttles("/dev/sdg")), (vec![(700, 50 << 20)], vec![(0, 0)]));
-    for disk in ["vdb", "vdc"] {
-        ec2.wait_console(&writer, &format!("{disk} has grown"), PATIENCE);
+    for disk in DISKS {
+        ec2.wait_console(&writer, &format!("{disk} is free"), PATIENCE);
     }
+    let wrote = ec2.wait_console(&writer, "vdc later: ", PATIENCE);
 
     for volume in &volumes {
-        // Two lines at least: a block each.
         until("what the guest wrote is counted", PATIENCE, || {
             let io = cloud.tepui_json(&["volume", "show", volume])["io"].clone();
-            (io["writes"].as_u64()? >= 2 && io["written_bytes"].as_u64()? >= 1024).then_some(())
+            (io["writes"].as_u64()? >= 16 && io["written_bytes"].as_u64()? >= 2 << 20).then_some(())
         });
-        ec2.call("detach_volume", &json!({ "VolumeId": volume })).answer();
-        ec2.wait_volume(volume, "available");
     }
-    attach(&mut ec2, &volumes, &reader);
-    let heard = ec2.wait_console(&reader, "volumes say: [", PATIENCE);
-    assert!(heard.contains(READ), "{heard}");
-    for host in [cloud.host(1), cloud.host(2)] {
-        assert_no_secret(&host);
+    let near = cloud.host_of(&writer);
+    only_the_guests_host_opens(&cloud, &near);
+    nobody_reads_passwords(&cloud);
+
+    for volume in &volumes {
+        cloud.ec2(&["detach-volume", "--volume-id", volume]);
     }
+    let reader = launch(&cloud, &image, READER, &apart);
+    cloud.ec2_wait("volume-available", "--volume-ids", &volumes);
+    attach(&cloud, &mut ec2, &volumes, &reader);
+    assert_ne!(cloud.host_of(&reader).number(), near.number());
+    let read = ec2.wait_console(&reader, "all is told", PATIENCE);
+    for disk in DISKS {
+        for list in ["first", "later"] {
+            assert_eq!(checksum(&read, disk, list), checksum(&wrote, disk, list), "{disk} {list}: {read}");
+        }
+        assert!(read.contains(&format!("{disk} is clean")) && !read.contains("FAILED"), "{read}");
+    }
+    assert_eq!(read.matches("/524288 blocks").count(), 2, "file systems of 2 GiB: {read}");
 
     // They outlive their instance, and are another's once nobody can write to them any more.
-    ec2.act("terminate_instances", std::slice::from_ref(&reader));
-    for volume in &volumes {
-        ec2.wait_volume(volume, "available");
-    }
+    cloud.ec2(&["terminate-instances", "--instance-ids", &reader]);
     // Others made from the snapshots are there from their guest's first second on.
     let mappings = [0, 1].map(|number| {
         let (class, device) = BACKENDS[number];
         json!({ "DeviceName": device, "Ebs": { "SnapshotId": snapshots[number], "VolumeType": class } })
     });
-    let parameters = json!({ "UserData": LOOKER, "BlockDeviceMappings": mappings });
-    let again = ec2.launch(&image, 1, parameters)[0].clone();
-    ec2.wait_state(std::slice::from_ref(&again), "running", PATIENCE);
-    let heard = ec2.wait_console(&again, "volumes say: [", PATIENCE);
-    assert!(heard.contains(READ), "{heard}");
+    let mappings = json!(mappings).to_string();
+    let again = launch(&cloud, &image, LOOKER, &["--block-device-mappings", &mappings]);
+    let read = ec2.wait_console(&again, "all is told", PATIENCE);
+    for disk in DISKS {
+        assert_eq!(checksum(&read, disk, "first"), checksum(&wrote, disk, "first"), "{disk}: {read}");
+        assert_eq!(checksum(&read, disk, "later"), None, "{disk}: {read}");
+        assert!(read.contains(&format!("{disk} is clean")) && !read.contains("FAILED"), "{read}");
+    }
+    assert_eq!(read.matches("/262144 blocks").count(), 2, "file systems of 1 GiB: {read}");
+    for volume in &volumes {
+        ec2.wait_volume(volume, "available");
+    }
 
-    // A guest starts with what it has.
-    ec2.act("stop_instances", std::slice::from_ref(&again));
+    // A guest starts with what it has; its passwords come to it then too.
+    cloud.ec2(&["stop-instances", "--instance-ids", &again]);
     ec2.wait_state(std::slice::from_ref(&again), "stopped", PATIENCE);
-    ec2.act("start_instances", std::slice::from_ref(&again));
+    cloud.ec2(&["start-instances", "--instance-ids", &again]);
     ec2.wait_state(std::slice::from_ref(&again), "running", PATIENCE);
+    nobody_reads_passwords(&cloud);
 
-    ec2.act("terminate_instances", &[writer, again]);
-    for id in &volumes {
-        ec2.wait_volume(id, "available");
-        ec2.call("delete_volume", &json!({ "VolumeId": id })).answer();
+    cloud.ec2(&["terminate-instances", "--instance-ids", &writer, &again]);
+    for volume in &volumes {
+        cloud.ec2(&["delete-volume", "--volume-id", volume]);
     }
     for snapshot in &snapshots {
-        ec2.call("delete_snapshot", &json!({ "SnapshotId": snapshot })).answer();
+        cloud.ec2(&["delete-snapshot", "--snapshot-id", snapshot]);
     }
     until("nothing is left in the pools", PATIENCE, || {
         let pools = cloud.tepui_json(&["pool", "list"]);
@@ -130,46 +171,71 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     cloud.down();
 }
 
-fn create(ec2: &mut Ec2Session, parameters: &Value) -> String {
-    let made = ec2.call("create_volume", parameters).answer();
-    let volume = made["VolumeId"].as_str().unwrap_or_default().to_owned();
-    ec2.wait_volume(&volume, "available");
-    volume
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Starts a guest with this script.
+fn launch(cloud: &Cloud, image: &str, script: &str, besides: &[&str]) -> String {
+    let script = format!("{COMMON}{script}");
+    let wanted = ["--image-id", image, "--instance-type", "t3.nano", "--user-data", &script];
+    text(&cloud.ec2(&[&["run-instances"], &wanted[..], besides].concat())["Instances"][0]["InstanceId"])
+}
+
+/// One after the other: so the guest numbers them in this order.
+fn attach(cloud: &Cloud, ec2: &mut Ec2Session, volumes: &[String; 2], instance: &str) {
+    ec2.wait_state(&[instance.to_owned()], "running", PATIENCE);
+    for (volume, (_, device)) in volumes.iter().zip(BACKENDS) {
+        let place = ["--instance-id", instance, "--device", device];
+        cloud.ec2(&[&["attach-volume", "--volume-id", volume], &place[..]].concat());
+        ec2.wait_volume(volume, "attached");
+    }
+    cloud.ec2_wait("volume-in-use", "--volume-ids", volumes);
 }
 
 /// Modifies a volume, and waits until its guest has it so.
-fn modify(ec2: &mut Ec2Session, volume: &str, change: &Value) {
-    let mut parameters = change.clone();
-    parameters["VolumeId"] = volume.into();
-    ec2.call("modify_volume", &parameters).answer();
+fn modify(cloud: &Cloud, ec2: &mut Ec2Session, volume: &str, change: &[&str]) {
+    cloud.ec2(&[&["modify-volume", "--volume-id", volume], change].concat());
     until("its guest has it so", PATIENCE, || {
         let found = ec2.call("describe_volumes_modifications", &json!({ "VolumeIds": [volume] })).answer();
         (found["VolumesModifications"][0]["ModificationState"] == "completed").then_some(())
     });
 }
 
-fn zone(ec2: &mut Ec2Session) -> String {
-    let zones = ec2.call("describe_availability_zones", &json!({})).answer();
-    zones["AvailabilityZones"][0]["ZoneName"].as_str().unwrap_or_default().to_owned()
+/// The checksum of a list of checksums that a guest told for a disk.
+fn checksum<'a>(console: &'a str, disk: &str, list: &str) -> Option<&'a str> {
+    let start = format!("{disk} {list}: ");
+    let told = console.lines().find_map(|line| line.strip_prefix(&start))?;
+    let sum = told.split(' ').next()?;
+    assert_eq!(sum.len(), 64, "{console}");
+    Some(sum)
 }
 
-fn launch(ec2: &mut Ec2Session, image: &str, script: &str) -> String {
-    let ids = ec2.launch(image, 1, json!({ "UserData": script }));
-    ec2.wait_state(&ids, "running", PATIENCE);
-    ids[0].clone()
-}
-
-/// One after the other: so the guest numbers them in this order.
-fn attach(ec2: &mut Ec2Session, volumes: &[String; 2], instance: &str) {
-    for (volume, (_, device)) in volumes.iter().zip(BACKENDS) {
-        let parameters = json!({ "VolumeId": volume, "InstanceId": instance, "Device": device });
-        ec2.call("attach_volume", &parameters).answer();
-        ec2.wait_volume(volume, "attached");
+/// Stock tools open on the guest's host what it has, with the right password, and nothing with another or elsewhere.
+fn only_the_guests_host_opens(cloud: &Cloud, near: &Host) {
+    let far = cloud.host(3 - near.number());
+    let exports = cloud.exports();
+    for export in &exports {
+        let told = export.ask(near, &export.secret);
+        if export.is_iscsi() {
+            assert!(told.stdout.contains(&export.volume.replace('-', "")), "{told:?}");
+            let refused = export.ask(near, "WrongSecret123456").refused();
+            assert!(refused.contains("Authentication failure"), "{refused}");
+        } else {
+            assert_eq!(told.stdout.trim(), "4096", "{told:?}");
+            let refused = export.ask(&far, "");
+            assert!(refused.stdout.trim() == "0" && refused.stderr.contains("MNT3ERR"), "{refused:?}");
+        }
     }
+    assert_eq!(exports.len(), 2);
 }
 
-/// Who may open a volume stands on no command line.
-fn assert_no_secret(host: &Host) {
-    let listed = host.run("sh", &["-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]).ok();
-    assert!(!listed.contains("password=") && !listed.contains("--password"), "{listed}");
+/// What opens the volume over iSCSI stands nowhere in the open.
+fn nobody_reads_passwords(cloud: &Cloud) {
+    let exports = cloud.exports();
+    let secrets: Vec<&str> = exports.iter().filter(|one| one.is_iscsi()).map(|one| &*one.secret).collect();
+    assert_eq!(secrets.len(), 1, "{exports:?}");
+    for host in [cloud.host(1), cloud.host(2)] {
+        host.assert_unreadable(cloud, secrets[0]);
+    }
 }
