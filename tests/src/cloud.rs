@@ -130,6 +130,15 @@ impl Cloud {
         environment
     }
 
+    /// Makes a project with a normal user's access key, as variables for the clients.
+    #[track_caller]
+    pub fn make_project(&self, name: &str) -> BTreeMap<String, String> {
+        self.tepui(&["project", "create", name]).ok();
+        self.tepui(&["user", "create", name]).ok();
+        let key = self.tepui_json(&["key", "create", "--user", name, "--project", name]);
+        self.variables_of(&text(&key["access_key"]["id"]), &text(&key["secret_access_key"]))
+    }
+
     /// Runs `tepui` against this cloud.
     pub fn tepui(&self, arguments: &[&str]) -> Output {
         self.tepui_as(&self.environment, arguments)

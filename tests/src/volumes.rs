@@ -43,8 +43,18 @@ impl Cloud {
     /// When they cannot within two minutes.
     #[track_caller]
     pub fn make_pools(&self, host: &Host) -> [Pool; 2] {
+        self.make_pools_of(BACKENDS.map(|backend| (backend, backend)), host)
+    }
+
+    /// Makes pools on a host, each of a class of its name and of a backend, all on one file system, and waits until they
+    /// can be used.
+    ///
+    /// # Panics
+    /// When they cannot within two minutes.
+    #[track_caller]
+    pub fn make_pools_of<const N: usize>(&self, pools: [(&'static str, &str); N], host: &Host) -> [Pool; N] {
         let image = file_system(self, host);
-        BACKENDS.map(|backend| self.pool(backend, backend, backend, host, image.clone()))
+        pools.map(|(name, backend)| self.pool(name, name, backend, host, image.clone()))
     }
 
     /// Makes a pool of a class of its name on a host, whose volumes only that host's guests have.

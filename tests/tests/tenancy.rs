@@ -9,8 +9,8 @@ use tepui_tests::{Cloud, Hypervisor, ask};
 fn projects_with_equal_ranges_cannot_see_each_other() {
     let cloud = Cloud::start(Hypervisor::Libvirt, 1);
     cloud.import("tiny", "root");
-    let first = project(&cloud, "first");
-    let second = project(&cloud, "second");
+    let first = cloud.make_project("first");
+    let second = cloud.make_project("second");
     for who in [&first, &second] {
         let groups = cloud.ec2_as(who, &["describe-security-groups"]);
         let group = groups["SecurityGroups"][0]["GroupId"].as_str().unwrap_or_default().to_owned();
@@ -35,15 +35,6 @@ fn projects_with_equal_ranges_cannot_see_each_other() {
     assert!(refused.contains("InvalidInstanceID.NotFound"), "{refused}");
     cloud.assert_healthy();
     cloud.down();
-}
-
-/// A project with a normal user's access key, as variables for the clients.
-fn project(cloud: &Cloud, name: &str) -> BTreeMap<String, String> {
-    cloud.tepui(&["project", "create", name]).ok();
-    cloud.tepui(&["user", "create", name]).ok();
-    let key = cloud.tepui_json(&["key", "create", "--user", name, "--project", name]);
-    let field = |pointer: &str| key.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    cloud.variables_of(&field("/access_key/id"), &field("/secret_access_key"))
 }
 
 fn run(cloud: &Cloud, who: &BTreeMap<String, String>, address: &str, script: &str) -> String {
