@@ -2,12 +2,14 @@
 
 /// Zeros of this size become a hole.
 const BLOCK: usize = 64 << 10;
+/// What such a block is compared with, all of it at once.
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// The blocks of a piece of content that are not all zeros, each with where in the piece it begins, in bytes. Written to a
 /// file that has nothing there yet, they leave holes for the others; at its end the file's length has to be set.
 pub fn data(piece: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let places = (0..).step_by(BLOCK);
-    places.zip(piece.chunks(BLOCK)).filter(|(_, block)| block.iter().any(|byte| *byte != 0))
+    places.zip(piece.chunks(BLOCK)).filter(|(_, block)| !ZEROS.starts_with(block))
 }
 
 #[cfg(test)]
