@@ -32,12 +32,12 @@ impl StorageKeeper {
     }
 
     /// What was seen last; `None` on a host without a storage part, and before the first look.
-    pub(crate) fn seen(&self) -> Option<StorageObserved> {
+    pub fn seen(&self) -> Option<StorageObserved> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes the pools as wanted; whether what was seen is news, and when to look again at the latest.
-    pub(crate) async fn apply(&self, part: &StoragePart) -> (bool, Duration) {
+    pub async fn apply(&self, part: &StoragePart) -> (bool, Duration) {
         let mut now = self.storage.apply(part).await;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = &*seen {
@@ -53,17 +53,20 @@ impl StorageKeeper {
     }
 
     /// Opens what a snapshot holds.
-    pub(crate) async fn content(&self, order: WantedSending) -> Result<Content, PoolError> {
+    ///
+    /// # Errors
+    /// Those of [`Storage::content`].
+    pub async fn content(&self, order: WantedSending) -> Result<Content, PoolError> {
         self.storage.content(order).await
     }
 
     /// Returns when something that served volumes has ended.
-    pub(crate) async fn ended(&self) {
+    pub async fn ended(&self) {
         self.storage.ended().await;
     }
 
     /// Returns when something for which a volume waited has come or failed.
-    pub(crate) async fn arrived(&self) {
+    pub async fn arrived(&self) {
         self.storage.arrived().await;
     }
 }

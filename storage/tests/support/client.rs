@@ -83,6 +83,26 @@ impl Client {
         self.hears(&["wrote ", "read "], patience)
     }
 
+    /// What it reads there.
+    pub(crate) fn read(&mut self, offset: u64, bytes: usize) -> Vec<u8> {
+        self.send(&format!("read -v {offset} {bytes}"));
+        let deadline = std::time::Instant::now() + PATIENCE;
+        let mut found = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap();
+            if line.contains(&format!("read {bytes}/{bytes} bytes")) {
+                return found;
+            }
+            assert!(!line.contains("failed: "), "{line}");
+            // The place, sixteen bytes, and what they are as text.
+            if let Some((_, shown)) = line.split_once(":  ") {
+                let words = shown.get(..48).unwrap_or(shown).split_ascii_whitespace();
+                found.extend(words.map(|word| u8::from_str_radix(word, 16).unwrap()));
+            }
+        }
+    }
+
     /// Whether the command sent last failed within `patience`.
     pub(crate) fn fails(&mut self, patience: Duration) -> bool {
         self.hears(&["failed: "], patience)

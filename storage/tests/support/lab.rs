@@ -66,9 +66,7 @@ impl Lab {
     }
 
     pub(crate) fn guard(&mut self) {
-        let mut end = Command::new("sh");
-        end.args(["-c", "read _; kill -9 $0"]).arg(self.process().to_string());
-        self.guards.push(end.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        self.guards.push(guard(self.process()));
     }
 
     /// The process tgtd, by its command line.
@@ -77,13 +75,7 @@ impl Lab {
     }
 
     pub(crate) fn find(&self) -> Option<i32> {
-        let own = format!("TGT_IPC_SOCKET={}", self.settings.run_dir.join("tgt").display());
-        processes().find(|pid| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            name.trim_end() == "tgtd"
-                && String::from_utf8_lossy(&environment).split('\0').any(|one| one == own)
-        })
+        tgtd(&self.settings)
     }
 
     pub(crate) fn export(&self, number: u128, access: Access) -> Export {
@@ -128,6 +120,23 @@ impl Drop for Lab {
             let _ = guard.wait();
         }
     }
+}
+
+/// The process tgtd with these settings, if it runs.
+pub(crate) fn tgtd(settings: &Settings) -> Option<i32> {
+    let own = format!("TGT_IPC_SOCKET={}", settings.run_dir.join("tgt").display());
+    processes().find(|pid| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim_end() == "tgtd" && String::from_utf8_lossy(&environment).split('\0').any(|one| one == own)
+    })
+}
+
+/// Ends a process also when the test's process is killed.
+pub(crate) fn guard(pid: i32) -> Child {
+    let mut end = Command::new("sh");
+    end.args(["-c", "read _; kill -9 $0"]).arg(pid.to_string());
+    end.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 pub(crate) fn processes() -> impl Iterator<Item = i32> {

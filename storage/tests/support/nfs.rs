@@ -4,7 +4,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -13,7 +13,7 @@ use tepui_storage::{Access, Backend as _, Export, Pool, Revoked, Source};
 use tokio::runtime::Runtime;
 
 use super::client::Opener;
-use super::lab::{PATIENCE, export, processes};
+use super::lab::{PATIENCE, export, guard, processes};
 use super::{BYTES, MIB, XFS, call, on, pool, volume};
 
 /// The host's address, from which its clients come, too.
@@ -155,11 +155,6 @@ pub(crate) fn here(program: &str) -> Vec<i32> {
 
 /// End the processes of a program also when the test's process is killed.
 fn guards(program: &str) -> Vec<Child> {
-    let guard = |pid: i32| {
-        let mut end = Command::new("sh");
-        end.args(["-c", "read _; kill -9 $0"]).arg(pid.to_string());
-        end.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
-    };
     here(program).into_iter().map(guard).collect()
 }
 

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tepui_core::{Clock, Entropy, IdentitySigner};
 
 /// The control plane's clocks, in milliseconds. That of the day can be set, as by an operator or by NTP.
-pub(crate) struct WallClock {
+pub struct WallClock {
     day: AtomicI64,
     steady: AtomicI64,
 }
@@ -25,7 +25,7 @@ impl WallClock {
     }
 
     /// Time passes.
-    pub(crate) fn advance(&self, by: Duration) {
+    pub fn advance(&self, by: Duration) {
         let passed = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.day.fetch_add(passed, Ordering::SeqCst);
         self.steady.fetch_add(passed, Ordering::SeqCst);

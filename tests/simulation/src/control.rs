@@ -16,8 +16,9 @@ use uuid::Builder;
 use crate::chance::{DigestSigner, SeededEntropy, WallClock};
 
 /// What outlives the process, and the process while it lives.
-pub(crate) struct Control {
-    pub(crate) clock: Arc<WallClock>,
+pub struct Control {
+    /// Its clocks.
+    pub clock: Arc<WallClock>,
     entropy: Arc<SeededEntropy>,
     dir: PathBuf,
     config: CloudConfig,
@@ -30,19 +31,22 @@ struct Live {
 }
 
 /// A project with somebody who works in it.
-pub(crate) struct Tenant {
-    pub(crate) caller: Caller,
-    pub(crate) image: ImageId,
+pub struct Tenant {
+    /// Who that is.
+    pub caller: Caller,
+    /// What its instances boot from.
+    pub image: ImageId,
 }
 
 /// Where it keeps everything, in memory if possible: thousands of small fsyncs are not what is tried here.
-pub(crate) fn folder() -> std::io::Result<tempfile::TempDir> {
+pub fn folder() -> std::io::Result<tempfile::TempDir> {
     let memory = PathBuf::from("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
 }
 
 impl Control {
-    pub(crate) fn start(dir: PathBuf, seed: u64, config: CloudConfig) -> anyhow::Result<Self> {
+    /// The first process, on an empty database in a folder.
+    pub fn start(dir: PathBuf, seed: u64, config: CloudConfig) -> anyhow::Result<Self> {
         let clock = Arc::new(WallClock::new());
         let entropy = Arc::new(SeededEntropy::new(seed));
         let mut control = Self { clock, entropy, dir, config, live: None };
@@ -51,25 +55,25 @@ impl Control {
     }
 
     /// The process, if it lives.
-    pub(crate) fn cloud(&self) -> Option<Arc<Cloud>> {
+    pub fn cloud(&self) -> Option<Arc<Cloud>> {
         self.live.as_ref().map(|live| Arc::clone(&live.cloud))
     }
 
     /// The database, if a process holds it.
-    pub(crate) fn db(&self) -> Option<Arc<SqliteDb>> {
+    pub fn db(&self) -> Option<Arc<SqliteDb>> {
         self.live.as_ref().map(|live| Arc::clone(&live.db))
     }
 
     /// The process ends. What it had not written is lost, but for records of the audit, which the simulation
     /// does not look at.
-    pub(crate) async fn die(&mut self) {
+    pub async fn die(&mut self) {
         if let Some(live) = self.live.take() {
             live.cloud.flush_audit().await;
         }
     }
 
     /// A new process on the same database.
-    pub(crate) fn come_back(&mut self) -> anyhow::Result<()> {
+    pub fn come_back(&mut self) -> anyhow::Result<()> {
         let path = self.dir.join("db.sqlite3");
         let db = Arc::new(SqliteDb::open(&path, Options { readers: 1, ..Options::default() })?);
         let cloud = Cloud::new(CloudParts {
@@ -85,7 +89,7 @@ impl Control {
     }
 
     /// The first administrator.
-    pub(crate) async fn administrator(&self) -> anyhow::Result<Caller> {
+    pub async fn administrator(&self) -> anyhow::Result<Caller> {
         let cloud = self.cloud().context("the control plane is down")?;
         let first = cloud.bootstrap().await?;
         let key = cloud.authenticate_key(&first.key.id).await?.context("the first key is unknown")?;
@@ -93,7 +97,7 @@ impl Control {
     }
 
     /// A project with one image and one administrator's hand in it.
-    pub(crate) async fn tenant(&self, administrator: &Caller, name: &str) -> anyhow::Result<Tenant> {
+    pub async fn tenant(&self, administrator: &Caller, name: &str) -> anyhow::Result<Tenant> {
         let cloud = self.cloud().context("the control plane is down")?;
         let project = cloud.create_project(administrator, name, None).await?;
         let caller = Caller { project: project.id, request_id: name.to_owned(), ..administrator.clone() };
@@ -117,7 +121,7 @@ impl Control {
     }
 
     /// A host joins.
-    pub(crate) async fn enrol(
+    pub async fn enrol(
         &self,
         administrator: &Caller,
         number: u32,

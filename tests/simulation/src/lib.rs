@@ -29,6 +29,8 @@ mod promises;
 mod states;
 mod walk;
 
+pub use chance::WallClock;
+pub use control::{Control, Tenant, folder};
 pub use day::{Scale, Summary, live};
 pub use judge::Violation;
 pub use states::states_page;
