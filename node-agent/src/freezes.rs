@@ -1,10 +1,10 @@
-//! Guests whose file systems hold still while snapshots of their volumes are taken.
+//! Guests that hold still while snapshots of their volumes are taken: their file systems, or all of them.
 //!
 //! A guest must never hold still for long: what writes in it waits, its users with it. So a hold ends by itself after
-//! [`HOLD`]; it is written to a file before the guest is asked, and whatever that file names when the agent starts is thawed
+//! [`longest`]; it is written to a file before the guest is asked, and whatever that file names when the agent starts is thawed
 //! before anything else. Thawing may be repeated, and is until the guest answers or is off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,21 +12,37 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tepui_libvirt::FreezeAnswer;
-use tepui_types::agent::{FreezeObserved, FreezePart, FreezeState, NodePart, PlacementPart, WantedFreeze};
+use tepui_types::agent::{
+    FreezeKind, FreezeObserved, FreezePart, FreezeState, NodePart, PlacementPart, WantedFreeze,
+};
 use tepui_types::{FreezeId, PlacementId, Timestamp, failpoint};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::durable;
 use crate::hypervisor::Hypervisor;
 
-/// So long a guest holds still at most, counted from when all its file systems do. The snapshots take some tens of
-/// milliseconds, and the words between the hosts as long; ten seconds are also what Windows allows its writers to be held up
-/// (Volume Shadow Copy Service, "flush and hold writes").
-const HOLD: Duration = Duration::from_secs(10);
+/// So long a guest holds still at most, counted from when it does. The snapshots take some tens of milliseconds, and the words
+/// between the hosts as long. For file systems ten seconds are also what Windows allows its writers to be held up (Volume Shadow
+/// Copy Service, "flush and hold writes"). A guest that is paused answers nobody, and its clock stands still.
+const fn longest(kind: FreezeKind) -> Duration {
+    match kind {
+        FreezeKind::FileSystems => Duration::from_secs(10),
+        FreezeKind::Vcpus => Duration::from_secs(5),
+    }
+}
+
 /// Between the first two tries to thaw a guest that does not answer, and between all later ones at most: each keeps a
-/// connection for seconds that other guests are thawed by.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// connection for seconds that other guests are thawed by. That a guest is resumed hangs on its own disks alone, which may
+/// answer again at any time.
+const fn again(kind: FreezeKind) -> (Duration, Duration) {
+    match kind {
+        FreezeKind::FileSystems => (Duration::from_secs(2), Duration::from_secs(60)),
+        FreezeKind::Vcpus => (Duration::from_millis(250), Duration::from_secs(2)),
+    }
+}
+
 /// How long an agent that ends waits for guests to be thawed.
 const RELEASE: Duration = Duration::from_secs(10);
 /// Only root reads it.
@@ -38,6 +54,9 @@ const MODE: u32 = 0o600;
 pub struct FreezeRecord {
     /// Which.
     pub id: FreezeId,
+    /// What of the guest.
+    #[serde(default, skip_serializing_if = "FreezeKind::is_default")]
+    pub kind: FreezeKind,
     /// Since then the guest may hold still.
     pub since: Timestamp,
     /// What became of it; `None` while the guest may hold still.
@@ -68,8 +87,18 @@ enum Until {
     Dropped,
 }
 
+/// A freeze of a guest.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    guest: PlacementId,
+    id: FreezeId,
+    kind: FreezeKind,
+}
+
 struct Freeze {
     record: FreezeRecord,
+    /// When it was over, in this life of the agent.
+    over_at: Option<Instant>,
     /// What there is to say of it.
     seen: Option<FreezeState>,
     until: watch::Sender<Until>,
@@ -77,7 +106,8 @@ struct Freeze {
 
 impl Freeze {
     fn new(record: FreezeRecord) -> Self {
-        Self { seen: record.over.clone(), record, until: watch::Sender::new(Until::Further) }
+        let (seen, until) = (record.over.clone(), watch::Sender::new(Until::Further));
+        Self { record, over_at: None, seen, until }
     }
 }
 
@@ -118,6 +148,17 @@ impl FreezeKeeper {
         let known = self.known();
         let freeze = known.freezes.get(&id)?;
         Some(FreezeObserved { id: freeze.record.id, state: freeze.seen.clone()? })
+    }
+
+    /// The guests that may have been paused at any time since `since`: who saw one of them stand still since then saw that.
+    pub(crate) fn paused_since(&self, since: Instant) -> BTreeSet<PlacementId> {
+        let known = self.known();
+        let is_paused = |freeze: &Freeze| {
+            let record = &freeze.record;
+            let has_ended = record.over.is_some() && freeze.over_at.is_none_or(|at| at < since);
+            record.kind == FreezeKind::Vcpus && !has_ended
+        };
+        known.freezes.iter().filter(|(_, freeze)| is_paused(freeze)).map(|(id, _)| *id).collect()
     }
 
     /// Thaws the guests that an earlier life of the agent left holding still. It knows nothing of how long they did.
@@ -166,9 +207,9 @@ impl FreezeKeeper {
                 }
             };
             if over.is_none() {
-                begun.push((id, wanted.id));
+                begun.push(Hold { guest: id, id: wanted.id, kind: wanted.kind });
             }
-            let record = FreezeRecord { id: wanted.id, since: (self.clock)(), over };
+            let record = FreezeRecord { id: wanted.id, kind: wanted.kind, since: (self.clock)(), over };
             known.freezes.insert(id, Freeze::new(record));
         }
         drop(known);
@@ -176,9 +217,9 @@ impl FreezeKeeper {
             let keeper = Arc::clone(self);
             holds.spawn(async move { keeper.save_or_log().await });
         }
-        for (id, freeze) in begun {
+        for hold in begun {
             let keeper = Arc::clone(self);
-            holds.spawn(async move { keeper.hold(id, freeze).await });
+            holds.spawn(async move { keeper.hold(hold).await });
         }
     }
 
@@ -207,46 +248,49 @@ impl FreezeKeeper {
     }
 
     /// One freeze from its beginning to its end.
-    async fn hold(self: Arc<Self>, id: PlacementId, freeze: FreezeId) {
+    async fn hold(self: Arc<Self>, hold: Hold) {
         // Before the guest is asked: whoever finds the file thaws it.
         if let Err(message) = self.save().await {
-            return self.end((id, freeze), FreezeState::Failed { message }).await;
+            return self.end(hold, FreezeState::Failed { message }).await;
         }
         if let Err(tripped) = failpoint::hit("agent::freeze::noted") {
-            return self.end((id, freeze), FreezeState::Failed { message: tripped.to_string() }).await;
+            return self.end(hold, FreezeState::Failed { message: tripped.to_string() }).await;
         }
-        let held = match self.hypervisor.freeze(id).await {
+        let held = match self.hypervisor.freeze(hold.guest, hold.kind).await {
             Ok(FreezeAnswer::Refused(message)) => {
-                tracing::warn!(placement = %id, %message, "a guest does not hold still");
-                return self.end((id, freeze), FreezeState::Failed { message }).await;
+                tracing::warn!(placement = %hold.guest, %message, "a guest does not hold still");
+                return self.end(hold, FreezeState::Failed { message }).await;
             }
-            Ok(FreezeAnswer::Frozen(count)) => self.wait(id, freeze).await.map(|()| count),
+            Ok(FreezeAnswer::Frozen(count)) => self.wait(hold).await.map(|()| count),
             Err(error) => Err(crate::chain(&error)),
         };
-        self.thaw((id, freeze), held).await;
+        self.thaw(hold, held).await;
     }
 
     /// Returns when the guest need not hold still any more.
-    async fn wait(&self, id: PlacementId, freeze: FreezeId) -> Result<(), String> {
+    async fn wait(&self, hold: Hold) -> Result<(), String> {
         failpoint::hit("agent::freeze::frozen").map_err(|tripped| tripped.to_string())?;
-        let until = self.known().freezes.get(&id).map(|freeze| freeze.until.subscribe());
+        let until = self.known().freezes.get(&hold.guest).map(|freeze| freeze.until.subscribe());
         let mut until = until.ok_or("the agent forgot it")?;
-        tracing::info!(placement = %id, %freeze, "a guest holds still");
-        self.see((id, freeze), FreezeState::Frozen);
-        let asked = tokio::time::timeout(HOLD, until.wait_for(|until| *until != Until::Further)).await;
+        tracing::info!(placement = %hold.guest, freeze = %hold.id, kind = ?hold.kind, "a guest holds still");
+        self.see(hold, FreezeState::Frozen);
+        let longest = longest(hold.kind);
+        let asked = tokio::time::timeout(longest, until.wait_for(|until| *until != Until::Further)).await;
         match asked {
             Ok(Ok(until)) if *until == Until::Taken => Ok(()),
             Ok(_) => Err("the guest was thawed because it was not wanted to hold still any more".into()),
-            Err(_) => Err(format!("the guest held still for {HOLD:?}, and not everything was taken by then")),
+            Err(_) => {
+                Err(format!("the guest held still for {longest:?}, and not everything was taken by then"))
+            }
         }
     }
 
-    /// Thaws a guest, however long it takes; `held` is how many of its file systems were to hold still until now, or why that
+    /// Thaws a guest, however long it takes; `held` is what its freeze answered where it was to hold still until now, or why that
     /// does not matter any more.
-    async fn thaw(&self, (id, freeze): (PlacementId, FreezeId), mut held: Result<u32, String>) {
-        let mut pause = AGAIN.0;
+    async fn thaw(&self, hold: Hold, mut held: Result<u32, String>) {
+        let (mut pause, longest) = again(hold.kind);
         loop {
-            match self.hypervisor.thaw(id).await {
+            match self.hypervisor.thaw(hold.guest, hold.kind).await {
                 Ok(None) => held = held.and(Err("the guest went off while it held still".into())),
                 // Restarted meanwhile, or thawed by somebody else.
                 Ok(Some(count)) if held.as_ref().is_ok_and(|held| *held != count) => {
@@ -255,11 +299,11 @@ impl FreezeKeeper {
                 Ok(Some(_)) => {}
                 Err(error) => {
                     let message = crate::chain(&error);
-                    tracing::error!(placement = %id, %message, "a guest that holds still cannot be thawed");
-                    self.see((id, freeze), FreezeState::Stuck { message: message.clone() });
+                    tracing::error!(placement = %hold.guest, %message, "a guest that holds still cannot be thawed");
+                    self.see(hold, FreezeState::Stuck { message: message.clone() });
                     held = held.and(Err(message));
                     tokio::time::sleep(pause).await;
-                    pause = AGAIN.1.min(pause * 2);
+                    pause = longest.min(pause * 2);
                     continue;
                 }
             }
@@ -270,34 +314,37 @@ impl FreezeKeeper {
             (Ok(()), Err(message)) => FreezeState::Failed { message },
             (Err(tripped), _) => FreezeState::Failed { message: tripped.to_string() },
         };
-        tracing::info!(placement = %id, ?state, "a guest goes on");
-        self.end((id, freeze), state).await;
+        tracing::info!(placement = %hold.guest, ?state, "a guest goes on");
+        self.end(hold, state).await;
     }
 
-    async fn end(&self, of: (PlacementId, FreezeId), state: FreezeState) {
-        self.change(of, |freeze| freeze.record.over = Some(state.clone()));
+    async fn end(&self, of: Hold, state: FreezeState) {
+        self.change(of, |freeze| {
+            (freeze.record.over, freeze.over_at) = (Some(state.clone()), Some(Instant::now()));
+        });
         self.save_or_log().await;
         self.see(of, state);
         self.over.notify_one();
     }
 
-    fn see(&self, of: (PlacementId, FreezeId), state: FreezeState) {
+    fn see(&self, of: Hold, state: FreezeState) {
         self.change(of, |freeze| freeze.seen = Some(state));
         self.wake.notify_one();
     }
 
     /// Changes what is known of a freeze. Its guest may have another one by now, to which nothing of it applies.
-    fn change(&self, (id, of): (PlacementId, FreezeId), change: impl FnOnce(&mut Freeze)) {
-        if let Some(freeze) = self.known().freezes.get_mut(&id).filter(|freeze| freeze.record.id == of) {
+    fn change(&self, of: Hold, change: impl FnOnce(&mut Freeze)) {
+        let mut known = self.known();
+        if let Some(freeze) = known.freezes.get_mut(&of.guest).filter(|freeze| freeze.record.id == of.id) {
             change(freeze);
         }
     }
 
     /// The guests that may hold still, and by which freezes.
-    fn not_over(&self) -> Vec<(PlacementId, FreezeId)> {
+    fn not_over(&self) -> Vec<Hold> {
         let known = self.known();
         let held = known.freezes.iter().filter(|(_, freeze)| freeze.record.over.is_none());
-        held.map(|(id, freeze)| (*id, freeze.record.id)).collect()
+        held.map(|(id, freeze)| Hold { guest: *id, id: freeze.record.id, kind: freeze.record.kind }).collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -182,8 +182,10 @@ fn placement_findings(view: &NodeView, records: &[&InstanceRecord]) -> Vec<Findi
 fn stuck(record: &InstanceRecord, seen: &PlacementObserved) -> Option<Finding> {
     let FreezeState::Stuck { message } = &seen.freeze.as_ref()?.state else { return None };
     let id = record.instance.id;
-    let what = format!("its file systems hold still for a snapshot, and it cannot be thawed: {message}");
-    let cure = format!("its node tries again by itself; if it stays: tepui instance reboot {id}");
+    let what = format!("it holds still for a snapshot, and cannot be made to go on: {message}");
+    let cure = format!(
+        "its node tries again by itself; if it stays, see there (tepui-node doctor), and then: tepui instance reboot {id}"
+    );
     Some(failure(format!("instance {id}"), what, cure))
 }
 

@@ -189,6 +189,12 @@ pub enum Error {
         /// The volume.
         id: String,
     },
+    /// The instance holds still for other snapshots, for a moment; try again.
+    #[error("the instance of '{id}' holds still for other snapshots, which takes a moment")]
+    HoldsStill {
+        /// The volume.
+        id: String,
+    },
     /// The project's quota is used up.
     #[error("quota {quota}: {used} of {limit} used, {asked} more asked for")]
     QuotaExceeded {
@@ -350,6 +356,7 @@ impl Error {
             | Self::NotAttached { id }
             | Self::Modifying { id }
             | Self::Moving { id }
+            | Self::HoldsStill { id }
             | Self::AlreadyExists { id, .. }
             | Self::InUse { id, .. }
             | Self::CannotDelete { id, .. }
@@ -391,6 +398,7 @@ impl Error {
             Self::NotAttached { .. } => "not_attached",
             Self::Modifying { .. } => "modifying",
             Self::Moving { .. } => "moving",
+            Self::HoldsStill { .. } => "holds_still",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::LimitExceeded { .. } => "limit_exceeded",
             Self::AlreadyExists { .. } => "already_exists",

@@ -9,8 +9,9 @@ use tepui_db::model::{
     AttachmentState, Freeze, FreezeStage, InstanceState, Snapshot, SnapshotFreeze, SnapshotState,
     VolumeEvent, VolumeState,
 };
-use tepui_db::{DbError, FreezeDb, FreezeNews, FreezeOutcome};
-use tepui_types::{FreezeId, NodeId, PlacementId, ProjectId, SnapshotId, VolumeId};
+use tepui_db::{DbError, FreezeDb, FreezeNews, FreezeOutcome, NewSnapshotsOutcome};
+use tepui_types::agent::FreezeKind;
+use tepui_types::{FreezeId, InstanceId, NodeId, PlacementId, ProjectId, SnapshotId, VolumeId};
 
 use crate::generation::Touched;
 use crate::row::{all, execute, exists, first};
@@ -38,6 +39,21 @@ impl FreezeDb for SqliteDb {
         self.write(move |connection| create(connection, (id, now), &snapshots, &tags)).await
     }
 
+    async fn snapshot_instance(
+        &self,
+        id: FreezeId,
+        instance: InstanceId,
+        snapshots: &[Snapshot],
+        tags: &[(SnapshotId, String, String)],
+    ) -> Result<NewSnapshotsOutcome, DbError> {
+        let (snapshots, tags) = (snapshots.to_vec(), tags.to_vec());
+        self.write(move |connection| {
+            let paused = pause(connection, (id, instance), &snapshots)?;
+            snapshot::create(connection, &snapshots, &tags, paused.as_ref())
+        })
+        .await
+    }
+
     async fn apply_freeze_news(&self, node: NodeId, news: &[FreezeNews]) -> Result<Vec<NodeId>, DbError> {
         let news = news.to_vec();
         self.write(move |connection| Ok(apply(connection, node, &news)?)).await
@@ -54,10 +70,11 @@ impl FreezeDb for SqliteDb {
 
 /// The freezes of a node's guests.
 pub(crate) fn of_node(connection: &Connection, node: NodeId) -> rusqlite::Result<Vec<Freeze>> {
-    let sql = "SELECT f.id, f.placement_id, f.stage FROM freeze f JOIN placement l ON l.id = f.placement_id
+    let sql =
+        "SELECT f.id, f.placement_id, f.kind, f.stage FROM freeze f JOIN placement l ON l.id = f.placement_id
                WHERE l.node_id = ?1 AND l.gone_at IS NULL ORDER BY f.id";
     all(connection, sql, params![S(node)], |c| {
-        Ok(Freeze { id: c.stored()?, placement_id: c.stored()?, stage: c.stored()? })
+        Ok(Freeze { id: c.stored()?, placement_id: c.stored()?, kind: c.stored()?, stage: c.stored()? })
     })
 }
 
@@ -91,24 +108,15 @@ fn create(
             return refused(FreezeOutcome::NotRunning(volume));
         };
         match of {
-            None if exists(
-                connection,
-                "SELECT 1 FROM freeze WHERE placement_id = ?1",
-                params![S(placement)],
-            )? =>
-            {
-                return refused(FreezeOutcome::Busy(volume));
-            }
-            None => begin(connection, (id, now), placement)?,
+            None if holds_still(connection, placement)? => return refused(FreezeOutcome::Busy(volume)),
+            None => begin(connection, (id, now), placement, FreezeKind::FileSystems)?,
             Some((first, ..)) if first != placement => {
                 return refused(FreezeOutcome::OtherInstance(volume));
             }
             Some(_) => {}
         }
         of = Some((placement, node, wanted.project_id));
-        snapshot::insert(connection, &Snapshot { freeze: Some(SnapshotFreeze::Waiting), ..found })?;
-        let sql = "UPDATE snapshot SET freeze_id = ?2 WHERE id = ?1";
-        execute(connection, sql, params![S(wanted.id), S(id)])?;
+        insert_waiting(connection, found, id, FreezeKind::FileSystems)?;
     }
     let Some((_, node, project)) = of else {
         return refused(FreezeOutcome::VolumeMissing(VolumeId::from_random(0)));
@@ -120,6 +128,54 @@ fn create(
     touched.node(node);
     touched.grow(connection)?;
     Ok(FreezeOutcome::Freezing(node))
+}
+
+/// Writes a snapshot that waits for a freeze.
+pub(crate) fn insert_waiting(
+    connection: &Connection,
+    snapshot: Snapshot,
+    id: FreezeId,
+    freeze_kind: FreezeKind,
+) -> rusqlite::Result<()> {
+    let waiting = Snapshot { freeze: Some(SnapshotFreeze::Waiting), freeze_kind, ..snapshot };
+    snapshot::insert(connection, &waiting)?;
+    let sql = "UPDATE snapshot SET freeze_id = ?2 WHERE id = ?1";
+    execute(connection, sql, params![S(waiting.id), S(id)]).map(drop)
+}
+
+/// A guest that is to be paused for snapshots of several volumes that it writes.
+pub(crate) struct Paused {
+    pub(crate) freeze: FreezeId,
+    pub(crate) node: NodeId,
+    pub(crate) volumes: BTreeSet<VolumeId>,
+}
+
+/// Begins to pause a guest that runs, where it writes several of the volumes; of one alone all is of one moment anyway.
+fn pause(
+    connection: &Connection,
+    (freeze, instance): (FreezeId, InstanceId),
+    snapshots: &[Snapshot],
+) -> Result<Option<Paused>, Undo<NewSnapshotsOutcome>> {
+    let sql = "SELECT a.volume_id, l.id, l.node_id FROM instance i
+               JOIN placement l ON l.instance_n = i.n AND l.gone_at IS NULL
+               JOIN attachment a ON a.placement_id = l.id
+               WHERE i.id = ?1 AND i.state = ?2 AND a.state = ?3 AND NOT a.read_only ORDER BY a.volume_id";
+    let values = params![S(instance), S(InstanceState::Running), S(AttachmentState::Attached)];
+    let mut written: Vec<(VolumeId, PlacementId, NodeId)> =
+        all(connection, sql, values, |c| Ok((c.stored()?, c.stored()?, c.stored()?)))?;
+    written.retain(|(volume, ..)| snapshots.iter().any(|snapshot| snapshot.volume_id == *volume));
+    let [(volume, placement, node), _, ..] = written[..] else { return Ok(None) };
+    if holds_still(connection, placement)? {
+        return Err(Undo::Answer(NewSnapshotsOutcome::HoldsStill(volume)));
+    }
+    let asked_at = snapshots.iter().map(|snapshot| snapshot.created_at).max().unwrap_or_default();
+    begin(connection, (freeze, asked_at), placement, FreezeKind::Vcpus)?;
+    let volumes = written.into_iter().map(|(volume, ..)| volume).collect();
+    Ok(Some(Paused { freeze, node, volumes }))
+}
+
+fn holds_still(connection: &Connection, placement: PlacementId) -> rusqlite::Result<bool> {
+    exists(connection, "SELECT 1 FROM freeze WHERE placement_id = ?1", params![S(placement)])
 }
 
 /// The running guest that writes a volume, or this one that reads it, and its node.
@@ -140,9 +196,10 @@ fn begin(
     connection: &Connection,
     (id, now): (FreezeId, Timestamp),
     placement: PlacementId,
+    kind: FreezeKind,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO freeze (id, placement_id, stage, asked_at) VALUES (?1, ?2, ?3, ?4)";
-    let values = params![S(id), S(placement), S(FreezeStage::Freezing), S(now)];
+    let sql = "INSERT INTO freeze (id, placement_id, stage, asked_at, kind) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let values = params![S(id), S(placement), S(FreezeStage::Freezing), S(now), S(kind)];
     execute(connection, sql, values).map(drop)
 }
 
@@ -164,15 +221,13 @@ pub(crate) fn wait_for_guest(
     if let Some(id) = begun.get(&placement) {
         return wait(*id);
     }
-    let busy = "SELECT 1 FROM freeze WHERE placement_id = ?1";
-    let is_busy = exists(connection, busy, params![S(placement)])?;
-    if is_busy {
+    if holds_still(connection, placement)? {
         // It waits for nobody: what it would wait for is another's to end.
         wait(spare)?;
         take_without(connection, spare, "its guest held still for other snapshots")?;
         return Ok(None);
     }
-    begin(connection, (spare, snapshot.created_at), placement)?;
+    begin(connection, (spare, snapshot.created_at), placement, FreezeKind::FileSystems)?;
     begun.insert(placement, spare);
     wait(spare)
 }
@@ -305,7 +360,7 @@ fn settle(
     Ok(())
 }
 
-/// The snapshots are what the guest's file systems held while it held still. Of a volume that left the guest meanwhile
+/// The snapshots are what the guest's disks held while it held still. Of a volume that left the guest meanwhile
 /// nobody can say that.
 fn held(
     connection: &Connection,

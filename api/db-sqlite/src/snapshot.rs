@@ -7,9 +7,10 @@ use tepui_db::{
     CopySnapshotOutcome, DbError, DeleteOutcome, NewSnapshotsOutcome, ShareOutcome, SharingChange,
     SnapshotDb, SnapshotOfImageOutcome,
 };
-use tepui_types::agent::SnapshotSource;
+use tepui_types::agent::{FreezeKind, SnapshotSource};
 use tepui_types::{ImageId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId};
 
+use crate::freeze::{Paused, insert_waiting};
 use crate::generation::Touched;
 use crate::row::{Columns, all, execute, first};
 use crate::snapshot_share::USABLE;
@@ -18,7 +19,7 @@ use crate::verb::{Undo, Verb};
 use crate::{SqliteDb, node, snapshot_image, snapshot_root, snapshot_share, tag, volume, volume_move};
 
 /// The SELECT list that [`read`] reads.
-pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze, image_digest, image_bytes, root_of";
+pub(crate) const SNAPSHOT: &str = "id, project_id, pool_id, volume_id, size_gib, description, state, message, created_at, copy_of, copy_pool_id, freeze, image_digest, image_bytes, root_of, freeze_kind";
 
 #[async_trait]
 impl SnapshotDb for SqliteDb {
@@ -28,7 +29,7 @@ impl SnapshotDb for SqliteDb {
         tags: &[(SnapshotId, String, String)],
     ) -> Result<NewSnapshotsOutcome, DbError> {
         let (snapshots, tags) = (snapshots.to_vec(), tags.to_vec());
-        self.write(move |connection| create(connection, &snapshots, &tags)).await
+        self.write(move |connection| create(connection, &snapshots, &tags, None)).await
     }
 
     async fn copy_snapshot(
@@ -121,6 +122,7 @@ pub(crate) fn read(c: &Columns<'_>) -> rusqlite::Result<Snapshot> {
         freeze: c.optional()?,
         image: volume::read_image(c)?,
         root_of: c.optional()?,
+        freeze_kind: c.stored()?,
     })
 }
 
@@ -129,13 +131,19 @@ fn read_source(c: &Columns<'_>) -> rusqlite::Result<Option<SnapshotSource>> {
     Ok(snapshot.zip(pool).map(|(snapshot_id, pool_id)| SnapshotSource { snapshot_id, pool_id }))
 }
 
-fn create(
+/// Those of `paused` wait until its guest is.
+pub(crate) fn create(
     connection: &Connection,
     snapshots: &[Snapshot],
     tags: &[(SnapshotId, String, String)],
+    paused: Option<&Paused>,
 ) -> Verb<NewSnapshotsOutcome> {
     let mut touched = Touched::default();
     let mut nodes = Vec::new();
+    if let Some(paused) = paused {
+        touched.node(paused.node);
+        nodes.push(paused.node);
+    }
     for snapshot in snapshots {
         let Some((state, found, node)) = volume_of(connection, snapshot)? else {
             let node = snapshot_root::take(connection, snapshot)?;
@@ -147,7 +155,15 @@ fn create(
             VolumeState::Available if volume_move::is_between(connection, snapshot.volume_id)? => {
                 return Err(Undo::Answer(NewSnapshotsOutcome::Moving(snapshot.volume_id)));
             }
-            VolumeState::Available => insert(connection, &found)?,
+            VolumeState::Available => match paused.filter(|paused| paused.volumes.contains(&found.volume_id))
+            {
+                // Its host hears of it once the guest is paused.
+                Some(paused) => {
+                    insert_waiting(connection, found, paused.freeze, FreezeKind::Vcpus)?;
+                    continue;
+                }
+                None => insert(connection, &found)?,
+            },
             VolumeState::Creating | VolumeState::Deleting | VolumeState::Error => {
                 return Err(Undo::Answer(NewSnapshotsOutcome::VolumeState(snapshot.volume_id, state)));
             }
@@ -200,7 +216,7 @@ pub(crate) fn take_if_available(
 
 pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
     let sql = format!(
-        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+        "INSERT INTO snapshot ({SNAPSHOT}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
     );
     let values = params![
         S(snapshot.id),
@@ -218,6 +234,7 @@ pub(crate) fn insert(connection: &Connection, snapshot: &Snapshot) -> rusqlite::
         snapshot.image.map(|image| S(image.digest)),
         snapshot.image.map(|image| S(image.bytes)),
         snapshot.root_of.map(S),
+        S(snapshot.freeze_kind),
     ];
     execute(connection, &sql, values)?;
     Ok(())
@@ -243,7 +260,8 @@ fn copy(
         return Ok(CopySnapshotOutcome::PoolLost(copy.pool_id));
     };
     let copy_of = Some(SnapshotSource { snapshot_id: of, pool_id: source.pool_id });
-    let copy = Snapshot { copy_of, size_gib: source.size_gib, freeze: source.freeze, ..copy.clone() };
+    let (freeze, freeze_kind) = (source.freeze, source.freeze_kind);
+    let copy = Snapshot { copy_of, size_gib: source.size_gib, freeze, freeze_kind, ..copy.clone() };
     insert(connection, &copy)?;
     for (key, value) in tags {
         tag::insert(connection, copy.project_id, &copy.id.to_string(), key, value)?;

@@ -11,7 +11,7 @@ use tepui_db::model::{
     NodeState, PlacementStrategy, Role, RulePeer, ShutdownBehavior, SnapshotFreeze, SnapshotState,
     VolumeState,
 };
-use tepui_types::agent::{Direction, PoolBackend, Protocol, StoredId, VolumeSource};
+use tepui_types::agent::{Direction, FreezeKind, PoolBackend, Protocol, StoredId, VolumeSource};
 use tepui_types::{
     AttachmentId, Digest, ExportId, FilerFolder, FreezeId, Generation, ImageId, ImportTaskId, InstanceId,
     KeyPairId, MacAddress, NetworkInterfaceId, NodeId, PlacementGroupId, PlacementId, PoolId, ProjectId,
@@ -157,6 +157,7 @@ names! {
     ExportState { Making = "making" Open = "open" Closing = "closing" Closed = "closed" }
     SnapshotFreeze { Waiting = "waiting" Taking = "taking" Taken = "taken" Held = "held" }
     MoveStage { Copying = "copying" Leaving = "leaving" Arriving = "arriving" Failed = "failed" }
+    FreezeKind { FileSystems = "file_systems" Vcpus = "vcpus" }
     FreezeStage { Freezing = "freezing" Frozen = "frozen" Thawing = "thawing" }
     SnapshotState { Pending = "pending" Completed = "completed" Deleting = "deleting" Error = "error" }
 }

@@ -15,7 +15,7 @@ use tepui_db::model::{
     HeldBy, HeldVolume, MoveStage, NodeState, Snapshot, SnapshotState, VolumeMove, VolumeState,
 };
 use tepui_db::{DbError, MoveOutcome, NewMove, VolumeMoveDb};
-use tepui_types::agent::{SnapshotSource, StoredId};
+use tepui_types::agent::{FreezeKind, SnapshotSource, StoredId};
 use tepui_types::{NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
 use crate::generation::Touched;
@@ -244,6 +244,7 @@ fn of_move(volume: &Mover, pool_id: PoolId, now: Timestamp) -> Snapshot {
         description: String::new(),
         state: SnapshotState::Pending,
         freeze: None,
+        freeze_kind: FreezeKind::default(),
         message: None,
         created_at: now,
     }

@@ -17,13 +17,13 @@ use tepui_db::model::{
     VolumeState,
 };
 use tepui_db::{
-    AttachOutcome, AuditFilter, AuditRecord, Db, IdentityDb, ImageDb, ImportOutcome, InstanceDb,
-    InstanceFilter, NewAttachment, NewMove, NewVolume, NodeDb, RuleChange, SharingChange, StorageNews,
-    TokenUse, VolumeChange,
+    AttachOutcome, AuditFilter, AuditRecord, Db, FreezeNews, IdentityDb, ImageDb, ImportOutcome, InstanceDb,
+    InstanceFilter, NewAttachment, NewMove, NewSnapshotsOutcome, NewVolume, NodeDb, RuleChange,
+    SharingChange, StorageNews, TokenUse, VolumeChange,
 };
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_types::agent::{
-    Direction, IoLimits, PoolBackend, Protocol, ScratchDisks, StoredId, TestOutcome, VolumeSource,
+    Direction, FreezeKind, IoLimits, PoolBackend, Protocol, ScratchDisks, StoredId, TestOutcome, VolumeSource,
 };
 use tepui_types::{
     AttachmentId, Digest, ExportId, FreezeId, InstanceId, KeyPairId, NodeId, PlacementGroupId, PoolId,
@@ -242,13 +242,16 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         description: "still".into(),
         state: SnapshotState::Pending,
         freeze: None,
+        freeze_kind: FreezeKind::default(),
         message: None,
         created_at: world.now(),
     };
     let attached = [StorageNews::DiskAttached(export_id)];
     world.db.apply_storage_news(node, &attached, world.now()).await.unwrap();
     let freeze = FreezeId::from_random(world.bits());
-    world.db.freeze_snapshots(freeze, &[frozen], &[], world.now()).await.unwrap();
+    world.db.freeze_snapshots(freeze, std::slice::from_ref(&frozen), &[], world.now()).await.unwrap();
+    world.db.apply_freeze_news(node, &[FreezeNews::Failed(freeze, "no agent".into())]).await.unwrap();
+    paused(world, node, &new, &attachment, &frozen).await;
     let change =
         VolumeChange { size_gib: Some(6), iops: Some(200), throughput_mib: Some(10), read_only: None };
     world.db.modify_volume(tenant.project, id, change, world.now()).await.unwrap();
@@ -264,6 +267,7 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
         description: "nightly".into(),
         state: SnapshotState::Pending,
         freeze: None,
+        freeze_kind: FreezeKind::default(),
         message: None,
         created_at: world.now(),
     };
@@ -311,6 +315,31 @@ async fn storage(world: &World, tenant: &Tenant, node: NodeId, instance: Instanc
     let found = [StorageNews::InTrash(pool.id, removed)];
     world.db.apply_storage_news(node, &found, world.now()).await.unwrap();
     moving(world, &pool, node, &new).await;
+}
+
+/// Another volume of the same instance, which is paused for snapshots of both.
+async fn paused(world: &World, node: NodeId, like: &NewVolume, beside: &NewAttachment, first: &Snapshot) {
+    let volume_id = VolumeId::from_random(world.bits());
+    let volume = Volume { id: volume_id, ..like.volume.clone() };
+    world.db.create_volume(&NewVolume { volume, token: None, tags: vec![], end: None }).await.unwrap();
+    let (id, export_id) = (AttachmentId::from_random(world.bits()), ExportId::from_random(world.bits()));
+    let made = [StorageNews::VolumePresent(volume_id, 4)];
+    world.db.apply_storage_news(node, &made, world.now()).await.unwrap();
+    let device = "/dev/sdg".to_owned();
+    let attachment =
+        NewAttachment { id, volume_id, export_id, device, wrapped_secret: vec![1], ..beside.clone() };
+    world.db.attach_volume(&attachment, world.now()).await.unwrap();
+    let source = VolumeSource::Local { path: "/srv/fast/2".into() };
+    let there = [StorageNews::ExportOpen(export_id, source), StorageNews::DiskAttached(export_id)];
+    world.db.apply_storage_news(node, &there, world.now()).await.unwrap();
+    let of = |volume_id| {
+        let id = SnapshotId::from_random(world.bits());
+        Snapshot { id, volume_id, description: "of one moment".into(), ..first.clone() }
+    };
+    let both = [of(first.volume_id), of(volume_id)];
+    let freeze = FreezeId::from_random(world.bits());
+    let taking = world.db.snapshot_instance(freeze, beside.instance_id, &both, &[]).await.unwrap();
+    assert_eq!(taking, NewSnapshotsOutcome::Taking(vec![node]));
 }
 
 /// A volume on its way to another pool.

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tepui_types::{FreezeId, NodeId, SnapshotId, VolumeId};
+use tepui_types::{FreezeId, InstanceId, NodeId, SnapshotId, VolumeId};
 
-use crate::DbError;
 use crate::model::{Snapshot, VolumeState};
+use crate::{DbError, NewSnapshotsOutcome};
 
 /// What became of asking for it. Everything but `Freezing` left nothing behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum FreezeNews {
 /// Snapshots that are taken while their guest holds still.
 #[async_trait]
 pub trait FreezeDb: Send + Sync {
-    /// Takes snapshots of volumes of one running instance, all or none, once its guest holds still. Pool and size of each
+    /// Takes snapshots of volumes of one running instance, all or none, once the file systems of its guest hold still. Pool and size of each
     /// are those of its volume, whatever the rows say.
     async fn freeze_snapshots(
         &self,
@@ -49,6 +49,17 @@ pub trait FreezeDb: Send + Sync {
         tags: &[(SnapshotId, String, String)],
         now: Timestamp,
     ) -> Result<FreezeOutcome, DbError>;
+
+    /// Takes snapshots as [`create_snapshots`](crate::SnapshotDb::create_snapshots) does. Where this instance runs and
+    /// writes several of the volumes, those are of one moment: they wait until the virtual CPUs of its guest are paused. The
+    /// others wait for nothing.
+    async fn snapshot_instance(
+        &self,
+        id: FreezeId,
+        instance: InstanceId,
+        snapshots: &[Snapshot],
+        tags: &[(SnapshotId, String, String)],
+    ) -> Result<NewSnapshotsOutcome, DbError>;
 
     /// Applies what a node says of the freezes of its own guests; with the nodes to wake. Snapshots are completed all or
     /// none, but those of schedules, which are taken without a freeze that failed.

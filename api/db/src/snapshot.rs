@@ -9,7 +9,7 @@ use crate::{DbError, DeleteOutcome};
 /// What became of taking snapshots. Everything but `Taking` left nothing behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewSnapshotsOutcome {
-    /// They are in the books; these nodes' agents take them.
+    /// They are in the books; these nodes' agents take them, or have their guest hold still for them.
     Taking(Vec<NodeId>),
     /// The project has no such volume.
     VolumeMissing(VolumeId),
@@ -17,6 +17,8 @@ pub enum NewSnapshotsOutcome {
     VolumeState(VolumeId, VolumeState),
     /// The volume is between two pools: again in a moment.
     Moving(VolumeId),
+    /// The instance that writes the volume holds still already, for other snapshots: again in a moment.
+    HoldsStill(VolumeId),
     /// The volume is a local root disk, and its instance is in this state.
     RootState(VolumeId, InstanceState),
     /// The volume is a local root disk, and the pool that its row names takes nothing new: choose one, or another one.

@@ -46,7 +46,9 @@ impl ApiError {
             Error::Forbidden { .. } => Self::with_status(403, "UnauthorizedOperation", message),
             Error::JoinRefused { .. } => Self::with_status(403, "UnauthorizedOperation", message),
             // 503: SDKs try again by themselves, and soon it is there.
-            Error::Moving { .. } | Error::Unreadable { .. } => Self::with_status(503, "Unavailable", message),
+            Error::Moving { .. } | Error::HoldsStill { .. } | Error::Unreadable { .. } => {
+                Self::with_status(503, "Unavailable", message)
+            }
             Error::Busy => Self::with_status(503, "RequestLimitExceeded", "Request limit exceeded."),
             Error::Unavailable { .. } => Self::with_status(503, "Unavailable", message),
             Error::Internal { .. } => Self::internal(),

@@ -178,7 +178,11 @@ impl Failure {
             }
             Failure::Domain(Error::TokenMismatch { .. }) => "take a new client token for other parameters",
             Failure::Domain(
-                Error::Busy | Error::Moving { .. } | Error::Unavailable { .. } | Error::Unreadable { .. },
+                Error::Busy
+                | Error::Moving { .. }
+                | Error::HoldsStill { .. }
+                | Error::Unavailable { .. }
+                | Error::Unreadable { .. },
             )
             | Failure::ShuttingDown => "repeat in a moment",
             _ => return Vec::new(),
@@ -247,7 +251,10 @@ fn domain_code(error: &Error) -> ErrorCode {
         }
         Error::Forbidden { .. } | Error::JoinRefused { .. } => ErrorCode::Forbidden,
         Error::Busy => ErrorCode::Busy,
-        Error::Moving { .. } | Error::Unavailable { .. } | Error::Unreadable { .. } => ErrorCode::Unavailable,
+        Error::Moving { .. }
+        | Error::HoldsStill { .. }
+        | Error::Unavailable { .. }
+        | Error::Unreadable { .. } => ErrorCode::Unavailable,
         Error::Internal { .. } => ErrorCode::Internal,
     }
 }

@@ -26,7 +26,7 @@ const THAW_SECONDS: i32 = 5;
 /// What became of asking a guest to hold still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FreezeAnswer {
-    /// So many of its file systems do.
+    /// So many of its file systems do; one where it is paused.
     Frozen(u32),
     /// None does, because of this.
     Refused(String),

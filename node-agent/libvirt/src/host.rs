@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tepui_types::PlacementId;
+use tepui_types::agent::FreezeKind;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::sys;
@@ -15,6 +16,7 @@ use crate::disk_errors::{FailedDisk, failed_disks};
 use crate::freeze::{self, FreezeAnswer};
 use crate::identity::domain_name;
 use crate::look::look;
+use crate::pause;
 use crate::pool::{Call, Pool};
 use crate::{DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, LiveDisks, xml};
 
@@ -42,6 +44,17 @@ const FREEZE_CALL: Duration = Duration::from_secs(25);
 const FREEZE_ASKED: Duration = Duration::from_secs(9);
 const THAW_CALL: Duration = Duration::from_secs(12);
 
+/// Connections for pausing guests and for resuming them. No guest agent keeps these, but a disk that does not answer does, for
+/// which QEMU waits before it says that its guest is paused.
+const PAUSE_CONNECTIONS: usize = 2;
+const RESUME_CONNECTIONS: usize = 4;
+
+/// What pausing a guest and resuming it may take: what its disks have under way is to be done in that time, and the guest stands
+/// still meanwhile. A guest that is not paused by then is not paused any more.
+const PAUSE_CALL: Duration = Duration::from_secs(5);
+const PAUSED_BY: Duration = Duration::from_secs(2);
+const RESUME_CALL: Duration = Duration::from_secs(5);
+
 /// One libvirtd, spoken to over bounded pools of connections. Dropping it closes them.
 #[derive(Debug)]
 pub struct LibvirtHost {
@@ -57,19 +70,24 @@ pub struct LibvirtHost {
     freeze: Pool,
     /// For guests that are to go on.
     thaw: Pool,
+    /// For guests that are to be paused.
+    pause: Pool,
+    /// For guests that are to be resumed.
+    resume: Pool,
     deadline: Duration,
 }
 
 impl LibvirtHost {
     /// Speaks to libvirtd at `uri` with up to `connections` connections, one more for the look, one for counters, four for
-    /// pulling plugs and six for guests that hold still, each served by a thread of its own and opened by its first call. `deadline` bounds each
+    /// pulling plugs and twelve for guests that hold still, each served by a thread of its own and opened by its first call. `deadline` bounds each
     /// quick call; starting, asking to shut down and forcing off have 15 seconds more. A libvirtd that is away
     /// is found as soon as it is back.
     pub fn new(uri: &str, connections: usize, deadline: Duration) -> Result<Self, Error> {
         let start = |connections| Pool::start(uri, connections);
         let (pool, look, plug) = (start(connections)?, start(1)?, start(PLUG_CONNECTIONS)?);
         let (freeze, thaw) = (start(FREEZE_CONNECTIONS)?, start(THAW_CONNECTIONS)?);
-        Ok(Self { pool, look, plug, counters: start(1)?, freeze, thaw, deadline })
+        let (pause, resume) = (start(PAUSE_CONNECTIONS)?, start(RESUME_CONNECTIONS)?);
+        Ok(Self { pool, look, plug, counters: start(1)?, freeze, thaw, pause, resume, deadline })
     }
 
     /// As [`Self::new`], and makes sure that libvirtd answers.
@@ -148,18 +166,36 @@ impl LibvirtHost {
         self.pool.call(self.slow("forget", id), move |connect| forget(connect, id)).await
     }
 
-    /// Has the guest agent hold the guest's file systems still. After an error nobody knows whether they do: thaw it.
-    pub async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, Error> {
-        let call = Call { name: "freeze", id: Some(id), deadline: FREEZE_CALL };
-        let by = Instant::now() + FREEZE_ASKED;
-        self.freeze.call(call, move |connect| freeze::freeze(connect, id, by)).await
+    /// Has a guest hold still: its file systems by its guest agent, or its virtual CPUs by QEMU. After an error nobody knows whether
+    /// it does: thaw it.
+    pub async fn freeze(&self, id: PlacementId, kind: FreezeKind) -> Result<FreezeAnswer, Error> {
+        match kind {
+            FreezeKind::FileSystems => {
+                let call = Call { name: "freeze", id: Some(id), deadline: FREEZE_CALL };
+                let by = Instant::now() + FREEZE_ASKED;
+                self.freeze.call(call, move |connect| freeze::freeze(connect, id, by)).await
+            }
+            FreezeKind::Vcpus => {
+                let call = Call { name: "pause", id: Some(id), deadline: PAUSE_CALL };
+                let by = Instant::now() + PAUSED_BY;
+                self.pause.call(call, move |connect| pause::pause(connect, id, by)).await
+            }
+        }
     }
 
-    /// Has the guest's file systems go on; how many of them held still until now. `None` where the domain is off or
-    /// missing. After an error ask again.
-    pub async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, Error> {
-        let call = Call { name: "thaw", id: Some(id), deadline: THAW_CALL };
-        self.thaw.call(call, move |connect| freeze::thaw(connect, id)).await
+    /// Has a guest go on that was to hold still; what its freeze answered where it held still until now. `None` where the domain
+    /// is off or missing. After an error ask again.
+    pub async fn thaw(&self, id: PlacementId, kind: FreezeKind) -> Result<Option<u32>, Error> {
+        match kind {
+            FreezeKind::FileSystems => {
+                let call = Call { name: "thaw", id: Some(id), deadline: THAW_CALL };
+                self.thaw.call(call, move |connect| freeze::thaw(connect, id)).await
+            }
+            FreezeKind::Vcpus => {
+                let call = Call { name: "resume", id: Some(id), deadline: RESUME_CALL };
+                self.resume.call(call, move |connect| pause::resume(connect, id)).await
+            }
+        }
     }
 
     /// Has QEMU copy what the root disk of a running guest holds at this moment into a new qcow2 file, beside the guest;

@@ -16,6 +16,7 @@ mod host;
 mod identity;
 mod kvm;
 mod look;
+mod pause;
 mod pool;
 mod spec;
 mod status;

@@ -19,7 +19,7 @@ use support::{
 };
 use tepui_libvirt::{DataDisk, DiskSource, DomainState, Error, FreezeAnswer, LibvirtHost, OffReason, Root};
 use tepui_types::PlacementId;
-use tepui_types::agent::{IoCounters, IoLimits};
+use tepui_types::agent::{FreezeKind, IoCounters, IoLimits};
 
 const DEADLINE: Duration = PATIENCE;
 
@@ -313,6 +313,42 @@ async fn a_paused_guest_is_resumed_and_a_killed_qemu_is_a_crash() {
 }
 
 #[tokio::test]
+async fn a_guest_is_paused_and_resumed_and_one_that_an_operator_suspended_is_not() {
+    let host = PrivateHost::start();
+    let guest = Guest::new(&host, 1);
+    let id = guest.id();
+    let libvirt = host.connect(2, DEADLINE).await;
+    libvirt.start(&guest.spec).await.unwrap();
+    let pause = async || libvirt.freeze(id, FreezeKind::Vcpus).await.unwrap();
+    let resume = async || libvirt.thaw(id, FreezeKind::Vcpus).await.unwrap();
+    assert_eq!(resume().await, Some(0), "it runs");
+    assert_eq!(pause().await, FreezeAnswer::Frozen(1));
+    wait_for_state(&libvirt, id, DomainState::Paused).await;
+    assert_eq!(pause().await, FreezeAnswer::Refused("the guest stands still already".into()));
+    assert_eq!(resume().await, Some(1));
+    wait_for_state(&libvirt, id, DomainState::Running).await;
+    guest.wait_for_console("tepui-tiny: user code");
+
+    let operator = |verb: &str| {
+        host.run("virsh", &["-c", &host.uri(), verb, &tepui_libvirt::domain_name(id)]);
+    };
+    operator("suspend");
+    assert_eq!(pause().await, FreezeAnswer::Refused("the guest stands still already".into()));
+    wait_for_state(&libvirt, id, DomainState::Paused).await;
+    operator("resume");
+    // Somebody else resumes what is paused here: it did not hold still.
+    assert_eq!(pause().await, FreezeAnswer::Frozen(1));
+    operator("resume");
+    assert_eq!(resume().await, Some(0));
+    pause().await;
+    libvirt.force_off(id).await.unwrap();
+    assert_eq!(resume().await, None);
+    assert_eq!(pause().await, FreezeAnswer::Refused("the guest does not run".into()));
+    libvirt.forget(id).await.unwrap();
+    assert_eq!(resume().await, None);
+}
+
+#[tokio::test]
 async fn a_guest_without_a_guest_agent_refuses_to_hold_still_in_bounded_time_and_runs_on() {
     let host = PrivateHost::start();
     let guest = Guest::new(&host, 1);
@@ -320,16 +356,19 @@ async fn a_guest_without_a_guest_agent_refuses_to_hold_still_in_bounded_time_and
     let libvirt = host.connect(1, DEADLINE).await;
     libvirt.start(&guest.spec).await.unwrap();
     let begun = Instant::now();
-    let answer = libvirt.freeze(id).await.unwrap();
+    let answer = libvirt.freeze(id, FreezeKind::FileSystems).await.unwrap();
     assert!(matches!(&answer, FreezeAnswer::Refused(why) if why.contains("guest agent")), "{answer:?}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    libvirt.thaw(id).await.unwrap_err();
+    libvirt.thaw(id, FreezeKind::FileSystems).await.unwrap_err();
     wait_for_state(&libvirt, id, DomainState::Running).await;
     libvirt.force_off(id).await.unwrap();
-    assert_eq!(libvirt.freeze(id).await.unwrap(), FreezeAnswer::Refused("the guest does not run".into()));
-    assert_eq!(libvirt.thaw(id).await.unwrap(), None);
+    assert_eq!(
+        libvirt.freeze(id, FreezeKind::FileSystems).await.unwrap(),
+        FreezeAnswer::Refused("the guest does not run".into())
+    );
+    assert_eq!(libvirt.thaw(id, FreezeKind::FileSystems).await.unwrap(), None);
     libvirt.forget(id).await.unwrap();
-    assert_eq!(libvirt.thaw(id).await.unwrap(), None);
+    assert_eq!(libvirt.thaw(id, FreezeKind::FileSystems).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -150,7 +150,10 @@ pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
     // Before the books: whose console is seen here is in there, however fast the agent starts guests.
     let consoles = disks::files(&layout.consoles());
     let books = Books::read(site.data_dir)?;
-    let (inventory, mut findings) = take_inventory(site, consoles).await;
+    let (mut inventory, mut findings) = take_inventory(site, consoles).await;
+    let file = layout.freezes();
+    let since = crate::freezes::read(&file).map_err(|source| StartError::File { path: file, source })?;
+    freezes::excuse(&mut inventory, &books.freezes, &since);
     findings.extend(compare(&books, &inventory));
     findings.extend(freezes::findings(&books.freezes, &inventory, site.now));
     findings.extend(processes::findings(&inventory));

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tepui_libvirt::{DomainSpec, DomainState, DomainStatus, OffReason};
 use tepui_types::agent::{
-    FreezeState, HavePart, NodePart, OffReason as Why, PartKey, PlacementPart, WantedPlacement,
+    FreezeKind, FreezeState, HavePart, NodePart, OffReason as Why, PartKey, PlacementPart, WantedPlacement,
 };
 use tepui_types::{Epoch, FreezeId, Generation};
 
@@ -354,8 +354,8 @@ async fn a_guest_that_holds_still_for_too_long_is_named() {
     write_ledger(dir.path());
     let hypervisor = SimulatedHypervisor::new(SimulatedSettings::default());
     let held = |number: u128, since: &str, over: Option<FreezeState>| {
-        let record = FreezeRecord { id: FreezeId::from_random(number), since: since.parse().unwrap(), over };
-        (placement(number), record)
+        let (id, since) = (FreezeId::from_random(number), since.parse().unwrap());
+        (placement(number), FreezeRecord { id, kind: FreezeKind::FileSystems, since, over })
     };
     let (old, now) = ("1970-01-01T00:00:00Z", "1970-01-01T00:00:31Z");
     let freezes: BTreeMap<_, _> =
@@ -377,4 +377,44 @@ async fn a_guest_that_holds_still_for_too_long_is_named() {
     let network = SimulatedNetwork::new();
     let examined = examine(site(dir.path(), &hypervisor, &network)).await.unwrap();
     assert_eq!(examined.books.freezes.len(), 4);
+}
+
+#[tokio::test]
+async fn a_guest_that_is_paused_for_a_snapshot_does_not_stand_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, since) = (placement(1), "1970-01-01T00:00:00Z".parse().unwrap());
+    let named = vec![node_part(2, vec![running(id, 1, 0)])];
+    write_ledger(dir.path()).take(node_id(), Epoch(1), named).unwrap();
+    let open = FreezeRecord { id: FreezeId::from_random(1), kind: FreezeKind::Vcpus, since, over: None };
+    let over = FreezeRecord { over: Some(FreezeState::Held), ..open.clone() };
+    let thawing = FreezeRecord { kind: FreezeKind::FileSystems, ..open.clone() };
+    let of = |record: Option<&FreezeRecord>| record.map(|record| (id, record.clone())).into_iter().collect();
+    for (before, after, excused) in [
+        (Some(&open), Some(&open), true),
+        (Some(&open), Some(&over), true),
+        (None, Some(&open), true),
+        (None, Some(&over), true),
+        (Some(&open), None, true),
+        (Some(&over), Some(&over), false),
+        (Some(&over), None, false),
+        (None, None, false),
+        (Some(&thawing), Some(&thawing), false),
+    ] {
+        let mut seen = inventory(&[(id, DomainState::Paused)], &[&disk(id)]);
+        freezes::excuse(&mut seen, &of(before), &of(after));
+        let state = if excused { DomainState::Running } else { DomainState::Paused };
+        assert_eq!(seen.domains.unwrap()[&id], state, "{before:?} {after:?}");
+    }
+    // The whole examination reads them, and names one that is paused for too long.
+    let late = BTreeMap::from([(id, open)]);
+    std::fs::write(Layout(dir.path()).freezes(), serde_json::to_vec(&late).unwrap()).unwrap();
+    let domains = dir.path().join("domains.json");
+    std::fs::write(&domains, format!(r#"{{"{id}":{{"starts":1,"resets":0,"stands":"paused"}}}}"#)).unwrap();
+    let hypervisor = SimulatedHypervisor::kept_in(domains, SimulatedSettings::default()).unwrap();
+    let network = SimulatedNetwork::new();
+    let now = "1970-01-01T00:00:31Z".parse().unwrap();
+    let examined = examine(Site { now, ..site(dir.path(), &hypervisor, &network) }).await.unwrap();
+    let of_guest: Vec<_> = examined.findings.iter().filter(|one| one.object == id.to_string()).collect();
+    let names = |what: &str| of_guest.iter().any(|one| one.what.contains(what));
+    assert!(names("it is paused for a snapshot") && !names("stands still"), "{of_guest:?}");
 }

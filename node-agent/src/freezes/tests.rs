@@ -10,10 +10,14 @@ use super::*;
 use crate::hypervisor::{GuestAgent, HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use crate::testing::{placement, running};
 
+mod paused;
+
 /// The simulated guests 1 to 3, which hold up their answers while the test says so.
 struct Guests {
     inner: SimulatedHypervisor,
     hangs: AtomicBool,
+    /// None goes on.
+    deaf: AtomicBool,
     asked: Mutex<BTreeSet<PlacementId>>,
 }
 
@@ -37,16 +41,19 @@ impl Hypervisor for Guests {
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {
         self.inner.forget(id).await
     }
-    async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
+    async fn freeze(&self, id: PlacementId, kind: FreezeKind) -> Result<FreezeAnswer, HypervisorError> {
         lock(&self.asked).insert(id);
-        let answer = self.inner.freeze(id).await;
+        let answer = self.inner.freeze(id, kind).await;
         if self.hangs.load(Ordering::Acquire) && id == placement(1) {
             std::future::pending::<()>().await;
         }
         answer
     }
-    async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, HypervisorError> {
-        self.inner.thaw(id).await
+    async fn thaw(&self, id: PlacementId, kind: FreezeKind) -> Result<Option<u32>, HypervisorError> {
+        match self.deaf.load(Ordering::Acquire) {
+            true => Err(HypervisorError::SimulatedSilence(id)),
+            false => self.inner.thaw(id, kind).await,
+        }
     }
 }
 
@@ -70,7 +77,8 @@ impl Host {
         let text: Vec<_> = started.map(|(id, domain)| format!("\"{id}\":{domain}")).collect();
         std::fs::write(&domains, format!("{{{}}}", text.join(","))).unwrap();
         let inner = SimulatedHypervisor::kept_in(domains, SimulatedSettings::default()).unwrap();
-        let guests = Arc::new(Guests { inner, hangs: AtomicBool::new(false), asked: Mutex::default() });
+        let (hangs, deaf) = (AtomicBool::new(false), AtomicBool::new(false));
+        let guests = Arc::new(Guests { inner, hangs, deaf, asked: Mutex::default() });
         Self { dir, guests }
     }
 
@@ -93,7 +101,12 @@ impl Host {
 
 impl Life {
     fn want(&mut self, wanted: &[(u128, Option<FreezePart>)]) {
-        let part = part(wanted);
+        let part = part(FreezeKind::FileSystems, wanted);
+        self.keeper.apply(&part, &mut self.holds);
+    }
+
+    fn want_paused(&mut self, wanted: &[(u128, Option<FreezePart>)]) {
+        let part = part(FreezeKind::Vcpus, wanted);
         self.keeper.apply(&part, &mut self.holds);
     }
 
@@ -118,11 +131,12 @@ impl Life {
     }
 }
 
-fn part(wanted: &[(u128, Option<FreezePart>)]) -> NodePart {
+fn part(kind: FreezeKind, wanted: &[(u128, Option<FreezePart>)]) -> NodePart {
     let placements = wanted.iter().map(|(number, freeze)| {
         let mut one: WantedPlacement = running(placement(*number), 1, 0);
         let PlacementPart::Present(spec) = &mut one.wanted else { panic!("it is absent") };
-        spec.freeze = freeze.map(|wanted| WantedFreeze { id: FreezeId::from_random(*number), wanted });
+        let id = FreezeId::from_random(*number);
+        spec.freeze = freeze.map(|wanted| WantedFreeze { id, kind, wanted });
         one
     });
     NodePart { placements: placements.collect() }
@@ -167,7 +181,8 @@ async fn a_guest_goes_on_by_itself_at_its_deadline() {
     life.frozen(1).await;
     life.failed(1, "10s").await;
     assert!(!host.is_frozen(1));
-    assert!((HOLD..HOLD * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    let longest = longest(FreezeKind::FileSystems);
+    assert!((longest..longest * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     life.want(&[(1, THAWED)]);
     assert!(matches!(life.state(1), Some(FreezeState::Failed { .. })), "too late");
 }

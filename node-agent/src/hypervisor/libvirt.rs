@@ -9,6 +9,7 @@ use tepui_libvirt::{
     LibvirtHost, LiveDisks,
 };
 use tepui_types::PlacementId;
+use tepui_types::agent::FreezeKind;
 
 use super::{Hypervisor, HypervisorError};
 
@@ -80,12 +81,12 @@ impl Hypervisor for LibvirtHypervisor {
         self.host.set_disks(id, disks, leaving).await.map_err(domain("set the disks of", id))
     }
 
-    async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
-        self.host.freeze(id).await.map_err(domain("freeze", id))
+    async fn freeze(&self, id: PlacementId, kind: FreezeKind) -> Result<FreezeAnswer, HypervisorError> {
+        self.host.freeze(id, kind).await.map_err(domain("freeze", id))
     }
 
-    async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, HypervisorError> {
-        self.host.thaw(id).await.map_err(domain("thaw", id))
+    async fn thaw(&self, id: PlacementId, kind: FreezeKind) -> Result<Option<u32>, HypervisorError> {
+        self.host.thaw(id, kind).await.map_err(domain("thaw", id))
     }
 
     async fn begin_capture(&self, id: PlacementId, to: &Path) -> Result<bool, HypervisorError> {

@@ -10,6 +10,7 @@ use tepui_libvirt::{
     CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, FailedDisk, FreezeAnswer, LiveDisks,
 };
 use tepui_types::PlacementId;
+use tepui_types::agent::FreezeKind;
 
 pub use libvirt::{LibvirtHypervisor, STATE_DIR};
 pub use simulated::{GuestAgent, SimulatedHypervisor, SimulatedSettings};
@@ -68,14 +69,23 @@ pub trait Hypervisor: Send + Sync {
     ) -> Result<LiveDisks, HypervisorError> {
         Ok(LiveDisks { disks: disks.iter().map(DataDisk::live).collect(), unfit: Vec::new() })
     }
-    /// Has a running guest's file systems hold still. After an error nobody knows whether they do: thaw it.
-    async fn freeze(&self, _: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
-        Ok(FreezeAnswer::Refused("guests of this simulation have no guest agent".into()))
+    /// Has a running guest hold still. After an error nobody knows whether it does: thaw it. Guests of a simulation have no guest
+    /// agent.
+    async fn freeze(&self, _: PlacementId, kind: FreezeKind) -> Result<FreezeAnswer, HypervisorError> {
+        Ok(match kind {
+            FreezeKind::FileSystems => {
+                FreezeAnswer::Refused("guests of this simulation have no guest agent".into())
+            }
+            FreezeKind::Vcpus => FreezeAnswer::Frozen(1),
+        })
     }
-    /// Has a guest's file systems go on; how many held still until now. `None` of a guest that is off or unknown. After
-    /// an error ask again.
-    async fn thaw(&self, _: PlacementId) -> Result<Option<u32>, HypervisorError> {
-        Ok(Some(0))
+    /// Has a guest go on that was to hold still, and no other one; what its freeze answered where it held still until now.
+    /// `None` of a guest that is off or unknown. After an error ask again.
+    async fn thaw(&self, _: PlacementId, kind: FreezeKind) -> Result<Option<u32>, HypervisorError> {
+        Ok(Some(match kind {
+            FreezeKind::FileSystems => 0,
+            FreezeKind::Vcpus => 1,
+        }))
     }
     /// Begins to copy what the root disk of a running guest holds at this moment into a new qcow2 file, beside the guest;
     /// `false` of one that does not run. After an error nobody knows whether it began: abort it.

@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use tepui_libvirt::{CaptureState, DomainSpec, DomainState, DomainStatus, FreezeAnswer, OffReason};
 use tepui_types::PlacementId;
+use tepui_types::agent::FreezeKind;
 
 use super::{Hypervisor, HypervisorError};
 
@@ -54,9 +55,22 @@ struct Domain {
     /// Its file systems hold still.
     #[serde(default)]
     frozen: bool,
+    /// It stands still.
+    #[serde(default)]
+    stands: Option<Stands>,
     /// How it answers to being asked to.
     #[serde(default)]
     manner: GuestAgent,
+}
+
+/// Why a simulated guest stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stands {
+    /// It was told to.
+    Paused,
+    /// A write to one of its disks failed.
+    WriteFailed,
 }
 
 /// How the guest agent of a simulated guest behaves.
@@ -98,6 +112,7 @@ impl From<OffReason> for Off {
 impl Domain {
     fn state(&self) -> DomainState {
         match self.off {
+            None if self.stands.is_some() => DomainState::Paused,
             None => DomainState::Running,
             Some(Off::Requested) => DomainState::Off { reason: OffReason::Requested },
             Some(Off::Guest) => DomainState::Off { reason: OffReason::Guest },
@@ -143,7 +158,7 @@ impl SimulatedHypervisor {
     pub fn goes_off(&self, id: PlacementId, reason: OffReason) {
         self.change(|domains| {
             if let Some(domain) = domains.get_mut(&id) {
-                (domain.off, domain.frozen) = (Some(reason.into()), false);
+                (domain.off, domain.frozen, domain.stands) = (Some(reason.into()), false, None);
             }
         });
     }
@@ -151,7 +166,18 @@ impl SimulatedHypervisor {
     /// The host loses power and boots again: every domain is off and nobody knows why.
     pub fn host_reboots(&self) {
         self.change(|domains| {
-            domains.values_mut().for_each(|domain| (domain.off, domain.frozen) = (Some(Off::Unknown), false));
+            for domain in domains.values_mut() {
+                (domain.off, domain.frozen, domain.stands) = (Some(Off::Unknown), false, None);
+            }
+        });
+    }
+
+    /// A write to a disk of a running guest failed: it stands still until it is started.
+    pub fn write_fails(&self, id: PlacementId) {
+        self.change(|domains| {
+            if let Some(domain) = domains.get_mut(&id) {
+                domain.stands = Some(Stands::WriteFailed);
+            }
         });
     }
 
@@ -202,6 +228,35 @@ impl SimulatedHypervisor {
         answer
     }
 
+    /// Whether it stands still because it was told to.
+    pub fn is_paused(&self, id: PlacementId) -> bool {
+        self.lock().get(&id).is_some_and(|domain| domain.stands == Some(Stands::Paused))
+    }
+
+    /// Pauses a guest that runs.
+    fn pause(&self, id: PlacementId) -> FreezeAnswer {
+        let mut answer = FreezeAnswer::Refused("the guest does not run".into());
+        self.change(|domains| {
+            let Some(domain) = domains.get_mut(&id).filter(|domain| domain.off.is_none()) else { return };
+            answer = match domain.stands {
+                Some(_) => FreezeAnswer::Refused("the guest stands still already".into()),
+                None => FreezeAnswer::Frozen(1),
+            };
+            domain.stands.get_or_insert(Stands::Paused);
+        });
+        answer
+    }
+
+    /// Resumes a guest that was paused, and no other one; how many were. `None` of one that is off.
+    fn resume(&self, id: PlacementId) -> Option<u32> {
+        let mut answer = None;
+        self.change(|domains| {
+            let Some(domain) = domains.get_mut(&id).filter(|domain| domain.off.is_none()) else { return };
+            answer = Some(u32::from(domain.stands.take_if(|why| *why == Stands::Paused).is_some()));
+        });
+        answer
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PlacementId, Domain>> {
         self.domains.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,7 +287,14 @@ impl Hypervisor for SimulatedHypervisor {
 
     async fn start(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
         let id = spec.placement_id;
-        if self.lock().get(&id).is_some_and(|domain| domain.off.is_none()) {
+        let live = self.lock().get(&id).copied().filter(|domain| domain.off.is_none());
+        if let Some(live) = live {
+            // As libvirt does, whyever it stands still.
+            if live.stands.is_some() {
+                self.change(|domains| {
+                    domains.entry(id).and_modify(|domain| domain.stands = None);
+                });
+            }
             return Ok(());
         }
         if self.settings.start_ms > 0 {
@@ -271,7 +333,10 @@ impl Hypervisor for SimulatedHypervisor {
         Ok(())
     }
 
-    async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
+    async fn freeze(&self, id: PlacementId, kind: FreezeKind) -> Result<FreezeAnswer, HypervisorError> {
+        if kind == FreezeKind::Vcpus {
+            return Ok(self.pause(id));
+        }
         match self.set_frozen(id, true) {
             None => Ok(FreezeAnswer::Refused("the guest does not run".into())),
             Some((_, GuestAgent::Missing)) => {
@@ -282,7 +347,10 @@ impl Hypervisor for SimulatedHypervisor {
         }
     }
 
-    async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, HypervisorError> {
+    async fn thaw(&self, id: PlacementId, kind: FreezeKind) -> Result<Option<u32>, HypervisorError> {
+        if kind == FreezeKind::Vcpus {
+            return Ok(self.resume(id));
+        }
         match self.set_frozen(id, false) {
             None => Ok(None),
             Some((_, GuestAgent::Missing | GuestAgent::Silent)) => Err(HypervisorError::SimulatedSilence(id)),

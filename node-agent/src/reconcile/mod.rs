@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tepui_libvirt::DomainState;
 use tepui_types::agent::{HavePart, PartKey, PlacementPart, Power, RefusedPart};
 use tepui_types::{NodeId, PlacementId};
 use tokio::sync::{Notify, watch};
@@ -207,7 +208,7 @@ impl Reconciler {
         self.looking = true;
         let shared = Arc::clone(&self.shared);
         let tick = self.known.as_ref().map_or(0, Known::now);
-        self.tasks.spawn(async move { Ended::Looked(look(&shared.executor, tick).await) });
+        self.tasks.spawn(async move { Ended::Looked(look(&shared, tick).await) });
     }
 
     fn act(&mut self, pass: &Pass) -> Moment {
@@ -312,17 +313,14 @@ impl Reconciler {
     fn forget_answered(&mut self) {
         let Some(known) = &self.known else { return };
         self.asked.retain(|id, _| {
-            known
-                .domains
-                .get(id)
-                .is_some_and(|state| !matches!(state, tepui_libvirt::DomainState::Off { .. }))
+            known.domains.get(id).is_some_and(|state| !matches!(state, DomainState::Off { .. }))
         });
         self.resumed.retain(|id, _| known.domains.contains_key(id));
     }
 
     fn stands_still(&self, id: PlacementId) -> bool {
         let known = self.known.as_ref();
-        known.is_some_and(|known| known.domains.get(&id) == Some(&tepui_libvirt::DomainState::Paused))
+        known.is_some_and(|known| known.domains.get(&id) == Some(&DomainState::Paused))
     }
 
     fn pause(&self) -> Duration {
@@ -387,10 +385,7 @@ impl Reconciler {
         }
         let wanted_on = pass.wanted.node.placements.iter().filter(|wanted| wants_tap(&wanted.wanted));
         let mut local: BTreeSet<_> = wanted_on.map(|wanted| wanted.id).collect();
-        let live = known
-            .domains
-            .iter()
-            .filter(|(_, state)| !matches!(state, tepui_libvirt::DomainState::Off { .. }));
+        let live = known.domains.iter().filter(|(_, state)| !matches!(state, DomainState::Off { .. }));
         local.extend(live.map(|(id, _)| *id));
         let vpcs = pass.wanted.vpcs.values().map(|vpc| vpc.as_ref().clone()).collect();
         let wanted = WantedNetwork { node_id: self.shared.node_id, vpcs, local: local.into_iter().collect() };
@@ -406,8 +401,7 @@ impl Reconciler {
     /// guests are in there, and nobody can tell which of the devices are theirs.
     fn is_network_held(&self, wanted: &Wanted, known: &Known) -> bool {
         let is_lost = wanted.damaged.iter().any(|key| matches!(key, PartKey::Vpc(_)));
-        let is_live =
-            |state: &tepui_libvirt::DomainState| !matches!(state, tepui_libvirt::DomainState::Off { .. });
+        let is_live = |state: &DomainState| !matches!(state, DomainState::Off { .. });
         is_lost && known.domains.values().any(is_live)
     }
 
@@ -424,8 +418,16 @@ impl Reconciler {
     }
 }
 
-async fn look(executor: &Executor, tick: known::Tick) -> Result<Seen, String> {
-    let domains = executor.hypervisor.domains().await.map_err(|error| crate::chain(&error))?;
+async fn look(shared: &Shared, tick: known::Tick) -> Result<Seen, String> {
+    let (executor, begun) = (&shared.executor, Instant::now());
+    let mut domains = executor.hypervisor.domains().await.map_err(|error| crate::chain(&error))?;
+    // One that is paused for a snapshot is no guest that stands still: it goes on in a moment, and nobody else resumes it.
+    let paused = shared.freezes.paused_since(begun);
+    for domain in domains.iter_mut().filter(|domain| paused.contains(&domain.id)) {
+        if domain.state == DomainState::Paused {
+            domain.state = DomainState::Running;
+        }
+    }
     let disks = executor.disks.overlays().map_err(|error| crate::chain(&error))?;
     Ok(Seen { tick, domains, disks, shortage: executor.hypervisor.shortage() })
 }

@@ -22,6 +22,7 @@ use crate::testing::{absent, booting, node_id, node_part, placement, root, runni
 
 mod captures;
 mod damage;
+mod paused;
 mod rendezvous;
 mod scratch;
 mod silence;

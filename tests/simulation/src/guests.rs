@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use tepui_agent::hypervisor::{Hypervisor, HypervisorError, SimulatedHypervisor, SimulatedSettings};
 use tepui_libvirt::{DomainSpec, DomainStatus, FreezeAnswer, OffReason};
+use tepui_types::agent::FreezeKind;
 use tepui_types::{InstanceId, PlacementId};
 
 /// What the agent did to a guest.
@@ -129,12 +130,12 @@ impl Hypervisor for Guests {
         self.hypervisor.reset(id).await
     }
 
-    async fn freeze(&self, id: PlacementId) -> Result<FreezeAnswer, HypervisorError> {
-        self.hypervisor.freeze(id).await
+    async fn freeze(&self, id: PlacementId, kind: FreezeKind) -> Result<FreezeAnswer, HypervisorError> {
+        self.hypervisor.freeze(id, kind).await
     }
 
-    async fn thaw(&self, id: PlacementId) -> Result<Option<u32>, HypervisorError> {
-        self.hypervisor.thaw(id).await
+    async fn thaw(&self, id: PlacementId, kind: FreezeKind) -> Result<Option<u32>, HypervisorError> {
+        self.hypervisor.thaw(id, kind).await
     }
 
     async fn forget(&self, id: PlacementId) -> Result<(), HypervisorError> {

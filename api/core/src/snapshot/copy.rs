@@ -65,6 +65,7 @@ impl Cloud {
             description: request.description.clone(),
             state: SnapshotState::Pending,
             freeze: source.freeze,
+            freeze_kind: source.freeze_kind,
             message: None,
             created_at: self.now(),
         };

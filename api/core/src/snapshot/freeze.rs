@@ -1,4 +1,4 @@
-//! Snapshots that are taken while the file systems of their guest hold still: what is asked for, what the guest's node says,
+//! Snapshots that are taken while their guest holds still: what is asked for, what the guest's node says,
 //! and the job that ends what nobody answers.
 
 use std::time::Duration;
@@ -89,7 +89,7 @@ pub(crate) fn wanted(freeze: &Freeze) -> WantedFreeze {
         FreezeStage::Freezing | FreezeStage::Frozen => FreezePart::Frozen,
         FreezeStage::Thawing => FreezePart::Thawed,
     };
-    WantedFreeze { id: freeze.id, wanted }
+    WantedFreeze { id: freeze.id, kind: freeze.kind, wanted }
 }
 
 /// What a node's word means that the books do not say yet.

@@ -11,7 +11,8 @@ mod sharing;
 
 use tepui_db::DeleteOutcome;
 use tepui_db::model::{Snapshot, SnapshotFreeze, SnapshotRecord, SnapshotState, VolumeState};
-use tepui_types::{PoolId, SnapshotId, VolumeId};
+use tepui_types::agent::FreezeKind;
+use tepui_types::{InstanceId, PoolId, SnapshotId, VolumeId};
 
 use crate::failpoint::pass;
 use crate::identity::deleted;
@@ -29,6 +30,10 @@ const SNAPSHOT_FAILED: &str = "the snapshot could not be taken";
 const FREEZE_FAILED: &str = "the guest's file systems could not be held still while the snapshot was taken: see that \
     qemu-guest-agent runs in the guest; a snapshot without --freeze needs none, and is crash-consistent";
 
+/// What they are told where its guest was to be paused meanwhile, so that several are of one moment.
+const PAUSE_FAILED: &str = "the instance could not be kept paused until the snapshots of all its volumes were taken, so that \
+    they are not of one moment: take them again";
+
 /// All that they are told of why a guest did not hold still for the snapshots of a schedule.
 pub const NOT_HELD: &str = "a guest's file systems did not hold still, and its snapshots are crash-consistent: see that \
     qemu-guest-agent runs in it";
@@ -43,19 +48,23 @@ pub fn snapshot_failure(snapshot: &Snapshot) -> &'static str {
         Some(SnapshotFreeze::Waiting | SnapshotFreeze::Taking | SnapshotFreeze::Taken)
             if snapshot.copy_of.is_none() =>
         {
-            FREEZE_FAILED
+            match snapshot.freeze_kind {
+                FreezeKind::FileSystems => FREEZE_FAILED,
+                FreezeKind::Vcpus => PAUSE_FAILED,
+            }
         }
         Some(_) | None => SNAPSHOT_FAILED,
     }
 }
 
-/// Snapshots to be taken, of one moment each.
+/// Snapshots to be taken: of volumes, each of a moment of its own, or of an instance's, which are all of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreateSnapshots {
     /// What of; each once.
     pub volumes: Vec<VolumeId>,
-    /// They are an instance's, asked for in one: another action than that of one volume.
-    pub of_instance: bool,
+    /// They are this instance's, asked for in one: another action than that of one volume. Where it runs and writes several
+    /// of them, it is paused until those are taken.
+    pub instance: Option<InstanceId>,
     /// Their guest's file systems hold still meanwhile; without its help they fail.
     pub freeze: bool,
     /// For people.
@@ -69,7 +78,7 @@ impl Cloud {
     /// it is shown as completed. That of a root disk that is local to its host goes to the emptiest pool of the usual class.
     ///
     /// # Errors
-    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use, `PoolsFull`. With a freeze also
+    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use, `PoolsFull`, `HoldsStill`. With a freeze also
     /// `InvalidInput` for volumes that are not all of one running instance, and `WrongState` while that holds still for
     /// other snapshots.
     pub async fn create_snapshots(
@@ -88,12 +97,12 @@ impl Cloud {
         };
         let tags: Vec<_> = ids.iter().flat_map(of).collect();
         let names = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let action = if request.of_instance { "CreateSnapshots" } else { "CreateSnapshot" };
+        let action = if request.instance.is_some() { "CreateSnapshots" } else { "CreateSnapshot" };
         let nodes = self
             .commit(caller, action, names, async {
                 match request.freeze {
                     true => self.write_frozen(&snapshots, &tags).await,
-                    false => self.write_snapshots(&snapshots, &tags).await,
+                    false => self.write_snapshots(request.instance, &snapshots, &tags).await,
                 }
             })
             .await?;
@@ -119,6 +128,7 @@ impl Cloud {
             description: request.description.clone(),
             state: SnapshotState::Pending,
             freeze: None,
+            freeze_kind: FreezeKind::default(),
             message: None,
             created_at: self.now(),
         }

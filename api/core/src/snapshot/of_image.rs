@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tepui_db::SnapshotOfImageOutcome;
 use tepui_db::model::{Snapshot, SnapshotRecord, SnapshotState};
+use tepui_types::agent::FreezeKind;
 use tepui_types::{ImageId, NodeId, PoolId, SnapshotId};
 
 use crate::failpoint::pass;
@@ -61,6 +62,7 @@ impl Cloud {
             description: request.description.clone(),
             state: SnapshotState::Pending,
             freeze: None,
+            freeze_kind: FreezeKind::default(),
             message: None,
             created_at: self.now(),
         };

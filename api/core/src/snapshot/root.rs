@@ -4,26 +4,34 @@ use std::collections::BTreeSet;
 
 use tepui_db::NewSnapshotsOutcome;
 use tepui_db::model::Snapshot;
-use tepui_types::{NodeId, PoolId, SnapshotId, VolumeId};
+use tepui_types::{FreezeId, InstanceId, NodeId, PoolId, SnapshotId, VolumeId};
 
 use super::wrong_volume;
 use crate::volume::create::{class_of, emptiest};
 use crate::{Cloud, Error, Kind};
 
 impl Cloud {
-    /// The nodes that take them. Volumes have a pool; for a root disk one is chosen, and again where it is lost meanwhile.
+    /// The nodes that take them, or have their guest hold still for them. Volumes have a pool; for a root disk one is chosen, and again where it is lost meanwhile.
     pub(super) async fn write_snapshots(
         &self,
+        instance: Option<InstanceId>,
         snapshots: &[Snapshot],
         tags: &[(SnapshotId, String, String)],
     ) -> Result<Vec<NodeId>, Error> {
         let mut rows = snapshots.to_vec();
         let mut lost = BTreeSet::new();
         loop {
-            match self.db.create_snapshots(&rows, tags).await? {
+            let written = match instance {
+                Some(of) => {
+                    self.db.snapshot_instance(FreezeId::from_random(self.random()), of, &rows, tags).await
+                }
+                None => self.db.create_snapshots(&rows, tags).await,
+            };
+            match written? {
                 NewSnapshotsOutcome::Taking(nodes) => return Ok(nodes),
                 NewSnapshotsOutcome::VolumeMissing(id) => return Err(Error::not_found(Kind::Volume, id)),
                 NewSnapshotsOutcome::Moving(id) => return Err(Error::Moving { id: id.to_string() }),
+                NewSnapshotsOutcome::HoldsStill(id) => return Err(Error::HoldsStill { id: id.to_string() }),
                 NewSnapshotsOutcome::VolumeState(id, state) => return Err(wrong_volume(id, state)),
                 NewSnapshotsOutcome::RootState(id, state) => {
                     let (id, state) = (id.to_string(), state.name().into());

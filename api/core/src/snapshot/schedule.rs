@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use tepui_db::DeleteOutcome;
 use tepui_db::model::{ScheduledTests, Snapshot, SnapshotSchedule, SnapshotState};
+use tepui_types::agent::FreezeKind;
 use tepui_types::{FreezeId, PoolId, SnapshotId, SnapshotScheduleId, VolumeId};
 
 use crate::failpoint::pass;
@@ -157,6 +158,7 @@ impl Cloud {
             description: DESCRIPTION.into(),
             state: SnapshotState::Pending,
             freeze: None,
+            freeze_kind: FreezeKind::default(),
             message: None,
             created_at: now,
         }

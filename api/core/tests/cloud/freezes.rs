@@ -5,8 +5,8 @@ use tepui_core::{
 };
 use tepui_db::model::{Snapshot, SnapshotFreeze, SnapshotState};
 use tepui_types::agent::{
-    DiskState, FreezeObserved, FreezePart, FreezeState, PlacementState, SnapshotPart, StoredState,
-    WantedFreeze,
+    DiskState, FreezeKind, FreezeObserved, FreezePart, FreezeState, PlacementState, SnapshotPart,
+    StoredState, WantedFreeze,
 };
 use tepui_types::{SnapshotId, VolumeId};
 
@@ -179,7 +179,7 @@ async fn the_doctor_names_a_guest_that_cannot_be_thawed() {
     assert_eq!(site.found(ids[0]).await.state, SnapshotState::Error);
     let findings = site.t.cloud.doctor(&site.t.admin).await.unwrap();
     let object = format!("instance {}", site.instance);
-    let found = findings.iter().find(|one| one.object == object && one.what.contains("hold still"));
+    let found = findings.iter().find(|one| one.object == object && one.what.contains("holds still"));
     assert!(
         found.is_some_and(|one| one.severity == Severity::Failure && one.what.contains("no answer")),
         "{findings:?}"
@@ -266,4 +266,89 @@ async fn a_schedule_takes_its_snapshots_once_also_where_the_guest_does_not_hold_
     assert_eq!(site.wanted_freeze().await, None);
     site.serve().await;
     site.assert_completed(&ids, None, unheld).await;
+}
+
+impl Site {
+    /// Snapshots of what the instance has.
+    async fn take(&self, caller: &Caller, volumes: &[VolumeId]) -> Result<Vec<SnapshotId>, Error> {
+        let (volumes, instance) = (volumes.to_vec(), Some(self.instance));
+        let request = CreateSnapshots { volumes, instance, ..CreateSnapshots::default() };
+        let taken = self.t.cloud.create_snapshots(caller, &request).await?;
+        Ok(taken.into_iter().map(|record| record.snapshot.id).collect())
+    }
+
+    async fn local_root(&self) -> VolumeId {
+        let view = self.t.cloud.instance(&self.t.admin, self.instance).await.unwrap();
+        view.record.root_volume.as_ref().unwrap().id
+    }
+}
+
+#[tokio::test]
+async fn a_running_instance_is_paused_for_snapshots_of_several_of_its_volumes() {
+    let site = Site::new().await;
+    let volumes = site.both().await;
+    let root = site.local_root().await;
+    let mut ids = site.take(&site.t.admin, &[root, volumes[0], volumes[1]]).await.unwrap();
+    let of_root = ids.remove(0);
+    let wanted = site.wanted_freeze().await.unwrap();
+    assert_eq!((wanted.kind, wanted.wanted), (FreezeKind::Vcpus, FreezePart::Frozen));
+    assert_eq!(site.told_snapshots().await, [(of_root, false)], "the local root disk waits for nobody");
+    site.guest_says(FreezeState::Frozen).await;
+    assert_eq!(site.told_snapshots().await.len(), 3);
+    site.serve().await;
+    assert_eq!(site.wanted_freeze().await.unwrap().wanted, FreezePart::Thawed);
+    site.guest_says(FreezeState::Held).await;
+    assert_eq!(site.wanted_freeze().await, None);
+    for id in ids {
+        let found = site.found(id).await;
+        assert_eq!((found.state, found.freeze_kind), (SnapshotState::Completed, FreezeKind::Vcpus));
+    }
+    let found = site.found(of_root).await;
+    assert_eq!((found.state, found.freeze), (SnapshotState::Completed, None));
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_be_paused_fails_its_snapshots_and_says_why() {
+    let site = Site::new().await;
+    let volumes = site.both().await;
+    let ids = site.take(&site.t.admin, &volumes).await.unwrap();
+    site.guest_says(failed("the guest stands still already")).await;
+    for id in ids {
+        let found = site.found(id).await;
+        assert_eq!(
+            (found.state, found.message.as_deref()),
+            (SnapshotState::Error, Some("the guest stands still already"))
+        );
+        let told = snapshot_failure(&found);
+        assert!(told.contains("paused") && !told.contains("qemu-guest-agent"), "{told}");
+    }
+    assert_eq!((site.wanted_freeze().await, site.told_snapshots().await), (None, vec![]));
+    // Its node does not answer; the control plane ends meanwhile.
+    let ids = site.take(&site.t.admin, &volumes).await.unwrap();
+    let restarted = site.t.restarted();
+    site.t.clock.advance(61);
+    restarted.reconcile_once().await;
+    assert_eq!(site.found(ids[1]).await.state, SnapshotState::Error);
+    assert_eq!(site.wanted_freeze().await, None);
+}
+
+#[tokio::test]
+async fn an_instance_is_paused_only_where_snapshots_would_differ() {
+    let site = Site::new().await;
+    let volumes = site.both().await;
+    let rehearsal = Caller { dry_run: true, ..site.t.admin.clone() };
+    let rehearsed = site.take(&rehearsal, &volumes).await.unwrap_err();
+    assert!(matches!(rehearsed, Error::DryRunOk), "{rehearsed:?}");
+    site.take(&site.t.admin, &volumes[..1]).await.unwrap();
+    let root = site.local_root().await;
+    site.take(&site.t.admin, &[root, volumes[1]]).await.unwrap();
+    assert_eq!(site.wanted_freeze().await, None);
+    assert_eq!(site.told_snapshots().await.len(), 3);
+    site.take(&site.t.admin, &volumes).await.unwrap();
+    let busy = site.take(&site.t.admin, &volumes).await.unwrap_err();
+    assert!(matches!(busy, Error::HoldsStill { .. }), "{busy:?}");
+    site.guest_says(failed("no answer")).await;
+    site.t.cloud.stop_instances(&site.t.admin, &[site.instance], false).await.unwrap();
+    site.take(&site.t.admin, &volumes).await.unwrap();
+    assert_eq!(site.wanted_freeze().await, None, "it is to be off");
 }

@@ -14,6 +14,7 @@ pub mod launch_volumes;
 pub mod network;
 pub mod node;
 pub mod observe;
+pub mod paused;
 pub mod power;
 pub mod quarantine;
 pub mod random;
@@ -101,6 +102,9 @@ macro_rules! conformance_suite {
             freeze: snapshots_are_told_once_their_guest_holds_still_and_completed_once_it_held,
                 a_freeze_that_fails_fails_its_snapshots_and_no_others, a_freeze_is_of_one_running_guest,
                 a_freeze_that_nobody_ends_is_ended, a_copy_of_what_held_still_is_what_held_still;
+            paused: several_volumes_of_an_instance_wait_until_it_is_paused,
+                what_no_other_volume_has_to_wait_for_is_taken_at_once,
+                a_guest_is_paused_for_one_at_once_and_for_whole_calls_alone;
             schedule: a_schedule_serves_each_time_once, a_schedule_keeps_its_newest_and_touches_no_others,
                 schedules_are_their_projects_and_limited;
             scheduled_freeze: a_schedule_has_each_guest_hold_still_once_for_all_its_volumes,

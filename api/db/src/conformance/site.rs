@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tepui_types::agent::{IoLimits, PoolBackend, VolumeSource};
+use tepui_types::agent::{FreezeKind, IoLimits, PoolBackend, VolumeSource};
 use tepui_types::{AttachmentId, ExportId, Generation, InstanceId, NodeId, PoolId, SnapshotId, VolumeId};
 
 use super::world::{CAPACITY, Tenant, World};
@@ -166,6 +166,7 @@ impl Site {
             description: "before the upgrade".into(),
             state: SnapshotState::Pending,
             freeze: None,
+            freeze_kind: FreezeKind::default(),
             message: None,
             created_at: self.world.now(),
         }

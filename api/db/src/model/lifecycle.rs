@@ -304,14 +304,14 @@ named! {
 }
 
 named! {
-    /// How far a snapshot is that is taken while its guest's file systems hold still.
+    /// How far a snapshot is that is taken while its guest holds still.
     ///
     /// ```text
     ///   create ──▶ waiting ──frozen──▶ taking ──made──▶ taken ──thawed, and held until then──▶ held
     /// ```
     /// Whatever goes wrong on the way makes the snapshot `error`.
     SnapshotFreeze {
-        /// Its guest is asked to hold still; no storage host hears of it yet.
+        /// Its guest is to hold still; no storage host hears of it yet.
         Waiting = "waiting",
         /// Its guest holds still, and its storage host takes it.
         Taking = "taking",
@@ -355,7 +355,7 @@ impl MoveStage {
 named! {
     /// How far a freeze of a guest is.
     FreezeStage {
-        /// The guest is asked to hold still.
+        /// The guest is to hold still.
         Freezing = "freezing",
         /// It does.
         Frozen = "frozen",

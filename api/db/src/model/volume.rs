@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use tepui_types::agent::{IoLimits, PoolBackend, SnapshotSource, VolumeImage, VolumeSource};
+use tepui_types::agent::{FreezeKind, IoLimits, PoolBackend, SnapshotSource, VolumeImage, VolumeSource};
 use tepui_types::{
     AttachmentId, ExportId, FilerFolder, InstanceId, NodeId, PlacementId, PoolId, ProjectId, SnapshotId,
     VolumeId,
@@ -199,6 +199,8 @@ pub struct Snapshot {
     /// How far the freeze of its guest is that it is taken in; `None` of one that is taken without, or of which its host
     /// said that it failed. A copy is what it is a copy of.
     pub freeze: Option<SnapshotFreeze>,
+    /// What of its guest holds still in that freeze; it says nothing of a snapshot without one.
+    pub freeze_kind: FreezeKind,
     /// Why it failed, for administrators.
     pub message: Option<String>,
     /// When it was asked for.

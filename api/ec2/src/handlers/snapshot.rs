@@ -33,7 +33,7 @@ impl Handle for CreateSnapshotRequest {
         let [tags] = tags_for(self.tag_specifications, ["snapshot"])?;
         let volumes = vec![parse_id(Kind::Volume, &self.volume_id)?];
         let description = self.description.unwrap_or_default().to_string();
-        let request = CreateSnapshots { volumes, of_instance: false, freeze: false, description, tags };
+        let request = CreateSnapshots { volumes, description, tags, ..CreateSnapshots::default() };
         let taken = cx.cloud.create_snapshots(&cx.caller, &request).await?;
         taken.iter().map(shape).next().ok_or_else(ApiError::internal)
     }
@@ -42,9 +42,9 @@ impl Handle for CreateSnapshotRequest {
 impl Handle for CreateSnapshotsRequest {
     async fn handle(self, cx: &Context) -> Result<CreateSnapshotsResult, ApiError> {
         let [tags] = tags_for(self.tag_specifications, ["snapshot"])?;
-        let volumes = volumes_of(cx, &self.instance_specification).await?;
+        let (id, volumes) = volumes_of(cx, &self.instance_specification).await?;
         let description = self.description.unwrap_or_default().to_string();
-        let request = CreateSnapshots { volumes, of_instance: true, freeze: false, description, tags };
+        let request = CreateSnapshots { volumes, instance: Some(id), freeze: false, description, tags };
         let taken = cx.cloud.create_snapshots(&cx.caller, &request).await?;
         Ok(CreateSnapshotsResult { snapshots: taken.iter().map(info).collect() })
     }
@@ -74,8 +74,11 @@ fn check_region(cx: &Context, parameter: &str, named: &str) -> Result<(), ApiErr
     Err(ApiError::invalid_value(parameter, named, &rule))
 }
 
-/// The volumes of an instance that are meant, its root first.
-async fn volumes_of(cx: &Context, specification: &InstanceSpecification) -> Result<Vec<VolumeId>, ApiError> {
+/// The instance, and those of its volumes that are meant, its root first.
+async fn volumes_of(
+    cx: &Context,
+    specification: &InstanceSpecification,
+) -> Result<(InstanceId, Vec<VolumeId>), ApiError> {
     let excludes_root = specification.exclude_boot_volume.unwrap_or_default();
     let named = specification.instance_id.as_deref();
     let named = named.ok_or_else(|| ApiError::missing("InstanceSpecification.InstanceId"))?;
@@ -92,7 +95,7 @@ async fn volumes_of(cx: &Context, specification: &InstanceSpecification) -> Resu
             format!("'{id}' has no volumes to take snapshots of."),
         ));
     }
-    Ok(volumes)
+    Ok((id, volumes))
 }
 
 impl Handle for DescribeSnapshotsRequest {

@@ -15,10 +15,11 @@ use tepui_db::model::{ImportTask, Role};
 use tepui_db_sqlite::{Options, SqliteDb};
 use tepui_ec2::{Ec2, Ec2Config, ImageImports, UrlImport};
 use tepui_types::agent::{
-    DiskObserved, DiskPart, DiskState, EnrolRequest, ExportObserved, ExportPart, ExportState, IoLimits,
-    NodeCapacity, NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementPart, PlacementState,
-    PoolBackend, PoolObserved, PoolState, Report, SnapshotObserved, SnapshotPart, StorageObserved,
-    StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource, WantedDisk,
+    DiskObserved, DiskPart, DiskState, EnrolRequest, ExportObserved, ExportPart, ExportState, FreezeObserved,
+    FreezePart, FreezeState, IoLimits, NodeCapacity, NodeObserved, NodeUsage, OffReason, PlacementObserved,
+    PlacementPart, PlacementState, PoolBackend, PoolObserved, PoolState, Report, SnapshotObserved,
+    SnapshotPart, StorageObserved, StoragePart, StoredState, VolumeObserved, VolumePart, VolumeSource,
+    WantedDisk,
 };
 use tepui_types::{Digest, Epoch, NodeId, Timestamp};
 use uuid::Uuid;
@@ -184,7 +185,7 @@ impl Harness {
                 PartBody::Vpc(_) | PartBody::Absent => continue,
             };
             placements.extend(node.placements.into_iter().map(|wanted| {
-                let disks = disks_of(&wanted.wanted);
+                let (disks, freeze) = (disks_of(&wanted.wanted), freeze_of(&wanted.wanted));
                 let state = match wanted.wanted {
                     PlacementPart::Absent { .. } => PlacementState::Gone,
                     PlacementPart::Present(spec) => match spec.power {
@@ -196,7 +197,7 @@ impl Harness {
                         }
                     },
                 };
-                PlacementObserved { id: wanted.id, state, wanted: true, disks, freeze: None }
+                PlacementObserved { id: wanted.id, state, wanted: true, disks, freeze }
             }));
         }
         let observed = NodeObserved {
@@ -216,6 +217,16 @@ impl Harness {
         let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };
         self.cloud.report(self.node, report).await.unwrap();
     }
+}
+
+/// What a host says whose guest holds still as long as it is wanted.
+fn freeze_of(wanted: &PlacementPart) -> Option<FreezeObserved> {
+    let PlacementPart::Present(spec) = wanted else { return None };
+    let state = |wanted| match wanted {
+        FreezePart::Frozen => FreezeState::Frozen,
+        FreezePart::Thawed => FreezeState::Held,
+    };
+    spec.freeze.map(|freeze| FreezeObserved { id: freeze.id, state: state(freeze.wanted) })
 }
 
 /// What a host says that has done all that is wanted of its disks.

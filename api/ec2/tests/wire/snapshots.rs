@@ -1,8 +1,9 @@
-//! Copies of snapshots, and with whom they are shared.
+//! Copies of snapshots, with whom they are shared, and those of all volumes of an instance.
 
 use crate::client::Client;
 use crate::harness::Harness;
 use crate::reply::Element;
+use crate::volumes::{attached, scene};
 
 #[tokio::test]
 async fn a_snapshot_is_copied_within_the_region_and_shown_as_awss_copies_are() {
@@ -178,4 +179,38 @@ async fn permissions_are_added_removed_and_reset_in_both_of_awss_ways() {
         assert_eq!(them.refused(action, &codes).await.0, "InvalidParameterValue", "{action}");
     }
     assert_eq!(told().await, [""; 0]);
+}
+
+/// EC2 promises one moment of all volumes of an instance: it is paused for it, which no client has to ask for.
+#[tokio::test]
+async fn snapshots_of_several_volumes_of_an_instance_are_of_one_moment() {
+    let harness = Harness::new().await;
+    let (instance, root) = scene(&harness).await;
+    let client = &harness.admin;
+    for device in ["/dev/sdf", "/dev/sdg"] {
+        attached(&harness, &instance, device).await;
+    }
+    let of = [("InstanceSpecification.InstanceId", instance.as_str()), ("Description", "whole")];
+    let rehearsed = client.refused("CreateSnapshots", &[&of[..], &[("DryRun", "true")]].concat()).await;
+    assert_eq!(rehearsed, ("DryRunOperation".into(), 412));
+    let taken = client.ok("CreateSnapshots", &of).await;
+    assert_eq!(taken.items("snapshotSet").len(), 3);
+    let busy = client.refused("CreateSnapshots", &of).await;
+    assert_eq!(busy, ("Unavailable".into(), 503), "which clients repeat by themselves");
+    let states = async || {
+        let found = client.ok("DescribeSnapshots", &[("Owner.1", "self")]).await;
+        let state = |one: &Element| (one.text_at("volumeId") == root, one.text_at("status").to_owned());
+        found.items("snapshotSet").iter().map(state).collect::<Vec<_>>()
+    };
+    // The guest is paused, the snapshots are taken, it goes on; that of the local root disk waits for nothing of it.
+    harness.settle().await;
+    for (is_root, state) in states().await {
+        assert_eq!(state, if is_root { "completed" } else { "pending" });
+    }
+    harness.settle().await;
+    harness.settle().await;
+    for (_, state) in states().await {
+        assert_eq!(state, "completed");
+    }
+    client.ok("CreateSnapshots", &of).await;
 }

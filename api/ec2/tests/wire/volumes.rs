@@ -121,7 +121,7 @@ pub(crate) async fn scene(harness: &Harness) -> (String, String) {
 }
 
 /// A volume of one GiB that is attached there.
-async fn attached(harness: &Harness, instance: &str, device: &str) -> String {
+pub(crate) async fn attached(harness: &Harness, instance: &str, device: &str) -> String {
     let client = &harness.admin;
     let volume = client.ok("CreateVolume", &[("Size", "1")]).await.text_at("volumeId").to_owned();
     harness.settle().await;

@@ -2,6 +2,7 @@
 
 use tepui_core::{Caller, CopySnapshot, CopyTo, CreateSnapshots, Error, Kind, TEST_FAILED, snapshot_failure};
 use tepui_db::model::{self, Role, SnapshotRecord, SnapshotTested};
+use tepui_types::agent::FreezeKind;
 use tepui_types::rest::{
     CopySnapshotRequest, CreateSnapshotRequest, Empty, List, Snapshot, SnapshotConsistency,
     SnapshotInstanceRequest, SnapshotState, SnapshotTest,
@@ -43,7 +44,7 @@ pub(super) async fn create(call: Call, request: CreateSnapshotRequest) -> Result
     let of = find_disk(&call, &request.volume).await?;
     let CreateSnapshotRequest { volume: _, description, freeze, name, mut tags } = request;
     tags.extend(name.map(|name| ("Name".to_owned(), name)));
-    let new = CreateSnapshots { volumes: vec![of], of_instance: false, freeze, description, tags };
+    let new = CreateSnapshots { volumes: vec![of], instance: None, freeze, description, tags };
     let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
     let taken = taken.into_iter().next().map(|record| shown(&call.caller, record));
     taken.ok_or_else(|| Error::not_found(Kind::Volume, of).into())
@@ -65,7 +66,7 @@ pub(super) async fn of_instance(
         return Err(Error::invalid("instance", record.instance.id, rule).into());
     }
     let SnapshotInstanceRequest { description, freeze, exclude_root: _, tags } = request;
-    let new = CreateSnapshots { volumes, of_instance: true, freeze, description, tags };
+    let new = CreateSnapshots { volumes, instance: Some(record.instance.id), freeze, description, tags };
     let taken = call.cloud().create_snapshots(&call.caller, &new).await?;
     Ok(List { items: taken.into_iter().map(|record| shown(&call.caller, record)).collect() })
 }
@@ -137,9 +138,9 @@ pub(super) fn shown(to: &Caller, record: SnapshotRecord) -> Snapshot {
             model::SnapshotState::Deleting => SnapshotState::Deleting,
             model::SnapshotState::Error => SnapshotState::Error,
         },
-        consistency: match snapshot.freeze {
-            Some(_) => SnapshotConsistency::FileSystem,
-            None => SnapshotConsistency::Crash,
+        consistency: match snapshot.freeze.map(|_| snapshot.freeze_kind) {
+            Some(FreezeKind::FileSystems) => SnapshotConsistency::FileSystem,
+            Some(FreezeKind::Vcpus) | None => SnapshotConsistency::Crash,
         },
         trouble: snapshot.message.map(|message| match to.role {
             Role::Administrator => message,

@@ -29,7 +29,7 @@ pub use endpoints::{
     SENDING_PATH,
 };
 pub use enrol::{EnrolReply, EnrolRequest, NodeCapacity, RenewReply, RenewRequest};
-pub use freeze::{FreezeObserved, FreezePart, FreezeState, WantedFreeze};
+pub use freeze::{FreezeKind, FreezeObserved, FreezePart, FreezeState, WantedFreeze};
 pub use io::{DiskIo, IoCounters, IoLimits};
 pub use leftover::{Leftover, LeftoverKind, MOST_LEFTOVERS, StoredId, WantedUnlink};
 pub use node_part::{

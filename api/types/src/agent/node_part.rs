@@ -89,7 +89,7 @@ pub struct PlacementSpec {
     /// whole life of an instance.
     #[serde(default, skip_serializing_if = "ScratchDisks::is_none")]
     pub scratch: ScratchDisks,
-    /// Its file systems are to hold still, or were.
+    /// It is to hold still, or was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze: Option<WantedFreeze>,
     /// What the metadata service shows to the guest.

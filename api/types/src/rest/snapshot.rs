@@ -126,7 +126,8 @@ pub struct SnapshotImageRequest {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Takes a snapshot of each disk of an instance.
+/// Takes a snapshot of each disk of an instance. Those of the volumes that it writes are of one moment, for which it is paused
+/// while it runs; that of a root disk that is local to its host is of another one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotInstanceRequest {

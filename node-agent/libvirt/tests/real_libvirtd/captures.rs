@@ -4,7 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use tepui_libvirt::{CaptureState, DomainState, LibvirtHost, domain_name};
+use tepui_libvirt::{CaptureState, DomainState, FreezeAnswer, LibvirtHost, domain_name};
+use tepui_types::agent::FreezeKind;
 
 use crate::support::{Guest, PrivateHost, raw_image, wait_for_state};
 use crate::{DEADLINE, PATIENCE};
@@ -114,5 +115,33 @@ async fn a_capture_that_is_called_off_or_loses_its_guest_has_failed_and_leaves_n
     libvirt.force_off(guest.id()).await.unwrap();
     let without_guest = ended(&libvirt, &guest).await;
     assert!(matches!(without_guest, CaptureState::Failed(_)), "{without_guest:?}");
+    libvirt.forget(guest.id()).await.unwrap();
+}
+
+/// As where snapshots are asked for of all disks of an instance.
+#[tokio::test]
+async fn a_guest_is_paused_and_resumed_beside_a_capture_which_is_whole() {
+    let host = PrivateHost::start();
+    let libvirt = host.connect(2, DEADLINE).await;
+    let guest = booted(&host, &libvirt).await;
+    let place = (BYTES / 4, BYTES / 2);
+    write(&host, &guest, 0x5a, place);
+    let to = target(&host);
+    assert!(libvirt.begin_capture(guest.id(), &to).await.unwrap());
+    for _ in 0..2 {
+        let paused = libvirt.freeze(guest.id(), FreezeKind::Vcpus).await.unwrap();
+        assert_eq!(paused, FreezeAnswer::Frozen(1));
+        assert_eq!(libvirt.thaw(guest.id(), FreezeKind::Vcpus).await.unwrap(), Some(1));
+    }
+    assert_eq!(libvirt.capture_state(guest.id()).await.unwrap(), CaptureState::UnderWay, "it takes longer");
+    assert_eq!(libvirt.freeze(guest.id(), FreezeKind::Vcpus).await.unwrap(), FreezeAnswer::Frozen(1));
+    assert_eq!(ended(&libvirt, &guest).await, CaptureState::Whole, "also while the guest is paused");
+    assert_eq!(libvirt.thaw(guest.id(), FreezeKind::Vcpus).await.unwrap(), Some(1));
+    assert!(read(&raw(&host, &to), place.0, MIB).iter().all(|read| *read == 0x5a));
+    // One begins while the guest is paused, too.
+    assert_eq!(libvirt.freeze(guest.id(), FreezeKind::Vcpus).await.unwrap(), FreezeAnswer::Frozen(1));
+    assert!(libvirt.begin_capture(guest.id(), &target(&host)).await.unwrap());
+    assert_eq!(libvirt.thaw(guest.id(), FreezeKind::Vcpus).await.unwrap(), Some(1));
+    assert_eq!(ended(&libvirt, &guest).await, CaptureState::Whole);
     libvirt.forget(guest.id()).await.unwrap();
 }
