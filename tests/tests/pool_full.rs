@@ -58,7 +58,7 @@ fn guests_whose_pools_are_full_stand_still_are_told_of_by_volume_and_go_on_once_
             names_all.then_some(())
         });
         let status = ec2.call("describe_instance_status", &json!({ "InstanceIds": [guest] })).answer();
-        assert_eq!(status["InstanceStatuses"][0]["InstanceStatus"]["Status"], "impaired");
+        assert_eq!(status["InstanceStatuses"][0]["SystemStatus"]["Status"], "impaired");
     }
     let nodes = cloud.tepui_json(&["node", "list"]);
     assert!(nodes[0]["impaired"].is_null(), "a pool is full, and not the host: {nodes}");

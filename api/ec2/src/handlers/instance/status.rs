@@ -42,7 +42,7 @@ fn shape(zone: &str, status: &InstanceStatus) -> Shape {
         Health::Initializing => ("initializing", "initializing"),
         Health::NotApplicable => ("not-applicable", "not-applicable"),
         Health::Unknown => ("insufficient-data", "insufficient-data"),
-        // The host is in trouble, not what runs on it.
+        // The host or a pool is in trouble, not what runs there.
         Health::Impaired => ("ok", "impaired"),
     };
     Shape {
