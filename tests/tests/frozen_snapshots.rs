@@ -55,6 +55,13 @@ fn a_guest_without_a_guest_agent_refuses_to_hold_still_and_goes_on() {
     cloud.tepui(&["snapshot", "delete", "still", "--yes"]).ok();
     cloud.tepui(&["snapshot", "create", "crash", "--volume", "data"]).ok();
     assert_eq!(cloud.tepui_json(&["snapshot", "show", "crash"])["consistency"], "crash");
+    // It is paused for those of several volumes, which needs no help of its; its local root disk is beside them.
+    attach(&cloud, "more", "web");
+    cloud.tepui(&["snapshot", "create", "whole", "--instance", "web"]).ok();
+    let taken = cloud.tepui_json(&["snapshot", "list"]);
+    let of_all = taken.as_array().into_iter().flatten().filter(|one| one["name"] == "whole");
+    let states: Vec<_> = of_all.map(|one| (one["state"].clone(), one["consistency"].clone())).collect();
+    assert_eq!(states, vec![("completed".into(), "crash".into()); 3]);
     let scheduled = scheduled(&cloud, "data");
     assert_eq!(scheduled["consistency"], "crash", "a schedule takes what can be had");
     assert_eq!(scheduled["description"], "taken by a schedule; its guest did not hold still");
