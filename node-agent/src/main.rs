@@ -137,12 +137,17 @@ async fn join_cloud(config: &NodeConfig, token: &str) -> anyhow::Result<()> {
 
 async fn run_doctor(config: &NodeConfig, options: &DoctorOptions) -> anyhow::Result<ExitCode> {
     let (_, parts) = build(config).await?;
+    let servers = match &parts.disks {
+        DiskChoice::Local { pools, .. } => Some(pools),
+        DiskChoice::Given { .. } => None,
+    };
     let site = doctor::Site {
         data_dir: &config.data_dir,
         underlay_address: config.underlay_address,
         hypervisor: parts.hypervisor.as_ref(),
         is_real: matches!(config.hypervisor, HypervisorConfig::Libvirt { .. }),
         network: parts.network.as_ref(),
+        servers,
         now: now(),
     };
     let mut examination = doctor::examine(site).await?;
@@ -181,7 +186,7 @@ async fn build(config: &NodeConfig) -> anyhow::Result<(Settings, AgentParts)> {
                 network: network(config).await?,
                 disks: DiskChoice::Local {
                     cache: limits(config),
-                    pools: PoolSettings { iscsi: iscsi(config)?, nfs: nfs(config) },
+                    pools: PoolSettings { iscsi: iscsi(config), nfs: nfs(config) },
                 },
                 metadata: true,
                 boot_id,
@@ -208,11 +213,9 @@ fn hypervisor(uri: &str, connections: usize) -> anyhow::Result<Arc<dyn Hyperviso
 }
 
 /// How volumes are served: beside the guests' network, at the address by which the other hosts know this one.
-fn iscsi(config: &NodeConfig) -> anyhow::Result<tepui_storage::iscsi::Settings> {
-    let run_dir = config.run_dir.join("iscsi");
-    std::fs::create_dir_all(&run_dir)?;
+fn iscsi(config: &NodeConfig) -> tepui_storage::iscsi::Settings {
     let portal = SocketAddr::from((config.underlay_address, tepui_storage::iscsi::PORT));
-    Ok(tepui_storage::iscsi::Settings::new(run_dir, portal))
+    tepui_storage::iscsi::Settings::new(config.run_dir.join("iscsi"), portal)
 }
 
 /// Its numbers must outlive a boot: `data_dir` does.

@@ -128,6 +128,8 @@ pub struct Found {
     pub open: bool,
     /// Who has it open.
     pub connections: Vec<Connection>,
+    /// Whom it lets in beside its own client, by the server's words. Of what is none of ours nothing is said.
+    pub others: Vec<String>,
 }
 
 /// Why an export is not as it should be.
@@ -184,6 +186,22 @@ pub enum ExportError {
     Failpoint(#[from] Tripped),
 }
 
+impl ExportError {
+    /// Whether the server does not run, as far as can be told where it is ruled from.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Tgt(error) => error.is_absence(),
+            Self::Nfs(error) => matches!(error, NfsError::Away),
+            Self::Invalid { .. }
+            | Self::Held { .. }
+            | Self::Conflict { .. }
+            | Self::File { .. }
+            | Self::Stopped
+            | Self::Failpoint(_) => false,
+        }
+    }
+}
+
 /// Serves volumes. Each call may be repeated, and the agent may die in the middle of any: the same call then goes on.
 #[async_trait]
 pub trait Backend: Send + Sync {
@@ -226,10 +244,11 @@ pub trait Backend: Send + Sync {
     /// The server refuses or gives no answer.
     async fn revoke(&self, id: ExportId, patience: Duration) -> Result<Revoked, ExportError>;
 
-    /// Everything that the server has, for reconciliation and the doctor.
+    /// Everything that the server has, for the doctor: it changes nothing, starts nothing, and asks the server and not
+    /// what this process knows of it. A backend without a server tells what it knows from its caller.
     ///
     /// # Errors
-    /// The server gives no answer.
+    /// The server does not run ([`ExportError::is_absence`]) or gives no answer.
     async fn list(&self) -> Result<Vec<Found>, ExportError>;
 }
 
@@ -245,6 +264,7 @@ pub(crate) fn all(exports: &Known) -> Vec<Found> {
         access: *access,
         open: true,
         connections: vec![],
+        others: vec![],
     };
     exports.iter().map(found).collect()
 }
@@ -288,6 +308,7 @@ mod tests {
             access: of.access,
             open: true,
             connections: vec![],
+            others: vec![],
         }
     }
 

@@ -222,6 +222,36 @@ impl Backend for Filer {
     }
 }
 
+/// How an export stands by its file alone, for the doctor: what became of it is nowhere else.
+///
+/// # Errors
+/// The file cannot be looked at.
+pub fn look(id: ExportId, volume: VolumeId, path: &Path) -> io::Result<Found> {
+    let file = fs::metadata(path)?;
+    let (access, open, other) = match (file.uid(), file.gid()) {
+        (0, 0) => (Access::ReadWrite, false, None),
+        (owner, _) if owner == writer(id) => (Access::ReadWrite, true, None),
+        // Shut, and to be replaced still.
+        (0, group) if group == writer(id) => (Access::ReadWrite, false, None),
+        (0, group) if group == readers(volume) && file.mode() & 0o777 == READ => {
+            (Access::ReadOnly, true, None)
+        }
+        (owner, group) => {
+            let other = format!("the user {owner} of the group {group}, to whom its file belongs");
+            (Access::ReadWrite, false, Some(other))
+        }
+    };
+    Ok(Found {
+        name: id.to_string(),
+        id: Some(id),
+        path: Some(path.to_owned()),
+        access,
+        open,
+        connections: vec![],
+        others: other.into_iter().collect(),
+    })
+}
+
 /// Who its client says that he is: of a writer the export's own user, of readers one of their volume.
 fn user_of(export: &Export) -> u32 {
     match export.access {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tepui_types::{SnapshotId, Timestamp, VolumeId};
 
 use crate::error::file;
-use crate::shelf::{Found, Holds, Making, SNAPSHOTS, VOLUMES, point};
+use crate::shelf::{DISK, Found, Holds, Making, SNAPSHOTS, VOLUMES, point};
 use crate::{Pool, PoolError, durable, reflink};
 
 /// The sector size of most disks below, and the block size of the file systems a pool may be on: guests and targets
@@ -26,6 +26,13 @@ pub struct Volume {
     pub bytes: u64,
     /// What it takes of the pool, extents that it shares with snapshots included.
     pub allocated: u64,
+}
+
+impl Volume {
+    /// Where the file of a volume is in a pool, for whoever does not hold the pool.
+    pub fn file_in(pool: &Path, id: VolumeId) -> PathBuf {
+        pool.join(VOLUMES).join(id.to_string()).join(DISK)
+    }
 }
 
 impl Pool {

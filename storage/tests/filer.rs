@@ -15,9 +15,9 @@ use support::filer::{FilerLab, filer_lab, settings};
 use support::lab::{PATIENCE, export};
 use support::nfs::NfsClient;
 use support::{MIB, volume};
-use tepui_storage::filer::{Filer, STEPS, Settings};
+use tepui_storage::filer::{self, Filer, STEPS, Settings};
 use tepui_storage::{Access, Backend as _, Export, ExportError, Revoked};
-use tepui_types::failpoint;
+use tepui_types::{ExportId, failpoint};
 
 use Access::{ReadOnly, ReadWrite};
 
@@ -97,10 +97,15 @@ fn a_volume_is_its_exports_user_s_alone() {
         let error = lab.refused(&lab.export(2, ReadWrite));
         assert!(matches!(error, ExportError::Held { .. }), "another agent sees it, too: {error}");
         assert_eq!(lab.run(lab.filer.list()).unwrap(), []);
+        let told = |id| filer::look(id, volume(1), &export.path).unwrap();
+        let (own, others) = (told(export.id), told(ExportId::from_random(2)));
+        assert!(own.open && own.access == ReadWrite && own.others.is_empty(), "{own:?}");
+        assert!(!others.open && others.others[0].contains("to whom its file belongs"), "{others:?}");
         right.opens();
 
         assert_eq!(lab.revoke(&export), Revoked::Gone);
         assert_eq!(owner(&export), ROOTS);
+        assert!(!filer::look(export.id, volume(1), &export.path).unwrap().open);
         assert!(right.refusal().contains("ACCESS denied"));
         let mut foreign = export;
         foreign.path = lab.path.join("elsewhere");

@@ -539,6 +539,8 @@ fn the_log_of_tgtd_stays_short() {
         let log = lab.settings.log();
         fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(&vec![b'x'; 2 << 20]).unwrap();
         lab.run(lab.tgt.list()).unwrap();
+        assert!(fs::metadata(&log).unwrap().len() > 2 << 20, "whoever looks changes nothing");
+        lab.run(lab.tgt.ensure_all(&[])).unwrap();
         assert_eq!(fs::metadata(&log).unwrap().len(), 0);
         let export = lab.export(1, ReadWrite);
         lab.ensure(&export);

@@ -1,7 +1,9 @@
-//! Compares what the ledger says with what is on the host: ledger ↔ domains ↔ processes ↔ disk files ↔ network.
+//! Compares what the ledger says with what is on the host: ledger ↔ domains ↔ processes ↔ disk files ↔ network,
+//! and what serves volumes.
 
 mod books;
 mod disks;
+mod exports;
 mod fix;
 mod freezes;
 mod network;
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tepui_libvirt::DomainState;
 use tepui_types::{PlacementId, Timestamp};
@@ -19,6 +22,7 @@ use tepui_types::{PlacementId, Timestamp};
 use crate::agent::{Layout, StartError};
 use crate::hypervisor::Hypervisor;
 use crate::network::Network;
+use crate::storage::PoolSettings;
 
 pub use books::{Books, compare};
 pub use disks::Files;
@@ -48,6 +52,8 @@ pub enum Subject {
     Disks,
     /// Devices, namespaces, filters, servers.
     Network,
+    /// What serves volumes to others.
+    Exports,
 }
 
 /// Something that is not as it should be.
@@ -65,6 +71,12 @@ pub struct Finding {
     pub cure: String,
     /// What [`fix`] does about it; `None` where that could cost a guest or data.
     pub fix: Option<Fix>,
+}
+
+impl Finding {
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        (self.subject, &self.object) == (other.subject, &other.object)
+    }
 }
 
 /// A cure that risks nothing.
@@ -126,9 +138,14 @@ pub struct Site<'a> {
     pub is_real: bool,
     /// The guests' network.
     pub network: &'a dyn Network,
+    /// How volumes are served; `None` where that is simulated.
+    pub servers: Option<&'a PoolSettings>,
     /// The time.
     pub now: Timestamp,
 }
+
+/// Until the second look at what differs for a moment while the agent does as it is told.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What was seen, and what is wrong with it.
 #[derive(Debug, Default)]
@@ -159,7 +176,22 @@ pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
     findings.extend(processes::findings(&inventory));
     findings.extend(disks::findings(&books, &inventory, &layout.disks(), &layout.consoles()));
     findings.extend(network::findings(&books, &inventory, site.network).await);
+    findings.extend(of_volumes(site, &books).await?);
     Ok(Examination { books, inventory, findings })
+}
+
+/// What is found of volumes, and found again a moment later: a change that comes from the control plane meanwhile is in
+/// the ledger before it is anywhere else.
+async fn of_volumes(site: Site<'_>, books: &Books) -> Result<Vec<Finding>, StartError> {
+    let first = exports::findings(books, site.servers).await;
+    if first.is_empty() {
+        return Ok(first);
+    }
+    tokio::time::sleep(LOOK_AGAIN).await;
+    let books = Books::read(site.data_dir)?;
+    let mut again = exports::findings(&books, site.servers).await;
+    again.retain(|found| first.iter().any(|one| one.is_of_the_same(found)));
+    Ok(again)
 }
 
 async fn take_inventory(site: Site<'_>, consoles: io::Result<Files>) -> (Inventory, Vec<Finding>) {

@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 
 use tepui_types::rest::{CheckOutcome, DoctorCheck, DoctorReport};
 
-use super::{Examination, Finding, Severity, Subject};
+use super::{Examination, Finding, Severity, Subject, exports};
 
-const SUBJECTS: [(Subject, &str); 5] = [
+const SUBJECTS: [(Subject, &str); 6] = [
     (Subject::Ledger, "ledger"),
     (Subject::Guests, "guests"),
     (Subject::Processes, "processes"),
     (Subject::Disks, "disks"),
     (Subject::Network, "network"),
+    (Subject::Exports, "exports"),
 ];
 
 /// The report of an examination, after `fixed` was put right.
@@ -51,6 +52,7 @@ fn passed(name: &str, subject: Subject, examination: &Examination) -> DoctorChec
         },
         Subject::Disks => format!("{} files are accounted for", inventory.disks.ages.len()),
         Subject::Network => format!("{} VPCs are as wanted", books.wanted.vpcs.len()),
+        Subject::Exports => format!("{} are open as wanted", exports::count(books)),
     };
     DoctorCheck { name: name.to_owned(), outcome: CheckOutcome::Pass, message, cure: None, fixable: false }
 }

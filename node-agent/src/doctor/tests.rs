@@ -29,6 +29,7 @@ fn site<'a>(data_dir: &'a Path, hypervisor: &'a dyn Hypervisor, network: &'a dyn
         hypervisor,
         is_real: false,
         network,
+        servers: None,
         now: Timestamp::UNIX_EPOCH,
     }
 }
@@ -270,6 +271,7 @@ async fn files_are_removed_and_the_report_says_so() {
         "WARN  p-9.log: the console's log of an instance that is gone",
         "      try: tepui-node doctor --fix",
         "PASS  network: 0 VPCs are as wanted",
+        "PASS  exports: 0 are open as wanted",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     let fixed = fix(site, &before).await.unwrap();

@@ -190,6 +190,7 @@ fn the_network_is_made_good_here_only_while_no_agent_does_it() {
             (SimulatedHypervisor::new(SimulatedSettings::default()), lab.restarted().await);
         let underlay_address = Ipv4Addr::LOCALHOST;
         let site = Site {
+            servers: None,
             data_dir: dir.path(),
             underlay_address,
             hypervisor: &hypervisor,

@@ -17,7 +17,7 @@ use crate::support::{MIB, pool_id, volume};
 use crate::{Host, client, present};
 
 /// Runs a test on a host whose pool is in a folder of a filer.
-fn filer_host(test: impl FnOnce(&mut Host, &mut Server, &Path) + Send + 'static) {
+pub(crate) fn filer_host(test: impl FnOnce(&mut Host, &mut Server, &Path) + Send + 'static) {
     nfs::host(|path| {
         let mut host = Host::with(path, PoolBackend::Nfs);
         let pool = &mut host.part.pools[0];

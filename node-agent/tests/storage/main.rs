@@ -9,6 +9,7 @@
 #[path = "../../../storage/tests/support/mod.rs"]
 mod support;
 
+mod doctor;
 mod filer;
 mod images;
 mod leftovers;

@@ -73,7 +73,7 @@ impl TgtError {
     }
 
     /// Whether nobody listens at the socket.
-    pub(super) fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         let absent = |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
         matches!(self, Self::Silent { source, .. } if absent(source.kind()))
     }

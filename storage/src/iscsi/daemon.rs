@@ -51,6 +51,11 @@ impl Settings {
         Self { run_dir, portal, program: "tgtd".into(), io_threads: 16, ping_seconds: 5, lost_pings: 3 }
     }
 
+    /// How an operator speaks to it: a command line to which `--mode` and `--op` are added.
+    pub fn admin(&self) -> String {
+        format!("TGT_IPC_SOCKET={} tgtadm -C {NUMBER} --lld iscsi", self.socket_stem().display())
+    }
+
     fn socket_stem(&self) -> PathBuf {
         self.run_dir.join("tgt")
     }

@@ -17,6 +17,7 @@
 
 mod control;
 mod daemon;
+mod look;
 mod names;
 mod protocol;
 mod show;
@@ -35,7 +36,8 @@ pub use control::TgtError;
 use control::{Control, State};
 use daemon::Daemon;
 pub use daemon::Settings;
-use names::{export_of, serial, target_name, target_number};
+use look::{connection, found};
+use names::{serial, target_name, target_number};
 pub use protocol::Code;
 use show::{Target, Unit};
 
@@ -128,6 +130,7 @@ impl Backend for Tgt {
     /// With one look at tgtd, which takes as long as it has targets.
     async fn ensure_all(&self, exports: &[Export]) -> Result<Vec<Result<Source, ExportError>>, ExportError> {
         let _gate = self.gate.lock().await;
+        self.daemon.trim_log()?;
         let mut host = Inventory::of(self.control()).await?;
         let mut opened = Vec::new();
         for export in exports {
@@ -142,9 +145,7 @@ impl Backend for Tgt {
     }
 
     async fn list(&self) -> Result<Vec<Found>, ExportError> {
-        let targets = self.control().targets().await?;
-        self.daemon.trim_log()?;
-        Ok(targets.iter().map(found).collect())
+        Ok(self.control().targets().await?.iter().map(found).collect())
     }
 }
 
@@ -434,22 +435,10 @@ fn whole_megabytes(bytes: u64) -> u64 {
     bytes / 1_000_000
 }
 
-fn found(target: &Target) -> Found {
-    let id = export_of(&target.name);
-    let unit = target.units.iter().find(|unit| unit.path.is_some());
-    Found {
-        name: target.name.clone(),
-        id,
-        path: unit.and_then(|unit| unit.path.as_ref()).map(Into::into),
-        access: if unit.is_some_and(|unit| unit.read_only) { Access::ReadOnly } else { Access::ReadWrite },
-        open: !target.admitted.is_empty(),
-        connections: target.sessions.iter().map(connection).collect(),
-    }
-}
-
 fn opened(export: &Export, name: String, open: bool) -> Found {
     let path = Some(export.path.clone());
-    Found { name, id: Some(export.id), path, access: export.access, open, connections: vec![] }
+    let (id, access) = (Some(export.id), export.access);
+    Found { name, id, path, access, open, connections: vec![], others: vec![] }
 }
 
 fn access(target: &Target) -> &'static str {
@@ -457,10 +446,6 @@ fn access(target: &Target) -> &'static str {
         Access::ReadOnly => "read-only",
         Access::ReadWrite => "read-write",
     }
-}
-
-fn connection(session: &show::Session) -> Connection {
-    Connection { peer: session.initiator.clone(), address: session.address }
 }
 
 /// Takes one of `codes` for success: what was to be done is done.

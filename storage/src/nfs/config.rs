@@ -1,11 +1,17 @@
 //! Ganesha's configuration, and what its log says came of it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::ledger::Entry;
+
+/// What stands before the list of all exports.
+const LIST: &str = "Exports after update\n";
+/// What stands before a folder in it.
+const PATH: &str = "with path (";
 
 /// All that ganesha is told.
 ///
@@ -36,6 +42,11 @@ pub(super) fn text<'a>(
     exports.fold(head, |text, entry| text + &block(entry))
 }
 
+/// Whether a configuration has an export's block as it was written.
+pub(super) fn has(text: &str, entry: &Entry) -> bool {
+    text.contains(&block(entry))
+}
+
 fn block(entry: &Entry) -> String {
     let Entry { number, group, folder, address, .. } = entry;
     let access = if entry.read_only { "RO" } else { "RW" };
@@ -56,15 +67,27 @@ pub(super) fn said(log: &Path, from: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The folders that ganesha serves, by the list that it wrote last. `None` where it wrote none.
+pub(super) fn served(said: &str) -> Option<BTreeSet<PathBuf>> {
+    let (_, list) = said.rsplit_once(LIST)?;
+    let folder = |line: &str| {
+        let (number, rest) = line.split_once(" pseudo (")?;
+        let (folder, _) = rest.split_once(PATH)?.1.split_once(") and tag")?;
+        // 0 is ganesha's own, the root of what version 4 of the protocol would see.
+        (!number.ends_with(" 0")).then(|| PathBuf::from(folder))
+    };
+    Some(list.lines().filter_map(folder).filter(|folder| !is_released(said, folder)).collect())
+}
+
 /// Whether ganesha serves a folder, by the list that it writes after it has read its configuration anew.
 pub(super) fn is_listed(said: &str, folder: &Path) -> bool {
-    let list = said.rsplit_once("Exports after update\n").map(|(_, list)| list);
+    let list = said.rsplit_once(LIST).map(|(_, list)| list);
     list.is_some_and(|list| list.contains(&listed(folder)))
 }
 
 /// How the list names a folder.
 fn listed(folder: &Path) -> String {
-    format!("with path ({}) and tag", folder.display())
+    format!("{PATH}{}) and tag", folder.display())
 }
 
 /// Whether ganesha will not serve a folder.
@@ -95,6 +118,7 @@ mod tests {
 28/11/2026 10:14:29 : vm : [sigmgr] free_export_resources :EXPORT :DEBUG :Goodbye export 0x7f4 path /pool/e3 pseudo No Export
 28/11/2026 10:14:29 : vm : [svc_7] free_export_resources :EXPORT :DEBUG :Goodbye export 0x7f3 path /pool/e1 pseudo No Export
 28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Exports after update
+28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     0 pseudo (/) with path (/) and tag ((null))
 28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     2 pseudo (/2) with path (/pool/e2) and tag ((null))
 28/11/2026 10:14:30 : vm : [sigmgr] reread_exports :EXPORT :INFO :Export     3 pseudo (/3) with path (/pool/e3) and tag ((null))
 ";
@@ -111,5 +135,9 @@ mod tests {
         assert_eq!(told("/pool/e"), [false; 3], "a name that begins another");
         assert_eq!(told("/pool/e4"), [false, true, false]);
         assert!(!is_listed("with path (/pool/e1) and tag", Path::new("/pool/e1")), "no list");
+        assert_eq!(served(LOG), Some(["/pool/e2", "/pool/e3"].map(PathBuf::from).into()));
+        let gone = "svc_7] free_export_resources :EXPORT :DEBUG :Goodbye export 0x7f4 path /pool/e2 pseudo No Export\n";
+        assert_eq!(served(&format!("{LOG}{gone}")), Some([PathBuf::from("/pool/e3")].into()));
+        assert_eq!(served("Export 1 pseudo (/1) with path (/pool/e1) and tag ((null))\n"), None, "no list");
     }
 }

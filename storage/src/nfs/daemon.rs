@@ -118,7 +118,7 @@ impl Daemon {
     }
 
     /// Whether clients find its mount protocol by way of the port mapper, and are answered.
-    async fn is_known(&self) -> Result<bool, NfsError> {
+    pub(super) async fn is_known(&self) -> Result<bool, NfsError> {
         let mut ask = Command::new("rpcinfo");
         ask.args(["-T", "tcp", &self.settings.address.to_string()]).args(MOUNT_PROGRAM);
         ask.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);

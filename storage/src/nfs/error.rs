@@ -21,6 +21,9 @@ pub enum NfsError {
         /// What it said last.
         reason: String,
     },
+    /// Ganesha's log was emptied since it said last what it serves.
+    #[error("ganesha.nfsd has not said what it serves")]
+    Untold,
     /// Ganesha refuses an export.
     #[error("ganesha.nfsd does not serve {}", folder.display())]
     Refused {

@@ -179,6 +179,7 @@ impl Ledger {
                 open: entry.stage == Stage::Open,
                 // Ganesha does not say who has an export open; while one closes a call of it is under way.
                 connections: (entry.stage == Stage::Closing).then(peer).into_iter().collect(),
+                others: vec![],
             }
         };
         self.exports.iter().map(found).collect()

@@ -33,7 +33,7 @@ pub use daemon::Settings;
 pub use error::NfsError;
 use ledger::{Entry, Ledger, Stage};
 
-use crate::{Backend, Export, ExportError, Found, Revoked, Source};
+use crate::{Access, Backend, Export, ExportError, Found, Revoked, Source};
 
 /// Where NFS listens (RFC 1813, 3.1).
 pub const PORT: u16 = 2049;
@@ -203,12 +203,51 @@ impl Backend for Ganesha {
     }
 
     async fn list(&self) -> Result<Vec<Found>, ExportError> {
-        let served = self.served.lock().await;
-        let mut found = self.ledger()?.found();
-        for one in &mut found {
-            one.open &= one.id.is_some_and(|id| served.contains(&id));
+        if self.daemon.process()?.is_none() {
+            return Err(NfsError::Away.into());
         }
+        let ledger = self.ledger()?;
+        let mut served = config::served(&self.daemon.said()?).ok_or(NfsError::Untold)?;
+        let path = self.daemon.settings.config();
+        let configured =
+            fs::read_to_string(&path).map_err(|source| NfsError::File { path: path.clone(), source })?;
+        let mut found = ledger.found();
+        for one in &mut found {
+            let entry = one.id.and_then(|id| ledger.get(id));
+            let Some(entry) = entry.filter(|entry| served.remove(&entry.folder)) else {
+                one.open = false;
+                continue;
+            };
+            if one.open && !config::has(&configured, entry) {
+                one.others.push(format!("whom {} names by now, which was changed", path.display()));
+            }
+        }
+        found.extend(served.into_iter().map(stranger));
         Ok(found)
+    }
+}
+
+/// For the doctor.
+impl Ganesha {
+    /// Whether clients find it by way of the port mapper.
+    ///
+    /// # Errors
+    /// `rpcinfo` cannot be executed.
+    pub async fn is_found(&self) -> Result<bool, NfsError> {
+        self.daemon.is_known().await
+    }
+}
+
+/// An export that is none of ours. Ganesha does not say who may write to it.
+fn stranger(folder: PathBuf) -> Found {
+    Found {
+        name: folder.display().to_string(),
+        id: None,
+        path: Some(folder),
+        access: Access::ReadWrite,
+        open: true,
+        connections: vec![],
+        others: vec![],
     }
 }
 
