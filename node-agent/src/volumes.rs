@@ -1,5 +1,7 @@
 //! The volumes of guests: which disks a domain starts with, and what becomes of changes while it runs.
 
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +20,7 @@ mod stalls;
 
 pub(crate) use stalls::Stall;
 
+pub(crate) use secrets::SecretKeeper;
 pub use tepui_libvirt::{GIVE_STEPS, TAKE_STEPS};
 
 /// Names of passwords in libvirtd begin so; an export's 68 bits follow.

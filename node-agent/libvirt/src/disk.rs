@@ -1,5 +1,6 @@
 //! Disks that are volumes: what they are made from, and how a running domain gets and loses them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use virt::secret::Secret;
 use virt::sys;
 
 use crate::host::{Outcome, is_invalid, lookup, present};
+use crate::identity::placement_of;
 use crate::spec::{check_path, check_serial, is_name, require};
 use crate::{Error, throttle, xml};
 
@@ -185,7 +187,8 @@ impl IscsiSource {
     }
 }
 
-/// Tells libvirtd the passwords of these disks. It forgets them when it ends; QEMU has its own by then.
+/// Tells libvirtd the passwords of these disks. It forgets them when it ends, or is asked to once no running domain names
+/// them; QEMU has its own by then.
 pub(crate) fn tell_secrets<'a>(
     connect: &Connect,
     disks: impl IntoIterator<Item = &'a DataDisk>,
@@ -296,6 +299,16 @@ fn live_disks(domain: &Domain) -> Outcome<Option<Vec<LiveDisk>>> {
     }
     let Some(text) = present(domain.get_xml_desc(0))? else { return Ok(None) };
     Ok(Some(xml::volumes(&text)))
+}
+
+/// The volumes of all our running domains.
+pub(crate) fn live_volumes(connect: &Connect) -> Outcome<BTreeMap<PlacementId, Vec<LiveDisk>>> {
+    let mut found = BTreeMap::new();
+    for domain in connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)? {
+        let Some(id) = placement_of(&domain.get_name()?) else { continue };
+        found.extend(live_disks(&domain)?.map(|disks| (id, disks)));
+    }
+    Ok(found)
 }
 
 /// What fails because the domain went off, or because the disk is not there, did not fail.

@@ -1,24 +1,28 @@
 //! The verbs on domains.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tepui_types::PlacementId;
 use tepui_types::agent::FreezeKind;
+use tepui_types::{ExportId, PlacementId};
+use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::sys;
 
 use crate::capture::{self, CaptureState, c_text};
 use crate::counters::counters;
-use crate::disk::{Prepared, set_disks, tell_secrets};
+use crate::disk::{Prepared, live_volumes, set_disks, tell_secrets};
 use crate::disk_errors::{FailedDisk, failed_disks};
 use crate::freeze::{self, FreezeAnswer};
 use crate::identity::domain_name;
 use crate::look::look;
 use crate::pause;
 use crate::pool::{Call, Pool};
-use crate::{DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, LiveDisks, xml};
+use crate::secrets::{self, Telling};
+use crate::{DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, LiveDisk, LiveDisks, xml};
 
 /// What starting, asking to shut down and forcing off may take longer than a look at a state: QEMU
 /// that hangs in disk I/O takes libvirt ten seconds to kill.
@@ -74,6 +78,7 @@ pub struct LibvirtHost {
     pause: Pool,
     /// For guests that are to be resumed.
     resume: Pool,
+    telling: Arc<Telling>,
     deadline: Duration,
 }
 
@@ -87,7 +92,8 @@ impl LibvirtHost {
         let (pool, look, plug) = (start(connections)?, start(1)?, start(PLUG_CONNECTIONS)?);
         let (freeze, thaw) = (start(FREEZE_CONNECTIONS)?, start(THAW_CONNECTIONS)?);
         let (pause, resume) = (start(PAUSE_CONNECTIONS)?, start(RESUME_CONNECTIONS)?);
-        Ok(Self { pool, look, plug, counters: start(1)?, freeze, thaw, pause, resume, deadline })
+        let (counters, telling) = (start(1)?, Arc::default());
+        Ok(Self { pool, look, plug, counters, freeze, thaw, pause, resume, telling, deadline })
     }
 
     /// As [`Self::new`], and makes sure that libvirtd answers.
@@ -120,7 +126,9 @@ impl LibvirtHost {
         let id = spec.placement_id;
         let disks: Vec<DataDisk> = spec.volumes().cloned().collect();
         let xml = xml::domain_xml(spec)?;
+        let telling = Arc::clone(&self.telling);
         let start = move |connect: &Connect| {
+            let _telling = telling.begin();
             tell_secrets(connect, &disks)?;
             start(connect, id, &xml)
         };
@@ -138,8 +146,29 @@ impl LibvirtHost {
         leaving: Vec<String>,
     ) -> Result<LiveDisks, Error> {
         let wanted = disks.into_iter().map(Prepared::of).collect::<Result<Vec<_>, _>>()?;
-        let call = self.slow("set disks", id);
-        Ok(self.pool.call(call, move |connect| set_disks(connect, id, &wanted, &leaving)).await??)
+        let (call, telling) = (self.slow("set disks", id), Arc::clone(&self.telling));
+        let set = move |connect: &Connect| {
+            let _telling = telling.begin();
+            set_disks(connect, id, &wanted, &leaving)
+        };
+        Ok(self.pool.call(call, set).await??)
+    }
+
+    /// The volumes that our running domains have. No QEMU is asked.
+    pub async fn live_disks(&self) -> Result<BTreeMap<PlacementId, Vec<LiveDisk>>, Error> {
+        self.pool.call(self.quick("read disks", None), live_volumes).await
+    }
+
+    /// The exports whose passwords libvirtd has, each with the UUID by which it knows it.
+    pub async fn secrets(&self) -> Result<BTreeMap<ExportId, Uuid>, Error> {
+        self.pool.call(self.quick("list secrets", None), secrets::secrets).await
+    }
+
+    /// Has libvirtd forget the passwords of exports that no running domain names; those that are left. `None` while a
+    /// domain is being given a disk: ask again.
+    pub async fn drop_secrets(&self) -> Result<Option<BTreeMap<ExportId, Uuid>>, Error> {
+        let (call, telling) = (self.quick("drop secrets", None), Arc::clone(&self.telling));
+        self.pool.call(call, move |connect| secrets::drop_unused(connect, &telling)).await
     }
 
     /// Asks the guest to power off, by its power button and by its guest agent if it has one. It

@@ -18,6 +18,7 @@ mod kvm;
 mod look;
 mod pause;
 mod pool;
+mod secrets;
 mod spec;
 mod status;
 mod tap;

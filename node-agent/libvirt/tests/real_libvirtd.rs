@@ -7,6 +7,8 @@
 
 #[path = "real_libvirtd/captures.rs"]
 mod captures;
+#[path = "real_libvirtd/secrets.rs"]
+mod secrets;
 mod support;
 
 use std::fs;

@@ -67,6 +67,8 @@ impl StepError {
             | Self::Hypervisor(
                 HypervisorError::List(_)
                 | HypervisorError::Counters(_)
+                | HypervisorError::Disks(_)
+                | HypervisorError::Secrets { .. }
                 | HypervisorError::Simulated(_)
                 | HypervisorError::SimulatedSilence(_),
             )

@@ -1,15 +1,17 @@
 //! The real thing, over `tepui_libvirt`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use nix::sys::statvfs::statvfs;
 use tepui_libvirt::{
     CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, Error, FailedDisk, FreezeAnswer,
-    LibvirtHost, LiveDisks,
+    LibvirtHost, LiveDisk, LiveDisks,
 };
-use tepui_types::PlacementId;
 use tepui_types::agent::FreezeKind;
+use tepui_types::{ExportId, PlacementId};
+use uuid::Uuid;
 
 use super::{Hypervisor, HypervisorError};
 
@@ -107,6 +109,18 @@ impl Hypervisor for LibvirtHypervisor {
 
     async fn failed_disks(&self, id: PlacementId) -> Result<Vec<FailedDisk>, HypervisorError> {
         self.host.failed_disks(id).await.map_err(domain("tell of failed disks of", id))
+    }
+
+    async fn live_disks(&self) -> Result<BTreeMap<PlacementId, Vec<LiveDisk>>, HypervisorError> {
+        self.host.live_disks().await.map_err(HypervisorError::Disks)
+    }
+
+    async fn secrets(&self) -> Result<BTreeMap<ExportId, Uuid>, HypervisorError> {
+        self.host.secrets().await.map_err(|source| HypervisorError::Secrets { verb: "list", source })
+    }
+
+    async fn drop_secrets(&self) -> Result<Option<BTreeMap<ExportId, Uuid>>, HypervisorError> {
+        self.host.drop_secrets().await.map_err(|source| HypervisorError::Secrets { verb: "drop", source })
     }
 
     /// A libvirtd that restarts while it cannot write a guest's state ends the guest (libvirt issue 549).

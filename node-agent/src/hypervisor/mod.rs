@@ -3,14 +3,17 @@
 mod libvirt;
 mod simulated;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
 use tepui_libvirt::{
-    CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, FailedDisk, FreezeAnswer, LiveDisks,
+    CaptureState, DataDisk, DiskCounters, DomainSpec, DomainStatus, FailedDisk, FreezeAnswer, LiveDisk,
+    LiveDisks,
 };
-use tepui_types::PlacementId;
 use tepui_types::agent::FreezeKind;
+use tepui_types::{ExportId, PlacementId};
+use uuid::Uuid;
 
 pub use libvirt::{LibvirtHypervisor, STATE_DIR};
 pub use simulated::{GuestAgent, SimulatedHypervisor, SimulatedSettings};
@@ -35,6 +38,18 @@ pub enum HypervisorError {
     /// The counters of guests' disks could not be read.
     #[error("libvirt could not read the counters of disks")]
     Counters(#[source] tepui_libvirt::Error),
+    /// What domains have for disks could not be read.
+    #[error("libvirt could not read the disks of domains")]
+    Disks(#[source] tepui_libvirt::Error),
+    /// The passwords of exports could not be listed, or taken away.
+    #[error("libvirt could not {verb} the secrets of exports")]
+    Secrets {
+        /// What was tried, as a verb.
+        verb: &'static str,
+        /// libvirt's answer.
+        #[source]
+        source: tepui_libvirt::Error,
+    },
     /// The simulation was set to fail.
     #[error("simulated failure to start {0}")]
     Simulated(PlacementId),
@@ -107,6 +122,19 @@ pub trait Hypervisor: Send + Sync {
     /// The disks of a guest that requests failed on since it was made to run last. Those of a simulation never fail.
     async fn failed_disks(&self, _: PlacementId) -> Result<Vec<FailedDisk>, HypervisorError> {
         Ok(Vec::new())
+    }
+    /// The volumes that running domains have, and scratch disks with them.
+    async fn live_disks(&self) -> Result<BTreeMap<PlacementId, Vec<LiveDisk>>, HypervisorError> {
+        Ok(BTreeMap::new())
+    }
+    /// The exports whose passwords the hypervisor keeps, each with the name that it has for it.
+    async fn secrets(&self) -> Result<BTreeMap<ExportId, Uuid>, HypervisorError> {
+        Ok(BTreeMap::new())
+    }
+    /// Has it forget those that no running domain names; those that are left. `None` while a domain is being given a
+    /// disk: ask again.
+    async fn drop_secrets(&self) -> Result<Option<BTreeMap<ExportId, Uuid>>, HypervisorError> {
+        Ok(Some(BTreeMap::new()))
     }
     /// What it is short of on this host, before anything failed for it.
     fn shortage(&self) -> Option<String> {
