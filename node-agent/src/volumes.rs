@@ -1,7 +1,5 @@
 //! The volumes of guests: which disks a domain starts with, and what becomes of changes while it runs.
 
-mod secrets;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,11 +14,11 @@ use uuid::Uuid;
 
 use crate::hypervisor::Hypervisor;
 
+mod secrets;
 mod stalls;
 
-pub(crate) use stalls::Stall;
-
 pub(crate) use secrets::SecretKeeper;
+pub(crate) use stalls::Stall;
 pub use tepui_libvirt::{GIVE_STEPS, TAKE_STEPS};
 
 /// Names of passwords in libvirtd begin so; an export's 68 bits follow.

@@ -292,6 +292,23 @@ impl Cloud {
         });
     }
 
+    /// As [`Self::assert_healthy`] where something is wrong that is meant to be: each finding says this of what it found,
+    /// and there is one.
+    ///
+    /// # Panics
+    /// With what the doctors found.
+    #[track_caller]
+    pub fn assert_finds_only(&self, what: &str) {
+        let mut last = Vec::new();
+        until("the doctors find nothing else", 30, || {
+            last = self.findings();
+            last.iter().for_each(|finding| eprintln!("{finding}"));
+            let is_finding = |line: &&str| line.starts_with("FAIL") || line.starts_with("WARN");
+            let mut found = last.iter().flat_map(|said| said.lines()).filter(is_finding).peekable();
+            (found.peek().is_some() && found.all(|line| line.contains(what))).then_some(())
+        });
+    }
+
     fn findings(&self) -> Vec<String> {
         let cloud = self.tepui(&["doctor", "--problems"]);
         let agents = agents(&self.cloud_folder());

@@ -159,7 +159,7 @@ impl Scene {
             guests.len(),
             "and each QEMU answers, which still has its dead disk"
         );
-        self.cloud.assert_healthy();
+        self.cloud.assert_finds_only("which the control plane does not name");
         self.rid(first);
     }
 

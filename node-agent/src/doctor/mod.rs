@@ -1,5 +1,5 @@
 //! Compares what the ledger says with what is on the host: ledger ↔ domains ↔ processes ↔ disk files ↔ network,
-//! and what serves volumes.
+//! volumes of guests ↔ their passwords ↔ what serves them.
 
 mod books;
 mod disks;
@@ -9,6 +9,8 @@ mod freezes;
 mod network;
 mod processes;
 mod report;
+mod secrets;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,10 +19,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tepui_libvirt::DomainState;
-use tepui_types::{PlacementId, Timestamp};
+use tepui_types::{ExportId, PlacementId, Timestamp};
+use uuid::Uuid;
 
 use crate::agent::{Layout, StartError};
-use crate::hypervisor::Hypervisor;
+use crate::hypervisor::{Hypervisor, HypervisorError};
 use crate::network::Network;
 use crate::storage::PoolSettings;
 
@@ -29,6 +32,7 @@ pub use disks::Files;
 pub use fix::fix;
 pub use processes::{Processes, processes};
 pub use report::{lines, report};
+pub use volumes::Live;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,10 @@ pub enum Subject {
     Disks,
     /// Devices, namespaces, filters, servers.
     Network,
+    /// The volumes that guests have.
+    Volumes,
+    /// The passwords of exports that libvirtd keeps.
+    Secrets,
     /// What serves volumes to others.
     Exports,
 }
@@ -108,6 +116,10 @@ pub struct Inventory {
     pub disks: Files,
     /// The directory of the consoles' logs.
     pub consoles: Files,
+    /// The volumes that running guests have; `None` when libvirt did not answer.
+    pub volumes: Option<Live>,
+    /// The exports whose passwords libvirtd keeps, each with its name there; `None` when it did not answer.
+    pub secrets: Option<BTreeMap<ExportId, Uuid>>,
 }
 
 impl Inventory {
@@ -176,22 +188,46 @@ pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
     findings.extend(processes::findings(&inventory));
     findings.extend(disks::findings(&books, &inventory, &layout.disks(), &layout.consoles()));
     findings.extend(network::findings(&books, &inventory, site.network).await);
-    findings.extend(of_volumes(site, &books).await?);
+    findings.extend(of_volumes(site, &books, &mut inventory).await?);
     Ok(Examination { books, inventory, findings })
 }
 
 /// What is found of volumes, and found again a moment later: a change that comes from the control plane meanwhile is in
 /// the ledger before it is anywhere else.
-async fn of_volumes(site: Site<'_>, books: &Books) -> Result<Vec<Finding>, StartError> {
-    let first = exports::findings(books, site.servers).await;
+async fn of_volumes(
+    site: Site<'_>,
+    books: &Books,
+    inventory: &mut Inventory,
+) -> Result<Vec<Finding>, StartError> {
+    let first = look_at_volumes(site, books, inventory).await;
     if first.is_empty() {
         return Ok(first);
     }
     tokio::time::sleep(LOOK_AGAIN).await;
     let books = Books::read(site.data_dir)?;
-    let mut again = exports::findings(&books, site.servers).await;
+    let mut again = look_at_volumes(site, &books, inventory).await;
     again.retain(|found| first.iter().any(|one| one.is_of_the_same(found)));
     Ok(again)
+}
+
+async fn look_at_volumes(site: Site<'_>, books: &Books, inventory: &mut Inventory) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    // That libvirt is silent is told once.
+    if inventory.domains.is_some() {
+        let mut silent = |subject, error: HypervisorError| {
+            let cure = "is libvirtd as it should be? See its log";
+            findings.push(failure(subject, "libvirt", crate::chain(&error), cure));
+        };
+        let volumes = site.hypervisor.live_disks().await;
+        inventory.volumes = volumes.map_err(|error| silent(Subject::Volumes, error)).ok();
+        let secrets = site.hypervisor.secrets().await;
+        inventory.secrets = secrets.map_err(|error| silent(Subject::Secrets, error)).ok();
+    }
+    let (live, secrets) = (inventory.volumes.as_ref(), inventory.secrets.as_ref());
+    findings.extend(volumes::findings(books, live));
+    findings.extend(secrets::findings(books, live, secrets));
+    findings.extend(exports::findings(books, site.servers).await);
+    findings
 }
 
 async fn take_inventory(site: Site<'_>, consoles: io::Result<Files>) -> (Inventory, Vec<Finding>) {
@@ -212,7 +248,7 @@ async fn take_inventory(site: Site<'_>, consoles: io::Result<Files>) -> (Invento
     let disks = if site.is_real { disks::disk_files } else { disks::files };
     let disks = disks(&layout.disks()).map_err(|e| look(Subject::Disks, "disks", e)).unwrap_or_default();
     let consoles = consoles.map_err(|e| look(Subject::Disks, "consoles", e)).unwrap_or_default();
-    (Inventory { domains, processes, disks, consoles }, findings)
+    (Inventory { domains, processes, disks, consoles, ..Inventory::default() }, findings)
 }
 
 #[cfg(test)]

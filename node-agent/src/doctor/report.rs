@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 
 use tepui_types::rest::{CheckOutcome, DoctorCheck, DoctorReport};
 
-use super::{Examination, Finding, Severity, Subject, exports};
+use super::{Examination, Finding, Severity, Subject, exports, volumes};
 
-const SUBJECTS: [(Subject, &str); 6] = [
+const SUBJECTS: [(Subject, &str); 8] = [
     (Subject::Ledger, "ledger"),
     (Subject::Guests, "guests"),
     (Subject::Processes, "processes"),
     (Subject::Disks, "disks"),
     (Subject::Network, "network"),
+    (Subject::Volumes, "volumes"),
+    (Subject::Secrets, "secrets"),
     (Subject::Exports, "exports"),
 ];
 
@@ -52,6 +54,12 @@ fn passed(name: &str, subject: Subject, examination: &Examination) -> DoctorChec
         },
         Subject::Disks => format!("{} files are accounted for", inventory.disks.ages.len()),
         Subject::Network => format!("{} VPCs are as wanted", books.wanted.vpcs.len()),
+        Subject::Volumes => {
+            format!("{} are disks of guests as wanted", volumes::count(inventory.volumes.as_ref()))
+        }
+        Subject::Secrets => {
+            format!("{} are guests'", inventory.secrets.as_ref().map_or(0, std::collections::BTreeMap::len))
+        }
         Subject::Exports => format!("{} are open as wanted", exports::count(books)),
     };
     DoctorCheck { name: name.to_owned(), outcome: CheckOutcome::Pass, message, cure: None, fixable: false }

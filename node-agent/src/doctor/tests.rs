@@ -1,3 +1,5 @@
+mod twice;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use tepui_types::{Epoch, FreezeId, Generation};
 use super::disks::disk_files;
 use super::*;
 use crate::freezes::FreezeRecord;
-use crate::hypervisor::{HypervisorError, SimulatedHypervisor, SimulatedSettings};
+use crate::hypervisor::{SimulatedHypervisor, SimulatedSettings};
 use crate::ledger::{Ledger, Seal, Wanted};
 use crate::network::SimulatedNetwork;
 use crate::plan::Progress;
@@ -271,6 +273,8 @@ async fn files_are_removed_and_the_report_says_so() {
         "WARN  p-9.log: the console's log of an instance that is gone",
         "      try: tepui-node doctor --fix",
         "PASS  network: 0 VPCs are as wanted",
+        "PASS  volumes: 0 are disks of guests as wanted",
+        "PASS  secrets: 0 are guests'",
         "PASS  exports: 0 are open as wanted",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
