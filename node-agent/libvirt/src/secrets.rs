@@ -3,7 +3,7 @@
 //! QEMU has a password of its own once it has opened a disk. libvirtd keeps the one that it was told as long as it runs
 //! itself, and nobody may open anything by it once the disk has gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
@@ -54,21 +54,29 @@ fn sweep(connect: &Connect) -> Outcome<BTreeMap<ExportId, Uuid>> {
     if own.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut live = Vec::new();
+    let mut live = BTreeSet::new();
     for domain in connect.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_ACTIVE)? {
         // One that ended meanwhile names nothing.
-        live.extend(present(domain.get_xml_desc(0))?);
+        let xml = present(domain.get_xml_desc(0))?.unwrap_or_default();
+        live.extend(exports_in(&xml));
     }
     let mut left = BTreeMap::new();
     for (id, secret) in own {
-        let name = id.to_string();
-        if live.iter().any(|xml| xml.contains(&name)) {
+        if live.contains(&id) {
             left.insert(id, secret.get_uuid()?);
         } else {
             gone(secret.undefine())?;
         }
     }
     Ok(left)
+}
+
+/// The exports that a text names.
+fn exports_in(text: &str) -> impl Iterator<Item = ExportId> {
+    let one = ExportId::from_random(0).to_string();
+    let prefix = one.trim_end_matches('0').to_owned();
+    let starts: Vec<usize> = text.match_indices(&prefix).map(|(start, _)| start).collect();
+    starts.into_iter().filter_map(move |start| text.get(start..start + one.len())?.parse().ok())
 }
 
 /// The export whose password a secret is, by what it is for.
@@ -97,6 +105,16 @@ fn gone(undefined: Outcome<()>) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exports_are_found_in_a_domain_wherever_it_names_them() {
+        let [one, two] = [1, 2].map(ExportId::from_random);
+        let xml = format!(
+            "<source name='iqn.2026-11.cloud.tepui:{one}/1'/><auth username='{two}'/><x>{}</x>",
+            "export-12"
+        );
+        assert_eq!(exports_in(&xml).collect::<Vec<_>>(), [one, two]);
+    }
 
     #[test]
     fn nothing_is_taken_away_while_a_disk_is_being_given() {

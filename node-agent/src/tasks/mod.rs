@@ -9,6 +9,7 @@ mod network;
 mod poll;
 mod renewal;
 mod report;
+mod secrets;
 mod sending;
 mod stalls;
 mod storage;
@@ -52,6 +53,7 @@ pub(crate) fn spawn(
     let mut tasks = JoinSet::new();
     tasks.spawn(poll::run(Arc::clone(&context)));
     tasks.spawn(volumes::run(Arc::clone(&context), observed.clone()));
+    tasks.spawn(secrets::run(Arc::clone(&context), observed.clone()));
     tasks.spawn(stalls::run(Arc::clone(&context), observed.clone()));
     tasks.spawn(counters::run(Arc::clone(&context)));
     tasks.spawn(captures::run(Arc::clone(&context)));

@@ -1,4 +1,4 @@
-//! Keeps the disks of running guests as they are wanted, and their passwords no longer than they need them.
+//! Keeps the disks of running guests as they are wanted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use tokio::sync::watch;
 
 use super::Context;
 use crate::reconcile::Observed;
-use crate::volumes::SecretKeeper;
 
 /// Between two tries while a guest has not let go of a disk, or could not be given one.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -16,14 +15,12 @@ const SETTLED: Duration = Duration::from_secs(3600);
 
 pub(super) async fn run(context: Arc<Context>, mut observed: watch::Receiver<Observed>) {
     let shared = &context.shared;
-    let mut secrets = SecretKeeper::new(Arc::clone(&shared.executor.hypervisor));
     loop {
         let (part, seen) = (shared.ledger().wanted().node, observed.borrow_and_update().clone());
         let (news, left) = shared.volumes.apply(&part, &seen.placements).await;
         if news {
             shared.wake.notify_one();
         }
-        let left = secrets.apply(&part, &seen.placements, |id| shared.volumes.seen(id)).await || left;
         tokio::select! {
             () = shared.volumes.wake.notified() => {}
             changed = observed.changed() => if changed.is_err() { return },
