@@ -70,6 +70,8 @@ pub struct LibvirtHost {
     plug: Pool,
     /// For reading counters, which a QEMU that hangs holds up: nothing else may wait for them.
     counters: Pool,
+    /// For asking why guests stand still, which a QEMU that hangs holds up, too.
+    stalls: Pool,
     /// For guests that are to hold still, which their agents take their time for.
     freeze: Pool,
     /// For guests that are to go on.
@@ -83,7 +85,7 @@ pub struct LibvirtHost {
 }
 
 impl LibvirtHost {
-    /// Speaks to libvirtd at `uri` with up to `connections` connections, one more for the look, one for counters, four for
+    /// Speaks to libvirtd at `uri` with up to `connections` connections, one more for the look, one for counters, one for failed disks, four for
     /// pulling plugs and twelve for guests that hold still, each served by a thread of its own and opened by its first call. `deadline` bounds each
     /// quick call; starting, asking to shut down and forcing off have 15 seconds more. A libvirtd that is away
     /// is found as soon as it is back.
@@ -92,8 +94,8 @@ impl LibvirtHost {
         let (pool, look, plug) = (start(connections)?, start(1)?, start(PLUG_CONNECTIONS)?);
         let (freeze, thaw) = (start(FREEZE_CONNECTIONS)?, start(THAW_CONNECTIONS)?);
         let (pause, resume) = (start(PAUSE_CONNECTIONS)?, start(RESUME_CONNECTIONS)?);
-        let (counters, telling) = (start(1)?, Arc::default());
-        Ok(Self { pool, look, plug, counters, freeze, thaw, pause, resume, telling, deadline })
+        let (counters, stalls, telling) = (start(1)?, start(1)?, Arc::default());
+        Ok(Self { pool, look, plug, counters, stalls, freeze, thaw, pause, resume, telling, deadline })
     }
 
     /// As [`Self::new`], and makes sure that libvirtd answers.
@@ -114,10 +116,11 @@ impl LibvirtHost {
         self.counters.call(self.quick("read counters", None), counters).await
     }
 
-    /// The disks of a domain that requests failed on since it was made to run last. QEMU is asked, as for counters.
+    /// The disks of a domain that requests failed on since it was made to run last. QEMU is asked: one that hangs
+    /// holds up the answers for all, and nothing else.
     pub async fn failed_disks(&self, id: PlacementId) -> Result<Vec<FailedDisk>, Error> {
         let call = self.quick("ask for failed disks", Some(id));
-        self.counters.call(call, move |connect| failed_disks(connect, id)).await
+        self.stalls.call(call, move |connect| failed_disks(connect, id)).await
     }
 
     /// Makes the domain run: defines and creates it, resumes a paused one, leaves a running one as

@@ -38,11 +38,13 @@ impl VolumeKeeper {
     pub(crate) async fn ask_stalled(&self, still: &BTreeSet<PlacementId>) -> bool {
         let mut answers = BTreeMap::new();
         for id in still {
-            let answer = self.hypervisor.failed_disks(*id).await.unwrap_or_else(|error| {
-                tracing::debug!(placement = %id, message = crate::chain(&error), "nobody can tell which disk failed");
-                Vec::new()
-            });
-            answers.insert(*id, answer);
+            match self.hypervisor.failed_disks(*id).await {
+                Ok(answer) => drop(answers.insert(*id, answer)),
+                // It is asked again.
+                Err(error) => {
+                    tracing::debug!(placement = %id, message = crate::chain(&error), "QEMU does not say")
+                }
+            }
         }
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let before = failed.clone();
