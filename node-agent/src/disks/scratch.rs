@@ -32,6 +32,12 @@ pub(crate) fn placement_of(name: &str) -> Option<PlacementId> {
     ScratchKind::ALL.iter().find_map(|kind| name.strip_suffix(suffix(*kind))?.parse().ok())
 }
 
+/// Whether a running domain's disk, by its source, is one of these.
+pub(crate) fn is_scratch(source: &str) -> bool {
+    let name = Path::new(source).file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| placement_of(name).is_some())
+}
+
 /// The name of a disk's file.
 pub(crate) fn file_name(id: PlacementId, kind: ScratchKind) -> String {
     format!("{id}{}", suffix(kind))

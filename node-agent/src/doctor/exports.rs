@@ -11,8 +11,8 @@ use tepui_storage::filer;
 use tepui_storage::iscsi::{self, Tgt};
 use tepui_storage::nfs::{self, Ganesha};
 use tepui_storage::{Access, Backend as _, Connection, Found, Local, Volume};
-use tepui_types::agent::{ExportPart, PartKey, PoolBackend, PoolPart, StoragePart, WantedExport};
-use tepui_types::{ExportId, VolumeId};
+use tepui_types::ExportId;
+use tepui_types::agent::{ExportPart, PartKey, PoolBackend, PoolPart, StoragePart, VolumePart, WantedExport};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -70,6 +70,8 @@ struct Wanted<'a> {
     by: By,
     /// The volume's file.
     file: PathBuf,
+    /// It is there, as far as the control plane knows. Until then the export waits for it.
+    is_made: bool,
 }
 
 impl<'a> Exports<'a> {
@@ -97,15 +99,12 @@ impl<'a> Exports<'a> {
         self.part.into_iter().flat_map(|part| &part.exports)
     }
 
-    fn pool(&self, volume: VolumeId) -> Option<&'a PoolPart> {
-        let wanted = self.part?.volumes.iter().find(|wanted| wanted.id == volume)?;
-        self.pools().find(|pool| pool.id == wanted.pool_id)
-    }
-
     fn wanted(&self, export: &'a WantedExport) -> Option<Wanted<'a>> {
-        let pool = self.pool(export.volume_id)?;
-        let file = Volume::file_in(pool.path.as_ref(), export.volume_id);
-        Some(Wanted { export, by: By::of(pool), file })
+        let volume = self.part?.volumes.iter().find(|volume| volume.id == export.volume_id)?;
+        let pool = self.pools().find(|pool| pool.id == volume.pool_id)?;
+        let file = Volume::file_in(pool.path.as_ref(), volume.id);
+        let is_made = matches!(volume.wanted, VolumePart::Present { made: true, .. });
+        Some(Wanted { export, by: By::of(pool), file, is_made })
     }
 
     /// Those of one server.
@@ -144,8 +143,12 @@ impl<'a> Exports<'a> {
 }
 
 impl Wanted<'_> {
+    fn is_to_go(&self) -> bool {
+        self.export.wanted == ExportPart::Absent
+    }
+
     fn is_open(&self) -> bool {
-        self.export.wanted != ExportPart::Absent
+        !self.is_to_go() && self.is_made
     }
 
     fn object(&self) -> String {
@@ -315,7 +318,7 @@ async fn local(exports: &Exports<'_>) -> Vec<Finding> {
     let is_read =
         |volume| exports.exports().any(|one| one.volume_id == volume && one.wanted != ExportPart::Absent);
     for wanted in
-        exports.by(By::Local).filter(|wanted| !wanted.is_open() && !is_read(wanted.export.volume_id))
+        exports.by(By::Local).filter(|wanted| wanted.is_to_go() && !is_read(wanted.export.volume_id))
     {
         local.take_over(wanted.export.id, wanted.file).await;
     }
@@ -350,7 +353,7 @@ async fn on_filers(exports: &Exports<'_>) -> Vec<Finding> {
         match timeout(ANSWER, answer).await {
             Ok(Ok(Ok(found))) if wanted.is_open() => findings.extend(wanted.judge(By::Filer, &found)),
             // What its readers had is shared by all of them, and the last one takes it along.
-            Ok(Ok(Ok(found))) if found.open && found.access == Access::ReadWrite => {
+            Ok(Ok(Ok(found))) if wanted.is_to_go() && found.open && found.access == Access::ReadWrite => {
                 findings.push(leaves(wanted.export, &found));
             }
             Ok(Ok(Ok(_))) => {}

@@ -182,9 +182,9 @@ pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
     let (mut inventory, mut findings) = take_inventory(site, consoles).await;
     let file = layout.freezes();
     let since = crate::freezes::read(&file).map_err(|source| StartError::File { path: file, source })?;
-    freezes::excuse(&mut inventory, &books.freezes, &since);
+    let paused = freezes::excuse(&mut inventory, &books.freezes, &since);
     findings.extend(compare(&books, &inventory));
-    findings.extend(freezes::findings(&books.freezes, &inventory, site.now));
+    findings.extend(freezes::findings(&books.freezes, &paused, &inventory, site.now));
     findings.extend(processes::findings(&inventory));
     findings.extend(disks::findings(&books, &inventory, &layout.disks(), &layout.consoles()));
     findings.extend(network::findings(&books, &inventory, site.network).await);

@@ -1,5 +1,6 @@
 mod twice;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -370,15 +371,17 @@ async fn a_guest_that_holds_still_for_too_long_is_named() {
     std::fs::write(Layout(dir.path()).freezes(), serde_json::to_vec(&freezes).unwrap()).unwrap();
     let books = Books::read(dir.path()).unwrap();
     let domains = [(1, DomainState::Running), (2, DomainState::Running), (3, DomainState::Running)];
+    let nobody = BTreeSet::new();
     let found = freezes::findings(
         &books.freezes,
+        &nobody,
         &inventory(&domains.map(|(number, state)| (placement(number), state)), &[]),
         now.parse().unwrap(),
     );
     assert_eq!(found.iter().map(|one| one.object.clone()).collect::<Vec<_>>(), [placement(1).to_string()]);
     assert!(found[0].what.contains("hold still") && found[0].fix.is_none(), "{found:?}");
     // Without libvirt's word whether they run they are named too, by the whole examination.
-    let found = freezes::findings(&books.freezes, &Inventory::default(), now.parse().unwrap());
+    let found = freezes::findings(&books.freezes, &nobody, &Inventory::default(), now.parse().unwrap());
     assert_eq!(found.len(), 2);
     let network = SimulatedNetwork::new();
     let examined = examine(site(dir.path(), &hypervisor, &network)).await.unwrap();
@@ -407,10 +410,17 @@ async fn a_guest_that_is_paused_for_a_snapshot_does_not_stand_still() {
         (Some(&thawing), Some(&thawing), false),
     ] {
         let mut seen = inventory(&[(id, DomainState::Paused)], &[&disk(id)]);
-        freezes::excuse(&mut seen, &of(before), &of(after));
+        let told = freezes::excuse(&mut seen, &of(before), &of(after));
+        assert_eq!(told, excused.then_some(id).into_iter().collect());
         let state = if excused { DomainState::Running } else { DomainState::Paused };
         assert_eq!(seen.domains.unwrap()[&id], state, "{before:?} {after:?}");
     }
+    // One that an operator resumed, whatever the record says, is not paused.
+    let resumed = inventory(&[(id, DomainState::Running)], &[]);
+    let much_later = "9999-01-01T00:00:00Z".parse().unwrap();
+    let found =
+        |paused: BTreeSet<_>| freezes::findings(&of(Some(&open)), &paused, &resumed, much_later).len();
+    assert_eq!((found([id].into()), found(BTreeSet::new())), (1, 0));
     // The whole examination reads them, and names one that is paused for too long.
     let late = BTreeMap::from([(id, open)]);
     std::fs::write(Layout(dir.path()).freezes(), serde_json::to_vec(&late).unwrap()).unwrap();

@@ -1,14 +1,13 @@
 //! The volumes that running guests have, against those that they should have.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use tepui_libvirt::LiveDisk;
 use tepui_types::PlacementId;
 use tepui_types::agent::{DiskPart, PlacementPart, PlacementSpec, Power, WantedDisk};
 
-use super::{Books, Finding, Subject, failure, warning};
-use crate::disks::scratch;
+use super::{Books, Finding, Subject, warning};
+use crate::disks::scratch::is_scratch;
 use crate::volumes::{disks_of, root_of, serial};
 
 /// The raw disks of running domains: volumes and scratch disks.
@@ -25,7 +24,7 @@ pub(super) fn findings(books: &Books, live: Option<&Live>) -> Vec<Finding> {
         findings.extend(missing(placement.id, spec, disks));
         // What a part of an older epoch does not name one of this epoch may.
         if books.wanted.names_everyone() {
-            let volumes = disks.iter().filter(|disk| !is_scratch(disk));
+            let volumes = disks.iter().filter(|disk| !is_scratch(&disk.source));
             findings.extend(volumes.filter_map(|disk| unwanted(placement.id, spec, disk)));
         }
     }
@@ -34,7 +33,7 @@ pub(super) fn findings(books: &Books, live: Option<&Live>) -> Vec<Finding> {
 
 /// So many volumes are to be disks of guests that run.
 pub(super) fn count(live: Option<&Live>) -> usize {
-    live.into_iter().flat_map(BTreeMap::values).flatten().filter(|disk| !is_scratch(disk)).count()
+    live.into_iter().flat_map(BTreeMap::values).flatten().filter(|disk| !is_scratch(&disk.source)).count()
 }
 
 fn missing<'a>(
@@ -55,7 +54,7 @@ fn missing<'a>(
         let what = format!("{id} should have it as {}, and its domain does not", disk.device());
         let cure =
             "wait for the agent, which gives it to the guest; if it stays, see the agent's log for the guest";
-        failure(Subject::Volumes, volume, what, cure)
+        warning(Subject::Volumes, volume, what, cure)
     })
 }
 
@@ -86,11 +85,6 @@ fn unwanted(id: PlacementId, spec: &PlacementSpec, live: &LiveDisk) -> Option<Fi
             warning(Subject::Volumes, format!("{id} {device}"), what, cure)
         }
     })
-}
-
-fn is_scratch(disk: &LiveDisk) -> bool {
-    let name = Path::new(&disk.source).file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| scratch::placement_of(name).is_some())
 }
 
 #[cfg(test)]

@@ -40,7 +40,14 @@ impl Books {
 
     /// What the doctor says of the exports, a line each.
     fn said(&mut self, host: &Host) -> Vec<String> {
-        self.write(&host.part);
+        // The control plane knows by now that they are there.
+        let mut part = host.part.clone();
+        for volume in &mut part.volumes {
+            if let VolumePart::Present { made, .. } = &mut volume.wanted {
+                *made = true;
+            }
+        }
+        self.write(&part);
         let servers = PoolSettings { iscsi: host.settings.clone(), nfs: nfs::settings() };
         let site = Site {
             data_dir: self.dir.path(),

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use tepui_types::agent::{HavePart, NodePart, VolumePart, WantedVolume};
-use tepui_types::{Generation, PoolId};
+use tepui_types::agent::{HavePart, NodePart, WantedVolume};
+use tepui_types::{Generation, PoolId, VolumeId};
 
 use super::super::{Severity, lines, report};
 use super::*;
@@ -89,6 +89,17 @@ fn what_is_served_as_wanted_is_no_finding() {
     assert_eq!(compare(&wanted, &[in_use]), [], "another server's is not missed here");
     let read = Found { access: Access::ReadOnly, ..served(1) };
     assert_eq!(compare(&books(&[(1, 1, open(true))]), &[read]), []);
+}
+
+#[test]
+fn an_export_whose_volume_is_still_being_made_is_not_missed() {
+    let mut wanted = books(&[(1, 1, open(false))]);
+    let part = Arc::make_mut(wanted.wanted.storage.as_mut().unwrap());
+    let image = None;
+    part.volumes[0].wanted = VolumePart::Present { size_bytes: 1, snapshot_id: None, image, made: false };
+    assert_eq!(compare(&wanted, &[]), []);
+    assert_eq!(Exports::of(&wanted).unwrap().open(By::Tgt), 0, "nor the server");
+    assert_eq!(compare(&wanted, &[served(1)]), []);
 }
 
 #[test]
