@@ -20,8 +20,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::disks::scratch::is_scratch;
 use crate::durable;
 use crate::hypervisor::Hypervisor;
+use crate::volumes::{disks_of, root_of};
 
 /// So long a guest holds still at most, counted from when it does. The snapshots take some tens of milliseconds, and the words
 /// between the hosts as long. For file systems ten seconds are also what Windows allows its writers to be held up (Volume Shadow
@@ -207,7 +209,8 @@ impl FreezeKeeper {
                 }
             };
             if over.is_none() {
-                begun.push(Hold { guest: id, id: wanted.id, kind: wanted.kind });
+                let hold = Hold { guest: id, id: wanted.id, kind: wanted.kind };
+                begun.push((hold, disks(part, id)));
             }
             let record = FreezeRecord { id: wanted.id, kind: wanted.kind, since: (self.clock)(), over };
             known.freezes.insert(id, Freeze::new(record));
@@ -217,9 +220,9 @@ impl FreezeKeeper {
             let keeper = Arc::clone(self);
             holds.spawn(async move { keeper.save_or_log().await });
         }
-        for hold in begun {
+        for (hold, disks) in begun {
             let keeper = Arc::clone(self);
-            holds.spawn(async move { keeper.hold(hold).await });
+            holds.spawn(async move { keeper.hold(hold, &disks).await });
         }
     }
 
@@ -247,14 +250,17 @@ impl FreezeKeeper {
         }
     }
 
-    /// One freeze from its beginning to its end.
-    async fn hold(self: Arc<Self>, hold: Hold) {
+    /// One freeze from its beginning to its end. The guest is to have these disks, by their sources.
+    async fn hold(self: Arc<Self>, hold: Hold, disks: &[String]) {
         // Before the guest is asked: whoever finds the file thaws it.
         if let Err(message) = self.save().await {
             return self.end(hold, FreezeState::Failed { message }).await;
         }
         if let Err(tripped) = failpoint::hit("agent::freeze::noted") {
             return self.end(hold, FreezeState::Failed { message: tripped.to_string() }).await;
+        }
+        if let Err(message) = self.check_disks(hold, disks).await {
+            return self.end(hold, FreezeState::Failed { message }).await;
         }
         let held = match self.hypervisor.freeze(hold.guest, hold.kind).await {
             Ok(FreezeAnswer::Refused(message)) => {
@@ -265,6 +271,24 @@ impl FreezeKeeper {
             Err(error) => Err(crate::chain(&error)),
         };
         self.thaw(hold, held).await;
+    }
+
+    /// Refuses to pause a guest that has a disk which it is not to have. What was taken from it by force answers no more, and
+    /// QEMU, which waits for all disks once the virtual CPUs have stopped, would wait for it until the guest is ended.
+    async fn check_disks(&self, hold: Hold, disks: &[String]) -> Result<(), String> {
+        if hold.kind != FreezeKind::Vcpus {
+            return Ok(());
+        }
+        let live = self.hypervisor.live_disks().await.map_err(|error| crate::chain(&error))?;
+        let live = live.get(&hold.guest).into_iter().flatten();
+        let mut others = live.filter(|disk| !is_scratch(&disk.source) && !disks.contains(&disk.source));
+        match others.next() {
+            None => Ok(()),
+            Some(disk) => Err(format!(
+                "the guest still has {} as {}, which was taken from it and may not answer: stop and start the instance",
+                disk.source, disk.device
+            )),
+        }
     }
 
     /// Returns when the guest need not hold still any more.
@@ -289,6 +313,7 @@ impl FreezeKeeper {
     /// does not matter any more.
     async fn thaw(&self, hold: Hold, mut held: Result<u32, String>) {
         let (mut pause, longest) = again(hold.kind);
+        let mut is_told = false;
         loop {
             match self.hypervisor.thaw(hold.guest, hold.kind).await {
                 Ok(None) => held = held.and(Err("the guest went off while it held still".into())),
@@ -299,8 +324,12 @@ impl FreezeKeeper {
                 Ok(Some(_)) => {}
                 Err(error) => {
                     let message = crate::chain(&error);
-                    tracing::error!(placement = %hold.guest, %message, "a guest that holds still cannot be thawed");
-                    self.see(hold, FreezeState::Stuck { message: message.clone() });
+                    // It is tried for as long as a disk of the guest is away.
+                    if !is_told {
+                        tracing::error!(placement = %hold.guest, %message, "a guest that holds still cannot be thawed");
+                        self.see(hold, FreezeState::Stuck { message: message.clone() });
+                        is_told = true;
+                    }
                     held = held.and(Err(message));
                     tokio::time::sleep(pause).await;
                     pause = longest.min(pause * 2);
@@ -375,6 +404,13 @@ impl FreezeKeeper {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The sources of the disks that a guest is to have.
+fn disks(part: &NodePart, id: PlacementId) -> Vec<String> {
+    let wanted = part.placements.iter().find(|one| one.id == id).map(|one| &one.wanted);
+    let Some(PlacementPart::Present(spec)) = wanted else { return Vec::new() };
+    root_of(spec).into_iter().chain(disks_of(spec)).map(|disk| disk.source_name()).collect()
 }
 
 /// The freezes that the part names, by their guests.

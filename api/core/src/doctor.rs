@@ -184,7 +184,7 @@ fn stuck(record: &InstanceRecord, seen: &PlacementObserved) -> Option<Finding> {
     let id = record.instance.id;
     let what = format!("it holds still for a snapshot, and cannot be made to go on: {message}");
     let cure = format!(
-        "its node tries again by itself; if it stays, see there (tepui-node doctor), and then: tepui instance reboot {id}"
+        "its node tries again by itself; if it stays, see there (tepui-node doctor), and then: tepui instance reboot {id}, or where a disk of it does not answer: tepui instance stop {id} --force"
     );
     Some(failure(format!("instance {id}"), what, cure))
 }

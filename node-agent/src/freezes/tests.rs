@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use tepui_libvirt::{DomainSpec, DomainStatus, OffReason};
+use tepui_libvirt::{DomainSpec, DomainStatus, LiveDisk, OffReason};
 use tepui_types::agent::WantedPlacement;
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ struct Guests {
     /// None goes on.
     deaf: AtomicBool,
     asked: Mutex<BTreeSet<PlacementId>>,
+    /// The disks that guest 1 has.
+    disks: Mutex<Vec<LiveDisk>>,
 }
 
 #[async_trait]
@@ -49,6 +51,9 @@ impl Hypervisor for Guests {
         }
         answer
     }
+    async fn live_disks(&self) -> Result<BTreeMap<PlacementId, Vec<LiveDisk>>, HypervisorError> {
+        Ok(BTreeMap::from([(placement(1), lock(&self.disks).clone())]))
+    }
     async fn thaw(&self, id: PlacementId, kind: FreezeKind) -> Result<Option<u32>, HypervisorError> {
         match self.deaf.load(Ordering::Acquire) {
             true => Err(HypervisorError::SimulatedSilence(id)),
@@ -78,7 +83,8 @@ impl Host {
         std::fs::write(&domains, format!("{{{}}}", text.join(","))).unwrap();
         let inner = SimulatedHypervisor::kept_in(domains, SimulatedSettings::default()).unwrap();
         let (hangs, deaf) = (AtomicBool::new(false), AtomicBool::new(false));
-        let guests = Arc::new(Guests { inner, hangs, deaf, asked: Mutex::default() });
+        let guests =
+            Arc::new(Guests { inner, hangs, deaf, asked: Mutex::default(), disks: Mutex::default() });
         Self { dir, guests }
     }
 

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use tepui_db::model::{Freeze, FreezeStage, Snapshot};
+use tepui_db::model::{Freeze, FreezeStage, InstanceState, Snapshot};
 use tepui_db::{FreezeNews, FreezeOutcome};
 use tepui_types::agent::{FreezeObserved, FreezePart, FreezeState, PlacementObserved, WantedFreeze};
 use tepui_types::{FreezeId, NodeId, SnapshotId, VolumeId};
 
-use super::wrong_volume;
+use super::{CreateSnapshots, wrong_volume};
 use crate::failpoint::pass;
-use crate::{Cloud, Error, Kind};
+use crate::{Caller, Cloud, Error, Kind};
 
 /// After this a freeze has failed whose hosts have not all answered. Its node gives the guest 30 seconds at most, to
 /// freeze and to be thawed; the rest is for their words to come.
@@ -47,6 +47,35 @@ impl Cloud {
                 wanted: "not being held still",
             }),
         }
+    }
+
+    /// Refuses to have an instance paused one of whose hosts is silent: its node would pause nobody, and once a guest's CPUs have
+    /// stopped, QEMU waits for all of its disks.
+    pub(super) async fn check_hosts(&self, caller: &Caller, request: &CreateSnapshots) -> Result<(), Error> {
+        let Some(id) = request.instance.filter(|_| request.volumes.len() > 1) else { return Ok(()) };
+        let records = self.records(caller.project, &[id]).await?;
+        let Some(record) = records.first().filter(|record| record.attachments.len() > 1) else {
+            return Ok(());
+        };
+        let (InstanceState::Running, Some(placement)) = (record.instance.state, &record.placement) else {
+            return Ok(());
+        };
+        let is_silent = |node: &NodeId| self.fleet.is_silent(*node, self.steady(), self.config.node_timeout);
+        let refused = |id: String| Error::WrongState {
+            id,
+            state: "on a host that does not answer".into(),
+            wanted: "all hosts of the instance and its volumes, as it is paused meanwhile: take those of single volumes",
+        };
+        if is_silent(&placement.node_id) {
+            return Err(refused(id.to_string()));
+        }
+        for attachment in &record.attachments {
+            let hosts = self.db.hosts_of_volumes(&[attachment.volume_id]).await?;
+            if hosts.iter().any(is_silent) {
+                return Err(refused(attachment.volume_id.to_string()));
+            }
+        }
+        Ok(())
     }
 
     /// Applies what a node says of its guests that hold still; whether there was any news.

@@ -32,7 +32,7 @@ const FREEZE_FAILED: &str = "the guest's file systems could not be held still wh
 
 /// What they are told where its guest was to be paused meanwhile, so that several are of one moment.
 const PAUSE_FAILED: &str = "the instance could not be kept paused until the snapshots of all its volumes were taken, so that \
-    they are not of one moment: take them again";
+    they are not of one moment: take them again, or of each volume by itself";
 
 /// All that they are told of why a guest did not hold still for the snapshots of a schedule.
 pub const NOT_HELD: &str = "a guest's file systems did not hold still, and its snapshots are crash-consistent: see that \
@@ -78,7 +78,8 @@ impl Cloud {
     /// it is shown as completed. That of a root disk that is local to its host goes to the emptiest pool of the usual class.
     ///
     /// # Errors
-    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use, `PoolsFull`, `HoldsStill`. With a freeze also
+    /// `InvalidInput`, `NotFound`, `WrongState` for a volume that is not available or in use, and for one whose host does not answer where its instance would be
+    /// paused, `PoolsFull`, `HoldsStill`. With a freeze also
     /// `InvalidInput` for volumes that are not all of one running instance, and `WrongState` while that holds still for
     /// other snapshots.
     pub async fn create_snapshots(
@@ -102,7 +103,10 @@ impl Cloud {
             .commit(caller, action, names, async {
                 match request.freeze {
                     true => self.write_frozen(&snapshots, &tags).await,
-                    false => self.write_snapshots(request.instance, &snapshots, &tags).await,
+                    false => {
+                        self.check_hosts(caller, request).await?;
+                        self.write_snapshots(request.instance, &snapshots, &tags).await
+                    }
                 }
             })
             .await?;

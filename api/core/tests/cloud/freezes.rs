@@ -333,6 +333,20 @@ async fn an_instance_that_cannot_be_paused_fails_its_snapshots_and_says_why() {
 }
 
 #[tokio::test]
+async fn an_instance_is_not_paused_while_a_host_of_its_volumes_is_silent() {
+    let site = Site::new().await;
+    let volumes = site.both().await;
+    site.t.clock.advance(1000);
+    site.compute.poll().await;
+    let refused = site.take(&site.t.admin, &volumes).await.unwrap_err();
+    assert!(matches!(&refused, Error::WrongState { id, .. } if *id == volumes[0].to_string()), "{refused:?}");
+    site.take(&site.t.admin, &volumes[..1]).await.unwrap();
+    site.storage.poll().await;
+    site.take(&site.t.admin, &volumes).await.unwrap();
+    assert_eq!(site.wanted_freeze().await.unwrap().kind, FreezeKind::Vcpus);
+}
+
+#[tokio::test]
 async fn an_instance_is_paused_only_where_snapshots_would_differ() {
     let site = Site::new().await;
     let volumes = site.both().await;

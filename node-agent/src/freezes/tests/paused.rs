@@ -1,5 +1,6 @@
 //! Guests that are paused.
 
+use tepui_types::agent::IoLimits;
 use tepui_types::failpoint::Effect;
 
 use super::*;
@@ -35,6 +36,22 @@ async fn a_guest_is_paused_until_everything_is_taken_and_once_only() {
         life = host.start();
         assert_eq!(life.keeper.paused_since(begun), [].into());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_with_a_disk_that_was_taken_from_it_is_never_paused() {
+    let host = Host::new();
+    let disk =
+        |source: &str| LiveDisk { device: "vdf".into(), source: source.into(), limits: IoLimits::NONE };
+    *lock(&host.guests.disks) = vec![disk(&format!("/disks/{}.scratch", placement(1))), disk("iqn:torn/1")];
+    let mut life = host.start();
+    life.want_paused(&[(1, FROZEN)]);
+    life.failed(1, "iqn:torn/1").await;
+    assert!(!host.is_paused(1) && lock(&host.guests.asked).is_empty());
+    lock(&host.guests.disks).pop();
+    life.want_paused(&[(1, None)]);
+    life.want_paused(&[(1, FROZEN)]);
+    life.frozen(1).await;
 }
 
 #[tokio::test(start_paused = true)]
