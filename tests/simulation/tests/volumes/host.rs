@@ -16,7 +16,7 @@ use tepui_types::agent::{
     ExportPart, ExportState, NodeCapacity, NodeObserved, NodeUsage, PollRequest, PoolBackend, PoolState,
     Report, SnapshotPart, StorageObserved, StoragePart, StoredState, VolumePart,
 };
-use tepui_types::{NodeId, Timestamp, failpoint};
+use tepui_types::{NodeId, PoolId, Timestamp, failpoint};
 
 use crate::support::lab::{free_port, guard, tgtd};
 use crate::support::nfs::{self, OWN, here, kill};
@@ -35,8 +35,15 @@ pub(crate) struct StorageHost {
     /// What this process of the agent said last, and before that.
     said: Option<Report>,
     late: Option<Report>,
-    /// Ends servers also when the test's process is killed.
-    guards: Mutex<Vec<(i32, Child)>>,
+    guards: Mutex<Guards>,
+}
+
+/// End servers also when the test's process is killed.
+#[derive(Default)]
+struct Guards {
+    of: Vec<(i32, Child)>,
+    /// The pools that were served when it was looked for servers last.
+    served: BTreeSet<PoolId>,
 }
 
 /// One process of the agent.
@@ -233,25 +240,25 @@ impl StorageHost {
         ganesha.into_iter().chain(tgtd(&self.settings.iscsi)).collect()
     }
 
-    /// Servers of so many kinds run at least.
-    fn served(&self) -> usize {
+    /// Its pools of which something is given out, by one server each at most.
+    fn served(&self) -> BTreeSet<PoolId> {
         let part = self.part();
         let pool_of = |id| part.volumes.iter().find(|one| one.id == id).map(|one| one.pool_id);
-        let pools: BTreeSet<_> = part.exports.iter().filter_map(|export| pool_of(export.volume_id)).collect();
-        pools.len()
+        part.exports.iter().filter_map(|export| pool_of(export.volume_id)).collect()
     }
 
     fn guard(&self) {
-        let mut guards = self.guards.lock().unwrap();
-        for (_, mut guard) in guards.extract_if(.., |(pid, _)| !lives(*pid)) {
+        let (served, mut guards) = (self.served(), self.guards.lock().unwrap());
+        for (_, mut guard) in guards.of.extract_if(.., |(pid, _)| !lives(*pid)) {
             let _ = (guard.kill(), guard.wait());
         }
-        if guards.len() < self.served() {
+        if guards.served != served || guards.of.len() < served.len() {
             for pid in self.servers() {
-                if !guards.iter().any(|(known, _)| *known == pid) {
-                    guards.push((pid, guard(pid)));
+                if !guards.of.iter().any(|(known, _)| *known == pid) {
+                    guards.of.push((pid, guard(pid)));
                 }
             }
+            guards.served = served;
         }
     }
 }
@@ -263,7 +270,7 @@ fn lives(pid: i32) -> bool {
 
 impl Drop for StorageHost {
     fn drop(&mut self) {
-        for (_, guard) in self.guards.lock().unwrap().iter_mut() {
+        for (_, guard) in self.guards.lock().unwrap().of.iter_mut() {
             // It does its work once its input ends.
             let _ = guard.wait();
         }
