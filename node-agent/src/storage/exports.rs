@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// gives a guest five seconds to let go, and a host that is called a moment later asks it once more.
 const GRACE: Duration = Duration::from_secs(12);
 
+/// Until a server that could not be watched is looked for again.
+const UNWATCHED: Duration = Duration::from_secs(1);
+
 /// Why nothing is done for a volume.
 const UNUSABLE: &str = "its pool cannot be used";
 
@@ -229,10 +232,12 @@ async fn start(server: &dyn Backend, exports: Vec<Export>, runs: &mut bool) -> O
     }
 }
 
+/// Returns when a server has ended, and a moment after nobody could tell, as where it ends while it is asked who it is: to
+/// make it run again takes over one that runs.
 async fn watched<E: std::error::Error>(name: &str, end: impl Future<Output = Result<(), E>>) {
     if let Err(error) = end.await {
         tracing::error!(message = crate::chain(&error), "{name} cannot be watched");
-        std::future::pending::<()>().await;
+        tokio::time::sleep(UNWATCHED).await;
     }
 }
 
