@@ -239,7 +239,7 @@ fn on(disk: &WantedDisk, live: &LiveDisks) -> Option<DiskState> {
 
 /// What it was made from is not said any more of a disk that is to go, but one of these is in the target's name or
 /// the file's.
-fn names(disk: &WantedDisk) -> [String; 2] {
+pub(crate) fn names(disk: &WantedDisk) -> [String; 2] {
     [disk.export_id.to_string(), disk.volume_id.to_string()]
 }
 

@@ -8,7 +8,7 @@ use tepui_types::agent::{DiskPart, PlacementPart, PlacementSpec, Power, WantedDi
 
 use super::{Books, Finding, Subject, warning};
 use crate::disks::scratch::is_scratch;
-use crate::volumes::{disks_of, root_of, serial};
+use crate::volumes::{disks_of, names, root_of, serial};
 
 /// The raw disks of running domains: volumes and scratch disks.
 pub type Live = BTreeMap<PlacementId, Vec<LiveDisk>>;
@@ -65,10 +65,7 @@ fn unwanted(id: PlacementId, spec: &PlacementSpec, live: &LiveDisk) -> Option<Fi
         return None;
     }
     let of = |disk: &&WantedDisk| {
-        disk.wanted == DiskPart::Absent
-            && [disk.export_id.to_string(), disk.volume_id.to_string()]
-                .iter()
-                .any(|name| source.contains(name))
+        disk.wanted == DiskPart::Absent && names(disk).iter().any(|name| source.contains(name))
     };
     Some(match spec.disks.iter().find(of) {
         Some(disk) => {
