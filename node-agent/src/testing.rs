@@ -179,3 +179,34 @@ pub(crate) fn vpc_part(generation: u64) -> Part {
     };
     Part { key: PartKey::Vpc(vpc.id), generation: Generation(generation), body: PartBody::Vpc(vpc) }
 }
+
+/// Gives a type these verbs of a hypervisor; the others succeed, and start and end nothing.
+macro_rules! hypervisor {
+    ($type:ty { $($verbs:tt)* }) => {
+        #[async_trait::async_trait]
+        impl $crate::hypervisor::Hypervisor for $type {
+            async fn start(&self, _: &tepui_libvirt::DomainSpec) -> Result<(), $crate::hypervisor::HypervisorError> {
+                Ok(())
+            }
+
+            async fn request_shutdown(&self, _: tepui_types::PlacementId) -> Result<(), $crate::hypervisor::HypervisorError> {
+                Ok(())
+            }
+
+            async fn force_off(&self, _: tepui_types::PlacementId) -> Result<(), $crate::hypervisor::HypervisorError> {
+                Ok(())
+            }
+
+            async fn reset(&self, _: tepui_types::PlacementId) -> Result<(), $crate::hypervisor::HypervisorError> {
+                Ok(())
+            }
+
+            async fn forget(&self, _: tepui_types::PlacementId) -> Result<(), $crate::hypervisor::HypervisorError> {
+                Ok(())
+            }
+
+            $($verbs)*
+        }
+    };
+}
+pub(crate) use hypervisor;

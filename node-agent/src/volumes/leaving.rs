@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use tepui_libvirt::{DataDisk, DiskCounters, DomainSpec, DomainStatus, LiveDisk, LiveDisks};
+use tepui_libvirt::{DataDisk, DiskCounters, DomainStatus, LiveDisk, LiveDisks};
 use tepui_types::agent::{DiskFailure, Power as Wanted, StalledDisk, WantedPlacement};
 
 use super::tests::attached;
 use super::*;
 use crate::hypervisor::HypervisorError;
-use crate::testing::{placement, spec};
+use crate::testing::{hypervisor, placement, spec};
 
 /// One guest that takes what it is given, and lets go of a disk when it likes.
 #[derive(Default)]
@@ -24,30 +23,9 @@ struct Guest {
     asked: AtomicU64,
 }
 
-#[async_trait]
-impl Hypervisor for Guest {
+hypervisor!(Guest {
     async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
         Ok(Vec::new())
-    }
-
-    async fn start(&self, _: &DomainSpec) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn request_shutdown(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn force_off(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn reset(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
     }
 
     async fn disk_counters(&self) -> Result<Vec<DiskCounters>, HypervisorError> {
@@ -79,7 +57,7 @@ impl Hypervisor for Guest {
         }
         Ok(LiveDisks { disks: disks.clone(), unfit: Vec::new() })
     }
-}
+});
 
 impl Guest {
     fn count(&self) -> usize {

@@ -84,15 +84,14 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
-    use async_trait::async_trait;
-    use tepui_libvirt::{DomainSpec, DomainStatus};
+    use tepui_libvirt::DomainStatus;
     use tepui_types::agent::{IoLimits, OffReason, Power, WantedDisk, WantedPlacement};
     use uuid::Uuid;
 
     use super::super::tests::attached;
     use super::*;
     use crate::hypervisor::HypervisorError;
-    use crate::testing::{absent, placement, spec};
+    use crate::testing::{absent, hypervisor, placement, spec};
 
     /// A hypervisor that keeps what live domains name, and forgets the rest when it is asked to.
     #[derive(Default)]
@@ -103,30 +102,9 @@ mod tests {
         busy: Mutex<bool>,
     }
 
-    #[async_trait]
-    impl Hypervisor for Kept {
+    hypervisor!(Kept {
         async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
             Ok(Vec::new())
-        }
-
-        async fn start(&self, _: &DomainSpec) -> Result<(), HypervisorError> {
-            Ok(())
-        }
-
-        async fn request_shutdown(&self, _: PlacementId) -> Result<(), HypervisorError> {
-            Ok(())
-        }
-
-        async fn force_off(&self, _: PlacementId) -> Result<(), HypervisorError> {
-            Ok(())
-        }
-
-        async fn reset(&self, _: PlacementId) -> Result<(), HypervisorError> {
-            Ok(())
-        }
-
-        async fn forget(&self, _: PlacementId) -> Result<(), HypervisorError> {
-            Ok(())
         }
 
         async fn drop_secrets(&self) -> Result<Option<BTreeMap<ExportId, Uuid>>, HypervisorError> {
@@ -138,7 +116,7 @@ mod tests {
             secrets.retain(|id| self.live.lock().unwrap().contains(id));
             Ok(Some(secrets.iter().map(|id| (*id, Uuid::from_u128(id.bits()))).collect()))
         }
-    }
+    });
 
     impl Kept {
         fn told(&self, id: ExportId) {

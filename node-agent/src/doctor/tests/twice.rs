@@ -3,43 +3,23 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+use crate::testing::hypervisor;
 
 /// A host whose libvirtd keeps the passwords of these exports: the first for ever, the second until the next look, and from
 /// then on the third.
 #[derive(Default)]
 struct Kept(AtomicU32);
 
-#[async_trait::async_trait]
-impl Hypervisor for Kept {
+hypervisor!(Kept {
     async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
         Ok(Vec::new())
-    }
-
-    async fn start(&self, _: &DomainSpec) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn request_shutdown(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn force_off(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn reset(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
     }
 
     async fn secrets(&self) -> Result<BTreeMap<ExportId, Uuid>, HypervisorError> {
         let second = if self.0.fetch_add(1, Ordering::SeqCst) == 0 { 2 } else { 3 };
         Ok([1, second].map(|number| (ExportId::from_random(number), Uuid::from_u128(number))).into())
     }
-}
+});
 
 #[tokio::test(start_paused = true)]
 async fn what_differs_for_a_moment_is_no_finding_and_what_stays_is_one() {

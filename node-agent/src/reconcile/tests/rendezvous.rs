@@ -1,6 +1,7 @@
 //! Starts that come together or fail, and a hypervisor that is away or gives up.
 
 use super::*;
+use crate::testing::hypervisor;
 
 /// Holds every start until as many are there as expected: serial starts would never get there. While it is
 /// away it answers nothing.
@@ -179,32 +180,11 @@ async fn twenty_starts_run_together_and_one_that_fails_holds_up_nobody() {
 /// A host at which nobody can even look.
 struct Panicking;
 
-#[async_trait]
-impl Hypervisor for Panicking {
+hypervisor!(Panicking {
     async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
         panic!("as the test wants")
     }
-
-    async fn start(&self, _: &DomainSpec) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn request_shutdown(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn force_off(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn reset(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: PlacementId) -> Result<(), HypervisorError> {
-        Ok(())
-    }
-}
+});
 
 #[tokio::test]
 async fn a_reconciler_whose_task_panicked_ends() {
