@@ -550,6 +550,18 @@ fn the_log_of_tgtd_stays_short() {
 }
 
 #[test]
+fn a_log_that_cannot_be_shortened_keeps_no_export_from_being_opened() {
+    lab(|lab| {
+        lab.recover(&[]);
+        let log = lab.settings.log();
+        fs::remove_file(&log).unwrap();
+        fs::create_dir(&log).unwrap();
+        let opened = lab.run(lab.tgt.ensure_all(&[lab.export(1, ReadWrite)])).unwrap();
+        assert!(opened.iter().all(Result::is_ok), "{opened:?}");
+    });
+}
+
+#[test]
 fn what_tgtd_cannot_carry_and_other_content_of_one_export_is_refused() {
     lab(|lab| {
         let export = lab.export(1, ReadWrite);
