@@ -310,3 +310,17 @@ fn volume_source(source: &Source) -> Result<VolumeSource, String> {
         other => Err(format!("no agent can use {other:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_cannot_be_watched_is_looked_for_again_and_one_that_runs_is_waited_for() {
+        let unknown = async { Err(std::io::Error::other("it ended while it was asked who it is")) };
+        let told = tokio::time::timeout(UNWATCHED * 2, watched("tgtd", unknown)).await;
+        assert!(told.is_ok(), "nobody would start it again");
+        let runs = watched("tgtd", std::future::pending::<Result<(), std::io::Error>>());
+        assert!(tokio::time::timeout(UNWATCHED * 100, runs).await.is_err());
+    }
+}
