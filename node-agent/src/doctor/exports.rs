@@ -4,7 +4,7 @@
 //! of who is connected came over the network, and is shown without what could rule a terminal.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tepui_storage::filer;
@@ -216,6 +216,13 @@ fn stranger(by: By, found: &Found, cure: &str) -> Finding {
     failure(Subject::Exports, object, what, cure)
 }
 
+/// A server that does not run, where it should.
+fn away(name: &str, open: usize, log: &Path) -> Vec<Finding> {
+    let what = format!("it does not run, and {open} exports of it should be open");
+    let cure = format!("start the agent, which starts it; if it runs, see its log, and {}", log.display());
+    if open > 0 { vec![failure(Subject::Exports, name, what, &cure)] } else { Vec::new() }
+}
+
 async fn tgt(settings: &iscsi::Settings, exports: &Exports<'_>) -> Vec<Finding> {
     let tgt = Tgt::new(settings.clone());
     let wrong = |what: String, cure: &str| vec![failure(Subject::Exports, "tgtd", what, cure)];
@@ -229,12 +236,7 @@ async fn tgt(settings: &iscsi::Settings, exports: &Exports<'_>) -> Vec<Finding> 
                 let cure = "end the process that `ss --listening --tcp --processes` names there; the agent starts tgtd anew, and guests go on";
                 return wrong(what, cure);
             }
-            let what = format!("it does not run, and {open} exports of it should be open");
-            let cure = format!(
-                "start the agent, which starts it; if it runs, see its log, and {}",
-                settings.log().display()
-            );
-            return if open > 0 { wrong(what, &cure) } else { Vec::new() };
+            return away("tgtd", open, &settings.log());
         }
         Err(error) => return wrong(crate::chain(&error), ROOT),
     };
@@ -278,12 +280,7 @@ async fn ganesha(settings: &nfs::Settings, exports: &Exports<'_>) -> Vec<Finding
     let found = match ganesha.list().await {
         Ok(found) => found,
         Err(error) if error.is_absence() => {
-            let what = format!("ganesha.nfsd does not run, and {open} exports of it should be open");
-            let cure = format!(
-                "start the agent, which starts it; if it runs, see its log, and {}",
-                settings.log().display()
-            );
-            return if open > 0 { wrong(what, &cure) } else { Vec::new() };
+            return away("ganesha", open, &settings.log());
         }
         Err(error) => return wrong(crate::chain(&error), ROOT),
     };
@@ -402,7 +399,7 @@ fn peers(connections: &[Connection]) -> String {
     connections.iter().map(peer).collect::<Vec<_>>().join(", ")
 }
 
-fn shown(path: &std::path::Path) -> String {
+fn shown(path: &Path) -> String {
     plain(&path.display().to_string())
 }
 
