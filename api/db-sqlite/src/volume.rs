@@ -187,9 +187,10 @@ pub(crate) fn refuse_source(
             Some(NewVolumeOutcome::SmallerThanSnapshot(size))
         }
         Some((_, SnapshotState::Completed)) => None,
-        Some((_, SnapshotState::Pending | SnapshotState::Deleting | SnapshotState::Error)) | None => {
-            Some(NewVolumeOutcome::SnapshotMissing(id))
+        Some((_, state @ (SnapshotState::Pending | SnapshotState::Deleting | SnapshotState::Error))) => {
+            Some(NewVolumeOutcome::SnapshotState(id, state))
         }
+        None => Some(NewVolumeOutcome::SnapshotMissing(id)),
     })
 }
 

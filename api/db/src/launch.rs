@@ -14,7 +14,7 @@ use tepui_types::{
 use crate::NewAttachment;
 use crate::model::{
     Attachment, AttachmentState, ExportState, Image, Instance, InstanceRecord, KeyPair, NetworkInterface,
-    Placement, PlacementGroup, RootVolume, Subnet, Volume,
+    Placement, PlacementGroup, RootVolume, SnapshotState, Subnet, Volume,
 };
 
 /// An idempotency token as a call uses it.
@@ -235,8 +235,10 @@ pub enum LaunchOutcome {
     /// The pool of a volume was deleted or drained, its node given up, or it serves another node only: choose
     /// again.
     PoolLost(PoolId),
-    /// There is no such snapshot in that pool that the project may use and that is completed.
+    /// There is no such snapshot in that pool that the project may use.
     SnapshotMissing(SnapshotId),
+    /// The snapshot of a volume is in this state.
+    SnapshotState(SnapshotId, SnapshotState),
     /// The project may have only so many of this (`instances`, `vcpus`, `memory_mib`, `volumes`, `volume_gib`).
     QuotaExceeded {
         /// Which quota.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tepui_types::{AttachmentId, ExportId, InstanceId, NodeId, PoolId, ProjectId, SnapshotId, VolumeId};
 
-use crate::model::{InstanceState, Volume, VolumeEnd, VolumeRecord, VolumeState};
+use crate::model::{InstanceState, SnapshotState, Volume, VolumeEnd, VolumeRecord, VolumeState};
 use crate::{DbError, TokenUse};
 
 /// One `CreateVolume`.
@@ -31,8 +31,10 @@ pub enum NewVolumeOutcome {
     TokenMismatch,
     /// The pool was deleted or drained, or its node given up, since it was chosen: choose again.
     PoolLost(PoolId),
-    /// There is no such snapshot in this pool that the project may use and that is completed.
+    /// There is no such snapshot in this pool that the project may use.
     SnapshotMissing(SnapshotId),
+    /// The snapshot is in this state.
+    SnapshotState(SnapshotId, SnapshotState),
     /// The snapshot has so many GiB, and the volume would have fewer.
     SmallerThanSnapshot(u32),
     /// The project may have only so many of this (`volumes`, `volume_gib`).

@@ -15,6 +15,7 @@ use crate::audit::listed;
 use crate::failpoint::pass;
 use crate::loads::{Held, Wish};
 use crate::scheduler::{self, Demand, Group, Rejection};
+use crate::snapshot::not_completed;
 use crate::{Caller, Cloud, Error, Kind};
 
 /// How often a launch chooses again after losing a race for a node. Each loss means that another
@@ -226,6 +227,7 @@ fn launch_result(
             Ok(Attempt::Lost)
         }
         LaunchOutcome::SnapshotMissing(id) => Err(Error::not_found(Kind::Snapshot, id)),
+        LaunchOutcome::SnapshotState(id, state) => Err(not_completed(id, state)),
         LaunchOutcome::TokenMismatch => {
             let token = resolved.token.as_ref().map(|token| token.token.clone()).unwrap_or_default();
             Err(Error::TokenMismatch { token })
@@ -255,6 +257,7 @@ fn enough(outcome: &LaunchOutcome, resolved: &Resolved, asked: usize) -> Option<
         | LaunchOutcome::AntiAffinity(_)
         | LaunchOutcome::PoolLost(_)
         | LaunchOutcome::SnapshotMissing(_)
+        | LaunchOutcome::SnapshotState(..)
         | LaunchOutcome::AddressInUse(_)
         | LaunchOutcome::ParentMissing(_) => return None,
     };

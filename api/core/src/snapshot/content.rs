@@ -5,6 +5,7 @@ use tepui_types::agent::WantedSending;
 use tepui_types::{NodeId, PoolId, ProjectId, SendingId, SnapshotId};
 use tokio::sync::SemaphorePermit;
 
+use super::not_completed;
 use crate::sending::Content;
 use crate::{Caller, Cloud, Error, Kind};
 
@@ -23,8 +24,7 @@ impl Cloud {
     ) -> Result<Content, Error> {
         let snapshot = self.snapshot(caller, id).await?;
         if snapshot.state != SnapshotState::Completed {
-            let (id, state) = (id.to_string(), snapshot.state.name().into());
-            return Err(Error::WrongState { id, state, wanted: "completed" });
+            return Err(not_completed(id, snapshot.state));
         }
         let pool = self.pool_of(snapshot.pool_id).await?;
         // A reader that waits for a host keeps nobody out.

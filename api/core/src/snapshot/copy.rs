@@ -6,6 +6,7 @@ use tepui_db::model::{Pool, Snapshot, SnapshotRecord, SnapshotState};
 use tepui_db::{CopySnapshotOutcome, PoolLoad};
 use tepui_types::{NodeId, PoolId, SnapshotId};
 
+use super::not_completed;
 use crate::failpoint::pass;
 use crate::volume::create::{class_of, emptiest};
 use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
@@ -95,10 +96,7 @@ impl Cloud {
                 CopySnapshotOutcome::PoolLost(pool) if lost.insert(pool) => {}
                 CopySnapshotOutcome::PoolLost(pool) => return Err(Error::not_found(Kind::Pool, pool)),
                 CopySnapshotOutcome::SourceMissing(id) => return Err(Error::not_found(Kind::Snapshot, id)),
-                CopySnapshotOutcome::SourceState(id, state) => {
-                    let (id, state) = (id.to_string(), state.name().into());
-                    return Err(Error::WrongState { id, state, wanted: "completed" });
-                }
+                CopySnapshotOutcome::SourceState(id, state) => return Err(not_completed(id, state)),
             }
         }
     }

@@ -22,6 +22,11 @@ pub use copy::{CopySnapshot, CopyTo};
 pub use of_image::{SnapshotOfImage, SnapshotPlace};
 pub use schedule::CreateSnapshotSchedule;
 
+/// Nothing is made of a snapshot before all of it is there, or once it is on its way out.
+pub(crate) fn not_completed(id: SnapshotId, state: SnapshotState) -> Error {
+    Error::WrongState { id: id.to_string(), state: state.name().into(), wanted: "completed" }
+}
+
 /// All that project members are told of why a snapshot could not be taken: the rest is its host's, and for
 /// administrators.
 const SNAPSHOT_FAILED: &str = "the snapshot could not be taken";

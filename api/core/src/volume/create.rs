@@ -12,6 +12,7 @@ use super::end::new_end;
 use super::throttle::io_limits;
 use super::{USUAL_CLASS, VolumeView, check_size};
 use crate::failpoint::pass;
+use crate::snapshot::not_completed;
 use crate::{Caller, Cloud, Error, Kind, Tags, check_tags, limits};
 
 /// What AWS calls its types (EC2 API reference, "CreateVolume"). Clients name them without asking.
@@ -44,7 +45,7 @@ impl Cloud {
     /// Creates a volume in the emptiest pool of its class.
     ///
     /// # Errors
-    /// `InvalidInput`, `NotFound` for the snapshot or the class, `QuotaExceeded`, `TokenMismatch`, `PoolsFull`.
+    /// `InvalidInput`, `NotFound` for the snapshot or the class, `WrongState` for a snapshot that is not completed, `QuotaExceeded`, `TokenMismatch`, `PoolsFull`.
     pub async fn create_volume(&self, caller: &Caller, request: CreateVolume) -> Result<VolumeView, Error> {
         check_tags(&request.tags)?;
         check_access(&request)?;
@@ -121,6 +122,7 @@ impl Cloud {
             NewVolumeOutcome::Created(_)
             | NewVolumeOutcome::PoolLost(_)
             | NewVolumeOutcome::SnapshotMissing(_)
+            | NewVolumeOutcome::SnapshotState(..)
             | NewVolumeOutcome::SmallerThanSnapshot(_)
             | NewVolumeOutcome::QuotaExceeded { .. }
             | NewVolumeOutcome::ParentMissing => Err(no_pool),
@@ -270,6 +272,7 @@ fn refusal(new: &NewVolume, outcome: NewVolumeOutcome) -> Error {
             Error::TokenMismatch { token: new.token.as_ref().map(|t| t.token.clone()).unwrap_or_default() }
         }
         NewVolumeOutcome::SnapshotMissing(id) => Error::not_found(Kind::Snapshot, id),
+        NewVolumeOutcome::SnapshotState(id, state) => not_completed(id, state),
         NewVolumeOutcome::SmallerThanSnapshot(least) => smaller(new.volume.size_gib, least),
         NewVolumeOutcome::QuotaExceeded { quota, limit, used } => {
             Error::QuotaExceeded { quota, limit, used, asked: asked(quota) }

@@ -225,3 +225,17 @@ async fn an_instance_with_local_volumes_goes_to_the_node_of_their_pool() {
     let rules: Vec<_> = why.iter().map(|rejection| rejection.rule.as_str()).collect();
     assert!(rules.contains(&"has no pool for the local volumes"), "{rules:?}");
 }
+
+#[tokio::test]
+async fn no_launch_has_a_volume_of_a_snapshot_that_is_not_taken_yet() {
+    let site = Site::apart().await;
+    let of = site.available().await;
+    let request = CreateSnapshots { volumes: vec![of], ..CreateSnapshots::default() };
+    let id = site.t.cloud.create_snapshots(&site.t.admin, &request).await.unwrap()[0].snapshot.id;
+    let wanted = [LaunchVolumeRequest { snapshot_id: Some(id), ..volume("/dev/sdf") }];
+    let refused = site.launch(&wanted).await.unwrap_err();
+    assert_eq!(refused.to_string(), format!("'{id}' is pending; this needs completed"));
+    assert_eq!(volumes_of_pools(&site).await, [of], "nothing is left");
+    site.serve().await;
+    site.launch(&wanted).await.unwrap();
+}

@@ -77,6 +77,9 @@ fn check_source(connection: &Connection, volume: &Volume) -> Step {
     match volume::refuse_source(connection, volume)? {
         None => Ok(()),
         Some(NewVolumeOutcome::SnapshotMissing(id)) => Err(Undo::Answer(LaunchOutcome::SnapshotMissing(id))),
+        Some(NewVolumeOutcome::SnapshotState(id, state)) => {
+            Err(Undo::Answer(LaunchOutcome::SnapshotState(id, state)))
+        }
         // Sizes of snapshots never change.
         Some(refused) => {
             Err(Undo::Failed(DbError::Bug(format!("the volume of a launch was refused: {refused:?}"))))

@@ -33,7 +33,8 @@ pub async fn snapshots_are_taken_together_and_volumes_made_of_them(db: Arc<dyn D
         new.volume.snapshot_id = Some(id);
         new
     };
-    assert_eq!(site.create(&from(5)).await, NewVolumeOutcome::SnapshotMissing(id), "it is not taken yet");
+    let early = NewVolumeOutcome::SnapshotState(id, SnapshotState::Pending);
+    assert_eq!(site.create(&from(5)).await, early);
     site.says(site.compute, StorageNews::SnapshotPresent(id, 0)).await;
     assert_eq!(site.snapshot(id).await.unwrap().state, SnapshotState::Pending, "another node's word");
     // Its volume had grown when it was taken.
@@ -49,6 +50,8 @@ pub async fn snapshots_are_taken_together_and_volumes_made_of_them(db: Arc<dyn D
     site.says(*storage, StorageNews::VolumePresent(new.volume.id, 8)).await;
     assert_eq!(delete().await, (DeleteOutcome::Deleted, Some(*storage)));
     assert_eq!(delete().await, (DeleteOutcome::Deleted, None), "asked twice");
+    let late = NewVolumeOutcome::SnapshotState(id, SnapshotState::Deleting);
+    assert_eq!(site.create(&from(8)).await, late);
     site.says(*storage, StorageNews::SnapshotGone(id)).await;
     assert_eq!(site.snapshot(id).await, None);
     assert_eq!(delete().await, (DeleteOutcome::NotFound, None));

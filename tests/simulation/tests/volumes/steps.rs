@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rand::Rng as _;
 use rand::seq::IteratorRandom as _;
 use tepui_core::{
-    AttachVolume, CopySnapshot, CopyTo, CreateSnapshots, CreateVolume, DetachVolume, Error, Kind,
-    ModifyVolume, Tags,
+    AttachVolume, CopySnapshot, CopyTo, CreateSnapshots, CreateVolume, DetachVolume, Error, ModifyVolume,
+    Tags,
 };
 use tepui_types::agent::StoredId;
 use tepui_types::{SnapshotId, VolumeId};
@@ -66,8 +66,6 @@ impl Site {
                 | Error::InUse { .. }
                 | Error::Modifying { .. }
                 | Error::PoolsFull { .. }
-                // Nothing is made of a snapshot that is not taken yet.
-                | Error::NotFound { kind: Kind::Snapshot, .. }
                 // A volume on its way from the guest has its place there.
                 | Error::InvalidInput { field: "device", .. },
             ) if self.is_busy => {
