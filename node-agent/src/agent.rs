@@ -93,6 +93,16 @@ pub enum DiskChoice {
     },
 }
 
+impl DiskChoice {
+    /// How volumes are served; `None` where that is simulated.
+    pub fn servers(&self) -> Option<&PoolSettings> {
+        match self {
+            Self::Local { pools, .. } => Some(pools),
+            Self::Given { .. } => None,
+        }
+    }
+}
+
 /// The host as the agent finds it, and what it is made of.
 pub struct AgentParts {
     /// Runs guests.
@@ -192,6 +202,8 @@ impl Agent {
             control_plane,
             identity_dir: layout.identity(),
             consoles: layout.consoles(),
+            data_dir: settings.data_dir.clone(),
+            servers: parts.disks.servers().cloned(),
             boot_id,
             capacity: parts.capacity,
             run: parts.run,
@@ -268,6 +280,7 @@ fn share(
         network_trouble: Mutex::default(),
         acknowledged: Mutex::default(),
         refused: Mutex::default(),
+        findings: Mutex::default(),
         executor,
         metadata,
     })

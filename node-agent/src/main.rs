@@ -137,17 +137,13 @@ async fn join_cloud(config: &NodeConfig, token: &str) -> anyhow::Result<()> {
 
 async fn run_doctor(config: &NodeConfig, options: &DoctorOptions) -> anyhow::Result<ExitCode> {
     let (_, parts) = build(config).await?;
-    let servers = match &parts.disks {
-        DiskChoice::Local { pools, .. } => Some(pools),
-        DiskChoice::Given { .. } => None,
-    };
     let site = doctor::Site {
         data_dir: &config.data_dir,
         underlay_address: config.underlay_address,
         hypervisor: parts.hypervisor.as_ref(),
         is_real: matches!(config.hypervisor, HypervisorConfig::Libvirt { .. }),
         network: parts.network.as_ref(),
-        servers,
+        servers: parts.disks.servers(),
         now: now(),
     };
     let mut examination = doctor::examine(site).await?;

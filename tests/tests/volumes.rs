@@ -76,6 +76,8 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     for disk in DISKS {
         ec2.wait_console(&writer, &format!("{disk} first: "), PATIENCE);
     }
+    // Somebody makes an account by hand, and the control plane hears of it, below.
+    tgtadm(&cloud.host(1), "new");
     let snapshots = volumes
         .clone()
         .map(|volume| text(&cloud.ec2(&["create-snapshot", "--volume-id", &volume])["SnapshotId"]));
@@ -152,6 +154,12 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     ec2.wait_state(std::slice::from_ref(&again), "running", PATIENCE);
     nobody_reads_passwords(&cloud);
 
+    let finding = "WARN  node node-1: stranger: tgtd has this account";
+    let is_told = || cloud.tepui(&["doctor", "--problems"]).stdout.contains(finding);
+    until("tepui doctor tells of the account", PATIENCE, || is_told().then_some(()));
+    tgtadm(&cloud.host(1), "delete");
+    until("tepui doctor forgets it", 30, || (!is_told()).then_some(()));
+
     cloud.ec2(&["terminate-instances", "--instance-ids", &writer, &again]);
     for volume in &volumes {
         cloud.ec2(&["delete-volume", "--volume-id", volume]);
@@ -209,6 +217,15 @@ fn checksum<'a>(console: &'a str, disk: &str, list: &str) -> Option<&'a str> {
     let sum = told.split(' ').next()?;
     assert_eq!(sum.len(), 64, "{console}");
     Some(sum)
+}
+
+/// Has tgtd make or forget an account that no order names.
+#[track_caller]
+fn tgtadm(host: &Host, operation: &str) {
+    let socket = format!("TGT_IPC_SOCKET={}", host.run_dir().join("run/iscsi/tgt").display());
+    let account = ["--lld", "iscsi", "--mode", "account", "--op", operation, "--user", "stranger"];
+    let password: &[&str] = if operation == "new" { &["--password", "not-of-tepui"] } else { &[] };
+    host.run("env", &[&[&socket, "tgtadm"], &account[..], password].concat()).ok();
 }
 
 /// Stock tools open on the guest's host what it has, with the right password, and nothing with another or elsewhere.

@@ -139,7 +139,20 @@ fn node_findings(view: &NodeView) -> Vec<Finding> {
         findings.push(failure(name(), format!("cannot start guests: {why}"), "mend this on the host"));
     }
     findings.extend(refusals(view));
+    findings.extend(found_there(view));
     findings
+}
+
+/// What its agent found wrong there, as long as it can be heard: it would be told of what was mended long ago.
+fn found_there(view: &NodeView) -> impl Iterator<Item = Finding> + use<'_> {
+    let name = &view.load.node.name;
+    let report = view.report.as_ref().filter(|_| view.load.node.state == NodeState::Up);
+    report.into_iter().flat_map(|report| &report.observed.findings).map(move |found| {
+        let severity = if found.is_failure { Severity::Failure } else { Severity::Warning };
+        let (what, cure) =
+            (format!("{}: {}", found.object, found.what), format!("on {name}: {}", found.cure));
+        Finding { severity, ..failure(format!("node {name}"), what, cure) }
+    })
 }
 
 fn refusals(view: &NodeView) -> impl Iterator<Item = Finding> + use<'_> {

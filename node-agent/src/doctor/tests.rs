@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tepui_libvirt::{DomainSpec, DomainState, DomainStatus, OffReason};
 use tepui_types::agent::{
-    FreezeKind, FreezeState, HavePart, NodePart, OffReason as Why, PartKey, PlacementPart, WantedPlacement,
+    FreezeKind, FreezeState, HavePart, HostFinding, NodePart, OffReason as Why, PartKey, PlacementPart,
+    WantedPlacement,
 };
 use tepui_types::{Epoch, FreezeId, Generation};
 
 use super::disks::disk_files;
+use super::rounds::make_rounds;
 use super::*;
 use crate::freezes::FreezeRecord;
 use crate::hypervisor::{SimulatedHypervisor, SimulatedSettings};

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tepui_libvirt::DomainState;
-use tepui_types::agent::{HavePart, PartKey, PlacementPart, Power, RefusedPart};
+use tepui_types::agent::{HavePart, HostFinding, PartKey, PlacementPart, Power, RefusedPart};
 use tepui_types::{NodeId, PlacementId};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -63,6 +63,8 @@ pub struct Shared {
     pub acknowledged: Mutex<Vec<HavePart>>,
     /// Parts the poll refused.
     pub refused: Mutex<Vec<RefusedPart>>,
+    /// What is wrong with what is really served and kept here.
+    pub findings: Mutex<Vec<HostFinding>>,
     /// Carries out operations.
     pub executor: Executor,
     /// Answers guests; `None` for simulated ones.

@@ -5,7 +5,8 @@ use std::sync::PoisonError;
 
 use tepui_types::PlacementId;
 use tepui_types::agent::{
-    DiskIo, HavePart, PartKey, PlacementObserved, PlacementPart, RefusedPart, StalledDisk, StorageObserved,
+    DiskIo, HavePart, HostFinding, PartKey, PlacementObserved, PlacementPart, RefusedPart, StalledDisk,
+    StorageObserved,
 };
 
 use super::{Pass, Reconciler};
@@ -35,6 +36,8 @@ pub struct Observed {
     pub still: BTreeSet<PlacementId>,
     /// The volumes for which they do.
     pub stalled: Vec<StalledDisk>,
+    /// What the agent found on its rounds.
+    pub findings: Vec<HostFinding>,
 }
 
 fn damage(wanted: &Wanted) -> Option<String> {
@@ -82,6 +85,7 @@ impl Reconciler {
             storage: self.shared.storage.seen(),
             io: self.shared.volumes.io(),
             stalled: stalls.into_iter().flat_map(|(_, stall)| stall.volumes).collect(),
+            findings: self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             still,
         }
     }

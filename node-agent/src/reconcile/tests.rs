@@ -82,6 +82,7 @@ impl SimulatedHost {
             network_trouble: Mutex::default(),
             acknowledged: Mutex::default(),
             refused: Mutex::default(),
+            findings: Mutex::default(),
             executor,
             metadata: None,
         });

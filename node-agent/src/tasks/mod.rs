@@ -9,6 +9,7 @@ mod network;
 mod poll;
 mod renewal;
 mod report;
+mod rounds;
 mod secrets;
 mod sending;
 mod stalls;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use crate::identity::Identity;
 use crate::link::ControlPlane;
 use crate::reconcile::{Observed, Shared};
+use crate::storage::PoolSettings;
 
 /// What the loops share.
 pub(crate) struct Context {
@@ -33,6 +35,9 @@ pub(crate) struct Context {
     pub(crate) control_plane: Arc<ControlPlane>,
     pub(crate) identity_dir: PathBuf,
     pub(crate) consoles: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    /// How volumes are served; `None` where that is simulated.
+    pub(crate) servers: Option<PoolSettings>,
     pub(crate) boot_id: String,
     pub(crate) capacity: NodeCapacity,
     pub(crate) run: u64,
@@ -56,6 +61,9 @@ pub(crate) fn spawn(
     tasks.spawn(secrets::run(Arc::clone(&context), observed.clone()));
     tasks.spawn(stalls::run(Arc::clone(&context), observed.clone()));
     tasks.spawn(counters::run(Arc::clone(&context)));
+    if context.servers.is_some() {
+        tasks.spawn(rounds::run(Arc::clone(&context)));
+    }
     tasks.spawn(captures::run(Arc::clone(&context)));
     tasks.spawn(freezes::run(Arc::clone(&context)));
     tasks.spawn(report::run(Arc::clone(&context), observed));

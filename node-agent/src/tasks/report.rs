@@ -67,6 +67,7 @@ fn report(context: &Context, sequence: u64, seen: Observed) -> Report {
             storage: seen.storage,
             io: seen.io,
             stalled: seen.stalled,
+            findings: seen.findings,
         },
     }
 }

@@ -147,6 +147,7 @@ impl Agent {
             storage: None,
             io: Vec::new(),
             stalled: Vec::new(),
+            findings: Vec::new(),
         };
         let (agent_run, sequence) = (self.run, self.sequence);
         let report = Report { epoch: self.epoch, agent_run, sequence, observed };

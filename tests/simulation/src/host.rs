@@ -117,6 +117,7 @@ impl Host {
             network_trouble: Mutex::default(),
             acknowledged: Mutex::default(),
             refused: Mutex::default(),
+            findings: Mutex::default(),
             metadata: None,
         }
     }
@@ -266,6 +267,7 @@ impl Agent {
                 storage: seen.storage,
                 io: seen.io,
                 stalled: seen.stalled,
+                findings: seen.findings,
             },
         }
     }

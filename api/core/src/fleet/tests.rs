@@ -16,6 +16,7 @@ fn report(agent_run: u64, sequence: u64) -> Arc<Report> {
         storage: None,
         io: Vec::new(),
         stalled: Vec::new(),
+        findings: Vec::new(),
     };
     Arc::new(Report { epoch: Epoch(1), agent_run, sequence, observed })
 }

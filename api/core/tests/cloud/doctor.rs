@@ -2,6 +2,7 @@
 
 use tepui_core::Severity;
 use tepui_db::NodeDb as _;
+use tepui_types::agent::{HostFinding, NodeObserved};
 
 use super::harness::{Harness, placement_of, running};
 
@@ -59,5 +60,35 @@ async fn putting_right_changes_nothing_where_all_is_well() {
     let before = t.db.nodes().await.unwrap();
     assert_eq!(t.cloud.mend(&t.admin).await.unwrap(), Vec::<String>::new());
     assert_eq!(t.db.nodes().await.unwrap(), before);
+    assert_eq!(t.cloud.doctor(&t.admin).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_an_agent_found_is_told_with_its_host_as_long_as_it_is_heard() {
+    let t = Harness::new().await;
+    let host = t.host(1).await;
+    let found = |is_failure, object: &str| HostFinding {
+        is_failure,
+        object: object.into(),
+        what: "tgtd serves it, and the control plane does not name it".into(),
+        cure: "end it".into(),
+    };
+    let findings = vec![found(true, "iqn.a"), found(false, "guest")];
+    host.report_as(1, NodeObserved { findings, ..host.observed(Vec::new()) }).await;
+    let name = t.cloud.nodes(&t.admin).await.unwrap()[0].load.node.name.clone();
+    let told = t.cloud.doctor(&t.admin).await.unwrap();
+    let shown: Vec<_> = told.iter().map(|one| (one.severity, one.object.clone(), one.fixable)).collect();
+    let object = format!("node {name}");
+    assert_eq!(shown, [(Severity::Failure, object.clone(), false), (Severity::Warning, object, false)]);
+    assert_eq!(told[0].what, "iqn.a: tgtd serves it, and the control plane does not name it");
+    assert_eq!(told[0].cure, format!("on {name}: end it"));
+
+    t.clock.advance(301);
+    t.cloud.reconcile_once().await;
+    let told = t.cloud.doctor(&t.admin).await.unwrap();
+    assert!(told.len() == 1 && told[0].what.contains("unreachable"), "{told:?}");
+    host.poll().await;
+    t.cloud.reconcile_once().await;
+    host.report(Vec::new()).await;
     assert_eq!(t.cloud.doctor(&t.admin).await.unwrap(), []);
 }

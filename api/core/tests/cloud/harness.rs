@@ -252,6 +252,7 @@ impl Host {
             storage: None,
             io: Vec::new(),
             stalled: Vec::new(),
+            findings: Vec::new(),
         }
     }
 

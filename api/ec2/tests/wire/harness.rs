@@ -212,6 +212,7 @@ impl Harness {
             storage,
             io: Vec::new(),
             stalled: Vec::new(),
+            findings: Vec::new(),
         };
         let sequence = self.sequence.fetch_add(1, Ordering::SeqCst) + 1;
         let report = Report { epoch: Epoch(1), agent_run: 1, sequence, observed };

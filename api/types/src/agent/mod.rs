@@ -37,7 +37,8 @@ pub use node_part::{
     PlacementSpec, Power, RootDisk, WantedPlacement,
 };
 pub use observed::{
-    NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementState, RefusedPart, Report, ReportReply,
+    HostFinding, NodeObserved, NodeUsage, OffReason, PlacementObserved, PlacementState, RefusedPart, Report,
+    ReportReply,
 };
 pub use poll::{HavePart, Part, PartBody, PartKey, PollReply, PollRequest};
 pub use scratch::{ScratchDisks, ScratchKind};

@@ -49,6 +49,23 @@ pub struct NodeObserved {
     /// The volumes for which guests stand still.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stalled: Vec<StalledDisk>,
+    /// What is wrong with what is really served and kept on the host, at its agent's last look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<HostFinding>,
+}
+
+/// Something on a host that is not as its ledger says, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostFinding {
+    /// Something does not work, or will not; else it is worth a look.
+    pub is_failure: bool,
+    /// Whose: a target, an export, an account, a guest.
+    pub object: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it, on the host.
+    pub cure: String,
 }
 
 /// What is in use on the host.

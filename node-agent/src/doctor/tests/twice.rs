@@ -1,4 +1,4 @@
-//! What is looked at twice.
+//! What is looked at twice, and again and again.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -32,4 +32,42 @@ async fn what_differs_for_a_moment_is_no_finding_and_what_stays_is_one() {
     assert_eq!(told, [(Subject::Secrets, ExportId::from_random(1).to_string())]);
     let said = lines(&report(&found, vec![]));
     assert!(said.contains("WARN  export-00000000000000001: libvirtd keeps the password"), "{said}");
+}
+
+/// A host whose libvirtd keeps the password of an export at this look and those after it, up to that one.
+struct KeptFrom(u32, u32, AtomicU32);
+
+hypervisor!(KeptFrom {
+    async fn domains(&self) -> Result<Vec<DomainStatus>, HypervisorError> {
+        Ok(Vec::new())
+    }
+
+    async fn secrets(&self) -> Result<BTreeMap<ExportId, Uuid>, HypervisorError> {
+        let look = self.2.fetch_add(1, Ordering::SeqCst);
+        let kept = (self.0..=self.1).contains(&look).then(|| (ExportId::from_random(1), Uuid::from_u128(1)));
+        Ok(kept.into_iter().collect())
+    }
+});
+
+/// What the rounds tell of a host in its first `minutes`, and when: seconds, and how many things.
+async fn told(hypervisor: &KeptFrom, minutes: u64) -> Vec<(u64, Vec<HostFinding>)> {
+    let dir = tempfile::tempdir().unwrap();
+    write_ledger(dir.path());
+    let premises = Premises { data_dir: dir.path(), hypervisor, servers: None };
+    let (start, all) = (tokio::time::Instant::now(), std::sync::Mutex::new(Vec::new()));
+    let tell = |found| all.lock().unwrap().push((start.elapsed().as_secs(), found));
+    let end = tokio::time::timeout(Duration::from_secs(minutes * 60), make_rounds(premises, tell)).await;
+    assert!(end.is_err(), "they end with the agent");
+    all.into_inner().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn rounds_tell_what_two_of_them_found_and_soon_forget_what_was_mended() {
+    // Each look asks once more where it finds something.
+    let told = told(&KeptFrom(1, 6, AtomicU32::new(0)), 5).await;
+    let counts: Vec<_> = told.iter().map(|(at, found)| (*at, found.len())).collect();
+    assert_eq!(counts, [(60, 0), (122, 0), (134, 1), (146, 1), (156, 0), (216, 0), (276, 0)]);
+    let found = &told[2].1[0];
+    assert!(!found.is_failure && found.object == "export-00000000000000001", "{found:?}");
+    assert!(found.what.contains("libvirtd keeps the password"), "{found:?}");
 }

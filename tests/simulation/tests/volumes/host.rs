@@ -305,5 +305,6 @@ pub(crate) fn observed(storage: Option<StorageObserved>) -> NodeObserved {
         storage,
         io: Vec::new(),
         stalled: Vec::new(),
+        findings: Vec::new(),
     }
 }
