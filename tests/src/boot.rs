@@ -3,33 +3,50 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What every line of the guest begins with.
-const LINE: &str = "tepui-tiny:";
+/// How the guest's first line of each boot begins.
+const FIRST_LINE: &str = "tepui-tiny: user code after";
 /// A boot takes seconds, and half a minute beside twenty others.
 const PATIENCE: Duration = Duration::from_secs(75);
 
 /// Notices a guest that hangs: about one of 250 emulated boots stops before the first line, with nothing of
 /// ours to blame. Its reset is pressed once, and what its console held is told; a second hang fails the test,
-/// and so does one after any line of the guest.
-pub(crate) struct FirstBoot {
+/// and so does one after the first line.
+pub(crate) struct Boot {
+    number: usize,
     since: Instant,
     again: bool,
 }
 
-impl FirstBoot {
-    pub(crate) fn new() -> Self {
-        Self { since: Instant::now(), again: false }
+impl Boot {
+    /// The one that makes the console say this: `tepui-tiny: boot 2` is of the second, and all else of the first.
+    pub(crate) fn that_says(words: &str) -> Self {
+        let number = words.strip_prefix("tepui-tiny: boot ").and_then(|number| number.parse().ok());
+        Self::number(number.unwrap_or(1))
+    }
+
+    /// The next one of a guest whose console holds this.
+    pub(crate) fn after(console: &str) -> Self {
+        Self::number(boots(console) + 1)
+    }
+
+    fn number(number: usize) -> Self {
+        Self { number, since: Instant::now(), again: false }
     }
 
     /// Whether reset is to be pressed now.
     pub(crate) fn hangs(&mut self, id: &str, console: &str) -> bool {
-        if self.again || console.contains(LINE) || self.since.elapsed() < PATIENCE {
+        if self.again || boots(console) >= self.number || self.since.elapsed() < PATIENCE {
             return false;
         }
         self.again = true;
         eprintln!("{id} hung before its first line and is reset once; its console: {console:?}");
         true
     }
+}
+
+/// So many boots came as far as their first line.
+fn boots(console: &str) -> usize {
+    console.matches(FIRST_LINE).count()
 }
 
 /// How QEMU 10.0 ends now and then while an emulated guest of two vCPUs boots anew; with KVM the code is not

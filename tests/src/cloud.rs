@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::boot::{Emulators, FirstBoot};
+use crate::boot::{Boot, Emulators};
 use crate::process::{Output, finish};
 use crate::{binary, python, until};
 
@@ -249,9 +249,34 @@ impl Cloud {
         words: &str,
         seconds: u64,
     ) -> String {
-        let (mut boot, folder) = (FirstBoot::new(), self.cloud_folder());
+        let what = format!("the console of {id} says '{words}'");
+        self.wait_boot(environment, (id, Boot::that_says(words)), (&what, seconds), |console| {
+            console.contains(words)
+        })
+    }
+
+    /// Reboots a tiny guest that is ready, and waits until it is again.
+    #[track_caller]
+    pub fn reboot(&self, id: &str, seconds: u64) {
+        let readiness = |console: &str| console.matches("tepui-tiny: ready").count();
+        let before = self.console(&self.environment, id);
+        self.ec2(&["reboot-instances", "--instance-ids", id]);
+        let (boot, what) = (Boot::after(&before), format!("{id} boots again"));
+        let is_ready = |console: &str| readiness(console) > readiness(&before);
+        self.wait_boot(&self.environment, (id, boot), (&what, seconds), is_ready);
+    }
+
+    #[track_caller]
+    fn wait_boot(
+        &self,
+        environment: &BTreeMap<String, String>,
+        (id, mut boot): (&str, Boot),
+        (what, seconds): (&str, u64),
+        is_done: impl Fn(&str) -> bool,
+    ) -> String {
+        let folder = self.cloud_folder();
         let mut emulators = Emulators::of(&folder);
-        until(&format!("the console of {id} says '{words}'"), seconds, || {
+        until(what, seconds, || {
             if emulators.broke(&folder) {
                 eprintln!("QEMU broke by an assertion of its own; {id} is started once");
                 let describe = ["describe-instances", "--instance-ids", id];
@@ -267,7 +292,7 @@ impl Cloud {
             if boot.hangs(id, &console) {
                 self.aws(environment, "ec2", &["reboot-instances", "--instance-ids", id]).ok();
             }
-            console.contains(words).then_some(console)
+            is_done(&console).then_some(console)
         })
     }
 

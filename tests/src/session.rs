@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::boot::FirstBoot;
+use crate::boot::Boot;
 use crate::cloud::text;
 use crate::{Cloud, python, repository, until};
 
@@ -145,7 +145,7 @@ impl Ec2Session {
     /// When it does not within `seconds`.
     #[track_caller]
     pub fn wait_console(&mut self, id: &str, words: &str, seconds: u64) -> String {
-        let mut boot = FirstBoot::new();
+        let mut boot = Boot::that_says(words);
         until(&format!("the console of {id} says '{words}'"), seconds, || {
             let asked = json!({ "InstanceId": id, "Latest": true });
             let Reply::Answer(reply) = self.call("get_console_output", &asked) else { return None };
