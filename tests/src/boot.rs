@@ -78,7 +78,7 @@ impl Emulators {
 }
 
 /// How often QEMU's logs on the cloud's hosts tell of the assertion.
-fn broken(folder: &Path) -> usize {
+pub(crate) fn broken(folder: &Path) -> usize {
     let logs = entries(folder).map(|host| host.join("libvirt/log/qemu")).flat_map(|logs| entries(&logs));
     let texts = logs.filter_map(|log| std::fs::read(log).ok());
     texts.map(|text| String::from_utf8_lossy(&text).matches(ASSERTION).count()).sum()

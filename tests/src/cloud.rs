@@ -13,6 +13,9 @@ use crate::boot::{Boot, Emulators};
 use crate::process::{Output, finish};
 use crate::{binary, python, until};
 
+/// So long it may take until the doctors find what is so: what an agent found it tells for half a minute more.
+const DOCTORS_SECONDS: u64 = 75;
+
 /// What the hosts of a cloud are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hypervisor {
@@ -36,9 +39,11 @@ impl Cloud {
     /// Starts a cloud with `nodes` hosts and waits until it answers.
     ///
     /// # Panics
-    /// When it does not come up; the message holds what `tepui dev up` said.
+    /// When it does not come up; the message holds what `tepui dev up` said. When the test failed before, unless
+    /// QEMU's emulation was to blame.
     #[track_caller]
     pub fn start(hypervisor: Hypervisor, nodes: usize) -> Self {
+        Self::allow_attempt();
         let folder = tempfile::Builder::new().prefix("tp-").tempdir_in("/tmp").ok();
         let Some(folder) = folder else { unreachable!("/tmp is writable") };
         let mut cloud = Self { folder, hypervisor, nodes, environment: BTreeMap::new(), ended: false };
@@ -88,6 +93,10 @@ impl Cloud {
     /// The folder that `tepui dev` was given.
     pub fn cloud_folder(&self) -> PathBuf {
         self.folder.path().join("c")
+    }
+
+    pub(crate) fn hypervisor(&self) -> Hypervisor {
+        self.hypervisor
     }
 
     /// How many hosts it has.
@@ -310,7 +319,7 @@ impl Cloud {
     #[track_caller]
     pub fn assert_healthy(&self) {
         let mut last = Vec::new();
-        until("no doctor finds anything", 30, || {
+        until("no doctor finds anything", DOCTORS_SECONDS, || {
             last = self.findings();
             last.iter().for_each(|finding| eprintln!("{finding}"));
             last.is_empty().then_some(())
@@ -325,7 +334,7 @@ impl Cloud {
     #[track_caller]
     pub fn assert_finds_only(&self, what: &str) {
         let mut last = Vec::new();
-        until("the doctors find nothing else", 30, || {
+        until("the doctors find nothing else", DOCTORS_SECONDS, || {
             last = self.findings();
             last.iter().for_each(|finding| eprintln!("{finding}"));
             let is_finding = |line: &&str| line.starts_with("FAIL") || line.starts_with("WARN");
@@ -368,20 +377,6 @@ impl Drop for Cloud {
         let output = self.dev_down();
         if output.code != Some(0) {
             eprintln!("{} failed\n{}", output.command, output.stderr);
-        }
-    }
-}
-
-impl Cloud {
-    /// The end of each log, for whoever reads the failed test.
-    fn keep_evidence(&self) {
-        let output = Command::new("sh")
-            .arg("-c")
-            .arg("find . -name '*.log' -not -path '*/consoles/*' -size +0 | while read f; do echo \"== $f\"; tail -n 40 \"$f\"; done")
-            .current_dir(self.cloud_folder())
-            .output();
-        if let Ok(output) = output {
-            eprintln!("{}", String::from_utf8_lossy(&output.stdout));
         }
     }
 }

@@ -8,6 +8,7 @@ mod boot;
 mod clock;
 mod cloud;
 mod daemon;
+mod evidence;
 mod filer;
 mod footprint;
 mod host;
