@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{DiskIo, DiskObserved, FreezeObserved, HavePart, NodeCapacity, StalledDisk, StorageObserved};
 use crate::{Epoch, PlacementId};
 
-/// Everything the agent observes, whole each time: a report replaces the one before.
+/// Everything the agent observes, whole each time: a report replaces the one before. A control plane leaves out what it
+/// does not know of it, as from a newer agent: all else there is as true as it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Report {
     /// The ledger's epoch.
     pub epoch: Epoch,
@@ -19,9 +19,8 @@ pub struct Report {
     pub observed: NodeObserved,
 }
 
-/// The state of the host.
+/// The state of the host, of which a control plane leaves out what it does not know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct NodeObserved {
     /// The agent's version.
     pub agent_version: String,
@@ -64,7 +63,7 @@ pub struct HostFinding {
     pub object: String,
     /// What is wrong.
     pub what: String,
-    /// What to do about it, on the host.
+    /// What to do about it.
     pub cure: String,
 }
 
@@ -176,4 +175,23 @@ pub enum PlacementState {
 pub struct ReportReply {
     /// The database's epoch.
     pub epoch: Epoch,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_agent_sees_besides_is_left_out() {
+        let observed = serde_json::json!({
+            "agent_version": "9.0.0", "boot_id": "b",
+            "capacity": { "vcpus": 8, "memory_mib": 1024, "disk_gib": 10 },
+            "usage": { "disk_free_bytes": 1 },
+            "applied": [], "refused": [], "placements": [], "impaired": null,
+            "colours": [{ "of": "everything" }],
+        });
+        let report = serde_json::json!({ "epoch": 1, "agent_run": 2, "sequence": 3, "observed": observed, "mood": "good" });
+        let read: Report = serde_json::from_value(report).unwrap();
+        assert_eq!((read.observed.agent_version.as_str(), read.observed.findings.len()), ("9.0.0", 0));
+    }
 }
