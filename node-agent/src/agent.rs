@@ -202,7 +202,6 @@ impl Agent {
             control_plane,
             identity_dir: layout.identity(),
             consoles: layout.consoles(),
-            data_dir: settings.data_dir.clone(),
             servers: parts.disks.servers().cloned(),
             boot_id,
             capacity: parts.capacity,

@@ -158,7 +158,7 @@ fn volumes_keep_their_bytes_from_one_guest_to_another_on_another_host() {
     let is_told = || cloud.tepui(&["doctor", "--problems"]).stdout.contains(finding);
     until("tepui doctor tells of the account", PATIENCE, || is_told().then_some(()));
     tgtadm(&cloud.host(1), "delete");
-    until("tepui doctor forgets it", 30, || (!is_told()).then_some(()));
+    until("tepui doctor forgets it", PATIENCE, || (!is_told()).then_some(()));
 
     cloud.ec2(&["terminate-instances", "--instance-ids", &writer, &again]);
     for volume in &volumes {

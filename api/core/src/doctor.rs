@@ -149,9 +149,8 @@ fn found_there(view: &NodeView) -> impl Iterator<Item = Finding> + use<'_> {
     let report = view.report.as_ref().filter(|_| view.load.node.state == NodeState::Up);
     report.into_iter().flat_map(|report| &report.observed.findings).map(move |found| {
         let severity = if found.is_failure { Severity::Failure } else { Severity::Warning };
-        let (what, cure) =
-            (format!("{}: {}", found.object, found.what), format!("on {name}: {}", found.cure));
-        Finding { severity, ..failure(format!("node {name}"), what, cure) }
+        let what = format!("{}: {}", found.object, found.what);
+        Finding { severity, ..failure(format!("node {name}"), what, found.cure.clone()) }
     })
 }
 

@@ -16,8 +16,7 @@ use tepui_types::agent::{ExportPart, PartKey, PoolBackend, PoolPart, StoragePart
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{Books, Finding, Subject, failure, warning};
-use crate::storage::PoolSettings;
+use super::{Books, Finding, Subject, Witnesses, failure, warning};
 
 /// A file system that is there answers at once; one of a filer that is away, when it likes.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -369,12 +368,14 @@ async fn on_filers(exports: &Exports<'_>) -> Vec<Finding> {
 }
 
 /// What is served by this host's servers. Nothing is said of it before the control plane has said what is to be.
-pub(super) async fn findings(books: &Books, servers: Option<&PoolSettings>) -> Vec<Finding> {
-    let (Some(servers), Some(exports)) = (servers, Exports::of(books)) else { return Vec::new() };
+pub(super) async fn findings(books: &Books, witnesses: Witnesses<'_>) -> Vec<Finding> {
+    let (Some(servers), Some(exports)) = (witnesses.servers, Exports::of(books)) else { return Vec::new() };
     let mut findings = tgt(&servers.iscsi, &exports).await;
     findings.extend(ganesha(&servers.nfs, &exports).await);
     findings.extend(local(&exports).await);
-    findings.extend(on_filers(&exports).await);
+    if witnesses.filers {
+        findings.extend(on_filers(&exports).await);
+    }
     findings
 }
 

@@ -158,15 +158,15 @@ pub struct Site<'a> {
     pub now: Timestamp,
 }
 
-/// What is asked of volumes.
+/// Who is asked about volumes.
 #[derive(Clone, Copy)]
-pub(crate) struct Premises<'a> {
-    /// The agent's data directory.
-    pub data_dir: &'a Path,
+pub(crate) struct Witnesses<'a> {
     /// Runs the guests.
     pub hypervisor: &'a dyn Hypervisor,
     /// How volumes are served; `None` where that is simulated.
     pub servers: Option<&'a PoolSettings>,
+    /// The files of filers are looked at too; one that hangs keeps a thread for each look at it.
+    pub filers: bool,
 }
 
 /// Until the second look at what differs for a moment while the agent does as it is told.
@@ -201,31 +201,31 @@ pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
     findings.extend(processes::findings(&inventory));
     findings.extend(disks::findings(&books, &inventory, &layout.disks(), &layout.consoles()));
     findings.extend(network::findings(&books, &inventory, site.network).await);
-    let Site { data_dir, hypervisor, servers, .. } = site;
-    let premises = Premises { data_dir, hypervisor, servers };
-    findings.extend(of_volumes(premises, &books, &mut inventory).await?);
+    let witnesses = Witnesses { hypervisor: site.hypervisor, servers: site.servers, filers: true };
+    let read = || Books::read(site.data_dir);
+    findings.extend(of_volumes(witnesses, read, &books, &mut inventory).await?);
     Ok(Examination { books, inventory, findings })
 }
 
 /// What is found of volumes, and found again a moment later: a change that comes from the control plane meanwhile is in
 /// the ledger before it is anywhere else.
-async fn of_volumes(
-    premises: Premises<'_>,
+async fn of_volumes<E>(
+    witnesses: Witnesses<'_>,
+    read: impl Fn() -> Result<Books, E>,
     books: &Books,
     inventory: &mut Inventory,
-) -> Result<Vec<Finding>, StartError> {
-    let first = look_at_volumes(premises, books, inventory).await;
+) -> Result<Vec<Finding>, E> {
+    let first = look_at_volumes(witnesses, books, inventory).await;
     if first.is_empty() {
         return Ok(first);
     }
     tokio::time::sleep(LOOK_AGAIN).await;
-    let books = Books::read(premises.data_dir)?;
-    let mut again = look_at_volumes(premises, &books, inventory).await;
+    let mut again = look_at_volumes(witnesses, &read()?, inventory).await;
     again.retain(|found| first.iter().any(|one| one.is_of_the_same(found)));
     Ok(again)
 }
 
-async fn look_at_volumes(premises: Premises<'_>, books: &Books, inventory: &mut Inventory) -> Vec<Finding> {
+async fn look_at_volumes(witnesses: Witnesses<'_>, books: &Books, inventory: &mut Inventory) -> Vec<Finding> {
     let mut findings = Vec::new();
     // That libvirt is silent is told once.
     if inventory.domains.is_some() {
@@ -233,15 +233,15 @@ async fn look_at_volumes(premises: Premises<'_>, books: &Books, inventory: &mut 
             let cure = "is libvirtd as it should be? See its log";
             findings.push(failure(subject, "libvirt", crate::chain(&error), cure));
         };
-        let volumes = premises.hypervisor.live_disks().await;
+        let volumes = witnesses.hypervisor.live_disks().await;
         inventory.volumes = volumes.map_err(|error| silent(Subject::Volumes, error)).ok();
-        let secrets = premises.hypervisor.secrets().await;
+        let secrets = witnesses.hypervisor.secrets().await;
         inventory.secrets = secrets.map_err(|error| silent(Subject::Secrets, error)).ok();
     }
     let (live, secrets) = (inventory.volumes.as_ref(), inventory.secrets.as_ref());
     findings.extend(volumes::findings(books, live));
     findings.extend(secrets::findings(books, live, secrets));
-    findings.extend(exports::findings(books, premises.servers).await);
+    findings.extend(exports::findings(books, witnesses).await);
     findings
 }
 

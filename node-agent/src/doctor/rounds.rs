@@ -1,43 +1,43 @@
 //! The looks that an agent takes by itself, so that the control plane's doctor can tell of them.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tepui_types::agent::HostFinding;
 
-use super::{Books, Finding, Inventory, Premises, Severity, of_volumes};
-use crate::agent::StartError;
+use super::{Books, Finding, Inventory, Severity, Witnesses, of_volumes};
 
 /// Between two looks while all is well.
 const EVERY: Duration = Duration::from_secs(60);
-/// While something is found: what was mended is soon forgotten.
-const AGAIN: Duration = Duration::from_secs(10);
+/// While something is found. What the agent does by itself takes less, so that it is not found by two looks; and what was
+/// mended is forgotten.
+const AGAIN: Duration = Duration::from_secs(30);
 /// So many are told, each with so many characters; a report stays small, whatever strangers call themselves.
 const MOST: usize = 32;
 const LONGEST: usize = 1000;
 
-/// Looks for ever at volumes, passwords and what serves them, and tells what was found by two looks one after the
-/// other: an order that is being carried out is no finding, also where it takes long.
-pub(crate) async fn make_rounds(premises: Premises<'_>, tell: impl Fn(Vec<HostFinding>)) {
+/// Looks for ever at volumes, passwords and what serves them, and tells what was found by two looks one after the other.
+pub(crate) async fn make_rounds(
+    witnesses: Witnesses<'_>,
+    books: impl Fn() -> Books,
+    tell: impl Fn(Vec<HostFinding>),
+) {
     let mut before = Vec::new();
     loop {
         tokio::time::sleep(if before.is_empty() { EVERY } else { AGAIN }).await;
-        match look(premises).await {
-            Ok(found) => {
-                tell(told(found.iter().filter(|one| before.iter().any(|other| one.is_of_the_same(other)))));
-                before = found;
-            }
-            Err(error) => tracing::warn!(message = crate::chain(&error), "cannot compare what is served"),
-        }
+        let found = look(witnesses, &books).await;
+        tell(told(found.iter().filter(|one| before.iter().any(|other| one.is_of_the_same(other)))));
+        before = found;
     }
 }
 
-async fn look(premises: Premises<'_>) -> Result<Vec<Finding>, StartError> {
-    let books = Books::read(premises.data_dir)?;
-    // That libvirt is silent is told by others.
-    let domains = premises.hypervisor.domains().await.ok();
-    let domains = domains.map(|all| all.iter().map(|domain| (domain.id, domain.state)).collect());
+async fn look(witnesses: Witnesses<'_>, books: &impl Fn() -> Books) -> Vec<Finding> {
+    // That libvirt is silent is told by others, and which guests it has.
+    let domains = witnesses.hypervisor.domains().await.ok().map(|_| BTreeMap::new());
     let mut inventory = Inventory { domains, ..Inventory::default() };
-    of_volumes(premises, &books, &mut inventory).await
+    let Ok(found) = of_volumes(witnesses, || Ok::<_, Infallible>(books()), &books(), &mut inventory).await;
+    found
 }
 
 fn told<'a>(found: impl Iterator<Item = &'a Finding>) -> Vec<HostFinding> {
@@ -60,4 +60,25 @@ fn told<'a>(found: impl Iterator<Item = &'a Finding>) -> Vec<HostFinding> {
         });
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Subject, failure, warning};
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_full_of_strangers_makes_no_large_report() {
+        let name = "x".repeat(4000);
+        let mut found: Vec<_> = (0..39).map(|_| warning(Subject::Exports, &name, &name, &name)).collect();
+        found.push(failure(Subject::Exports, "tgtd", "it does not run", "start the agent"));
+        let told = told(found.iter());
+        assert_eq!(told.len(), 33);
+        assert!(
+            told.iter()
+                .all(|one| one.object.len() <= 1000 && one.what.len() <= 1000 && one.cure.len() <= 1000)
+        );
+        let last = &told[32];
+        assert_eq!((last.is_failure, last.what.as_str()), (true, "found 8 things more"));
+    }
 }

@@ -35,7 +35,6 @@ pub(crate) struct Context {
     pub(crate) control_plane: Arc<ControlPlane>,
     pub(crate) identity_dir: PathBuf,
     pub(crate) consoles: PathBuf,
-    pub(crate) data_dir: PathBuf,
     /// How volumes are served; `None` where that is simulated.
     pub(crate) servers: Option<PoolSettings>,
     pub(crate) boot_id: String,

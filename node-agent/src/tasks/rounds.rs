@@ -4,14 +4,15 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Context;
-use crate::doctor::{self, Premises};
+use crate::doctor::{self, Books, Witnesses};
 
 pub(super) async fn run(context: Arc<Context>) {
     let shared = &context.shared;
-    let premises = Premises {
-        data_dir: &context.data_dir,
-        hypervisor: shared.executor.hypervisor.as_ref(),
-        servers: context.servers.as_ref(),
+    let hypervisor = shared.executor.hypervisor.as_ref();
+    let witnesses = Witnesses { hypervisor, servers: context.servers.as_ref(), filers: false };
+    let books = || {
+        let ledger = shared.ledger();
+        Books { wanted: ledger.wanted(), progress: ledger.progress().clone(), ..Books::default() }
     };
     let tell = |found| {
         let mut findings = shared.findings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -20,5 +21,5 @@ pub(super) async fn run(context: Arc<Context>) {
             shared.wake.notify_one();
         }
     };
-    doctor::make_rounds(premises, tell).await;
+    doctor::make_rounds(witnesses, books, tell).await;
 }
