@@ -76,8 +76,7 @@ impl Host {
             let cpus = registers.split("CPU#").skip(1).enumerate().filter(|(_, cpu)| is_waiting(cpu));
             let serviced = cpus.filter_map(|(number, _)| {
                 let apic = ask(&format!("info lapic {number}"));
-                let vectors = apic.lines().find_map(|line| line.strip_prefix("ISR"))?.trim().to_owned();
-                (vectors != "(none)").then(|| {
+                in_service(&apic).map(|vectors| {
                     format!("vCPU {number} of {guest} is halted while its APIC has interrupts in service: {vectors}")
                 })
             });
@@ -100,10 +99,46 @@ fn is_waiting(registers: &str) -> bool {
     registers.contains("HLT=1") && flags.is_some_and(|flags| flags & 0x200 != 0)
 }
 
+/// The interrupts that an APIC has given its vCPU and that were not ended.
+fn in_service(apic: &str) -> Option<String> {
+    let vectors = apic.lines().find_map(|line| line.strip_prefix("ISR"))?.trim();
+    (vectors != "(none)").then(|| vectors.to_owned())
+}
+
 /// Where one attempt of this test leaves a word for the next; `None` where `nextest` does not run it.
 fn mark() -> Option<PathBuf> {
     let own = ["NEXTEST_RUN_ID", "NEXTEST_BINARY_ID", "NEXTEST_TEST_NAME"].map(std::env::var);
     let name = own.into_iter().collect::<Result<Vec<_>, _>>().ok()?.join("-");
     let name = name.replace(|character: char| !character.is_ascii_alphanumeric() && character != '-', "_");
     Some(std::env::temp_dir().join(format!("tepui-emulation-{name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What QEMU 10.0 says of a guest that hangs: the lines that are looked at, and a few beside them.
+    const REGISTERS: &str = "
+CPU#0
+RAX=ffffffffa26178a0 RBX=0000000000000000 RCX=0000000000000000 RDX=4000000000000000
+RIP=ffffffffa2617a0b RFL=00000216 [----AP-] CPL=0 II=0 A20=1 SMM=0 HLT=1
+CR0=80050033 CR2=000000000059d754 CR3=00000000018f2000 CR4=000006b0
+";
+    const APIC: &str = "dumping local APIC state for CPU 0
+
+LVTT\t 0x000200ec active-hi edge                 periodic     Fixed  (vec 236)
+Timer\t DCR=0x3 (divide by 16) initial_count = 249984 current_count = 150366
+ISR\t 236
+IRR\t 40 41 42 236
+";
+
+    #[test]
+    fn a_vcpu_that_waits_for_what_it_has_is_told_from_one_that_works_and_one_that_is_idle() {
+        assert!(is_waiting(REGISTERS));
+        assert!(!is_waiting(&REGISTERS.replace("HLT=1", "HLT=0")), "it works");
+        assert!(!is_waiting(&REGISTERS.replace("RFL=00000216", "RFL=00000016")), "it takes no interrupt");
+        assert_eq!(in_service(APIC).as_deref(), Some("236"));
+        assert_eq!(in_service(&APIC.replace("ISR\t 236", "ISR\t (none)")), None, "it is idle");
+        assert_eq!(in_service(""), None, "nobody knows");
+    }
 }
