@@ -202,25 +202,24 @@ pub async fn examine(site: Site<'_>) -> Result<Examination, StartError> {
     findings.extend(disks::findings(&books, &inventory, &layout.disks(), &layout.consoles()));
     findings.extend(network::findings(&books, &inventory, site.network).await);
     let witnesses = Witnesses { hypervisor: site.hypervisor, servers: site.servers, filers: true };
-    let read = || Books::read(site.data_dir);
-    findings.extend(of_volumes(witnesses, read, &books, &mut inventory).await?);
+    findings.extend(of_volumes(site.data_dir, witnesses, &books, &mut inventory).await?);
     Ok(Examination { books, inventory, findings })
 }
 
 /// What is found of volumes, and found again a moment later: a change that comes from the control plane meanwhile is in
 /// the ledger before it is anywhere else.
-async fn of_volumes<E>(
+async fn of_volumes(
+    data_dir: &Path,
     witnesses: Witnesses<'_>,
-    read: impl Fn() -> Result<Books, E>,
     books: &Books,
     inventory: &mut Inventory,
-) -> Result<Vec<Finding>, E> {
+) -> Result<Vec<Finding>, StartError> {
     let first = look_at_volumes(witnesses, books, inventory).await;
     if first.is_empty() {
         return Ok(first);
     }
     tokio::time::sleep(LOOK_AGAIN).await;
-    let mut again = look_at_volumes(witnesses, &read()?, inventory).await;
+    let mut again = look_at_volumes(witnesses, &Books::read(data_dir)?, inventory).await;
     again.retain(|found| first.iter().any(|one| one.is_of_the_same(found)));
     Ok(again)
 }

@@ -1,12 +1,11 @@
 //! The looks that an agent takes by itself, so that the control plane's doctor can tell of them.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::time::Duration;
 
 use tepui_types::agent::HostFinding;
 
-use super::{Books, Finding, Inventory, Severity, Witnesses, of_volumes};
+use super::{Books, Finding, Inventory, Severity, Witnesses, look_at_volumes};
 
 /// Between two looks while all is well.
 const EVERY: Duration = Duration::from_secs(60);
@@ -26,18 +25,17 @@ pub(crate) async fn make_rounds(
     let mut before = Vec::new();
     loop {
         tokio::time::sleep(if before.is_empty() { EVERY } else { AGAIN }).await;
-        let found = look(witnesses, &books).await;
+        let found = look(witnesses, &books()).await;
         tell(told(found.iter().filter(|one| before.iter().any(|other| one.is_of_the_same(other)))));
         before = found;
     }
 }
 
-async fn look(witnesses: Witnesses<'_>, books: &impl Fn() -> Books) -> Vec<Finding> {
+async fn look(witnesses: Witnesses<'_>, books: &Books) -> Vec<Finding> {
     // That libvirt is silent is told by others, and which guests it has.
     let domains = witnesses.hypervisor.domains().await.ok().map(|_| BTreeMap::new());
     let mut inventory = Inventory { domains, ..Inventory::default() };
-    let Ok(found) = of_volumes(witnesses, || Ok::<_, Infallible>(books()), &books(), &mut inventory).await;
-    found
+    look_at_volumes(witnesses, books, &mut inventory).await
 }
 
 fn told<'a>(found: impl Iterator<Item = &'a Finding>) -> Vec<HostFinding> {

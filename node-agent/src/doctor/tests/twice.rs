@@ -65,10 +65,9 @@ async fn told(hypervisor: &KeptFrom, minutes: u64) -> Vec<(u64, Vec<HostFinding>
 
 #[tokio::test(start_paused = true)]
 async fn rounds_tell_what_two_of_them_found_and_soon_forget_what_was_mended() {
-    // Each look asks once more where it finds something, two seconds later.
-    let told = told(&KeptFrom(1, 6, AtomicU32::new(0)), 5).await;
+    let told = told(&KeptFrom(1, 3, AtomicU32::new(0)), 5).await;
     let counts: Vec<_> = told.iter().map(|(at, found)| (*at, found.len())).collect();
-    assert_eq!(counts, [(60, 0), (122, 0), (154, 1), (186, 1), (216, 0), (276, 0)]);
+    assert_eq!(counts, [(60, 0), (120, 0), (150, 1), (180, 1), (210, 0), (270, 0)]);
     let found = &told[2].1[0];
     assert!(!found.is_failure && found.object == "export-00000000000000001", "{found:?}");
     assert!(found.what.contains("libvirtd keeps the password"), "{found:?}");
